@@ -1,0 +1,376 @@
+//! Strict reading: one pass over the whole text, then members by name.
+
+use serde::de::DeserializeSeed;
+use serde::de::Deserializer;
+use serde::de::IgnoredAny;
+use serde::de::MapAccess;
+use serde::de::SeqAccess;
+use serde::de::Visitor;
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::fmt;
+use unicode_normalization::IsNormalized;
+use unicode_normalization::UnicodeNormalization;
+use unicode_normalization::is_nfkc_quick;
+
+/// How deep values may nest. Deeper ones are refused before they cost anything.
+const MAX_DEPTH: usize = 64;
+
+/// Why a text was refused.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum JsonError {
+    /// It is not JSON, has a key twice, or nests too deep.
+    #[error("{0}")]
+    Malformed(String),
+    /// It is JSON, and not an object.
+    #[error("expected a JSON object")]
+    NotAnObject,
+    /// A key that another reader could take for a known one.
+    #[error("`{found}` could be read as `{known}`: write the key exactly, or leave it out")]
+    Lookalike {
+        /// The key as it was sent.
+        found: String,
+        /// The key it folds to.
+        known: String,
+    },
+}
+
+/// Checks a whole text: UTF-8, one JSON value, no key twice in an object at any
+/// depth, at most 64 levels deep, numbers within the range of a double. Returns
+/// the text.
+///
+/// # Errors
+///
+/// [`JsonError::Malformed`], with the place in the text.
+pub fn check(bytes: &[u8]) -> Result<&str, JsonError> {
+    let text = std::str::from_utf8(bytes).map_err(malformed)?;
+    let mut reader = serde_json::Deserializer::from_str(text);
+    Checked { depth: 0 }
+        .deserialize(&mut reader)
+        .map_err(malformed)?;
+    reader.end().map_err(malformed)?;
+    Ok(text)
+}
+
+/// The members of one JSON object, each value as the text it was.
+#[derive(Debug)]
+pub struct Object<'a> {
+    members: Vec<(Cow<'a, str>, &'a str)>,
+}
+
+impl<'a> Object<'a> {
+    /// Reads the members of an object. Deeper values are not looked at: call
+    /// [`check`] on the whole text once.
+    ///
+    /// # Errors
+    ///
+    /// [`JsonError::NotAnObject`] for other values; [`JsonError::Malformed`]
+    /// where it is no JSON or has a key twice.
+    pub fn parse(text: &'a str) -> Result<Self, JsonError> {
+        if !text.trim_ascii_start().starts_with('{') {
+            return match serde_json::from_str::<IgnoredAny>(text) {
+                Ok(_) => Err(JsonError::NotAnObject),
+                Err(source) => Err(malformed(source)),
+            };
+        }
+        let mut reader = serde_json::Deserializer::from_str(text);
+        let members = reader.deserialize_map(Members).map_err(malformed)?;
+        reader.end().map_err(malformed)?;
+        Ok(Self { members })
+    }
+
+    /// The value of a key, as the text it was.
+    pub fn get(&self, key: &str) -> Option<&'a str> {
+        self.iter()
+            .find_map(|(name, value)| (name == key).then_some(value))
+    }
+
+    /// Keys and values in their order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &'a str)> {
+        self.members.iter().map(|(key, value)| (&**key, *value))
+    }
+
+    /// Refuses a key that is none of `known` and folds to one of them.
+    ///
+    /// # Errors
+    ///
+    /// [`JsonError::Lookalike`] for the first such key.
+    pub fn refuse_lookalikes<'k>(
+        &self,
+        known: impl Iterator<Item = &'k str> + Clone,
+    ) -> Result<(), JsonError> {
+        for (found, _) in self.iter() {
+            if known.clone().any(|known| known == found) {
+                continue;
+            }
+            let folded = fold(found);
+            if let Some(known) = known.clone().find(|known| fold(known) == folded) {
+                return Err(JsonError::Lookalike {
+                    found: found.to_owned(),
+                    known: known.to_owned(),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A key as the laxest readers see it: compatibility-normalised (NFKC), without
+/// case, and cut at its first NUL. Two keys with the same fold are one key to
+/// some server.
+pub fn fold(key: &str) -> Cow<'_, str> {
+    let plain = key
+        .bytes()
+        .all(|b| b.is_ascii() && !b.is_ascii_uppercase() && b != 0);
+    if plain {
+        return Cow::Borrowed(key);
+    }
+    let cut = key.split('\0').next().unwrap_or_default();
+    let composed: Cow<'_, str> = match is_nfkc_quick(cut.chars()) {
+        IsNormalized::Yes => Cow::Borrowed(cut),
+        IsNormalized::No | IsNormalized::Maybe => Cow::Owned(cut.nfkc().collect()),
+    };
+    // A second normalisation: lower-casing can leave a form that NFKC changes.
+    Cow::Owned(composed.to_lowercase().nfkc().collect())
+}
+
+/// The string that a JSON text is, or none where it is something else.
+pub fn text(raw: &str) -> Option<Cow<'_, str>> {
+    let raw = raw.trim_ascii();
+    let inner = raw.strip_prefix('"')?.strip_suffix('"')?;
+    if inner.contains('\\') {
+        serde_json::from_str(raw).ok().map(Cow::Owned)
+    } else {
+        serde_json::from_str(raw).ok().map(Cow::Borrowed)
+    }
+}
+
+fn malformed(source: impl fmt::Display) -> JsonError {
+    JsonError::Malformed(source.to_string())
+}
+
+struct Members;
+
+impl<'de> Visitor<'de> for Members {
+    type Value = Vec<(Cow<'de, str>, &'de str)>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut members = Vec::with_capacity(8);
+        let mut seen = HashSet::new();
+        while let Some(Key(key)) = map.next_key()? {
+            if !seen.insert(key.clone()) {
+                return Err(duplicate(&key));
+            }
+            members.push((key, map.next_value::<&RawValue>()?.get()));
+        }
+        Ok(members)
+    }
+}
+
+/// Any value, checked to its last level.
+#[derive(Clone, Copy)]
+struct Checked {
+    depth: usize,
+}
+
+impl Checked {
+    fn deeper<E: serde::de::Error>(self) -> Result<Self, E> {
+        let depth = self.depth + 1;
+        if depth > MAX_DEPTH {
+            return Err(E::custom(format_args!(
+                "values nest deeper than {MAX_DEPTH} levels"
+            )));
+        }
+        Ok(Self { depth })
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Checked {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Checked {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        let inner = self.deeper()?;
+        while seq.next_element_seed(inner)?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let inner = self.deeper()?;
+        let mut seen = HashSet::new();
+        while let Some(Key(key)) = map.next_key()? {
+            if seen.contains(&key) {
+                return Err(duplicate(&key));
+            }
+            seen.insert(key);
+            map.next_value_seed(inner)?;
+        }
+        Ok(())
+    }
+}
+
+fn duplicate<E: serde::de::Error>(key: &str) -> E {
+    let shown: String = key.chars().take(80).collect();
+    E::custom(format_args!("the key `{shown}` stands twice in one object"))
+}
+
+/// A key, borrowed from the text unless it has escapes.
+struct Key<'a>(Cow<'a, str>);
+
+impl<'de> serde::Deserialize<'de> for Key<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct KeyVisitor;
+        impl<'de> Visitor<'de> for KeyVisitor {
+            type Value = Key<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a key")
+            }
+
+            fn visit_borrowed_str<E>(self, key: &'de str) -> Result<Key<'de>, E> {
+                Ok(Key(Cow::Borrowed(key)))
+            }
+
+            fn visit_str<E>(self, key: &str) -> Result<Key<'de>, E> {
+                Ok(Key(Cow::Owned(key.to_owned())))
+            }
+        }
+        deserializer.deserialize_str(KeyVisitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_stands_twice_is_refused_at_every_depth() {
+        for text in [
+            r#"{"a":1,"a":2}"#,
+            r#"{"x":{"a":1,"a":2}}"#,
+            r#"{"x":[0,{"y":{"a":1,"b":0,"a":2}}]}"#,
+            r#"{"a":1,"\u0061":2}"#,
+        ] {
+            let error = check(text.as_bytes()).unwrap_err().to_string();
+            assert!(error.contains("`a` stands twice"), "{text}: {error}");
+        }
+        assert!(check(br#"{"a":{"a":1},"b":[{"a":1},{"a":2}]}"#).is_ok());
+    }
+
+    #[test]
+    fn what_is_not_one_json_value_is_refused() {
+        for bytes in [
+            b"".as_slice(),
+            b"{",
+            b"{} {}",
+            b"{\"a\":1,}",
+            b"{'a':1}",
+            b"NaN",
+            b"\"\xff\"",
+            b"\"\\ud800\"",
+            b"{\"a\":1e999}",
+            b"\xef\xbb\xbf{}",
+        ] {
+            assert!(check(bytes).is_err(), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn nesting_is_bounded() {
+        let deep = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
+        assert!(check(deep(MAX_DEPTH).as_bytes()).is_ok());
+        assert!(check(deep(MAX_DEPTH + 1).as_bytes()).is_err());
+        assert!(check(deep(100_000).as_bytes()).is_err());
+    }
+
+    #[test]
+    fn keys_that_some_reader_confuses_have_one_fold() {
+        for alias in ["Name", "NAME", "name\0", "name\0x", "ｎａｍｅ"] {
+            assert_eq!(fold(alias), "name", "{alias:?}");
+        }
+        // The Kelvin sign and the long s are letters to a case-folding reader.
+        assert_eq!(fold("toKen"), "token");
+        assert_eq!(fold("argumentſ"), "arguments");
+        assert_eq!(fold("line_items"), "line_items");
+        assert_ne!(fold("name "), "name");
+    }
+
+    #[test]
+    fn members_are_the_text_they_were() {
+        let object = Object::parse(r#" {"a": 1e3 , "b\u0063": { "x" : [1, 2] } }"#).unwrap();
+        assert_eq!(object.get("a"), Some("1e3"));
+        assert_eq!(object.get("bc"), Some(r#"{ "x" : [1, 2] }"#));
+        assert_eq!(object.get("b"), None);
+        assert!(matches!(Object::parse("[1]"), Err(JsonError::NotAnObject)));
+        assert!(matches!(Object::parse("nul"), Err(JsonError::Malformed(_))));
+    }
+
+    #[test]
+    fn a_lookalike_of_a_known_key_is_refused_and_the_key_itself_is_not() {
+        let known = ["name", "arguments"];
+        let refused = |text| {
+            Object::parse(text)
+                .unwrap()
+                .refuse_lookalikes(known.into_iter())
+        };
+        assert!(refused(r#"{"name":1,"other":2}"#).is_ok());
+        assert_eq!(
+            refused(r#"{"name":1,"Name":2}"#),
+            Err(JsonError::Lookalike {
+                found: "Name".to_owned(),
+                known: "name".to_owned()
+            })
+        );
+        assert!(refused("{\"arguments\\u0000\":1}").is_err());
+    }
+
+    #[test]
+    fn a_string_is_read_with_its_escapes_and_nothing_else_is_a_string() {
+        assert_eq!(text(r#""a\u0062""#).as_deref(), Some("ab"));
+        assert_eq!(text("\"é\"").as_deref(), Some("é"));
+        assert_eq!(text("\"\""), Some(Cow::Borrowed("")));
+        for other in ["1", "null", "\"", "\"a", "[\"a\"]"] {
+            assert_eq!(text(other), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! What policy is asked about, and what it answers.
+
+use crate::principal::PrincipalId;
+use crate::session::SessionFacts;
+use crate::tool::CallId;
+use jiff::SignedDuration;
+
+/// What is true at the moment of a call besides its arguments. The broker reads
+/// it in the transaction that also records the call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// The session the call runs in.
+    pub session: SessionFacts,
+    /// One for each metered argument of the tool, in the order of
+    /// `Reading::amounts`.
+    pub totals: Vec<Totals>,
+    /// Whose unused approval fits exactly this call.
+    pub approval: Option<PrincipalId>,
+}
+
+/// Totals of one metered argument, in its units (cents for money), this call
+/// and all calls in flight included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Totals {
+    /// Of the session.
+    pub session_after: i64,
+    /// Of the principal's calendar day.
+    pub day_after: i64,
+}
+
+/// Policy's answer to one call.
+#[derive(Debug)]
+pub enum Verdict {
+    /// The call may be sent.
+    Allow(Allowed),
+    /// It may not, and nobody can lift that.
+    Deny(Denial),
+    /// It may not, and one of these roles can lift that for exactly this call.
+    Escalate(Denial, Escalation),
+}
+
+/// Proof that policy allowed one call. Only this room makes it, and a
+/// permit cannot be had without it.
+#[derive(Debug)]
+pub struct Allowed {
+    call: CallId,
+    policies: Vec<String>,
+}
+
+impl Allowed {
+    /// Which call was allowed.
+    pub fn call(&self) -> CallId {
+        self.call
+    }
+
+    /// The ids of the permits that allowed it, sorted.
+    pub fn policies(&self) -> &[String] {
+        &self.policies
+    }
+}
+
+/// Why a call was not allowed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denial {
+    /// Stable machine code: the `@reason` of the first reason, `not_permitted`
+    /// where no permit matched, `policy_error` where a policy failed.
+    pub code: String,
+    /// Every forbid that stopped the call, sorted by policy id. Empty where
+    /// nothing permitted it.
+    pub reasons: Vec<Reason>,
+    /// Ids of policies that failed to evaluate, sorted. Any of these denies.
+    pub errors: Vec<String>,
+}
+
+/// One forbid that stopped a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reason {
+    /// The policy's id.
+    pub policy: String,
+    /// Its `@reason`, or its id where it has none.
+    pub code: String,
+    /// Its `@message`, written by the operator for the model.
+    pub message: Option<String>,
+}
+
+/// Who can lift a denial.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Escalation {
+    /// Roles of which one member's approval suffices, sorted.
+    pub roles: Vec<String>,
+    /// How long the request stays open, the shortest of the policies'.
+    pub expires: SignedDuration,
+}

@@ -1,0 +1,101 @@
+//! The words of a session: its id, its handle, the state policy asks about.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// Names one durable session. Random, and still no credential: who may use the
+/// session is decided at each call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SessionId(Uuid);
+
+impl SessionId {
+    /// A new random id (122 bits from the system's generator).
+    pub fn random() -> Self {
+        Self(Uuid::new_v4())
+    }
+
+    /// The id of these bytes, for tests and for reading it back.
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(Uuid::from_bytes(bytes))
+    }
+
+    /// The bytes that are stored.
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        self.0.as_bytes()
+    }
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.hyphenated().fmt(f)
+    }
+}
+
+impl FromStr for SessionId {
+    type Err = uuid::Error;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Uuid::from_str(text).map(Self)
+    }
+}
+
+/// A name for a session, unique for its owner: `claim-99`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Handle(Arc<str>);
+
+/// Why a text is no handle.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{text}` is no session handle: write 1 to 100 of the characters A-Z a-z 0-9 . _ -, and not a session id"
+)]
+pub struct HandleError {
+    text: String,
+}
+
+impl Handle {
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Handle {
+    type Err = HandleError;
+
+    /// Reads a handle. A text that reads as a session id is refused, so that
+    /// one text never means two sessions.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let usable = (1..=100).contains(&text.len())
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+            && SessionId::from_str(text).is_err();
+        if usable {
+            Ok(Self(text.into()))
+        } else {
+            Err(HandleError {
+                text: text.chars().take(80).collect(),
+            })
+        }
+    }
+}
+
+impl fmt::Display for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What policy may know of a session at the moment of a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionFacts {
+    /// Which session.
+    pub id: SessionId,
+    /// What the session has come in touch with ("untrusted-web").
+    pub labels: BTreeSet<String>,
+    /// Whether an operator stopped it.
+    pub frozen: bool,
+}

@@ -1,0 +1,250 @@
+//! The words of a tool: which server has it, how it is named towards clients,
+//! what its server says of it and what the operator says of it.
+
+use sha2::Digest as _;
+use sha2::Sha256;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+use uuid::Uuid;
+
+/// The operator's name for a downstream server: 1 to 40 of `[A-Za-z0-9_-]`,
+/// no `__`, and no `_` at either end, so that `server__tool` splits one way.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ServerName(Arc<str>);
+
+/// Why a text names no server.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{text}` cannot name a server: write 1 to 40 of the characters A-Z a-z 0-9 _ -, without `__` and without `_` at either end"
+)]
+pub struct ServerNameError {
+    text: String,
+}
+
+impl ServerName {
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for ServerName {
+    type Err = ServerNameError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let usable = (1..=40).contains(&text.len())
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+            && !text.contains("__")
+            && !text.starts_with('_')
+            && !text.ends_with('_');
+        if usable {
+            Ok(Self(text.into()))
+        } else {
+            Err(ServerNameError {
+                text: text.chars().take(80).collect(),
+            })
+        }
+    }
+}
+
+impl fmt::Display for ServerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Names one tool of one server. Its [`Display`](fmt::Display) form
+/// `server/tool` is the id of the Cedar action and of the Cedar resource; a
+/// server's name has no `/`, so the form is unambiguous.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ToolId {
+    /// The server that has the tool.
+    pub server: ServerName,
+    /// The name that the server gave it.
+    pub name: Arc<str>,
+}
+
+impl fmt::Display for ToolId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.server, self.name)
+    }
+}
+
+/// Names one call of a tool. Ours, ordered by time; the client's request id is
+/// no name, because it may repeat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CallId(Uuid);
+
+impl CallId {
+    /// A new id that sorts after earlier ones.
+    pub fn next() -> Self {
+        Self(Uuid::now_v7())
+    }
+
+    /// The id of these bytes, for tests and for reading it back.
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(Uuid::from_bytes(bytes))
+    }
+
+    /// The bytes that are stored.
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        self.0.as_bytes()
+    }
+}
+
+impl fmt::Display for CallId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.hyphenated().fmt(f)
+    }
+}
+
+/// A SHA-256 digest, printed as hexadecimal.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Digest([u8; 32]);
+
+impl Digest {
+    /// The digest of these bytes.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(Sha256::digest(bytes).into())
+    }
+
+    /// The digest of parts, each with its length before it, so that no two
+    /// lists of parts have the same digest.
+    pub fn of_parts<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        let mut hasher = Sha256::new();
+        for part in parts {
+            hasher.update((part.len() as u64).to_le_bytes());
+            hasher.update(part);
+        }
+        Self(hasher.finalize().into())
+    }
+
+    /// The digest of these bytes read back.
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes that are stored.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// What a server says of one of its tools.
+#[derive(Clone, Debug)]
+pub struct ToolDefinition {
+    /// Which tool.
+    pub id: ToolId,
+    /// The entry of `tools/list`, byte for byte as the server sent it.
+    pub json: Arc<str>,
+    /// Its `inputSchema`.
+    pub input_schema: serde_json::Value,
+    /// Its `annotations`: claims of the server, not facts.
+    pub hints: Hints,
+    /// What a pin compares: the digest of name, title, description, schemas
+    /// and annotations, whatever their order and spacing.
+    pub digest: Digest,
+}
+
+/// A server's own claims about a tool (MCP `ToolAnnotations`), with the
+/// defaults of the specification where it claims nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hints {
+    /// `readOnlyHint`, default false.
+    pub read_only: bool,
+    /// `destructiveHint`, default true.
+    pub destructive: bool,
+    /// `openWorldHint`, default true.
+    pub open_world: bool,
+}
+
+impl Default for Hints {
+    fn default() -> Self {
+        Self {
+            read_only: false,
+            destructive: true,
+            open_world: true,
+        }
+    }
+}
+
+/// Whether a tool changes anything, by the operator's word. Never taken from
+/// the server's `readOnlyHint`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Access {
+    /// In the Cedar action group `read`.
+    Read,
+    /// In the Cedar action group `write`: what nobody classified.
+    #[default]
+    Write,
+}
+
+/// What the operator says of a tool. An argument is named by its property
+/// (`amount`), or by the property of the records in an array
+/// (`line_items[].amount`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ToolRules {
+    /// Whether it changes anything.
+    pub access: Access,
+    /// How much harm it can do, in the operator's words (`low`, `high`).
+    pub risk: String,
+    /// Arguments that are amounts of money: policy sees minor units (cents).
+    pub money: Vec<String>,
+    /// Whole-number or money arguments whose totals per session and per day
+    /// are kept and shown to policy as `context.meter.<argument>`.
+    pub meters: Vec<String>,
+    /// `line_items[].amount`: policy sees the sum as `input["line_items#sum(amount)"]`.
+    pub sums: Vec<String>,
+    /// Path arguments: policy sees `input["path#resolved"]`, with `.` and `..`
+    /// taken out of it.
+    pub paths: Vec<String>,
+    /// URL arguments: policy sees `input["url#host"]`, in lower case.
+    pub urls: Vec<String>,
+    /// Path arguments (also arrays) with the folder that all of them should be
+    /// under: policy sees the truth of it as `input["paths#under"]`.
+    pub under: BTreeMap<String, String>,
+    /// Whether an answer that the tool itself calls an error gives the amount
+    /// back to the meters.
+    pub refund_on_failure: bool,
+    /// How long a call may take, where it differs from the server's.
+    pub timeout: Option<Duration>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_name_leaves_the_exposed_name_one_reading() {
+        for good in ["claims", "a", "my-server_2", "0x"] {
+            assert_eq!(good.parse::<ServerName>().unwrap().as_str(), good);
+        }
+        for bad in ["", "a__b", "_a", "a_", "a/b", "a.b", "é", &"x".repeat(41)] {
+            assert!(bad.parse::<ServerName>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn parts_that_join_alike_have_different_digests() {
+        let one = Digest::of_parts([b"ab".as_slice(), b"c"]);
+        let two = Digest::of_parts([b"a".as_slice(), b"bc"]);
+        assert_ne!(one, two);
+    }
+}
