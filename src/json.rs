@@ -5,9 +5,11 @@
 //! 8259 §4 leaves its meaning open), as is a key that some reader might take for a
 //! known one. What was checked goes on as the bytes it was.
 
+mod canonical;
 mod scan;
 mod splice;
 
+pub use canonical::canonical;
 pub use scan::JsonError;
 pub use scan::Object;
 pub use scan::check;

@@ -10,5 +10,13 @@ pub mod principal;
 pub mod session;
 pub mod tool;
 
+pub mod crash;
 pub mod json;
 pub mod policy;
+pub mod store;
+
+pub mod journal;
+pub mod meters;
+pub mod sessions;
+
+pub mod permit;

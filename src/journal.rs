@@ -1,0 +1,319 @@
+//! The journal: the record of every call, opened before the effect and closed
+//! after it.
+//!
+//! Records are only ever appended. Each writer has a chain of its own: a record
+//! carries the SHA-256 of the one before it and of all its own columns, so an
+//! edit in the middle breaks the chain. Arguments and results lie apart, covered by
+//! their digests, so that they can be trimmed without breaking it.
+
+mod chain;
+mod table;
+mod verify;
+
+pub use table::SCHEMA;
+pub use verify::Problem;
+pub use verify::Verified;
+pub use verify::verify;
+
+use crate::outcome::Outcome;
+use crate::policy::Allowed;
+use crate::principal::PrincipalId;
+use crate::session::SessionId;
+use crate::store::StoreError;
+use crate::store::Tx;
+use crate::store::Writer;
+use crate::store::WriterId;
+use crate::tool::CallId;
+use crate::tool::Digest;
+use jiff::Timestamp;
+use serde_json::Value;
+
+/// What is known of a call when its record is made.
+#[derive(Clone, Debug)]
+pub struct Subject {
+    /// Our id of the call.
+    pub call: CallId,
+    /// The session it runs in.
+    pub session: SessionId,
+    /// Who called.
+    pub principal: PrincipalId,
+    /// `server/tool`, or the name as it was asked for where there is no such tool.
+    pub tool: String,
+    /// The digest of the canonical arguments.
+    pub arguments: Digest,
+    /// The digest of the policies that were in force.
+    pub policies: Digest,
+}
+
+/// Proof that the record of one allowed call is open. Only this room makes it,
+/// and a [`Permit`](crate::permit::Permit) cannot be had without it.
+#[derive(Debug)]
+pub struct OpenEntry {
+    call: CallId,
+}
+
+impl OpenEntry {
+    /// Which call.
+    pub fn call(&self) -> CallId {
+        self.call
+    }
+}
+
+/// Whether a call can change anything, as far as recovery cares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// A tool that the operator declared read-only: repeating it does no harm.
+    None,
+    /// Any other tool.
+    Possible,
+}
+
+/// Opens the record of an allowed call, in the transaction that admits it.
+///
+/// # Errors
+///
+/// When it cannot be written; then the call must not be sent.
+pub fn open(
+    tx: &Tx<'_>,
+    writer: WriterId,
+    (subject, effect, detail): (&Subject, Effect, &Value),
+    allowed: &Allowed,
+    now: Timestamp,
+) -> Result<OpenEntry, StoreError> {
+    debug_assert_eq!(subject.call, allowed.call());
+    let row = Row::of(subject, Kind::Open, detail, now);
+    table::append(tx, writer, row)?;
+    table::in_flight_insert(tx, writer, subject, effect)?;
+    Ok(OpenEntry { call: subject.call })
+}
+
+/// Records a call that was not allowed. There is nothing to close.
+///
+/// # Errors
+///
+/// When it cannot be written.
+pub fn refuse(
+    tx: &Tx<'_>,
+    writer: WriterId,
+    (subject, outcome, detail): (&Subject, Outcome, &Value),
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let mut row = Row::of(subject, Kind::Refused, detail, now);
+    row.outcome = Some(outcome);
+    table::append(tx, writer, row).map(|_record| ())
+}
+
+/// How a call that was sent ended.
+#[derive(Clone, Debug)]
+pub struct Closing {
+    /// Which call.
+    pub call: CallId,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The digest of the answer, where there was one.
+    pub result: Option<Digest>,
+    /// What else is worth keeping, never arguments or results.
+    pub detail: Value,
+}
+
+/// Closes the record of a call. False where it was closed before: recovery may
+/// have taken this writer for dead, and the first word stands.
+///
+/// # Errors
+///
+/// When it cannot be written.
+pub fn close(
+    tx: &Tx<'_>,
+    writer: WriterId,
+    closing: &Closing,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    if !table::in_flight_delete(tx, closing.call)? {
+        return Ok(false);
+    }
+    let row = Row {
+        kind: Kind::Close,
+        call: closing.call,
+        at: now,
+        session: None,
+        principal: None,
+        tool: None,
+        digest: closing.result,
+        policies: None,
+        outcome: Some(closing.outcome),
+        detail: closing.detail.to_string(),
+    };
+    table::append(tx, writer, row)?;
+    Ok(true)
+}
+
+/// Closes what a dead writer left open as [`Outcome::Unknown`], and notes each
+/// call that may have had an effect, so that the next identical one is told.
+/// Returns how many there were.
+///
+/// # Errors
+///
+/// When it cannot be written.
+pub fn recover(
+    tx: &Tx<'_>,
+    writer: WriterId,
+    dead: WriterId,
+    now: Timestamp,
+) -> Result<usize, StoreError> {
+    if !Writer::bury(tx, dead, now)? {
+        return Ok(0);
+    }
+    let left_open = table::in_flight_of(tx, dead)?;
+    for left in &left_open {
+        if left.effect == Effect::Possible {
+            table::unsettled_insert(tx, left)?;
+        }
+        let closing = Closing {
+            call: left.call,
+            outcome: Outcome::Unknown,
+            result: None,
+            detail: serde_json::json!({ "writer_ended": dead.number() }),
+        };
+        close(tx, writer, &closing, now)?;
+    }
+    Ok(left_open.len())
+}
+
+/// Whether an earlier identical call of this session ended unknown and nobody
+/// was told yet. Telling is done with this: the note is taken away.
+///
+/// # Errors
+///
+/// When the store cannot be read or written.
+pub fn take_unsettled(tx: &Tx<'_>, subject: &Subject) -> Result<Option<CallId>, StoreError> {
+    table::unsettled_take(tx, subject)
+}
+
+/// Keeps the arguments or the result of a call beside its record.
+///
+/// # Errors
+///
+/// When it cannot be written.
+pub fn keep(tx: &Tx<'_>, call: CallId, part: Part, body: &str) -> Result<(), StoreError> {
+    table::payload_insert(tx, call, part, body)
+}
+
+/// Which payload of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// What the client sent.
+    Arguments,
+    /// What the tool answered.
+    Result,
+}
+
+impl Part {
+    /// The word that is stored.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Arguments => "arguments",
+            Self::Result => "result",
+        }
+    }
+}
+
+/// What a record says happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A call was allowed; it is sent after this.
+    Open,
+    /// A call that was opened has ended.
+    Close,
+    /// A call was not allowed.
+    Refused,
+}
+
+impl Kind {
+    /// The word that is stored.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Close => "close",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// The columns of a record before it has its place in the chain.
+#[derive(Clone, Debug)]
+struct Row {
+    kind: Kind,
+    call: CallId,
+    at: Timestamp,
+    session: Option<SessionId>,
+    principal: Option<String>,
+    tool: Option<String>,
+    digest: Option<Digest>,
+    policies: Option<Digest>,
+    outcome: Option<Outcome>,
+    detail: String,
+}
+
+impl Row {
+    fn of(subject: &Subject, kind: Kind, detail: &Value, now: Timestamp) -> Self {
+        Self {
+            kind,
+            call: subject.call,
+            at: now,
+            session: Some(subject.session),
+            principal: Some(subject.principal.to_string()),
+            tool: Some(subject.tool.clone()),
+            digest: Some(subject.arguments),
+            policies: Some(subject.policies),
+            outcome: None,
+            detail: detail.to_string(),
+        }
+    }
+}
+
+/// One call as people look at it: its first record, and how it ended.
+#[derive(Clone, Debug)]
+pub struct CallView {
+    /// Our id of the call.
+    pub call: CallId,
+    /// When it was decided.
+    pub at: Timestamp,
+    /// Who wrote the first record.
+    pub writer: WriterId,
+    /// The session it ran in.
+    pub session: SessionId,
+    /// The key of the principal.
+    pub principal: String,
+    /// `server/tool`.
+    pub tool: String,
+    /// How it ended; none while it runs, or until its dead writer is recovered.
+    pub outcome: Option<Outcome>,
+    /// When it ended.
+    pub ended: Option<Timestamp>,
+    /// The detail of the first record.
+    pub detail: Value,
+    /// The detail of the closing record.
+    pub close_detail: Option<Value>,
+    /// The arguments, where they were kept.
+    pub arguments: Option<String>,
+}
+
+/// Which calls to show.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Filter {
+    /// Of this session only.
+    pub session: Option<SessionId>,
+    /// This call only.
+    pub call: Option<CallId>,
+    /// At most so many, the newest.
+    pub newest: Option<u32>,
+}
+
+/// Calls in the order in which they were decided.
+///
+/// # Errors
+///
+/// When the store cannot be read.
+pub fn calls(tx: &Tx<'_>, filter: &Filter) -> Result<Vec<CallView>, StoreError> {
+    table::calls(tx, filter)
+}

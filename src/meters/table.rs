@@ -1,0 +1,100 @@
+//! The tables of the meters.
+
+use super::Total;
+use crate::store::StoreError;
+use crate::store::Tx;
+use jiff::civil::Date;
+use rusqlite::OptionalExtension;
+use rusqlite::params;
+
+/// The tables of this room, as of version 1 of the store.
+pub const SCHEMA: &str = "
+CREATE TABLE meter (
+    scope TEXT NOT NULL,             -- session:<id> or principal:<key>
+    window TEXT NOT NULL,            -- '' for all time, or a day: 2026-11-22
+    meter TEXT NOT NULL,             -- server/tool#argument
+    total INTEGER NOT NULL,          -- in the meter's units, cents for money
+    PRIMARY KEY (scope, window, meter)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE meter_day (             -- one row: the latest day ever counted
+    only INTEGER PRIMARY KEY CHECK (only = 1),
+    day TEXT NOT NULL
+) STRICT;
+";
+
+pub(super) fn total(
+    tx: &Tx<'_>,
+    scope: &str,
+    window: &str,
+    meter: &str,
+) -> Result<i64, StoreError> {
+    let read = || {
+        tx.sql()
+            .prepare_cached(
+                "SELECT total FROM meter WHERE scope = ?1 AND window = ?2 AND meter = ?3",
+            )?
+            .query_row(params![scope, window, meter], |row| row.get(0))
+            .optional()
+    };
+    let total: Option<i64> = read().map_err(StoreError::sql("read a meter"))?;
+    Ok(total.unwrap_or(0))
+}
+
+pub(super) fn total_add(
+    tx: &Tx<'_>,
+    scope: &str,
+    window: &str,
+    (meter, value): (&str, i64),
+) -> Result<(), StoreError> {
+    let add = || {
+        tx.sql()
+            .prepare_cached(
+                "INSERT INTO meter (scope, window, meter, total) VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT DO UPDATE SET total = total + excluded.total",
+            )?
+            .execute(params![scope, window, meter, value])
+    };
+    add()
+        .map(|_one_row| ())
+        .map_err(StoreError::sql("change a meter"))
+}
+
+pub(super) fn totals(tx: &Tx<'_>, scope: &str, window: &str) -> Result<Vec<Total>, StoreError> {
+    let read = || {
+        tx.sql()
+            .prepare_cached(
+                "SELECT meter, total FROM meter WHERE scope = ?1 AND window = ?2 ORDER BY meter",
+            )?
+            .query_map(params![scope, window], |row| {
+                Ok(Total {
+                    meter: row.get(0)?,
+                    total: row.get(1)?,
+                })
+            })?
+            .collect::<Result<Vec<_>, _>>()
+    };
+    read().map_err(StoreError::sql("list the meters"))
+}
+
+/// Days are compared as texts: ISO 8601 dates of four-digit years sort by time.
+pub(super) fn day_advance(tx: &Tx<'_>, day: Date) -> Result<Date, StoreError> {
+    let text = day.to_string();
+    let advance = || {
+        let last: Option<String> = tx
+            .sql()
+            .prepare_cached("SELECT day FROM meter_day")?
+            .query_row([], |row| row.get(0))
+            .optional()?;
+        if let Some(last) = last.filter(|last| *last >= text) {
+            return Ok(last);
+        }
+        tx.sql()
+            .prepare_cached("INSERT OR REPLACE INTO meter_day (only, day) VALUES (1, ?1)")?
+            .execute([&text])?;
+        Ok(text)
+    };
+    let counted = advance().map_err(StoreError::sql("read the day of the meters"))?;
+    counted.parse().map_err(|_no_date| StoreError::Damaged {
+        what: format!("the day `{counted}`"),
+    })
+}

@@ -1,0 +1,210 @@
+//! The store: one SQLite file that several processes share.
+//!
+//! Every change is one `BEGIN IMMEDIATE` transaction on the one writer thread
+//! of this process, which puts what waits into one transaction (group commit).
+//! The room knows connections, durability, migrations and writers; what the
+//! tables mean is known to the record rooms, each in its `table.rs`.
+
+mod error;
+mod migrate;
+mod thread;
+mod writers;
+
+pub use error::StoreError;
+pub use migrate::Migration;
+pub use thread::Committed;
+pub use thread::Durability;
+pub use writers::Dead;
+pub use writers::Writer;
+pub use writers::WriterId;
+
+use rusqlite::Connection;
+use rusqlite::OpenFlags;
+use std::fs::OpenOptions;
+use std::fs::Permissions;
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::time::Duration;
+
+/// How long one process waits for another's transaction.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// One open store: the writer thread, and connections for reading.
+///
+/// Dropping it ends the thread after what was already handed to it.
+#[derive(Debug)]
+pub struct Store {
+    path: PathBuf,
+    thread: thread::WriterThread,
+    readers: Mutex<Vec<Connection>>,
+}
+
+/// What a record room gets to work with inside one transaction.
+#[derive(Debug)]
+pub struct Tx<'a> {
+    connection: &'a Connection,
+}
+
+impl<'a> Tx<'a> {
+    /// The connection, for the SQL in a `table.rs`.
+    pub(crate) fn sql(&self) -> &'a Connection {
+        self.connection
+    }
+}
+
+impl Store {
+    /// Opens the store, makes it where there is none (mode 0600, its folder
+    /// 0700), and brings its tables up to date.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be opened or made, is no store of ours, is damaged,
+    /// or was written by a newer version.
+    pub fn open(path: &Path, migrations: &[Migration]) -> Result<Self, StoreError> {
+        prepare_file(path)?;
+        let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        connection
+            .pragma_update(None, "journal_mode", "WAL")
+            .map_err(StoreError::sql("switch the store to WAL"))?;
+        migrate::run(&mut connection, path, migrations)?;
+        Ok(Self {
+            path: path.to_owned(),
+            thread: thread::WriterThread::start(connection)?,
+            readers: Mutex::default(),
+        })
+    }
+
+    /// Opens a store that must exist already.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Store::open`], and [`StoreError::Absent`].
+    pub fn open_existing(path: &Path, migrations: &[Migration]) -> Result<Self, StoreError> {
+        if path.exists() {
+            Self::open(path, migrations)
+        } else {
+            Err(StoreError::Absent {
+                path: path.to_owned(),
+            })
+        }
+    }
+
+    /// Where the store is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Runs `work` in a transaction and returns when it is committed with this
+    /// durability. Where `work` fails, nothing of it is kept.
+    ///
+    /// `doing` names the work in errors (`admit`).
+    ///
+    /// # Errors
+    ///
+    /// What `work` returned, or that the commit failed.
+    pub async fn write<T: Send + 'static>(
+        &self,
+        doing: &'static str,
+        durability: Durability,
+        work: impl FnOnce(&Tx<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<Committed<T>, StoreError> {
+        self.thread.write(doing, durability, work).await
+    }
+
+    /// [`Store::write`] for a caller outside a runtime.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Store::write`].
+    pub fn write_blocking<T: Send + 'static>(
+        &self,
+        doing: &'static str,
+        work: impl FnOnce(&Tx<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.thread
+            .write_blocking(doing, Durability::Power, work)
+            .map(Committed::into_inner)
+    }
+
+    /// Runs `work` on one snapshot of the store. It blocks: a caller on a
+    /// runtime hands it to a blocking thread.
+    ///
+    /// # Errors
+    ///
+    /// What `work` returned, or that no connection could be had.
+    pub fn read<T>(
+        &self,
+        work: impl FnOnce(&Tx<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let idle = self.readers.lock().ok().and_then(|mut idle| idle.pop());
+        let mut connection = match idle {
+            Some(connection) => connection,
+            None => connect(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY)?,
+        };
+        let snapshot = connection
+            .transaction()
+            .map_err(StoreError::sql("begin reading"))?;
+        let answer = work(&Tx {
+            connection: &snapshot,
+        });
+        drop(snapshot);
+        if let Ok(mut idle) = self.readers.lock() {
+            idle.push(connection);
+        }
+        answer
+    }
+}
+
+fn connect(path: &Path, access: OpenFlags) -> Result<Connection, StoreError> {
+    let open = || {
+        let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags)?;
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        connection.pragma_update(None, "foreign_keys", true)?;
+        connection.set_prepared_statement_cache_capacity(64);
+        Ok(connection)
+    };
+    open().map_err(|source| StoreError::Open {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// Makes file and folder readable for their owner only. SQLite gives its
+/// companion files (`-wal`, `-shm`) the mode of the main file.
+fn prepare_file(path: &Path) -> Result<(), StoreError> {
+    let prepare = || {
+        if let Some(folder) = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty())
+        {
+            std::fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(folder)?;
+        }
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(path)?;
+        if file.metadata()?.permissions().mode() & 0o077 != 0 {
+            file.set_permissions(Permissions::from_mode(0o600))?;
+            tracing::warn!(
+                store.path = %path.display(),
+                "the store could be read by others; its mode is now 0600"
+            );
+        }
+        Ok(())
+    };
+    prepare().map_err(|source| StoreError::File {
+        path: path.to_owned(),
+        source,
+    })
+}

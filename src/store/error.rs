@@ -1,0 +1,96 @@
+//! What can go wrong with the store.
+
+use std::path::PathBuf;
+
+/// Why the store did not do something.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// There is no store at that place.
+    #[error("there is no store at `{}`: start `countersign stdio` once, or check `store.path`", path.display())]
+    Absent {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// The file or its folder could not be made or opened.
+    #[error("could not open the file `{}`", path.display())]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// SQLite could not open the file.
+    #[error("could not open the store `{}`", path.display())]
+    Open {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: rusqlite::Error,
+    },
+    /// The file is a database of another program.
+    #[error("`{}` is a database, but no store of countersign: check `store.path`", path.display())]
+    Foreign {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// The file was written by a newer version.
+    #[error("the store `{}` has version {found}, and this program knows versions up to {known}: use a newer countersign", path.display())]
+    Newer {
+        /// Which file.
+        path: PathBuf,
+        /// Its version.
+        found: u32,
+        /// The newest version we know.
+        known: u32,
+    },
+    /// A statement failed.
+    #[error("the store could not {doing}")]
+    Sql {
+        /// What was being done.
+        doing: &'static str,
+        /// Why it failed.
+        source: rusqlite::Error,
+    },
+    /// The transaction was not committed; nothing of it was kept.
+    #[error("the store could not commit ({doing}): {why}")]
+    Commit {
+        /// What was being done.
+        doing: &'static str,
+        /// What SQLite said, once for all that shared the transaction.
+        why: String,
+    },
+    /// The transaction could not begin; the log says why.
+    #[error(
+        "the store could not begin a transaction ({doing}): another process holds it, or the disk does not take writes"
+    )]
+    NotBegun {
+        /// What was to be done.
+        doing: &'static str,
+    },
+    /// A stored value is not what it must be.
+    #[error(
+        "the store holds a value that cannot be right ({what}): run `countersign journal verify`"
+    )]
+    Damaged {
+        /// Which value.
+        what: String,
+    },
+    /// The writer thread has ended.
+    #[error("the store is closed")]
+    Closed,
+    /// The lock file of a writer could not be used.
+    #[error("could not use the lock file `{}`", path.display())]
+    Lock {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+impl StoreError {
+    /// Wraps an SQL error with what was being done.
+    pub(crate) fn sql(doing: &'static str) -> impl Fn(rusqlite::Error) -> Self {
+        move |source| Self::Sql { doing, source }
+    }
+}
