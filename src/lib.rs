@@ -17,6 +17,7 @@ pub mod store;
 
 pub mod journal;
 pub mod meters;
+pub mod pins;
 pub mod sessions;
 
 pub mod permit;

@@ -1,0 +1,216 @@
+//! Pins: the tool definitions that an operator has let in.
+//!
+//! A tool is pinned when it is first seen. When its server later says something
+//! else of it (its description, its schema), the pin stays what it was and the
+//! tool is marked as changed until an operator accepts the new definition. Pins
+//! also let a broker start, check its policies and list tools while a server is
+//! down.
+
+mod definition;
+mod table;
+
+pub use definition::DefinitionError;
+pub use definition::definition;
+pub use table::SCHEMA;
+
+use crate::store::StoreError;
+use crate::store::Tx;
+use crate::tool::Digest;
+use crate::tool::ServerName;
+use crate::tool::ToolDefinition;
+use jiff::Timestamp;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// One pinned tool.
+#[derive(Clone, Debug)]
+pub struct Pin {
+    /// The definition that was let in.
+    pub definition: Arc<ToolDefinition>,
+    /// When it was let in.
+    pub since: Timestamp,
+    /// What its server says of it since, where that is something else.
+    pub changed: Option<Changed>,
+    /// Whether its server lists it at present.
+    pub listed: bool,
+}
+
+/// A definition that differs from the pin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Changed {
+    /// The entry of `tools/list` as the server sends it now.
+    pub json: Arc<str>,
+    /// Its digest.
+    pub digest: Digest,
+    /// When it was first seen.
+    pub seen: Timestamp,
+}
+
+/// What a look at a server's list changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Observed {
+    /// Tools that were pinned just now.
+    pub new: Vec<String>,
+    /// Tools whose definition is no longer the pinned one.
+    pub changed: Vec<String>,
+    /// Tools that came back to their pin, or were listed again.
+    pub back: Vec<String>,
+    /// Pinned tools that the server no longer lists.
+    pub gone: Vec<String>,
+}
+
+impl Observed {
+    /// Whether the catalogue is as it was.
+    pub fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Compares what a server lists with the pins, and pins what is new.
+///
+/// # Errors
+///
+/// When the pins cannot be read or written.
+pub fn observe(
+    tx: &Tx<'_>,
+    server: &ServerName,
+    listed: &[ToolDefinition],
+    now: Timestamp,
+) -> Result<Observed, StoreError> {
+    table::server_seen(tx, server, now)?;
+    let known: BTreeMap<Arc<str>, Pin> = table::pins(tx, server)?
+        .into_iter()
+        .map(|pin| (Arc::clone(&pin.definition.id.name), pin))
+        .collect();
+    let mut observed = Observed::default();
+    for definition in listed {
+        let name = definition.id.name.to_string();
+        let Some(pin) = known.get(&definition.id.name) else {
+            table::pin_insert(tx, definition, now)?;
+            observed.new.push(name);
+            continue;
+        };
+        let pinned = pin.definition.digest == definition.digest;
+        let noted = pin.changed.as_ref().map(|changed| changed.digest);
+        let now_noted = (!pinned).then_some(definition.digest);
+        if pin.listed && noted == now_noted {
+            continue;
+        }
+        table::pin_seen(tx, definition, (!pinned).then_some(now))?;
+        if pinned {
+            observed.back.push(name);
+        } else {
+            observed.changed.push(name);
+        }
+    }
+    for (name, pin) in &known {
+        let absent = listed.iter().all(|definition| definition.id.name != *name);
+        if absent && pin.listed {
+            table::pin_gone(tx, server, name)?;
+            observed.gone.push(name.to_string());
+        }
+    }
+    Ok(observed)
+}
+
+/// The pins of a server; none where it was never seen.
+///
+/// # Errors
+///
+/// When the pins cannot be read.
+pub fn of_server(tx: &Tx<'_>, server: &ServerName) -> Result<Option<Vec<Pin>>, StoreError> {
+    if table::server_known(tx, server)? {
+        table::pins(tx, server).map(Some)
+    } else {
+        Ok(None)
+    }
+}
+
+/// Lets in what a server now says of a tool, or of all its tools. Returns the
+/// names of the tools whose pin moved.
+///
+/// # Errors
+///
+/// When the pins cannot be read or written.
+pub fn accept(
+    tx: &Tx<'_>,
+    server: &ServerName,
+    tool: Option<&str>,
+    now: Timestamp,
+) -> Result<Vec<String>, StoreError> {
+    let mut accepted = Vec::new();
+    for pin in table::pins(tx, server)? {
+        let name = &pin.definition.id.name;
+        let asked = tool.is_none_or(|tool| tool == &**name);
+        if let Some(changed) = pin.changed.filter(|_| asked) {
+            table::pin_replace(tx, server, name, (&changed, now))?;
+            accepted.push(name.to_string());
+        }
+    }
+    Ok(accepted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Durability;
+    use crate::store::Migration;
+    use crate::store::Store;
+
+    const MIGRATIONS: [Migration; 1] = [Migration {
+        number: 1,
+        sql: &[SCHEMA],
+    }];
+
+    fn tool(name: &str, description: &str) -> ToolDefinition {
+        let json = format!(
+            r#"{{"name":"{name}","description":"{description}","inputSchema":{{"type":"object"}}}}"#
+        );
+        definition(&"claims".parse().unwrap(), &json).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_changed_definition_waits_for_an_operator() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("store.db"), &MIGRATIONS).unwrap();
+        let seen = store
+            .write("test", Durability::Process, |tx| {
+                let server: ServerName = "claims".parse().unwrap();
+                let now: Timestamp = "2026-11-22T12:00:00Z".parse().unwrap();
+                assert!(of_server(tx, &server)?.is_none());
+                let first = observe(tx, &server, &[tool("a", "x"), tool("b", "x")], now)?;
+                let again = observe(tx, &server, &[tool("a", "x"), tool("b", "x")], now)?;
+                let changed = observe(tx, &server, &[tool("a", "evil")], now)?;
+                let still = observe(tx, &server, &[tool("a", "evil")], now)?;
+                let pins = of_server(tx, &server)?.unwrap();
+                let accepted = accept(tx, &server, Some("a"), now)?;
+                let after = of_server(tx, &server)?.unwrap();
+                Ok((first, again, changed, still, pins, accepted, after))
+            })
+            .await;
+        let (first, again, changed, still, pins, accepted, after) = seen.unwrap().into_inner();
+        assert_eq!(first.new, ["a", "b"]);
+        assert!(again.is_nothing());
+        assert_eq!(changed.changed, ["a"]);
+        assert_eq!(changed.gone, ["b"]);
+        assert!(still.is_nothing());
+        assert!(pins[0].definition.json.contains("\"x\""));
+        assert!(pins[0].changed.is_some() && pins[0].listed);
+        assert!(!pins[1].listed);
+        assert_eq!(accepted, ["a"]);
+        assert!(after[0].definition.json.contains("evil") && after[0].changed.is_none());
+    }
+
+    #[test]
+    fn order_and_spacing_do_not_change_a_definition_and_words_do() {
+        let server: ServerName = "claims".parse().unwrap();
+        let digest = |json: &str| definition(&server, json).unwrap().digest;
+        let one = digest(r#"{"name":"a","inputSchema":{"type":"object","title":"T"}}"#);
+        let same = digest(
+            r#"{ "inputSchema": {"title":"T", "type":"object"}, "name":"a", "_meta": {"x":1} }"#,
+        );
+        let other = digest(r#"{"name":"a","inputSchema":{"type":"object","title":"t"}}"#);
+        assert_eq!(one, same);
+        assert_ne!(one, other);
+    }
+}
