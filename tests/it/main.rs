@@ -1,0 +1,6 @@
+//! Every integration test, one module per kind, in one binary: it links once.
+// Always true here. It tells clippy that helpers are test code as well, so that
+// the permissions for tests in `.clippy.toml` hold for them.
+#![cfg(test)]
+
+mod house;
