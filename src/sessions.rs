@@ -106,8 +106,9 @@ pub fn default_of(
     Ok(id)
 }
 
-/// What policy may know of a session now; none where there is no such session.
-/// Notes that it is in use.
+/// What policy may know of a session now; none where there is no such session,
+/// or where it is not this principal's: the same to them. Notes that it is in
+/// use.
 ///
 /// # Errors
 ///
@@ -115,9 +116,10 @@ pub fn default_of(
 pub fn facts(
     tx: &Tx<'_>,
     id: SessionId,
+    owner: &PrincipalId,
     now: Timestamp,
 ) -> Result<Option<SessionFacts>, StoreError> {
-    let Some((facts, used)) = table::facts(tx, id)? else {
+    let Some((facts, used)) = table::facts(tx, id, owner)? else {
         return Ok(None);
     };
     if now.duration_since(used) > USED_EVERY {
@@ -183,7 +185,7 @@ mod tests {
         let (first, same, used, still, new) = in_store(move |tx| {
             let first = default_of(tx, &alice, idle, at("2026-11-22T00:00:00Z"))?;
             let same = default_of(tx, &alice, idle, at("2026-11-22T07:00:00Z"))?;
-            let used = facts(tx, first, at("2026-11-22T07:30:00Z"))?;
+            let used = facts(tx, first, &alice, at("2026-11-22T07:30:00Z"))?;
             let still = default_of(tx, &alice, idle, at("2026-11-22T15:30:00Z"))?;
             let new = default_of(tx, &alice, idle, at("2026-11-22T15:30:01Z"))?;
             Ok((first, same, used, still, new))
@@ -201,10 +203,10 @@ mod tests {
         let (frozen, thawed, nobody) = in_store(move |tx| {
             let id = create(tx, &alice, None, now)?;
             freeze(tx, id, Some(now))?;
-            let frozen = facts(tx, id, now)?;
+            let frozen = facts(tx, id, &alice, now)?;
             freeze(tx, id, None)?;
             let nobody = freeze(tx, SessionId::from_bytes([0; 16]), Some(now))?;
-            Ok((frozen, facts(tx, id, now)?, nobody))
+            Ok((frozen, facts(tx, id, &alice, now)?, nobody))
         })
         .await;
         assert!(frozen.unwrap().frozen);

@@ -120,11 +120,15 @@ pub(super) fn sessions(
 pub(super) fn facts(
     tx: &Tx<'_>,
     id: SessionId,
+    owner: &PrincipalId,
 ) -> Result<Option<(SessionFacts, Timestamp)>, StoreError> {
     let read = || {
         tx.sql()
-            .prepare_cached("SELECT frozen IS NOT NULL, labels, used FROM session WHERE id = ?1")?
-            .query_row([id.as_bytes()], |row| {
+            .prepare_cached(
+                "SELECT frozen IS NOT NULL, labels, used FROM session
+                 WHERE id = ?1 AND owner = ?2",
+            )?
+            .query_row(params![id.as_bytes(), owner.to_string()], |row| {
                 Ok((row.get(0)?, row.get::<_, String>(1)?, row.get(2)?))
             })
             .optional()

@@ -38,9 +38,21 @@ impl<T> Committed<T> {
         self.0
     }
 
-    /// Carries the proof over to a part of the value.
-    pub fn map<U>(self, part: impl FnOnce(T) -> U) -> Committed<U> {
-        Committed(part(self.0))
+    /// Takes one part out, and carries the proof over to the other.
+    pub fn split<A, B>(self, parts: impl FnOnce(T) -> (A, B)) -> (A, Committed<B>) {
+        let (taken, kept) = parts(self.0);
+        (taken, Committed(kept))
+    }
+}
+
+impl<T, E> Committed<Result<T, E>> {
+    /// Carries the proof into the result.
+    ///
+    /// # Errors
+    ///
+    /// The error that was committed.
+    pub fn transpose(self) -> Result<Committed<T>, E> {
+        self.0.map(Committed)
     }
 }
 

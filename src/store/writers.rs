@@ -158,16 +158,9 @@ impl Writer {
             .map_err(StoreError::sql("mark a writer as ended"))
     }
 
-    /// Says goodbye: nothing of this writer is open any more.
-    ///
-    /// # Errors
-    ///
-    /// When the row cannot be changed.
-    pub fn retire(self, store: &Store, now: Timestamp) -> Result<(), StoreError> {
-        let id = self.id;
-        store.write_blocking("retire", move |tx| Self::bury(tx, id, now))?;
+    /// Takes our lock file away, once we are marked as ended.
+    pub fn retired(&self) {
         remove(&self.lock);
-        Ok(())
     }
 }
 

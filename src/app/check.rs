@@ -1,0 +1,199 @@
+//! `countersign check`: everything that a start would find, without starting to
+//! serve and without writing to the store.
+
+use super::existing_store;
+use crate::broker::Catalogue;
+use crate::broker::Rules;
+use crate::cause::Chain;
+use crate::config::Config;
+use crate::downstream::Downstream;
+use crate::downstream::News;
+use crate::downstream::State;
+use crate::pins;
+use crate::pins::Changed;
+use crate::pins::Pin;
+use crate::tool::ServerName;
+use crate::tool::ToolDefinition;
+use jiff::Timestamp;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+
+/// What a check found.
+#[derive(Debug, Default)]
+pub struct Checked {
+    /// The report, for people.
+    pub report: String,
+    /// What must be mended before a start, or before a tool can be called.
+    pub problems: Vec<String>,
+}
+
+type Pins = BTreeMap<ServerName, Vec<Pin>>;
+
+/// Checks configuration, servers, schema and policies, and shows which tools
+/// each principal may see.
+///
+/// # Errors
+///
+/// When the report cannot be made at all.
+pub async fn check(config: &Config) -> anyhow::Result<Checked> {
+    let mut checked = Checked::default();
+    writeln!(checked.report, "configuration  {}", config.path.display())?;
+    let rules = match config.rules.load() {
+        Ok(rules) => rules,
+        Err(error) => {
+            checked.problems.push(Chain(&error).to_string());
+            return Ok(checked);
+        }
+    };
+    let mut pins = stored_pins(config, &mut checked)?;
+    let downstreams = look_at_servers(config, &mut pins, &mut checked).await?;
+    let shape = (config.broker.money_scale, config.broker.longest_name);
+    let built = Catalogue::build(&rules, &config.broker.servers, &pins, &downstreams, shape);
+    match built {
+        Ok(catalogue) => report_catalogue(&catalogue, &rules, &mut checked)?,
+        Err(error) => checked.problems.push(error.to_string()),
+    }
+    for downstream in downstreams.values() {
+        downstream.stop().await;
+    }
+    Ok(checked)
+}
+
+fn stored_pins(config: &Config, checked: &mut Checked) -> anyhow::Result<Pins> {
+    if !config.store.exists() {
+        let path = config.store.display();
+        writeln!(checked.report, "store          {path} (not there yet)")?;
+        return Ok(Pins::new());
+    }
+    writeln!(checked.report, "store          {}", config.store.display())?;
+    let store = existing_store(&config.store)?;
+    let pins = store.read(|tx| {
+        let mut known = Pins::new();
+        for server in config.broker.servers.keys() {
+            if let Some(pins) = pins::of_server(tx, server)? {
+                known.insert(server.clone(), pins);
+            }
+        }
+        Ok(known)
+    })?;
+    Ok(pins)
+}
+
+/// Starts each server, and puts what it lists beside what is pinned.
+async fn look_at_servers(
+    config: &Config,
+    pins: &mut Pins,
+    checked: &mut Checked,
+) -> anyhow::Result<BTreeMap<ServerName, Downstream>> {
+    let (news, mut incoming) = mpsc::unbounded_channel();
+    let mut downstreams = BTreeMap::new();
+    for server in &config.servers {
+        let downstream = Downstream::start(server.clone(), news.clone());
+        downstreams.insert(server.name.clone(), downstream);
+    }
+    for downstream in downstreams.values() {
+        downstream.settled().await;
+    }
+    while let Ok(news) = incoming.try_recv() {
+        if let News::Tools {
+            server,
+            definitions,
+            refused,
+        } = news
+        {
+            let refused = refused.into_iter().map(|why| format!("server {server}: {why}"));
+            checked.problems.extend(refused);
+            let known = pins.remove(&server).unwrap_or_default();
+            pins.insert(server, side_by_side(known, definitions));
+        }
+    }
+    for (name, downstream) in &downstreams {
+        match downstream.state() {
+            State::Ready { about, .. } => writeln!(checked.report, "server {name:<8}{about}")?,
+            State::Failed { why, .. } => {
+                checked.problems.push(format!("server {name}: {why}"));
+            }
+            State::Starting | State::Stopped => {
+                checked.problems.push(format!("server {name}: it did not start"));
+            }
+        }
+    }
+    Ok(downstreams)
+}
+
+/// The pins as they would be after a start that sees these tools.
+fn side_by_side(known: Vec<Pin>, listed: Vec<ToolDefinition>) -> Vec<Pin> {
+    let now = Timestamp::now();
+    let mut known: BTreeMap<Arc<str>, Pin> = known
+        .into_iter()
+        .map(|pin| (Arc::clone(&pin.definition.id.name), pin))
+        .collect();
+    let pins = listed.into_iter().map(|definition| {
+        match known.remove(&definition.id.name) {
+            None => Pin {
+                definition: Arc::new(definition),
+                since: now,
+                changed: None,
+                listed: true,
+            },
+            Some(pin) => Pin {
+                changed: (pin.definition.digest != definition.digest).then(|| Changed {
+                    json: Arc::clone(&definition.json),
+                    digest: definition.digest,
+                    seen: now,
+                }),
+                listed: true,
+                ..pin
+            },
+        }
+    });
+    pins.collect()
+}
+
+fn report_catalogue(
+    catalogue: &Catalogue,
+    rules: &Rules,
+    checked: &mut Checked,
+) -> anyhow::Result<()> {
+    let bundle = catalogue.bundle();
+    let report = &mut checked.report;
+    writeln!(report, "policy set     {}", bundle.digest())?;
+    for policy in bundle.policies() {
+        writeln!(report, "  {} {:<34}{}", policy.effect, policy.id, policy.file)?;
+    }
+    for warning in bundle.warnings() {
+        writeln!(report, "warning: {warning}")?;
+    }
+    for waiting in bundle.quarantined() {
+        let why = &waiting.reason;
+        checked.problems.push(format!(
+            "policy `{}` ({}) is not in force: {why}",
+            waiting.id, waiting.file
+        ));
+    }
+    checked.problems.extend(catalogue.refused().iter().cloned());
+    writeln!(report, "tools")?;
+    for (name, tool) in catalogue.names() {
+        writeln!(report, "  {name:<46}  {tool}")?;
+        for (argument, why) in bundle.opaque_arguments(tool) {
+            writeln!(report, "    policy cannot see `{argument}`: {why}")?;
+        }
+    }
+    writeln!(report, "who may see which tool")?;
+    for principal in rules.principals.by_id.keys() {
+        let seen = catalogue.names().into_iter();
+        let seen: Vec<_> = seen
+            .filter(|(_, tool)| bundle.lists(principal, tool))
+            .map(|(name, _)| name)
+            .collect();
+        let seen = if seen.is_empty() {
+            "nothing".to_owned()
+        } else {
+            seen.join(", ")
+        };
+        writeln!(report, "  {principal:<16}{seen}")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,373 @@
+//! The broker: the steps of one call, and what they need at hand.
+
+mod admit;
+mod answer;
+mod catalogue;
+mod names;
+mod resolve;
+mod settle;
+mod upkeep;
+
+pub use crate::downstream::CallLine;
+pub use crate::downstream::Era;
+pub use answer::Answer;
+pub use answer::Carrier;
+pub use answer::Refusal;
+pub use answer::SessionRefusal;
+pub use catalogue::Catalogue;
+pub use catalogue::Rules;
+pub use catalogue::ServerRules;
+pub use upkeep::StartError;
+
+use crate::crash;
+use crate::downstream::Downstream;
+use crate::downstream::OutgoingCall;
+use crate::downstream::Sent;
+use crate::journal;
+use crate::journal::Closing;
+use crate::journal::Part;
+use crate::journal::Subject;
+use crate::json;
+use crate::json::Object;
+use crate::meters::Charges;
+use crate::outcome::Outcome;
+use crate::permit::Permit;
+use crate::policy::ArgumentError;
+use crate::policy::Reading;
+use crate::principal::PrincipalId;
+use crate::session::SessionId;
+use crate::store::Committed;
+use crate::store::Durability;
+use crate::store::Store;
+use crate::store::StoreError;
+use crate::store::Writer;
+use crate::store::WriterId;
+use crate::tool::CallId;
+use crate::tool::Digest;
+use crate::tool::ServerName;
+use admit::Admitted;
+use admit::Candidate;
+use arc_swap::ArcSwap;
+use catalogue::Route;
+use jiff::SignedDuration;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use serde_json::Value;
+use serde_json::json as value;
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
+use tokio::sync::mpsc;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use upkeep::Reload;
+
+/// What stands in the place of arguments that a client left out.
+const NO_ARGUMENTS: &str = "{}";
+
+/// How much of a name that leads nowhere is recorded, in characters.
+const MAX_RECORDED_NAME: usize = 128;
+
+/// How soon closing a record is tried again, and how seldom at most.
+const CLOSE_AGAIN: Duration = Duration::from_millis(100);
+const CLOSE_AGAIN_AT_MOST: Duration = Duration::from_secs(10);
+
+/// What the broker needs to be told.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// What a record survives where no limit depends on it.
+    pub durability: Durability,
+    /// Whose calendar days the day totals follow.
+    pub zone: TimeZone,
+    /// After how long a principal's default session is replaced.
+    pub idle: SignedDuration,
+    /// Which payloads are kept beside the records.
+    pub keep: Keep,
+    /// How many digits of money are minor units (2 for cents).
+    pub money_scale: u8,
+    /// The longest name of a tool towards clients.
+    pub longest_name: usize,
+    /// How long a list or an unknown name waits for servers that were never
+    /// seen before.
+    pub first_sight: Duration,
+    /// What the configuration says of each server.
+    pub servers: BTreeMap<ServerName, ServerRules>,
+}
+
+/// Which payloads are kept beside the records of calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// Digests only.
+    Nothing,
+    /// Arguments whole, results as digests.
+    Arguments,
+    /// Arguments and results whole.
+    Everything,
+}
+
+/// One call as a client made it.
+#[derive(Debug)]
+pub struct ToolCall {
+    /// Who calls, from the verified credential.
+    pub principal: PrincipalId,
+    /// The session it belongs to, as [`Broker::session`] found it.
+    pub session: SessionId,
+    /// The exposed name of the tool.
+    pub name: Box<str>,
+    /// The arguments, as the text they were; checked strictly.
+    pub arguments: Option<Box<str>>,
+    /// The request's `_meta`, as the text it was.
+    pub meta: Option<Box<str>>,
+}
+
+/// The broker of one process.
+#[derive(Debug)]
+pub struct Broker {
+    store: Arc<Store>,
+    writer: Writer,
+    settings: Arc<Settings>,
+    downstreams: BTreeMap<ServerName, Downstream>,
+    catalogue: ArcSwap<Catalogue>,
+    changes: watch::Sender<u64>,
+    reloads: mpsc::Sender<Reload>,
+    /// Servers of which nothing is known yet, not even that they are down.
+    unseen: watch::Sender<BTreeSet<ServerName>>,
+    tasks: TaskTracker,
+    stopping: CancellationToken,
+}
+
+impl Broker {
+    /// Countersigns one call: decides it, records it, sends it if it may be
+    /// sent, and closes the record. It runs to its end even if the caller stops
+    /// waiting, because what was sent cannot be taken back.
+    pub async fn call_tool(self: &Arc<Self>, call: ToolCall, line: CallLine) -> Answer {
+        let broker = Arc::clone(self);
+        let begun = Instant::now();
+        let name = call.name.clone();
+        let steps = async move { broker.steps(call, line).await };
+        let ended = self.tasks.spawn(steps).await;
+        match ended {
+            Ok(ended) => {
+                let answer = ended.unwrap_or_else(Answer::Refused);
+                log_call(&name, &answer, begun);
+                answer
+            }
+            Err(fault) => {
+                tracing::error!(error = %fault, "a call ended by a fault of ours");
+                Answer::Refused(Refusal::NotRecorded)
+            }
+        }
+    }
+
+    async fn steps(self: &Arc<Self>, call: ToolCall, line: CallLine) -> Result<Answer, Refusal> {
+        let now = Timestamp::now();
+        let route = self.route(&call, now).await?;
+        let candidate = self.read_arguments(&call, &route, now).await?;
+        let (charges, permit) = self.admit(candidate, now).await?;
+        let (closing, answer) = self.send(permit, &route, call, line).await;
+        self.close(&route, closing, charges).await;
+        Ok(answer)
+    }
+
+    /// Step 4: where the name leads. A name that nobody has may be that of a
+    /// server which was never seen and is just starting.
+    async fn route(&self, call: &ToolCall, now: Timestamp) -> Result<Arc<Route>, Refusal> {
+        if let Some(route) = self.catalogue.load().route(&call.name) {
+            return Ok(route);
+        }
+        self.first_sight().await;
+        if let Some(route) = self.catalogue.load().route(&call.name) {
+            return Ok(route);
+        }
+        let named = call.name.chars().take(MAX_RECORDED_NAME).collect();
+        Err(self.unknown_tool(call, named, now).await)
+    }
+
+    /// Step 5: the arguments, read once. A tool that the caller may not see is as
+    /// unknown as one that is not there.
+    async fn read_arguments(
+        &self,
+        call: &ToolCall,
+        route: &Arc<Route>,
+        now: Timestamp,
+    ) -> Result<Candidate, Refusal> {
+        if !self.catalogue.load().shows(&call.principal, route) {
+            return Err(self.unknown_tool(call, route.tool.to_string(), now).await);
+        }
+        let arguments = call.arguments.as_deref().unwrap_or(NO_ARGUMENTS);
+        let subject = self.subject(call, route.tool.to_string(), arguments);
+        match route.gate.read(arguments) {
+            Ok(reading) => Ok(Candidate {
+                subject,
+                route: Arc::clone(route),
+                reading,
+                kept_arguments: (self.settings.keep != Keep::Nothing).then(|| arguments.into()),
+            }),
+            Err(error) => {
+                let call = subject.call;
+                let problem = error.to_string();
+                let detail = value!({ "code": "invalid_arguments", "problem": &problem });
+                self.record_refused(subject, Outcome::InvalidArguments, detail, now)
+                    .await?;
+                Err(Refusal::InvalidArguments { call, problem })
+            }
+        }
+    }
+
+    async fn unknown_tool(&self, call: &ToolCall, tool: String, now: Timestamp) -> Refusal {
+        let arguments = call.arguments.as_deref().unwrap_or(NO_ARGUMENTS);
+        let subject = self.subject(call, tool, arguments);
+        let detail = value!({ "code": "unknown_tool" });
+        let recorded = self.record_refused(subject, Outcome::UnknownTool, detail, now);
+        match recorded.await {
+            Ok(()) => Refusal::UnknownTool {
+                name: call.name.clone(),
+            },
+            Err(refusal) => refusal,
+        }
+    }
+
+    fn subject(&self, call: &ToolCall, tool: String, arguments: &str) -> Subject {
+        // Arguments that were checked at the edge have a canonical form.
+        let canonical = json::canonical(arguments).unwrap_or_else(|_unchecked| arguments.to_owned());
+        Subject {
+            call: CallId::next(),
+            session: call.session,
+            principal: call.principal.clone(),
+            tool,
+            arguments: Digest::of(canonical.as_bytes()),
+            policies: self.catalogue.load().bundle().digest(),
+        }
+    }
+
+    async fn record_refused(
+        &self,
+        subject: Subject,
+        outcome: Outcome,
+        detail: Value,
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
+        let writer = self.writer.id();
+        let written = self.store.write("refuse", self.settings.durability, move |tx| {
+            journal::refuse(tx, writer, (&subject, outcome, &detail), now)
+        });
+        written.await.map(|_committed| ()).map_err(not_recorded)
+    }
+
+    /// Steps 6 to 8: decide and open the record as one step; what comes out is
+    /// the permit, or why there is none.
+    async fn admit(
+        &self,
+        candidate: Candidate,
+        now: Timestamp,
+    ) -> Result<(Charges, Permit), Refusal> {
+        let settings = Arc::clone(&self.settings);
+        let writer = self.writer.id();
+        let durability = candidate.durability(&settings);
+        let decided = self.store.write("admit", durability, move |tx| {
+            candidate.admit(tx, writer, &settings, now)
+        });
+        let admitted = decided.await.map_err(not_recorded)?.transpose()?;
+        let ((allowed, charges), entry) =
+            admitted.split(|admitted| ((admitted.allowed, admitted.charges), admitted.entry));
+        match Permit::new(allowed, entry) {
+            Ok(permit) => Ok((charges, permit)),
+            Err(mismatch) => {
+                tracing::error!(error = %mismatch, "no permit for a call");
+                Err(Refusal::NotRecorded)
+            }
+        }
+    }
+
+    /// Steps 9 and 10: send, and see what came back.
+    async fn send(
+        &self,
+        permit: Permit,
+        route: &Route,
+        call: ToolCall,
+        line: CallLine,
+    ) -> (Closing, Answer) {
+        let id = permit.call();
+        let outgoing = OutgoingCall {
+            name: Arc::clone(&route.tool.name),
+            arguments: call.arguments,
+            meta: call.meta,
+            deadline: route.gate.rules().timeout,
+        };
+        let sent = route.downstream.call(permit, outgoing, line).await;
+        settle::judged(id, route, sent)
+    }
+
+    /// Step 11: close the record and settle the meters. A store that fails now
+    /// does not turn a finished effect into a failure: the answer goes out, and
+    /// closing is tried again until it works or the broker ends; then recovery
+    /// marks the call as unknown.
+    async fn close(self: &Arc<Self>, route: &Route, closing: Closing, charges: Charges) {
+        let refund = settle::is_refunded(closing.outcome, route.gate.rules());
+        let closing = Arc::new((closing, refund.then_some(charges)));
+        if let Err(error) = self.close_once(&closing).await {
+            tracing::error!(
+                call.id = %closing.0.call,
+                error = %error,
+                "the record of a call could not be closed; it is tried again"
+            );
+            let broker = Arc::clone(self);
+            self.tasks
+                .spawn(async move { broker.close_later(&closing).await });
+        }
+    }
+
+    async fn close_later(&self, closing: &Arc<(Closing, Option<Charges>)>) {
+        let mut pause = CLOSE_AGAIN;
+        let again = async {
+            loop {
+                tokio::time::sleep(pause).await;
+                if self.close_once(closing).await.is_ok() {
+                    break;
+                }
+                pause = (pause * 2).min(CLOSE_AGAIN_AT_MOST);
+            }
+        };
+        let _closed_or_stopped = self.stopping.run_until_cancelled(again).await;
+    }
+
+    async fn close_once(
+        &self,
+        closing: &Arc<(Closing, Option<Charges>)>,
+    ) -> Result<(), StoreError> {
+        let closing = Arc::clone(closing);
+        let writer = self.writer.id();
+        let closed = self.store.write("close", Durability::Process, move |tx| {
+            let (closing, refund) = &*closing;
+            let first = journal::close(tx, writer, closing, Timestamp::now())?;
+            match refund {
+                Some(charges) if first => charges.refund(tx),
+                _ => Ok(()),
+            }
+        });
+        closed.await.map(|_committed| ())
+    }
+}
+
+fn not_recorded(error: StoreError) -> Refusal {
+    tracing::error!(error = %Chain(&error), "a call could not be recorded, so it was not sent");
+    Refusal::NotRecorded
+}
+
+fn log_call(name: &str, answer: &Answer, begun: Instant) {
+    let outcome = match answer {
+        Answer::Result { .. } => "answered",
+        Answer::ServerError { .. } => "server error",
+        Answer::Refused(_) => "refused",
+        Answer::Cancelled => "cancelled",
+    };
+    tracing::info!(
+        tool.name = name.escape_debug().take(64).collect::<String>(),
+        duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+        outcome,
+        "tool call"
+    );
+}

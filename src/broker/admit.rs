@@ -1,0 +1,216 @@
+//! Admission: decide a call and open its record as one transaction.
+
+use super::Refusal;
+use super::Settings;
+use super::catalogue::Route;
+use crate::journal;
+use crate::journal::Effect;
+use crate::journal::OpenEntry;
+use crate::journal::Part;
+use crate::journal::Subject;
+use crate::meters;
+use crate::meters::Charges;
+use crate::outcome::Outcome;
+use crate::policy::Allowed;
+use crate::policy::Denial;
+use crate::policy::Escalation;
+use crate::policy::Facts;
+use crate::policy::Reading;
+use crate::policy::Verdict;
+use crate::sessions;
+use crate::store::Durability;
+use crate::store::StoreError;
+use crate::store::Tx;
+use crate::store::WriterId;
+use crate::tool::Access;
+use jiff::Timestamp;
+use serde_json::Value;
+use serde_json::json;
+use std::sync::Arc;
+
+/// A call that is about to be decided.
+pub(super) struct Candidate {
+    pub(super) subject: Subject,
+    pub(super) route: Arc<Route>,
+    pub(super) reading: Reading,
+    /// The arguments to keep beside the record.
+    pub(super) kept_arguments: Option<Box<str>>,
+}
+
+/// What an admitted call holds: the two halves of its permit, and what it was
+/// charged.
+pub(super) struct Admitted {
+    pub(super) allowed: Allowed,
+    pub(super) entry: OpenEntry,
+    pub(super) charges: Charges,
+}
+
+pub(super) type Admission = Result<Admitted, Refusal>;
+
+impl Candidate {
+    /// What the commit must survive: whatever a limit depends on, a power cut.
+    pub(super) fn durability(&self, settings: &Settings) -> Durability {
+        if self.reading.amounts().is_empty() {
+            settings.durability
+        } else {
+            Durability::Power
+        }
+    }
+
+    /// Decides the call on what is true now, and records it either way.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails: then nothing was recorded and nothing may be sent.
+    pub(super) fn admit(
+        &self,
+        tx: &Tx<'_>,
+        writer: WriterId,
+        settings: &Settings,
+        now: Timestamp,
+    ) -> Result<Admission, StoreError> {
+        let subject = &self.subject;
+        let refuse = |outcome, detail: Value, refusal| {
+            journal::refuse(tx, writer, (subject, outcome, &detail), now)?;
+            self.keep_arguments(tx)?;
+            Ok(Err(refusal))
+        };
+        let session = sessions::facts(tx, subject.session, &subject.principal, now)?;
+        let Some(session) = session else {
+            return refuse(
+                Outcome::Denied,
+                json!({ "code": "session_gone" }),
+                Refusal::SessionGone {
+                    session: subject.session,
+                },
+            );
+        };
+        if self.effect() == Effect::Possible
+            && let Some(earlier) = journal::take_unsettled(tx, subject)?
+        {
+            return refuse(
+                Outcome::Denied,
+                json!({ "code": "earlier_unknown", "earlier": earlier.to_string() }),
+                Refusal::EarlierUnknown {
+                    call: subject.call,
+                    earlier,
+                    tool: subject.tool.clone(),
+                },
+            );
+        }
+        let charges = self.charges(tx, settings, now)?;
+        let totals = match charges.totals_after(tx)? {
+            Ok(totals) => totals,
+            Err(overflow) => {
+                return refuse(
+                    Outcome::InvalidArguments,
+                    json!({ "code": "meter_overflow", "meter": overflow.meter }),
+                    Refusal::InvalidArguments {
+                        call: subject.call,
+                        problem: overflow.to_string(),
+                    },
+                );
+            }
+        };
+        let facts = Facts {
+            session,
+            totals,
+            approval: None,
+        };
+        let gate = &self.route.gate;
+        match gate.decide(subject.call, &subject.principal, &self.reading, &facts, now) {
+            Verdict::Allow(allowed) => {
+                charges.add(tx)?;
+                let detail = self.allowed_detail(&allowed, &charges);
+                let opening = (subject, self.effect(), &detail);
+                let entry = journal::open(tx, writer, opening, &allowed, now)?;
+                self.keep_arguments(tx)?;
+                Ok(Ok(Admitted {
+                    allowed,
+                    entry,
+                    charges,
+                }))
+            }
+            Verdict::Deny(denial) => refuse(
+                Outcome::Denied,
+                denied_detail(&denial, None),
+                Refusal::Denied {
+                    call: subject.call,
+                    denial,
+                },
+            ),
+            Verdict::Escalate(denial, escalation) => refuse(
+                Outcome::Escalated,
+                denied_detail(&denial, Some(&escalation)),
+                Refusal::Escalated {
+                    call: subject.call,
+                    denial,
+                    escalation,
+                },
+            ),
+        }
+    }
+
+    fn effect(&self) -> Effect {
+        match self.route.gate.rules().access {
+            Access::Read => Effect::None,
+            Access::Write => Effect::Possible,
+        }
+    }
+
+    fn charges(
+        &self,
+        tx: &Tx<'_>,
+        settings: &Settings,
+        now: Timestamp,
+    ) -> Result<Charges, StoreError> {
+        let amounts = self.reading.amounts();
+        let day = if amounts.is_empty() {
+            now.to_zoned(settings.zone.clone()).date()
+        } else {
+            meters::today(tx, now, &settings.zone)?
+        };
+        Ok(Charges::new(
+            self.subject.session,
+            self.subject.principal.clone(),
+            day,
+            amounts
+                .iter()
+                .map(|amount| (Arc::clone(&amount.meter), amount.value)),
+        ))
+    }
+
+    fn keep_arguments(&self, tx: &Tx<'_>) -> Result<(), StoreError> {
+        match &self.kept_arguments {
+            Some(arguments) => journal::keep(tx, self.subject.call, Part::Arguments, arguments),
+            None => Ok(()),
+        }
+    }
+
+    fn allowed_detail(&self, allowed: &Allowed, charges: &Charges) -> Value {
+        let mut detail = json!({ "policies": allowed.policies() });
+        if !charges.amounts.is_empty() {
+            let amounts = charges.amounts.iter();
+            detail["day"] = json!(charges.day.to_string());
+            detail["charged"] = amounts
+                .map(|(meter, value)| (meter.to_string(), json!(value)))
+                .collect();
+        }
+        if !self.reading.opaque().is_empty() {
+            detail["opaque"] = json!(self.reading.opaque());
+        }
+        detail
+    }
+}
+
+fn denied_detail(denial: &Denial, escalation: Option<&Escalation>) -> Value {
+    let policies: Vec<_> = denial.reasons.iter().map(|reason| &reason.policy).collect();
+    let mut detail = json!({ "code": denial.code, "policies": policies });
+    if !denial.errors.is_empty() {
+        detail["errors"] = json!(denial.errors);
+    }
+    if let Some(escalation) = escalation {
+        detail["roles"] = json!(escalation.roles);
+    }
+    detail
+}

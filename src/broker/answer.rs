@@ -1,0 +1,155 @@
+//! What a call comes back with. Which words the client reads is decided at
+//! the edge.
+
+use crate::downstream::Era;
+use crate::policy::Denial;
+use crate::policy::Escalation;
+use crate::session::SessionId;
+use crate::tool::CallId;
+use crate::tool::ServerName;
+use std::time::Duration;
+
+/// How a call came back.
+#[derive(Debug)]
+pub enum Answer {
+    /// The server's result, as it wrote it.
+    Result {
+        /// The text of the result object.
+        json: Box<str>,
+        /// Which kind of MCP the server speaks.
+        era: Era,
+    },
+    /// The server's protocol error, as it wrote it.
+    ServerError {
+        /// The text of the error object.
+        json: Box<str>,
+    },
+    /// No answer of a server, and why.
+    Refused(Refusal),
+    /// The client took the call back.
+    Cancelled,
+}
+
+/// Why a call has no answer of a server.
+#[derive(Debug)]
+pub enum Refusal {
+    /// There is no such tool for this caller.
+    UnknownTool {
+        /// The name that was asked for.
+        name: Box<str>,
+    },
+    /// The arguments do not fit. Nothing was sent.
+    InvalidArguments {
+        /// Our id of the call.
+        call: CallId,
+        /// What is wrong and what would be right.
+        problem: String,
+    },
+    /// Policy said no, for good. Nothing was sent.
+    Denied {
+        /// Our id of the call.
+        call: CallId,
+        /// Why.
+        denial: Denial,
+    },
+    /// Policy said no, and a role can lift it. Nothing was sent.
+    Escalated {
+        /// Our id of the call.
+        call: CallId,
+        /// Why.
+        denial: Denial,
+        /// Who can lift it.
+        escalation: Escalation,
+    },
+    /// An identical earlier call of the session ended unknown, and this is the
+    /// first that the caller hears of it. Nothing was sent now.
+    EarlierUnknown {
+        /// Our id of this call.
+        call: CallId,
+        /// Our id of the earlier one.
+        earlier: CallId,
+        /// `server/tool`.
+        tool: String,
+    },
+    /// The session of the call does not exist any more, or is not the caller's.
+    SessionGone {
+        /// Which session.
+        session: SessionId,
+    },
+    /// The server was not there. Provably not sent; what was charged was given
+    /// back.
+    ServerUnavailable {
+        /// Our id of the call.
+        call: CallId,
+        /// Which server.
+        server: ServerName,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Sent, and nobody saw how it ended.
+    OutcomeUnknown {
+        /// Our id of the call.
+        call: CallId,
+        /// Which server.
+        server: ServerName,
+        /// What happened to it.
+        why: String,
+    },
+    /// Sent, and no answer in time.
+    TimedOut {
+        /// Our id of the call.
+        call: CallId,
+        /// Which server.
+        server: ServerName,
+        /// How long it had.
+        after: Duration,
+    },
+    /// Answered, but not with a valid answer.
+    InvalidAnswer {
+        /// Our id of the call.
+        call: CallId,
+        /// Which server.
+        server: ServerName,
+        /// What is wrong with the answer.
+        why: String,
+    },
+    /// The record could not be opened. Nothing was sent.
+    NotRecorded,
+}
+
+/// How the session of a call is named.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Carrier {
+    /// By its handle or id.
+    Named(String),
+    /// Not at all, and nothing is shared: a new one.
+    New,
+    /// Not at all: the one that the principal used last.
+    Default,
+}
+
+/// Why there is no session for a call.
+#[derive(Debug)]
+pub enum SessionRefusal {
+    /// The text is neither a handle nor an id.
+    NotAHandle {
+        /// What was sent, cut.
+        text: String,
+        /// What would be right.
+        problem: String,
+    },
+    /// No such session, or one that is not the caller's: the same to them.
+    Unknown {
+        /// What was sent.
+        text: String,
+    },
+    /// There is no such session, and policy does not let the caller open it.
+    MayNotOpen {
+        /// The handle.
+        handle: String,
+        /// Why.
+        denial: Denial,
+    },
+    /// The store failed.
+    NotRecorded,
+}

@@ -1,0 +1,93 @@
+//! What came back from a server, and what it means for the record and the
+//! meters.
+
+use super::Answer;
+use super::Refusal;
+use super::catalogue::Route;
+use crate::downstream::Sent;
+use crate::journal::Closing;
+use crate::json::Object;
+use crate::outcome::Outcome;
+use crate::tool::CallId;
+use crate::tool::Digest;
+use crate::tool::ToolRules;
+use serde_json::Value;
+use serde_json::json;
+
+/// The closing record of a call and the answer to its caller.
+pub(super) fn judged(call: CallId, route: &Route, sent: Sent) -> (Closing, Answer) {
+    let server = route.tool.server.clone();
+    let close = |outcome, result: Option<&str>, detail: Value| Closing {
+        call,
+        outcome,
+        result: result.map(|text| Digest::of(text.as_bytes())),
+        detail,
+    };
+    match sent {
+        Sent::Result { json, era } => {
+            let outcome = if is_error(&json) {
+                Outcome::ToolFailed
+            } else {
+                Outcome::Completed
+            };
+            let closing = close(outcome, Some(&json), json!({}));
+            (closing, Answer::Result { json, era })
+        }
+        Sent::Error { json } => {
+            let closing = close(Outcome::ToolFailed, Some(&json), json!({"protocol_error": true}));
+            (closing, Answer::ServerError { json })
+        }
+        Sent::NotSent { why } => (
+            close(Outcome::FailedBeforeSending, None, json!({ "why": why })),
+            Answer::Refused(Refusal::ServerUnavailable { call, server, why }),
+        ),
+        Sent::Lost { why } => (
+            close(Outcome::Unknown, None, json!({ "why": why })),
+            Answer::Refused(Refusal::OutcomeUnknown { call, server, why }),
+        ),
+        Sent::TimedOut { after } => (
+            close(
+                Outcome::TimedOut,
+                None,
+                json!({ "after_ms": u64::try_from(after.as_millis()).unwrap_or(u64::MAX) }),
+            ),
+            Answer::Refused(Refusal::TimedOut {
+                call,
+                server,
+                after,
+            }),
+        ),
+        Sent::Cancelled => (
+            close(Outcome::Cancelled, None, json!({})),
+            Answer::Cancelled,
+        ),
+        // It answered, so it may well have done it.
+        Sent::Invalid { why } => (
+            close(Outcome::Unknown, None, json!({ "invalid_answer": why })),
+            Answer::Refused(Refusal::InvalidAnswer { call, server, why }),
+        ),
+    }
+}
+
+/// Whether what a call was charged is given back: it provably had no effect, or
+/// the tool says that it failed and the operator takes its word.
+pub(super) fn is_refunded(outcome: Outcome, rules: &ToolRules) -> bool {
+    match outcome {
+        Outcome::FailedBeforeSending => true,
+        Outcome::ToolFailed => rules.refund_on_failure,
+        Outcome::Completed
+        | Outcome::Denied
+        | Outcome::Escalated
+        | Outcome::InvalidArguments
+        | Outcome::UnknownTool
+        | Outcome::TimedOut
+        | Outcome::Cancelled
+        | Outcome::Unknown => false,
+    }
+}
+
+/// `isError` of a result (MCP 2026-07-28, `server/tools`, error handling).
+fn is_error(result: &str) -> bool {
+    let result = Object::parse(result).ok();
+    result.and_then(|result| result.get("isError")) == Some("true")
+}

@@ -1,0 +1,200 @@
+//! The command line.
+
+mod config_path;
+mod journal;
+mod pin;
+mod policy;
+mod session;
+
+use crate::app;
+use crate::cause::Chain;
+use crate::config::Config;
+use crate::config::EXAMPLE;
+use crate::config::PRINCIPALS_EXAMPLE;
+use crate::demo;
+use crate::downstream;
+use crate::principal::PrincipalId;
+use crate::telemetry;
+use clap::Parser;
+use clap::Subcommand;
+use clap::ValueEnum;
+use std::ffi::OsString;
+use std::future::Future;
+use std::io::Write;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// How long the end of the program waits for threads that only read stdin.
+const LINGER: Duration = Duration::from_millis(100);
+
+/// Stands between MCP clients and tool servers: every tool call is decided by
+/// Cedar policy, bound to a durable session, and recorded before it is sent.
+#[derive(Debug, Parser)]
+#[command(name = "countersign", version, propagate_version = true)]
+struct Cli {
+    /// The configuration [default: ./countersign.toml, else
+    /// ~/.config/countersign/countersign.toml]
+    #[arg(long, short, global = true, env = "COUNTERSIGN_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// How log lines look; they go to stderr
+    #[arg(long, global = true, env = "COUNTERSIGN_LOG_FORMAT", default_value = "text")]
+    log_format: LogFormat,
+    /// What is logged: `info`, `debug`, `countersign::broker=debug`
+    #[arg(long, global = true, env = "COUNTERSIGN_LOG", value_name = "FILTER")]
+    log: Option<String>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Play the claims story end to end, in a folder of its own
+    Demo {
+        /// Where to play it [default: a new temporary folder]
+        folder: Option<PathBuf>,
+    },
+    /// Serve one MCP client over stdin and stdout
+    Stdio {
+        /// Who calls [default: `stdio.principal` of the configuration]
+        #[arg(long, value_name = "NAME")]
+        principal: Option<PrincipalId>,
+        /// The session, by handle or id; a handle that is new opens one
+        #[arg(long, value_name = "HANDLE")]
+        session: Option<String>,
+    },
+    /// Check configuration, servers and policies, and show who may see what
+    Check,
+    /// Look at policies
+    #[command(subcommand)]
+    Policy(policy::Command),
+    /// Look at sessions, and stop them
+    #[command(subcommand)]
+    Session(session::Command),
+    /// Look at the record of calls, and verify it
+    #[command(subcommand)]
+    Journal(journal::Command),
+    /// Look at pinned tools, and accept changed ones
+    #[command(subcommand)]
+    Pin(pin::Command),
+    /// Print the example configuration
+    Example {
+        /// Print the example of `principals.toml` instead
+        #[arg(long)]
+        principals: bool,
+    },
+    /// The claims server of the story: an MCP server over stdio
+    #[command(hide = true)]
+    ClaimsServer(demo::ClaimsServer),
+    /// Keep a child process for a broker, and end it when the broker ends
+    #[command(name = "__keep", hide = true)]
+    Keep {
+        /// The program
+        program: String,
+        /// Its arguments
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+}
+
+/// Runs the program with these arguments and returns its exit status.
+pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _unprinted = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    if let Command::Keep { program, args } = &cli.command {
+        return downstream::keep(program, args);
+    }
+    match cli.run() {
+        Ok(code) => code,
+        Err(error) => {
+            let shown = Chain(error.as_ref()).to_string();
+            let _unprinted = writeln!(std::io::stderr(), "countersign: {shown}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+impl Cli {
+    fn run(self) -> anyhow::Result<ExitCode> {
+        let format = match self.log_format {
+            LogFormat::Text => telemetry::Format::Text,
+            LogFormat::Json => telemetry::Format::Json,
+        };
+        telemetry::start(format, self.log.as_deref())?;
+        let load = || {
+            let path = config_path::find(self.config.as_deref())?;
+            anyhow::Ok(Config::load(&path, &own_program())?)
+        };
+        match self.command {
+            Command::Demo { folder } => on_runtime(demo::play(folder, &own_program()))?,
+            Command::Stdio { principal, session } => {
+                on_runtime(app::stdio(load()?, principal, session))?;
+            }
+            Command::Check => return check(&load()?),
+            Command::Policy(command) => command.run(&load()?)?,
+            Command::Session(command) => command.run(&load()?)?,
+            Command::Journal(command) => return command.run(&load()?),
+            Command::Pin(command) => command.run(&load()?)?,
+            Command::Example { principals: false } => print(EXAMPLE)?,
+            Command::Example { principals: true } => print(PRINCIPALS_EXAMPLE)?,
+            Command::ClaimsServer(server) => on_runtime(server.serve())?,
+            Command::Keep { .. } => {}
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn check(config: &Config) -> anyhow::Result<ExitCode> {
+    let checked = on_runtime(app::check(config))?;
+    print(&checked.report)?;
+    if checked.problems.is_empty() {
+        print("no problems\n")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    for problem in &checked.problems {
+        print(&format!("PROBLEM {problem}\n"))?;
+    }
+    Ok(ExitCode::FAILURE)
+}
+
+/// Runs a future to its end. Threads that still wait for stdin are left behind.
+fn on_runtime<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    let done = runtime.block_on(future);
+    runtime.shutdown_timeout(LINGER);
+    done
+}
+
+/// This program, for starting itself: as Linux knows it, so that it works even
+/// after the file was replaced by an update.
+fn own_program() -> PathBuf {
+    let known = Path::new("/proc/self/exe");
+    if known.exists() {
+        return known.to_owned();
+    }
+    std::env::current_exe().unwrap_or_else(|_unknown| "countersign".into())
+}
+
+/// Prints to stdout. A reader that went away (`| head`) is no failure.
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,156 @@
+//! `countersign journal`.
+
+use crate::app;
+use crate::config::Config;
+use crate::journal;
+use crate::journal::CallView;
+use crate::journal::Filter;
+use crate::outcome::Outcome;
+use crate::store::Store;
+use crate::store::WriterId;
+use crate::tool::CallId;
+use anyhow::Context;
+use std::fmt::Write;
+use std::process::ExitCode;
+use uuid::Uuid;
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Command {
+    /// Show the last calls
+    Tail {
+        /// How many
+        #[arg(long, short = 'n', default_value_t = 20)]
+        lines: u32,
+    },
+    /// Show one call: who, where, what was decided and why, how it ended
+    Show {
+        /// The id of the call
+        call: Uuid,
+    },
+    /// Recompute every chain, and say what does not hold
+    Verify,
+}
+
+impl Command {
+    pub(super) fn run(self, config: &Config) -> anyhow::Result<ExitCode> {
+        let store = app::existing_store(&config.store)?;
+        match self {
+            Self::Tail { lines } => tail(&store, lines)?,
+            Self::Show { call } => show(&store, CallId::from_bytes(call.into_bytes()))?,
+            Self::Verify => return verify(&store),
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn tail(store: &Store, lines: u32) -> anyhow::Result<()> {
+    let living = store.living_writers()?;
+    let filter = Filter {
+        newest: Some(lines),
+        ..Filter::default()
+    };
+    let calls = store.read(|tx| journal::calls(tx, &filter))?;
+    let mut text = String::new();
+    for call in &calls {
+        writeln!(text, "{}  {}", call_line(call, &living), call.principal)?;
+    }
+    if calls.is_empty() {
+        text.push_str("no calls yet\n");
+    }
+    super::print(&text)
+}
+
+fn show(store: &Store, call: CallId) -> anyhow::Result<()> {
+    let living = store.living_writers()?;
+    let filter = Filter {
+        call: Some(call),
+        ..Filter::default()
+    };
+    let view = store
+        .read(|tx| journal::calls(tx, &filter))?
+        .pop()
+        .with_context(|| format!("there is no call {call}: `countersign journal tail` shows the last"))?;
+    let mut text = String::new();
+    writeln!(text, "call       {}", view.call)?;
+    writeln!(text, "decided    {}", view.at)?;
+    writeln!(text, "principal  {}", view.principal)?;
+    writeln!(text, "session    {}", view.session)?;
+    writeln!(text, "tool       {}", view.tool)?;
+    writeln!(text, "outcome    {}", ending(&view, &living))?;
+    if let Some(ended) = view.ended {
+        writeln!(text, "ended      {ended}")?;
+    }
+    writeln!(text, "decision   {}", view.detail)?;
+    if let Some(detail) = &view.close_detail {
+        writeln!(text, "ending     {detail}")?;
+    }
+    if let Some(arguments) = &view.arguments {
+        writeln!(text, "arguments  {}", one_line(arguments))?;
+    }
+    super::print(&text)
+}
+
+fn verify(store: &Store) -> anyhow::Result<ExitCode> {
+    let living = store.living_writers()?;
+    let found = store.read(|tx| journal::verify(tx, &living))?;
+    let mut text = String::new();
+    for (writer, (seq, hash)) in &found.heads {
+        writeln!(text, "writer {writer}: {seq} records, last {hash}")?;
+    }
+    for problem in &found.problems {
+        writeln!(text, "PROBLEM {problem}")?;
+    }
+    if found.problems.is_empty() {
+        writeln!(
+            text,
+            "{} records hold; {} calls in flight. This cannot show that the end of a chain was cut off: keep the last hashes elsewhere.",
+            found.records, found.in_flight
+        )?;
+    }
+    super::print(&text)?;
+    Ok(if found.problems.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// One call as one line.
+pub(super) fn call_line(call: &CallView, living: &[WriterId]) -> String {
+    let mut line = format!(
+        "{}  {:<22}{:<32}  {}",
+        call.at.strftime("%Y-%m-%d %H:%M:%S"),
+        ending(call, living),
+        call.tool.escape_debug().to_string(),
+        call.call,
+    );
+    if let Some(code) = call.detail.get("code").and_then(|code| code.as_str()) {
+        line.push_str("  ");
+        line.push_str(code);
+    }
+    line
+}
+
+/// How a call ended. One that a dead broker left open is unknown, even before
+/// the next start writes that down.
+fn ending(call: &CallView, living: &[WriterId]) -> String {
+    match call.outcome {
+        Some(outcome) => outcome.to_string(),
+        None if living.contains(&call.writer) => "running".to_owned(),
+        None => format!("{} (not recovered)", Outcome::Unknown),
+    }
+}
+
+/// Arguments come from outside: nothing in them may move the cursor.
+fn one_line(text: &str) -> String {
+    text.chars()
+        .flat_map(|c| {
+            let shown: Vec<char> = if c.is_control() {
+                c.escape_default().collect()
+            } else {
+                vec![c]
+            };
+            shown
+        })
+        .collect()
+}

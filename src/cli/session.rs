@@ -1,0 +1,142 @@
+//! `countersign session`.
+
+use super::journal::call_line;
+use crate::app;
+use crate::config::Config;
+use crate::journal;
+use crate::meters;
+use crate::principal::PrincipalId;
+use crate::session::Handle;
+use crate::session::SessionId;
+use crate::sessions;
+use crate::sessions::Session;
+use crate::store::Store;
+use anyhow::Context;
+use jiff::Timestamp;
+use std::fmt::Write;
+use std::str::FromStr;
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Command {
+    /// List the sessions, the last used first
+    List {
+        /// Only those of this principal
+        #[arg(long, value_name = "NAME")]
+        owner: Option<PrincipalId>,
+    },
+    /// Show one session: its totals and what was called in it
+    Show(Which),
+    /// Refuse every further call of a session, in every running broker
+    Freeze(Which),
+    /// Let a frozen session go on
+    Thaw(Which),
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Which {
+    /// The session's id or handle
+    session: String,
+    /// Whose handle it is, where several principals have it
+    #[arg(long, value_name = "NAME")]
+    owner: Option<PrincipalId>,
+}
+
+impl Command {
+    pub(super) fn run(self, config: &Config) -> anyhow::Result<()> {
+        let store = app::existing_store(&config.store)?;
+        match self {
+            Self::List { owner } => list(&store, owner.as_ref()),
+            Self::Show(which) => show(&store, &which.find(&store)?),
+            Self::Freeze(which) => which.freeze(&store, Some(Timestamp::now())),
+            Self::Thaw(which) => which.freeze(&store, None),
+        }
+    }
+}
+
+impl Which {
+    fn find(&self, store: &Store) -> anyhow::Result<Session> {
+        if let Ok(id) = SessionId::from_str(&self.session) {
+            return store
+                .read(|tx| sessions::by_id(tx, id))?
+                .with_context(|| format!("there is no session {id}"));
+        }
+        let handle = Handle::from_str(&self.session)?;
+        let mut named = store.read(|tx| sessions::list(tx, self.owner.as_ref()))?;
+        named.retain(|session| session.handles.iter().any(|name| name == handle.as_str()));
+        let found = named.pop().with_context(|| {
+            format!("there is no session `{handle}`: `countersign session list` shows them")
+        })?;
+        anyhow::ensure!(
+            named.is_empty(),
+            "several principals have a session `{handle}`: say whose with `--owner NAME`"
+        );
+        Ok(found)
+    }
+
+    fn freeze(&self, store: &Store, since: Option<Timestamp>) -> anyhow::Result<()> {
+        let session = self.find(store)?;
+        let id = session.id;
+        store.write_blocking("freeze", move |tx| sessions::freeze(tx, id, since))?;
+        let word = if since.is_some() { "frozen" } else { "thawed" };
+        super::print(&format!("{} is {word}\n", title(&session)))
+    }
+}
+
+fn list(store: &Store, owner: Option<&PrincipalId>) -> anyhow::Result<()> {
+    let sessions = store.read(|tx| sessions::list(tx, owner))?;
+    let mut text = String::new();
+    for session in &sessions {
+        let used = session.used.strftime("%Y-%m-%d %H:%M");
+        let frozen = if session.frozen.is_some() { "  frozen" } else { "" };
+        writeln!(
+            text,
+            "{}  {:<20}  {:<16}  used {used}{frozen}",
+            session.id,
+            session.handles.join(","),
+            session.owner,
+        )?;
+    }
+    if sessions.is_empty() {
+        text.push_str("no sessions yet\n");
+    }
+    super::print(&text)
+}
+
+fn show(store: &Store, session: &Session) -> anyhow::Result<()> {
+    let living = store.living_writers()?;
+    let filter = journal::Filter {
+        session: Some(session.id),
+        ..journal::Filter::default()
+    };
+    let (totals, calls) = store.read(|tx| {
+        Ok((
+            meters::of_session(tx, session.id)?,
+            journal::calls(tx, &filter)?,
+        ))
+    })?;
+    let mut text = String::new();
+    writeln!(text, "session   {}", title(session))?;
+    writeln!(text, "id        {}", session.id)?;
+    writeln!(text, "owner     {}", session.owner)?;
+    writeln!(text, "opened    {}", session.created.strftime("%Y-%m-%d %H:%M:%SZ"))?;
+    writeln!(text, "used      {}", session.used.strftime("%Y-%m-%d %H:%M:%SZ"))?;
+    if let Some(frozen) = session.frozen {
+        writeln!(text, "frozen    {}", frozen.strftime("%Y-%m-%d %H:%M:%SZ"))?;
+    }
+    for total in totals {
+        writeln!(text, "total     {} {}", total.meter, total.total)?;
+    }
+    writeln!(text, "calls     {}", calls.len())?;
+    for call in &calls {
+        writeln!(text, "  {}", call_line(call, &living))?;
+    }
+    super::print(&text)
+}
+
+fn title(session: &Session) -> String {
+    if session.handles.is_empty() {
+        session.id.to_string()
+    } else {
+        session.handles.join(", ")
+    }
+}

@@ -1,0 +1,283 @@
+//! The configuration: `countersign.toml`, the policies and the principals that it
+//! names, read into the settings of each room.
+
+mod file;
+mod principals;
+
+pub use principals::EXAMPLE as PRINCIPALS_EXAMPLE;
+
+use crate::broker;
+use crate::broker::Keep;
+use crate::broker::Rules;
+use crate::broker::ServerRules;
+use crate::downstream;
+use crate::policy::PolicyFile;
+use crate::principal::PrincipalId;
+use crate::principal::Principals;
+use crate::store::Durability;
+use crate::tool::ServerName;
+use jiff::tz::TimeZone;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::path::PathBuf;
+use std::time::Duration;
+use std::time::SystemTime;
+
+/// The example configuration: shipped, printed by `countersign config example`,
+/// and read by a test.
+pub const EXAMPLE: &str = include_str!("../fixtures/config/countersign.toml");
+
+/// A configuration that was read whole and holds together.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The file it was read from.
+    pub path: PathBuf,
+    /// Where the store is.
+    pub store: PathBuf,
+    /// What the broker is told.
+    pub broker: broker::Settings,
+    /// The servers to start.
+    pub servers: Vec<downstream::Settings>,
+    /// For `countersign stdio`: who calls where no `--principal` says it.
+    pub stdio_principal: Option<PrincipalId>,
+    /// For `countersign stdio`: the session where no `--session` says it.
+    pub stdio_session: Option<String>,
+    /// What may be reloaded: where it lies.
+    pub rules: RulesAt,
+}
+
+/// What the files of the rules look like from outside.
+pub type Fingerprint = Vec<(PathBuf, u64, Option<SystemTime>)>;
+
+/// Where the rules lie that may change while the broker runs.
+#[derive(Clone, Debug)]
+pub struct RulesAt {
+    /// The folder of `*.cedar` files.
+    pub policies: PathBuf,
+    /// `principals.toml`.
+    pub principals: PathBuf,
+    /// How many digits of money are minor units.
+    pub money_scale: u8,
+}
+
+/// Why the configuration cannot be used. Each message says where it is wrong and
+/// what would be right.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A file or folder cannot be read.
+    #[error("cannot read `{}`", path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file is not TOML of the right shape; the message has line and column.
+    #[error("`{}` is not right:\n{message}", path.display())]
+    Shape {
+        /// Which file.
+        path: PathBuf,
+        /// What `toml` says of it.
+        message: String,
+    },
+    /// A value is of the right shape and means nothing.
+    #[error("`{}`: `{key}`: {problem}", path.display())]
+    Value {
+        /// Which file.
+        path: PathBuf,
+        /// Which key.
+        key: String,
+        /// What is wrong, and what would be right.
+        problem: String,
+    },
+    /// There is no policy file.
+    #[error("there is no `*.cedar` file in `{}`: without policies nothing may be called, so nothing starts", path.display())]
+    NoPolicies {
+        /// Which folder.
+        path: PathBuf,
+    },
+}
+
+impl Config {
+    /// Reads the configuration at `path`. `keeper` is the program that keeps
+    /// child processes: this one.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read or does not hold together.
+    pub fn load(path: &Path, keeper: &Path) -> Result<Self, ConfigError> {
+        let path = std::path::absolute(path).map_err(|source| ConfigError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        let text = read(&path)?;
+        Self::parse(&path, &text, keeper)
+    }
+
+    /// Reads the text of a configuration. Relative paths in it start at its
+    /// folder.
+    ///
+    /// # Errors
+    ///
+    /// When it does not hold together.
+    pub fn parse(path: &Path, text: &str, keeper: &Path) -> Result<Self, ConfigError> {
+        let file: file::File = toml::from_str(text).map_err(|error| ConfigError::Shape {
+            path: path.to_owned(),
+            message: error.to_string(),
+        })?;
+        let folder = path.parent().unwrap_or(Path::new("."));
+        let value = |key: &str, problem: String| ConfigError::Value {
+            path: path.to_owned(),
+            key: key.to_owned(),
+            problem,
+        };
+        let mut servers = Vec::new();
+        let mut rules = BTreeMap::new();
+        for (name, server) in &file.servers {
+            let key = format!("servers.{name}");
+            let name: ServerName = name
+                .parse()
+                .map_err(|error: crate::tool::ServerNameError| value(&key, error.to_string()))?;
+            server.validate().map_err(|(at, why)| value(&format!("{key}.{at}"), why))?;
+            servers.push(server.settings(name.clone(), folder, keeper));
+            rules.insert(name, server.rules());
+        }
+        let stdio_principal = file
+            .stdio
+            .principal
+            .as_deref()
+            .map(PrincipalId::parse)
+            .transpose()
+            .map_err(|error| value("stdio.principal", error.to_string()))?;
+        Ok(Self {
+            path: path.to_owned(),
+            store: folder.join(&file.store.path),
+            broker: broker_settings(&file, rules)
+                .map_err(|(key, problem)| value(key, problem))?,
+            servers,
+            stdio_principal,
+            stdio_session: file.stdio.session.clone(),
+            rules: RulesAt {
+                policies: folder.join(&file.policy.folder),
+                principals: folder.join(&file.policy.principals),
+                money_scale: file.policy.money_scale,
+            },
+        })
+    }
+}
+
+fn broker_settings(
+    file: &file::File,
+    servers: BTreeMap<ServerName, ServerRules>,
+) -> Result<broker::Settings, (&'static str, String)> {
+    let zone = TimeZone::get(&file.store.time_zone).map_err(|_unknown| {
+        let given = &file.store.time_zone;
+        let problem = format!("`{given}` is no time zone: write a name like `Europe/Berlin` or `UTC`");
+        ("store.time_zone", problem)
+    })?;
+    let longest = file.names.longest;
+    if !(24..=64).contains(&longest) {
+        let problem = format!("{longest} is out of range: names may be at most 24 to 64 characters");
+        return Err(("names.longest", problem));
+    }
+    if file.policy.money_scale > 4 {
+        let problem = "minor units have 0 to 4 digits (2 for cents)".to_owned();
+        return Err(("policy.money_scale", problem));
+    }
+    if !file.session.idle.is_positive() {
+        let problem = "write a time like `8h`".to_owned();
+        return Err(("session.idle", problem));
+    }
+    Ok(broker::Settings {
+        durability: match file.store.durability {
+            file::Survives::Process => Durability::Process,
+            file::Survives::Power => Durability::Power,
+        },
+        zone,
+        idle: file.session.idle,
+        keep: match file.store.keep {
+            file::Kept::Nothing => Keep::Nothing,
+            file::Kept::Arguments => Keep::Arguments,
+            file::Kept::Everything => Keep::Everything,
+        },
+        money_scale: file.policy.money_scale,
+        longest_name: longest,
+        first_sight: FIRST_SIGHT,
+        servers,
+    })
+}
+
+/// How long a first list waits for servers that nobody has seen yet.
+const FIRST_SIGHT: Duration = Duration::from_secs(5);
+
+impl RulesAt {
+    /// Reads the policies and the principals as they are now.
+    ///
+    /// # Errors
+    ///
+    /// When something cannot be read or does not hold together.
+    pub fn load(&self) -> Result<Rules, ConfigError> {
+        Ok(Rules {
+            files: self.policy_files()?,
+            principals: self.principals()?,
+        })
+    }
+
+    fn principals(&self) -> Result<Principals, ConfigError> {
+        principals::parse(&self.principals, &read(&self.principals)?, self.money_scale)
+    }
+
+    fn policy_files(&self) -> Result<Vec<PolicyFile>, ConfigError> {
+        let mut files = Vec::new();
+        for path in self.policy_paths()? {
+            files.push(PolicyFile {
+                name: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+                text: read(&path)?,
+            });
+        }
+        if files.is_empty() {
+            return Err(ConfigError::NoPolicies {
+                path: self.policies.clone(),
+            });
+        }
+        Ok(files)
+    }
+
+    /// Every journal entry carries the digest of the policies, and the disk may
+    /// list a folder in any order: so the paths are sorted.
+    fn policy_paths(&self) -> Result<Vec<PathBuf>, ConfigError> {
+        let failed = |source| ConfigError::Read {
+            path: self.policies.clone(),
+            source,
+        };
+        let mut paths = Vec::new();
+        for entry in std::fs::read_dir(&self.policies).map_err(failed)? {
+            let path = entry.map_err(failed)?.path();
+            if path.extension().is_some_and(|extension| extension == "cedar") {
+                paths.push(path);
+            }
+        }
+        paths.sort();
+        Ok(paths)
+    }
+
+    /// What changes when a file of the rules does: names, sizes and times.
+    pub fn fingerprint(&self) -> Fingerprint {
+        let mut paths = self.policy_paths().unwrap_or_default();
+        paths.push(self.principals.clone());
+        let facts = paths.into_iter().map(|path| {
+            let metadata = std::fs::metadata(&path).ok();
+            let size = metadata.as_ref().map_or(0, std::fs::Metadata::len);
+            let changed = metadata.and_then(|metadata| metadata.modified().ok());
+            (path, size, changed)
+        });
+        facts.collect()
+    }
+}
+
+fn read(path: &Path) -> Result<String, ConfigError> {
+    std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+        path: path.to_owned(),
+        source,
+    })
+}

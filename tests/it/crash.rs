@@ -1,0 +1,321 @@
+//! Whatever is killed and whenever: the broker is killed at every named point
+//! of the path, and afterwards the promise is checked. Runs only where the named
+//! points are compiled in (`--features crash-points`).
+
+use crate::world::APPROVE;
+use crate::world::GET;
+use crate::world::Wire;
+use crate::world::World;
+use crate::world::payment;
+use countersign::outcome::Outcome;
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+
+/// How often each point is hit.
+const HITS: u32 = 10;
+
+/// The session limit of the shipped example, in cents.
+const LIMIT: i64 = 2_000_000;
+
+/// Points that every call passes: the n-th run kills at the n-th passage.
+const EACH_CALL: [&str; 11] = [
+    "store.admit.before-commit",
+    "store.admit.after-commit",
+    "send.before-write",
+    "send.after-write",
+    "answer.before-read",
+    "answer.after-read",
+    "store.close.before-commit",
+    "store.close.after-commit",
+    "reply.before-write",
+    "reply.after-write",
+    "store.session.after-commit",
+];
+
+/// Points that a process passes once or seldom: each run kills at the first.
+const EACH_START: [&str; 6] = [
+    "store.enlist.before-commit",
+    "store.enlist.after-commit",
+    "store.pin.before-commit",
+    "store.pin.after-commit",
+    "store.recover.before-commit",
+    "store.recover.after-commit",
+];
+
+/// What a client does in one run, until the broker is gone or all is done.
+fn work(wire: &mut Wire, handle: &str, amounts: &[i64]) {
+    let named = json!({ "dev.countersign/session": handle });
+    if wire.request_initialize().is_none() {
+        return;
+    }
+    let read = json!({"name": GET, "arguments": {"claim_id": "99"}, "_meta": named});
+    let id = wire.request("tools/call", read);
+    if wire.answer_to(id).is_none() {
+        return;
+    }
+    // Two at a time, so that a commit carries more than one call.
+    for pair in amounts.chunks(2) {
+        let ids: Vec<u64> = pair
+            .iter()
+            .map(|dollars| {
+                let call = json!({"name": APPROVE, "arguments": payment(*dollars), "_meta": named});
+                wire.request("tools/call", call)
+            })
+            .collect();
+        for id in ids {
+            if wire.answer_to(id).is_none() {
+                return;
+            }
+        }
+    }
+}
+
+/// Everything that the promise says, as a list of what does not hold.
+fn broken_promises(world: &World, handles: &[String]) -> Vec<String> {
+    let mut broken = Vec::new();
+    let ledger = countersign::demo::read_ledger(&world.path("ledger.jsonl")).unwrap();
+    let mut executed: BTreeMap<i64, i64> = BTreeMap::new();
+    for line in &ledger {
+        *executed.entry(line.cents).or_default() += 1;
+    }
+    // Amounts differ between runs of one world, so a payment is known by its amount.
+    let mut recorded: BTreeMap<i64, i64> = BTreeMap::new();
+    for handle in handles {
+        let mut charged = 0;
+        for call in world.calls(handle) {
+            let Some(outcome) = call.outcome else {
+                broken.push(format!("{handle}: call {} stays open", call.call));
+                continue;
+            };
+            let cents = call.detail["charged"]["claims/approve_payment#amount"].as_i64();
+            if let Some(cents) = cents.filter(|_| outcome != Outcome::FailedBeforeSending) {
+                *recorded.entry(cents).or_default() += 1;
+                charged += cents;
+            }
+        }
+        if charged > LIMIT {
+            broken.push(format!("{handle}: {charged} cents were admitted"));
+        }
+    }
+    for (cents, times) in executed {
+        let known = recorded.get(&cents).copied().unwrap_or(0);
+        if times > known {
+            broken.push(format!(
+                "a payment of {cents} was executed {times} times and recorded {known} times"
+            ));
+        }
+    }
+    let problems = world.journal_problems();
+    broken.extend(problems.iter().map(ToString::to_string));
+    broken
+}
+
+/// One world in which a point is hit [`HITS`] times, by one broker or with a
+/// second one beside it that is not killed.
+struct Trial<'a> {
+    point: &'a str,
+    beside: bool,
+    mutation: Option<&'a str>,
+    /// Cut the power after each kill: what was not flushed is lost.
+    power_cut: Option<&'a PowerCut>,
+}
+
+impl Trial<'_> {
+    fn run(&self) -> (u32, Vec<String>) {
+        let world = World::new();
+        if self.power_cut.is_some() {
+            world.edit("countersign.toml", "durability = \"process\"", "durability = \"power\"");
+        }
+        let mut handles = Vec::new();
+        let mut killed = 0;
+        for run in 1..=HITS {
+            let handle = format!("claim-{run}");
+            let passage = if EACH_CALL.contains(&self.point) && self.point != "store.session.after-commit" {
+                run
+            } else {
+                1
+            };
+            if self.point.starts_with("store.pin.") {
+                forget_pins(&world);
+            }
+            if self.point.starts_with("store.recover.") {
+                leave_a_dead_writer(&world);
+            }
+            let mut armed = world.broker_with(|command| {
+                command.env("COUNTERSIGN_CRASH", format!("{}:{passage}", self.point));
+                if let Some(mutation) = self.mutation {
+                    command.env("COUNTERSIGN_MUTATE", mutation);
+                }
+                if let Some(power_cut) = self.power_cut {
+                    power_cut.watch(command, &world);
+                }
+            });
+            // Dollars that no other run of this world pays.
+            let amounts: Vec<i64> = (0..14).map(|n| 1_000 + i64::from(run) * 20 + n).collect();
+            let mut other = self.beside.then(|| world.broker());
+            std::thread::scope(|scope| {
+                if let Some(other) = &mut other {
+                    let theirs: Vec<i64> = amounts.iter().map(|dollars| dollars + 1_000).collect();
+                    let handle = &handle;
+                    scope.spawn(move || work(other, handle, &theirs));
+                }
+                work(&mut armed, &handle, &amounts);
+            });
+            killed += u32::from(armed.was_killed());
+            if let Some(power_cut) = self.power_cut {
+                power_cut.cut(&world);
+            }
+            handles.push(handle);
+        }
+        // The next start recovers what the last one left, and the sessions go on.
+        let mut last = world.broker().initialized();
+        let mut broken = Vec::new();
+        for handle in &handles {
+            let call = json!({"name": GET, "arguments": {"claim_id": "1"},
+                "_meta": {"dev.countersign/session": handle}});
+            let answer = last.ask("tools/call", call);
+            if answer["result"]["isError"] == true {
+                broken.push(format!("{handle} does not go on: {answer}"));
+            }
+        }
+        broken.extend(broken_promises(&world, &handles));
+        assert!(last.end());
+        (killed, broken)
+    }
+}
+
+fn forget_pins(world: &World) {
+    for file in ["countersign.db", "countersign.db-wal", "countersign.db-shm"] {
+        let _not_there = std::fs::remove_file(world.path(file));
+    }
+    let _not_there = std::fs::remove_dir_all(world.path("countersign.db-writers"));
+    let _not_there = std::fs::remove_file(world.path("ledger.jsonl"));
+}
+
+fn leave_a_dead_writer(world: &World) {
+    let mut wire = world.broker().initialized();
+    wire.ask("tools/list", json!({}));
+    wire.kill();
+}
+
+fn check(points: &[&str], beside: bool) {
+    for point in points {
+        let trial = Trial {
+            point,
+            beside,
+            mutation: None,
+            power_cut: None,
+        };
+        let (killed, broken) = trial.run();
+        assert_eq!(killed, HITS, "{point} was not passed in every run");
+        assert!(broken.is_empty(), "{point}:\n{}", broken.join("\n"));
+    }
+}
+
+#[test]
+fn one_broker_killed_at_any_point_of_a_call_keeps_the_promise() {
+    check(&EACH_CALL, false);
+}
+
+#[test]
+fn one_broker_killed_at_any_point_of_its_start_keeps_the_promise() {
+    check(&EACH_START, false);
+}
+
+#[test]
+fn two_brokers_on_one_store_one_of_them_killed_keep_the_promise() {
+    check(&EACH_CALL, true);
+}
+
+#[test]
+fn sending_before_the_commit_would_be_noticed() {
+    let trial = Trial {
+        point: "store.admit.before-commit",
+        beside: false,
+        mutation: Some("ack-before-commit"),
+        power_cut: None,
+    };
+    let (_killed, broken) = trial.run();
+    let unrecorded = broken.iter().any(|line| line.contains("was executed"));
+    assert!(unrecorded, "an executed call without a record went unnoticed: {broken:?}");
+}
+
+#[test]
+fn a_power_cut_after_a_payment_forgets_nothing_that_a_limit_depends_on() {
+    let power_cut = PowerCut::build();
+    let trial = Trial {
+        point: "answer.after-read",
+        beside: false,
+        mutation: None,
+        power_cut: Some(&power_cut),
+    };
+    let (killed, broken) = trial.run();
+    assert_eq!(killed, HITS);
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+#[test]
+fn a_commit_without_a_flush_would_be_noticed() {
+    let power_cut = PowerCut::build();
+    let trial = Trial {
+        point: "answer.after-read",
+        beside: false,
+        mutation: Some("no-fsync"),
+        power_cut: Some(&power_cut),
+    };
+    let (_killed, broken) = trial.run();
+    let unrecorded = broken.iter().any(|line| line.contains("was executed"));
+    assert!(unrecorded, "a payment whose record was lost went unnoticed: {broken:?}");
+}
+
+/// A library in front of the C library that notes what each `fsync` made
+/// durable, so that a test can take back everything else.
+struct PowerCut {
+    library: PathBuf,
+    _folder: tempfile::TempDir,
+}
+
+impl PowerCut {
+    fn build() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let library = folder.path().join("powercut.so");
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/powercut.c");
+        let built = Command::new("cc")
+            .args(["-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o"])
+            .arg(&library)
+            .arg(source)
+            .arg("-ldl")
+            .status()
+            .unwrap();
+        assert!(built.success());
+        Self {
+            library,
+            _folder: folder,
+        }
+    }
+
+    /// Lets the library see what this process flushes. The claims server must
+    /// not be seen: its ledger is the truth that survives.
+    fn watch(&self, command: &mut Command, world: &World) {
+        command
+            .env("LD_PRELOAD", &self.library)
+            .env("POWERCUT_STORE", world.path("countersign.db"));
+    }
+
+    /// Puts the store back to what was flushed.
+    fn cut(&self, world: &World) {
+        for file in ["countersign.db", "countersign.db-wal"] {
+            let flushed = world.path(&format!("{file}.flushed"));
+            let file = world.path(file);
+            if flushed.exists() {
+                std::fs::copy(&flushed, &file).unwrap();
+            } else {
+                let _not_there = std::fs::remove_file(&file);
+            }
+        }
+        let _not_there = std::fs::remove_file(world.path("countersign.db-shm"));
+    }
+}

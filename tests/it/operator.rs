@@ -1,0 +1,180 @@
+//! What an operator does, with the commands that he has, while brokers run.
+
+use crate::world::APPROVE;
+use crate::world::GET;
+use crate::world::World;
+use crate::world::payment;
+use countersign::app;
+use countersign::outcome::Outcome;
+use countersign::store::Store;
+use serde_json::json;
+use std::os::unix::fs::PermissionsExt;
+
+#[test]
+fn a_freeze_reaches_every_running_broker_at_its_next_call() {
+    let world = World::new();
+    let mut first = world.broker().initialized();
+    let mut second = world.broker().initialized();
+    let read = || json!({"claim_id": "99"});
+    assert!(first.call(GET, read()).starts_with("Claim 99"));
+    assert!(second.call(GET, read()).starts_with("Claim 99"));
+
+    let (frozen, printed) = world.run(&["session", "freeze", "claim-99"]);
+    assert!(frozen, "{printed}");
+    for broker in [&mut first, &mut second] {
+        let answer = broker.call(GET, read());
+        assert!(answer.starts_with("error: This session is frozen."), "{answer}");
+    }
+    let (thawed, printed) = world.run(&["session", "thaw", "claim-99"]);
+    assert!(thawed, "{printed}");
+    assert!(second.call(GET, read()).starts_with("Claim 99"));
+}
+
+#[test]
+fn a_changed_policy_is_taken_and_the_client_is_told_its_list_changed() {
+    let world = World::new();
+    let mut broker = world.broker().initialized();
+    let before = broker.ask("tools/list", json!({}));
+    assert_eq!(before["result"]["tools"].as_array().unwrap().len(), 2);
+
+    world.edit(
+        "policies/claims.cedar",
+        "principal in Broker::Role::\"Senior\"",
+        "principal in Broker::Role::\"Junior\"",
+    );
+    let told = broker.wait_for(|message| message["method"] == "notifications/tools/list_changed");
+    assert!(told.is_some());
+    let after = broker.ask("tools/list", json!({}));
+    assert_eq!(after["result"]["tools"].as_array().unwrap().len(), 3);
+}
+
+#[test]
+fn a_policy_that_is_not_valid_changes_nothing_and_the_log_says_so() {
+    let world = World::new();
+    let mut broker = world.broker().initialized();
+    broker.ask("tools/list", json!({}));
+    world.edit(
+        "policies/claims.cedar",
+        "context.input.amount > principal.limit",
+        "context.input.amuont > principal.limit",
+    );
+    world.wait_for_log("the old ones stay in force");
+    let answer = broker.call(APPROVE, payment(50_000));
+    assert!(answer.contains("Limit Exceeded."), "{answer}");
+    let log = world.read("broker.log");
+    assert!(log.contains("claims.approve.limit") && log.contains("amuont"), "{log}");
+}
+
+#[test]
+fn a_broker_with_no_valid_policies_does_not_start() {
+    let world = World::new();
+    world.write("policies/claims.cedar", "@id(\"x\") permit (principal, action, nonsense);");
+    let (started, printed) = world.run(&["stdio"]);
+    assert!(!started);
+    assert!(printed.contains("claims.cedar"), "{printed}");
+}
+
+#[test]
+fn check_shows_who_may_see_what_and_names_problems() {
+    let world = World::new();
+    let (good, printed) = world.run(&["check"]);
+    assert!(good, "{printed}");
+    assert!(printed.contains("no problems"), "{printed}");
+    assert!(!world.path("countersign.db").exists(), "a check writes no store");
+
+    world.edit("policies/claims.cedar", "claims/close_claim", "claims/close_case");
+    let (good, printed) = world.run(&["check"]);
+    assert!(!good);
+    assert!(printed.contains("close_case"), "{printed}");
+}
+
+#[test]
+fn the_schema_of_the_tools_is_printed() {
+    let world = World::new();
+    let (printed_it, schema) = world.run(&["policy", "schema"]);
+    assert!(printed_it, "{schema}");
+    assert!(schema.contains("claims/approve_payment"), "{schema}");
+}
+
+#[test]
+fn an_edit_of_a_record_is_found() {
+    let world = World::new();
+    let mut broker = world.broker().initialized();
+    broker.call(GET, json!({"claim_id": "99"}));
+    broker.call(APPROVE, payment(9_000));
+    assert!(broker.end());
+    assert!(world.run(&["journal", "verify"]).0);
+
+    let database = rusqlite::Connection::open(world.path("countersign.db")).unwrap();
+    let edited = "UPDATE journal SET principal = 'mia' WHERE kind = 'open' AND seq = 3";
+    assert!(database.execute(edited, []).is_err(), "the journal is append-only");
+    database.execute("DROP TRIGGER journal_no_update", []).unwrap();
+    assert_eq!(database.execute(edited, []).unwrap(), 1);
+    let (holds, printed) = world.run(&["journal", "verify"]);
+    assert!(!holds);
+    assert!(printed.contains("record 3 was altered"), "{printed}");
+}
+
+#[test]
+fn kept_arguments_that_were_edited_are_found() {
+    let world = World::new();
+    let mut broker = world.broker().initialized();
+    broker.call(APPROVE, payment(9_000));
+    assert!(broker.end());
+    let database = rusqlite::Connection::open(world.path("countersign.db")).unwrap();
+    let edited = "UPDATE payload SET body = replace(body, '9000', '900')";
+    assert_eq!(database.execute(edited, []).unwrap(), 1);
+    let (holds, printed) = world.run(&["journal", "verify"]);
+    assert!(!holds);
+    assert!(printed.contains("arguments are not those recorded"), "{printed}");
+}
+
+#[test]
+fn the_store_can_be_read_by_its_owner_only() {
+    let world = World::new();
+    let mut broker = world.broker().initialized();
+    broker.call(GET, json!({"claim_id": "99"}));
+    for file in ["countersign.db", "countersign.db-wal", "countersign.db-shm"] {
+        let mode = std::fs::metadata(world.path(file)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{file}");
+    }
+}
+
+#[test]
+fn a_store_of_a_newer_version_and_a_foreign_database_are_refused() {
+    let world = World::new();
+    drop(app::open_store(&world.path("countersign.db")).unwrap());
+    let database = rusqlite::Connection::open(world.path("countersign.db")).unwrap();
+    database.pragma_update(None, "user_version", 99).unwrap();
+    let (done, printed) = world.run(&["session", "list"]);
+    assert!(!done);
+    assert!(printed.contains("version 99") && printed.contains("newer countersign"), "{printed}");
+
+    let foreign = world.path("foreign.db");
+    let database = rusqlite::Connection::open(&foreign).unwrap();
+    database.execute_batch("CREATE TABLE theirs (x)").unwrap();
+    let error = Store::open(&foreign, &app::MIGRATIONS).unwrap_err();
+    assert!(error.to_string().contains("no store of countersign"), "{error}");
+}
+
+#[test]
+fn commands_show_the_session_and_its_calls() {
+    let world = World::new();
+    let mut broker = world.broker().initialized();
+    broker.call(GET, json!({"claim_id": "99"}));
+    broker.call(APPROVE, payment(50_000));
+    assert!(broker.end());
+    let (done, shown) = world.run(&["session", "show", "claim-99"]);
+    assert!(done, "{shown}");
+    for part in ["owner     alice", "completed", "escalated", "amount_over_limit"] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    let (done, listed) = world.run(&["session", "list"]);
+    assert!(done && listed.contains("claim-99"), "{listed}");
+    let (done, tail) = world.run(&["journal", "tail", "-n", "1"]);
+    assert!(done && tail.lines().count() == 1, "{tail}");
+    let call = world.calls("claim-99").pop().unwrap();
+    assert_eq!(call.outcome, Some(Outcome::Escalated));
+    let (done, shown) = world.run(&["journal", "show", &call.call.to_string()]);
+    assert!(done && shown.contains("\"amount\":50000"), "{shown}");
+}

@@ -1,0 +1,372 @@
+//! A folder with configuration, policies and store, and brokers on it as
+//! processes of their own, spoken to in lines of JSON.
+
+use countersign::app;
+use countersign::config::Config;
+use countersign::demo::read_ledger;
+use countersign::journal;
+use countersign::journal::CallView;
+use countersign::outcome::Outcome;
+use countersign::sessions;
+use countersign::store::Store;
+use serde_json::Value;
+use serde_json::json;
+use std::io::BufRead;
+use std::io::BufReader;
+use std::io::Write;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Child;
+use std::process::ChildStdin;
+use std::process::Command;
+use std::process::Stdio;
+use std::sync::mpsc;
+use std::time::Duration;
+use std::time::Instant;
+use tempfile::TempDir;
+
+/// How long a test waits for another process before it fails.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_countersign");
+
+/// A folder that a broker can be started in.
+pub struct World {
+    folder: TempDir,
+}
+
+impl World {
+    /// The shipped example, with the claims server of this build. Alice has a
+    /// day limit that no test reaches.
+    pub fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        std::fs::create_dir(folder.path().join("policies")).unwrap();
+        for policy in ["claims.cedar", "global.cedar"] {
+            std::fs::copy(
+                root.join("policies").join(policy),
+                folder.path().join("policies").join(policy),
+            )
+            .unwrap();
+        }
+        let world = Self { folder };
+        world.write(
+            "countersign.toml",
+            &countersign::config::EXAMPLE
+                .replace("command = \"countersign\"", &format!("command = {PROGRAM:?}")),
+        );
+        world.write(
+            "principals.toml",
+            &countersign::config::PRINCIPALS_EXAMPLE
+                .replace("day = \"40000.00\"", "day = \"9000000000.00\""),
+        );
+        world
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.path(name), text).unwrap();
+    }
+
+    pub fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path(name)).unwrap()
+    }
+
+    /// Changes one file by replacing a text that must be there.
+    pub fn edit(&self, name: &str, old: &str, new: &str) {
+        let text = self.read(name);
+        assert!(text.contains(old), "{name} has no {old:?}");
+        self.write(name, &text.replace(old, new));
+    }
+
+    pub fn config(&self) -> Config {
+        Config::load(&self.path("countersign.toml"), Path::new(PROGRAM)).unwrap()
+    }
+
+    pub fn store(&self) -> Store {
+        app::existing_store(&self.config().store).unwrap()
+    }
+
+    /// The program with this configuration.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(PROGRAM);
+        command
+            .env_remove("COUNTERSIGN_CONFIG")
+            .env_remove("COUNTERSIGN_LOG")
+            .arg("--config")
+            .arg(self.path("countersign.toml"))
+            .args(args);
+        command
+    }
+
+    /// Runs one command to its end: whether it succeeded, and what it printed.
+    pub fn run(&self, args: &[&str]) -> (bool, String) {
+        let output = self.command(args).output().unwrap();
+        let mut text = String::from_utf8(output.stdout).unwrap();
+        text.push_str(&String::from_utf8_lossy(&output.stderr));
+        (output.status.success(), text)
+    }
+
+    /// Starts a broker for alice.
+    pub fn broker(&self) -> Wire {
+        self.broker_with(|_command| ())
+    }
+
+    pub fn broker_with(&self, change: impl FnOnce(&mut Command)) -> Wire {
+        let mut command = self.command(&["stdio"]);
+        change(&mut command);
+        Wire::start(command, &self.path("broker.log"))
+    }
+
+    /// Waits until the log of the brokers has this text.
+    pub fn wait_for_log(&self, text: &str) {
+        let begun = Instant::now();
+        while !self.read("broker.log").contains(text) {
+            assert!(begun.elapsed() < PATIENCE, "the log never says {text:?}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// What the claims server executed, in cents.
+    pub fn paid(&self) -> Vec<i64> {
+        let lines = read_ledger(&self.path("ledger.jsonl")).unwrap();
+        lines.into_iter().map(|line| line.cents).collect()
+    }
+
+    /// The calls of alice's session of this handle.
+    pub fn calls(&self, handle: &str) -> Vec<CallView> {
+        self.store()
+            .read(|tx| {
+                let session = sessions::list(tx, None)?
+                    .into_iter()
+                    .find(|session| session.handles == [handle]);
+                let filter = journal::Filter {
+                    session: Some(session.unwrap().id),
+                    ..journal::Filter::default()
+                };
+                journal::calls(tx, &filter)
+            })
+            .unwrap()
+    }
+
+    pub fn outcomes(&self, handle: &str) -> Vec<Option<Outcome>> {
+        self.calls(handle).iter().map(|call| call.outcome).collect()
+    }
+
+    /// Everything that is wrong with the journal now.
+    pub fn journal_problems(&self) -> Vec<journal::Problem> {
+        let store = self.store();
+        let living = store.living_writers().unwrap();
+        store
+            .read(|tx| journal::verify(tx, &living))
+            .unwrap()
+            .problems
+    }
+}
+
+/// One broker process, and the client's end of its stdio.
+pub struct Wire {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    lines: mpsc::Receiver<String>,
+    next: u64,
+    /// Lines that came while another one was waited for.
+    aside: Vec<Value>,
+}
+
+impl Wire {
+    pub fn start(mut command: Command, log: &Path) -> Self {
+        let log = std::fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(log)
+            .unwrap();
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let (sender, lines) = mpsc::channel();
+        // Ends with the process: its stdout ends then.
+        std::thread::spawn(move || {
+            for line in stdout.lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        Self {
+            stdin: child.stdin.take(),
+            child,
+            lines,
+            next: 1,
+            aside: Vec::new(),
+        }
+    }
+
+    /// The handshake of a 2025-11-25 client.
+    pub fn initialized(mut self) -> Self {
+        self.initialize();
+        self
+    }
+
+    pub fn initialize(&mut self) -> Value {
+        self.request_initialize().expect("the broker ended")
+    }
+
+    /// Sends one line. False where the process is gone.
+    pub fn send_line(&mut self, line: &str) -> bool {
+        let Some(stdin) = &mut self.stdin else {
+            return false;
+        };
+        stdin
+            .write_all(format!("{line}\n").as_bytes())
+            .and_then(|()| stdin.flush())
+            .is_ok()
+    }
+
+    /// The handshake with a broker that may be killed in it.
+    pub fn request_initialize(&mut self) -> Option<Value> {
+        let id = self.request("initialize", initialize_params());
+        let answer = self.answer_to(id)?;
+        self.tell("notifications/initialized", json!({}));
+        Some(answer)
+    }
+
+    pub fn tell(&mut self, method: &str, params: Value) {
+        let line = json!({"jsonrpc": "2.0", "method": method, "params": params});
+        self.send_line(&line.to_string());
+    }
+
+    /// Sends a request and returns its id.
+    pub fn request(&mut self, method: &str, params: Value) -> u64 {
+        self.request_text(method, &params.to_string())
+    }
+
+    fn request_text(&mut self, method: &str, params: &str) -> u64 {
+        let id = self.next;
+        self.next += 1;
+        self.send_line(&format!(
+            r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{params}}}"#
+        ));
+        id
+    }
+
+    /// The next message of the broker; none where it ended.
+    pub fn next_message(&mut self) -> Option<Value> {
+        if self.aside.is_empty() {
+            self.receive()
+        } else {
+            Some(self.aside.remove(0))
+        }
+    }
+
+    fn receive(&mut self) -> Option<Value> {
+        match self.lines.recv_timeout(PATIENCE) {
+            Ok(line) => Some(serde_json::from_str(&line).expect("stdout carries JSON only")),
+            Err(mpsc::RecvTimeoutError::Disconnected) => None,
+            Err(mpsc::RecvTimeoutError::Timeout) => panic!("the broker says nothing"),
+        }
+    }
+
+    /// The message that fits, whatever else comes before it.
+    pub fn wait_for(&mut self, fits: impl Fn(&Value) -> bool) -> Option<Value> {
+        if let Some(place) = self.aside.iter().position(&fits) {
+            return Some(self.aside.remove(place));
+        }
+        loop {
+            let message = self.receive()?;
+            if fits(&message) {
+                return Some(message);
+            }
+            self.aside.push(message);
+        }
+    }
+
+    pub fn answer_to(&mut self, id: u64) -> Option<Value> {
+        self.wait_for(|message| message["id"] == id && message.get("method").is_none())
+    }
+
+    pub fn ask(&mut self, method: &str, params: Value) -> Value {
+        let id = self.request(method, params);
+        self.answer_to(id).expect("the broker ended")
+    }
+
+    /// Asks with parameters of exactly this text.
+    pub fn ask_text(&mut self, method: &str, params: &str) -> Value {
+        let id = self.request_text(method, params);
+        self.answer_to(id).expect("the broker ended")
+    }
+
+    /// Calls a tool and returns the answer's text, marked where it is an error.
+    pub fn call(&mut self, name: &str, arguments: Value) -> String {
+        text_of(&self.ask("tools/call", json!({"name": name, "arguments": arguments})))
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Kills the process, and returns when it is gone.
+    pub fn kill(&mut self) {
+        let _gone_already = self.child.kill();
+        self.child.wait().unwrap();
+    }
+
+    /// Ends stdin, and waits for the orderly end.
+    pub fn end(mut self) -> bool {
+        self.stdin = None;
+        while self.receive().is_some() {}
+        self.child.wait().unwrap().success()
+    }
+
+    /// Waits for the end, and says whether it was SIGKILL.
+    pub fn was_killed(&mut self) -> bool {
+        self.stdin = None;
+        while self.receive().is_some() {}
+        self.child.wait().unwrap().signal() == Some(9)
+    }
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        let _gone_already = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+}
+
+fn initialize_params() -> Value {
+    json!({
+        "protocolVersion": "2025-11-25",
+        "capabilities": {},
+        "clientInfo": {"name": "test", "version": "1"}
+    })
+}
+
+/// The text of an answer to `tools/call`.
+pub fn text_of(answer: &Value) -> String {
+    if let Some(error) = answer.get("error") {
+        return format!("protocol error {}: {}", error["code"], error["message"]);
+    }
+    let texts = answer["result"]["content"].as_array().unwrap().iter();
+    let texts: Vec<_> = texts.map(|block| block["text"].as_str().unwrap()).collect();
+    let mark = if answer["result"]["isError"] == true {
+        "error: "
+    } else {
+        ""
+    };
+    format!("{mark}{}", texts.join("\n"))
+}
+
+pub const GET: &str = "claims__get_claim";
+pub const APPROVE: &str = "claims__approve_payment";
+
+pub fn payment(dollars: i64) -> Value {
+    json!({"claim_id": "99", "amount": dollars, "payee": "ACME"})
+}
