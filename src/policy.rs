@@ -1,7 +1,43 @@
 //! Policy: who may call which tool with which arguments, answered by Cedar.
+//!
+//! A [`Bundle`] holds policies, schema and entities, checked together. Each
+//! tool has a [`Gate`] in it, which reads the arguments of a call into typed
+//! input and decides the call. Wherever something is missing, unclear or
+//! failing, the answer is no.
 
+mod annotations;
+mod arguments;
+mod build;
+mod bundle;
+mod entities;
+mod gate;
+mod load;
+mod names;
+mod number;
+mod place;
+mod reads;
+mod rules;
+mod schema;
+mod shape;
+mod slice;
 mod verdict;
 
+#[cfg(test)]
+mod tests;
+
+pub use arguments::Amount;
+pub use arguments::ArgumentError;
+pub use arguments::Reading;
+pub use bundle::Bundle;
+pub use bundle::BundleError;
+pub use bundle::Inputs;
+pub use bundle::PolicyEffect;
+pub use bundle::PolicyFile;
+pub use bundle::PolicyServer;
+pub use bundle::PolicySummary;
+pub use bundle::PolicyTool;
+pub use bundle::Quarantined;
+pub use gate::Gate;
 pub use verdict::Allowed;
 pub use verdict::Denial;
 pub use verdict::Escalation;

@@ -48,6 +48,12 @@ pub struct Allowed {
 }
 
 impl Allowed {
+    /// INVARIANT: called where Cedar answered Allow without any error, and
+    /// nowhere else.
+    pub(super) fn new(call: CallId, policies: Vec<String>) -> Self {
+        Self { call, policies }
+    }
+
     /// Which call was allowed.
     pub fn call(&self) -> CallId {
         self.call

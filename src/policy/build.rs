@@ -1,0 +1,428 @@
+//! How a bundle is put together: each step adds what it finds wrong, so that
+//! an operator sees everything at once.
+
+use super::annotations;
+use super::annotations::Stop;
+use super::arguments::Reader;
+use super::bundle::Bundle;
+use super::bundle::BundleError;
+use super::bundle::Inputs;
+use super::bundle::PolicyTool;
+use super::bundle::Quarantined;
+use super::entities;
+use super::entities::Types;
+use super::gate::Gate;
+use super::load;
+use super::load::Loaded;
+use super::names::Checked;
+use super::names::Names;
+use super::rules;
+use super::schema;
+use super::schema::BASE_ACTIONS;
+use super::schema::BASE_ATTRIBUTES;
+use super::schema::BROKER;
+use super::schema::ToolSchema;
+use super::shape::Fields;
+use super::slice::Slice;
+use super::slice::Target;
+use super::slice::World;
+use crate::principal::Agent;
+use crate::principal::Attribute;
+use crate::principal::Principals;
+use crate::tool::Digest;
+use crate::tool::ToolId;
+use cedar_policy::ActionConstraint;
+use cedar_policy::Authorizer;
+use cedar_policy::Effect;
+use cedar_policy::PartialEntities;
+use cedar_policy::PolicySet;
+use cedar_policy::Schema;
+use cedar_policy::ValidationMode;
+use cedar_policy::ValidationWarning;
+use cedar_policy::Validator;
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::mem::discriminant;
+use std::sync::Arc;
+
+/// The largest number of decimals that money may have.
+const MAX_MONEY_SCALE: u8 = 6;
+
+pub(super) fn bundle(inputs: &Inputs<'_>) -> Result<Bundle, BundleError> {
+    let mut problems = Vec::new();
+    let users = user_attributes(inputs.principals, &mut problems);
+    let tools = tools(inputs, &mut problems);
+    let Sorted {
+        live,
+        quarantined,
+        mut warnings,
+    } = sort(inputs, &mut problems);
+    let servers: Vec<&str> = inputs
+        .servers
+        .iter()
+        .map(|server| server.name.as_str())
+        .collect();
+    let parts: Vec<ToolSchema<'_>> = tools.iter().map(Compiled::schema).collect();
+    let built = schema::assemble(&users, &servers, &parts).and_then(|(schema, text)| {
+        validate(&live, &schema, inputs, &mut problems, &mut warnings)?;
+        Ok((world(inputs, schema)?, text))
+    });
+    let (world, schema_text) = match built {
+        Ok(built) if problems.is_empty() => built,
+        Ok(_) => return Err(BundleError { problems }),
+        Err(problem) => {
+            problems.push(problem);
+            return Err(BundleError { problems });
+        }
+    };
+    let digest = digest(inputs, &live, &schema_text);
+    assemble(world, tools, live, quarantined)
+        .map(|(world, gates, opening, loaded, quarantined)| Bundle {
+            world,
+            gates,
+            opening,
+            loaded,
+            quarantined,
+            warnings,
+            schema_text,
+            digest,
+        })
+        .map_err(|problem| BundleError {
+            problems: vec![problem],
+        })
+}
+
+/// The further attributes of users, each with one value that shows its type.
+fn user_attributes<'a>(
+    principals: &'a Principals,
+    problems: &mut Vec<String>,
+) -> BTreeMap<String, &'a Attribute> {
+    let mut types: BTreeMap<String, (&Attribute, String)> = BTreeMap::new();
+    let mut agents: BTreeMap<&str, (&Agent, String)> = BTreeMap::new();
+    for (id, principal) in &principals.by_id {
+        if *id != principal.id {
+            problems.push(format!(
+                "the principal `{id}` is entered as `{}`",
+                principal.id
+            ));
+        }
+        if !principals.roles.contains_key(&principal.role) {
+            problems.push(format!(
+                "the principal `{id}` has the role `{}`, which nobody declared: the roles are {}",
+                principal.role,
+                annotations::listed(
+                    &principals
+                        .roles
+                        .keys()
+                        .map(String::as_str)
+                        .collect::<Vec<_>>()
+                )
+            ));
+        }
+        if let Some(agent) = &principal.agent {
+            let (first, whose) = agents
+                .entry(&agent.name)
+                .or_insert_with(|| (agent, id.to_string()));
+            if *first != agent {
+                problems.push(format!(
+                    "the agent `{}` is described differently for the principals `{whose}` and `{id}`: describe it alike, or give it two names",
+                    agent.name
+                ));
+            }
+        }
+        for (name, value) in &principal.attributes {
+            if BASE_ATTRIBUTES.contains(&name.as_str()) {
+                problems.push(format!(
+                    "the principal `{id}` has an attribute `{name}`, which every user has anyway: choose another name"
+                ));
+                continue;
+            }
+            let (first, whose) = types
+                .entry(name.clone())
+                .or_insert_with(|| (value, id.to_string()));
+            if discriminant(*first) != discriminant(value) {
+                problems.push(format!(
+                    "the attribute `{name}` is of one type for the principal `{whose}` and of another for `{id}`: give it one type"
+                ));
+            }
+        }
+    }
+    types
+        .into_iter()
+        .map(|(name, (value, _))| (name, value))
+        .collect()
+}
+
+/// A tool with its arguments read as types.
+struct Compiled<'a> {
+    tool: &'a PolicyTool,
+    fields: Fields,
+}
+
+impl Compiled<'_> {
+    fn id(&self) -> &ToolId {
+        &self.tool.definition.id
+    }
+
+    fn schema(&self) -> ToolSchema<'_> {
+        ToolSchema {
+            id: self.id(),
+            access: self.tool.rules.access,
+            fields: &self.fields,
+            meters: &self.tool.rules.meters,
+        }
+    }
+}
+
+fn tools<'a>(inputs: &Inputs<'a>, problems: &mut Vec<String>) -> Vec<Compiled<'a>> {
+    if inputs.money_scale > MAX_MONEY_SCALE {
+        problems.push(format!(
+            "money has {} decimals: at most {MAX_MONEY_SCALE} are allowed",
+            inputs.money_scale
+        ));
+    }
+    let mut compiled: Vec<Compiled<'a>> = Vec::new();
+    let mut servers = BTreeSet::new();
+    for server in inputs.servers {
+        let name = &server.name;
+        if name.as_str() == BROKER {
+            problems.push(format!(
+                "the server name `{BROKER}` is the broker's own: choose another"
+            ));
+        }
+        if !servers.insert(name) {
+            problems.push(format!("the server `{name}` is configured twice"));
+        }
+        let mut ids = BTreeSet::new();
+        for tool in server.tools.iter().flatten() {
+            let id = &tool.definition.id;
+            if id.server != *name {
+                problems.push(format!(
+                    "the tool `{id}` is entered for the server `{name}`"
+                ));
+            }
+            if BASE_ACTIONS.contains(&id.to_string().as_str()) {
+                problems.push(format!(
+                    "the tool `{id}` is named like an action of Countersign's own: rename the server"
+                ));
+            }
+            if !ids.insert(id) {
+                problems.push(format!("the server `{name}` has the tool `{id}` twice"));
+                continue;
+            }
+            let mut fields = Fields::of_tool(&tool.definition.input_schema);
+            let wrong = rules::apply(&mut fields, &tool.rules, inputs.money_scale);
+            problems.extend(
+                wrong
+                    .into_iter()
+                    .map(|what| format!("the tool `{id}`: {what}")),
+            );
+            compiled.push(Compiled { tool, fields });
+        }
+    }
+    compiled
+}
+
+/// Policies sorted into those that count and those that wait for a server.
+struct Sorted {
+    live: Vec<(Loaded, Option<Stop>)>,
+    quarantined: Vec<(Loaded, String)>,
+    warnings: Vec<String>,
+}
+
+fn sort(inputs: &Inputs<'_>, problems: &mut Vec<String>) -> Sorted {
+    let names = Names::new(inputs.principals, inputs.servers);
+    let found = problems.len();
+    let own = load::files(inputs.files, problems);
+    let permits = own
+        .iter()
+        .any(|loaded| loaded.policy.effect() == Effect::Permit);
+    if !permits && problems.len() == found {
+        problems.push(
+            "no policy permits anything: write at least one `permit`, or nothing could ever be called"
+                .to_owned(),
+        );
+    }
+    let mut sorted = Sorted {
+        live: Vec::new(),
+        quarantined: Vec::new(),
+        warnings: Vec::new(),
+    };
+    for loaded in load::builtin(problems).into_iter().chain(own) {
+        let stop = annotations::read(&loaded.policy, names.roles()).unwrap_or_else(|wrong| {
+            problems.extend(wrong.into_iter().map(|what| loaded.problem(what)));
+            None
+        });
+        match names.check(&loaded, &mut sorted.warnings) {
+            Checked::Known => sorted.live.push((loaded, stop)),
+            Checked::NeverSeen(server) => sorted.quarantined.push((loaded, server)),
+            Checked::Wrong(wrong) => {
+                problems.extend(wrong.into_iter().map(|what| loaded.problem(what)));
+            }
+        }
+    }
+    sorted
+}
+
+/// Validates strictly. Of Cedar's warnings only one is let pass, as a warning of
+/// ours: a policy on a group of actions that matches none of today's tools.
+fn validate(
+    live: &[(Loaded, Option<Stop>)],
+    schema: &Schema,
+    inputs: &Inputs<'_>,
+    problems: &mut Vec<String>,
+    warnings: &mut Vec<String>,
+) -> Result<(), String> {
+    let policies = live.iter().map(|(loaded, _)| loaded.policy.clone());
+    let set = PolicySet::from_policies(policies).map_err(|e| e.to_string())?;
+    let result = Validator::new(schema.clone()).validate(&set, ValidationMode::Strict);
+    let place = |id: &str, message: &dyn miette::Diagnostic| {
+        let mut loaded = live
+            .iter()
+            .map(|(loaded, _)| loaded)
+            .find(|loaded| loaded.id == id)?
+            .clone();
+        let file = inputs.files.iter().find(|file| file.name == loaded.file);
+        loaded.line = file
+            .and_then(|file| load::line_of(message, &file.text))
+            .unwrap_or(loaded.line);
+        let full = load::in_full(message);
+        let bare = full
+            .strip_prefix(&format!("for policy `{id}`, "))
+            .unwrap_or(&full);
+        Some((loaded.problem(bare), loaded.policy.action_constraint()))
+    };
+    for error in result.validation_errors() {
+        let id: &str = error.policy_id().as_ref();
+        problems.extend(place(id, error).map(|(line, _)| line));
+    }
+    for warning in result.validation_warnings() {
+        let id: &str = warning.policy_id().as_ref();
+        let group_is_empty = matches!(
+            warning,
+            ValidationWarning::ImpossiblePolicy(_) | ValidationWarning::InvalidActionApplication(_)
+        );
+        match place(id, warning) {
+            Some((line, ActionConstraint::In(_))) if group_is_empty => {
+                // Countersign's own match nothing while there is no tool.
+                if !id.starts_with("countersign.") {
+                    warnings.push(line);
+                }
+            }
+            Some((line, _)) => problems.push(line),
+            None => {}
+        }
+    }
+    Ok(())
+}
+
+fn world(inputs: &Inputs<'_>, schema: Schema) -> Result<World, String> {
+    let types = Types::new()?;
+    let entities = entities::build(&types, inputs.principals, inputs.servers, &schema)?;
+    let partial = PartialEntities::from_concrete(entities.clone(), &schema)
+        .map_err(|source| format!("the entities cannot be used: {source}"))?;
+    let ids = inputs.principals.by_id.keys();
+    let users = ids
+        .map(|id| (id.clone(), types.user(&id.to_string())))
+        .collect();
+    Ok(World {
+        authorizer: Authorizer::new(),
+        types,
+        schema,
+        entities,
+        partial,
+        users,
+    })
+}
+
+type Assembled = (
+    Arc<World>,
+    BTreeMap<ToolId, Arc<Gate>>,
+    Slice,
+    Vec<Loaded>,
+    Vec<Quarantined>,
+);
+
+fn assemble(
+    world: World,
+    tools: Vec<Compiled<'_>>,
+    live: Vec<(Loaded, Option<Stop>)>,
+    quarantined: Vec<(Loaded, String)>,
+) -> Result<Assembled, String> {
+    let world = Arc::new(world);
+    let waiting: Vec<Loaded> = quarantined
+        .iter()
+        .map(|(loaded, _)| loaded.clone())
+        .collect();
+    let cut = |target| Slice::cut(&world, target, &live, &waiting);
+    let opening = cut(Target {
+        action: world.types.action(schema::OPEN),
+        resource: world.types.server(BROKER),
+    })?;
+    let mut gates = BTreeMap::new();
+    for Compiled { tool, fields } in tools {
+        let id = tool.definition.id.clone();
+        let slice = cut(Target {
+            action: world.types.action(&id.to_string()),
+            resource: world.types.tool(&id.to_string()),
+        })?;
+        let meters = tool.rules.meters.iter();
+        let meters =
+            meters.map(|argument| (format!("{id}#{argument}").into(), argument.as_str().into()));
+        let reader = Arc::new(Reader::new(fields, meters.collect()));
+        let gate = Gate::new(
+            (id.clone(), tool.rules.clone()),
+            reader,
+            slice,
+            Arc::clone(&world),
+        );
+        gates.insert(id, Arc::new(gate));
+    }
+    let quarantined = quarantined
+        .into_iter()
+        .map(|(loaded, server)| Quarantined {
+            reason: match loaded.policy.effect() {
+                Effect::Permit => format!("the server `{server}` was never seen: what this permits stays closed until it was"),
+                Effect::Forbid => format!("the server `{server}` was never seen: whatever this could forbid stays closed until it was"),
+            },
+            id: loaded.id,
+            file: loaded.file,
+        })
+        .collect();
+    let loaded = live.into_iter().map(|(loaded, _)| loaded).collect();
+    Ok((world, gates, opening, loaded, quarantined))
+}
+
+/// INVARIANT: whatever a decision depends on is in here, and nothing that
+/// depends on the order of files, servers or tools.
+fn digest(inputs: &Inputs<'_>, live: &[(Loaded, Option<Stop>)], schema: &str) -> Digest {
+    let mut parts: Vec<String> = live
+        .iter()
+        .map(|(loaded, _)| format!("policy {:?} {:?}", loaded.id, loaded.policy.to_cedar()))
+        .collect();
+    for (role, includes) in &inputs.principals.roles {
+        parts.push(format!("role {role:?} {includes:?}"));
+    }
+    for principal in inputs.principals.by_id.values() {
+        parts.push(format!("principal {principal:?}"));
+    }
+    for server in inputs.servers {
+        parts.push(format!("server {:?} {:?}", server.name, server.trust));
+        for tool in server.tools.iter().flatten() {
+            let PolicyTool {
+                definition,
+                rules,
+                pinned,
+            } = tool;
+            let digest = definition.digest;
+            parts.push(format!(
+                "tool {:?} {digest} {pinned} {rules:?}",
+                definition.id
+            ));
+        }
+    }
+    parts.sort();
+    parts.push(format!("schema {schema}"));
+    parts.push(format!("money {}", inputs.money_scale));
+    Digest::of_parts(parts.iter().map(String::as_bytes))
+}

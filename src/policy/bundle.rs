@@ -1,0 +1,245 @@
+//! Policies, schema and entities, checked together and swapped together.
+
+use super::arguments::Reader;
+use super::build;
+use super::gate::Gate;
+use super::gate::instant;
+use super::gate::not_permitted;
+use super::load::Loaded;
+use super::slice::Answer;
+use super::slice::Slice;
+use super::slice::World;
+use super::verdict::Denial;
+use crate::principal::PrincipalId;
+use crate::principal::Principals;
+use crate::session::Handle;
+use crate::tool::Digest;
+use crate::tool::ServerName;
+use crate::tool::ToolDefinition;
+use crate::tool::ToolId;
+use crate::tool::ToolRules;
+use cedar_policy::Context;
+use cedar_policy::RestrictedExpression;
+use jiff::Timestamp;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+/// One policy file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyFile {
+    /// Its name, for messages.
+    pub name: String,
+    /// Its text, in Cedar.
+    pub text: String,
+}
+
+/// One tool as policy is told of it.
+#[derive(Clone, Debug)]
+pub struct PolicyTool {
+    /// What its server said of it when it was pinned.
+    pub definition: Arc<ToolDefinition>,
+    /// What the operator says of it.
+    pub rules: ToolRules,
+    /// Whether the server still says the same. Where not, every call is denied.
+    pub pinned: bool,
+}
+
+/// One configured server.
+#[derive(Clone, Debug)]
+pub struct PolicyServer {
+    /// Its name.
+    pub name: ServerName,
+    /// How far the operator trusts it, in words of their own.
+    pub trust: String,
+    /// Its tools; none where it was never seen.
+    pub tools: Option<Vec<PolicyTool>>,
+}
+
+/// All that a bundle is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Inputs<'a> {
+    /// The operator's policies.
+    pub files: &'a [PolicyFile],
+    /// Every configured server.
+    pub servers: &'a [PolicyServer],
+    /// Every principal and role.
+    pub principals: &'a Principals,
+    /// How many decimals money has: 2 for cents. At most 6.
+    pub money_scale: u8,
+}
+
+/// Why a bundle could not be built: everything that was found.
+#[derive(Debug, PartialEq, Eq)]
+pub struct BundleError {
+    pub(super) problems: Vec<String>,
+}
+
+impl BundleError {
+    /// One readable line for each problem: where it is, what is wrong, and what
+    /// would be right.
+    pub fn problems(&self) -> &[String] {
+        &self.problems
+    }
+}
+
+impl fmt::Display for BundleError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the policies cannot be used:")?;
+        self.problems
+            .iter()
+            .try_for_each(|problem| write!(f, "\n  {problem}"))
+    }
+}
+
+impl std::error::Error for BundleError {}
+
+/// A policy that was not loaded, because it names a server that was never seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Quarantined {
+    /// The policy's id.
+    pub id: String,
+    /// Its file.
+    pub file: String,
+    /// Why it was not loaded, and what that closes.
+    pub reason: String,
+}
+
+/// One loaded policy, for those who review them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicySummary {
+    /// Its id.
+    pub id: String,
+    /// Its file; `(built in)` for Countersign's own.
+    pub file: String,
+    /// The line at which it starts.
+    pub line: usize,
+    /// Whether it permits or forbids.
+    pub effect: PolicyEffect,
+    /// Its annotations.
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// Whether a policy permits or forbids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PolicyEffect {
+    /// It allows what it matches, unless something forbids it.
+    Permit,
+    /// It denies what it matches, whatever permits it.
+    Forbid,
+}
+
+/// A policy set that is fit for use, with all it needs. Never changes; a reload
+/// builds another.
+#[derive(Debug)]
+pub struct Bundle {
+    pub(super) world: Arc<World>,
+    pub(super) gates: BTreeMap<ToolId, Arc<Gate>>,
+    /// The policies of opening a session.
+    pub(super) opening: Slice,
+    pub(super) loaded: Vec<Loaded>,
+    pub(super) quarantined: Vec<Quarantined>,
+    pub(super) warnings: Vec<String>,
+    pub(super) schema_text: String,
+    pub(super) digest: Digest,
+}
+
+impl Bundle {
+    /// Builds a bundle, or tells everything that stands against it.
+    ///
+    /// # Errors
+    ///
+    /// When a policy does not parse, is not valid against the schema, breaks the
+    /// contract of annotations or names what does not exist; when nothing
+    /// is permitted at all; when the operator's rules do not fit a tool; when
+    /// principals contradict each other.
+    pub fn build(inputs: &Inputs<'_>) -> Result<Self, BundleError> {
+        build::bundle(inputs)
+    }
+
+    /// The digest of policies, schema, principals and tools, whatever their order.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// The whole Cedar schema, for people who write policies.
+    pub fn schema_text(&self) -> &str {
+        &self.schema_text
+    }
+
+    /// The policies that were not loaded, because they name a server that was
+    /// never seen.
+    pub fn quarantined(&self) -> &[Quarantined] {
+        &self.quarantined
+    }
+
+    /// What an operator should know and what does not stop the start.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// The loaded policies by id, Countersign's own among them.
+    pub fn policies(&self) -> impl Iterator<Item = PolicySummary> {
+        self.loaded.iter().map(|loaded| PolicySummary {
+            id: loaded.id.clone(),
+            file: loaded.file.clone(),
+            line: loaded.line,
+            effect: match loaded.policy.effect() {
+                cedar_policy::Effect::Permit => PolicyEffect::Permit,
+                cedar_policy::Effect::Forbid => PolicyEffect::Forbid,
+            },
+            annotations: loaded
+                .policy
+                .annotations()
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .collect(),
+        })
+    }
+
+    /// The gate of a tool. A tool without one cannot be called.
+    pub fn gate(&self, tool: &ToolId) -> Option<&Arc<Gate>> {
+        self.gates.get(tool)
+    }
+
+    /// Whether a tool is shown to a principal: unless policy denies it whatever
+    /// the arguments and the session are. Depends on nothing that a session did.
+    pub fn lists(&self, principal: &PrincipalId, tool: &ToolId) -> bool {
+        self.gate(tool).is_some_and(|gate| gate.lists(principal))
+    }
+
+    /// Decides whether a principal may open a new session by this handle (the
+    /// Cedar action `session/open`).
+    ///
+    /// # Errors
+    ///
+    /// The denial, as for a call.
+    pub fn may_open(
+        &self,
+        principal: &PrincipalId,
+        handle: &Handle,
+        now: Timestamp,
+    ) -> Result<(), Denial> {
+        let user = self.world.users.get(principal).ok_or_else(not_permitted)?;
+        let handle = RestrictedExpression::new_string(handle.as_str().to_owned());
+        let context = [
+            ("handle".to_owned(), handle),
+            ("now".to_owned(), instant(now)),
+        ];
+        let answer = match Context::from_pairs(context) {
+            Ok(context) => self.opening.ask(&self.world, user, context),
+            Err(_) => Answer::failed(vec!["countersign.context".to_owned()]),
+        };
+        if answer.allows() {
+            Ok(())
+        } else {
+            Err(self.opening.denial(&answer))
+        }
+    }
+
+    /// The declared arguments of a tool that policy cannot see, and why.
+    pub fn opaque_arguments(&self, tool: &ToolId) -> Vec<(String, String)> {
+        self.gate(tool)
+            .map(|gate| Reader::fields(&gate.reader).unseen(""))
+            .unwrap_or_default()
+    }
+}

@@ -1,0 +1,299 @@
+//! The gate of one tool: reads the arguments of a call and decides it.
+
+use super::annotations::DEFAULT_EXPIRY;
+use super::arguments::ArgumentError;
+use super::arguments::Reader;
+use super::arguments::Reading;
+use super::reads::Wants;
+use super::slice::Answer;
+use super::slice::Slice;
+use super::slice::World;
+use super::verdict::Allowed;
+use super::verdict::Denial;
+use super::verdict::Escalation;
+use super::verdict::Facts;
+use super::verdict::Verdict;
+use crate::principal::PrincipalId;
+use crate::tool::CallId;
+use crate::tool::ToolId;
+use crate::tool::ToolRules;
+use cedar_policy::Context;
+use cedar_policy::EntityUid;
+use cedar_policy::RestrictedExpression;
+use jiff::Timestamp;
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::RwLock;
+
+/// One tool's compiled reader of arguments and the policies that can match it.
+#[derive(Debug)]
+pub struct Gate {
+    pub(super) tool: ToolId,
+    pub(super) rules: ToolRules,
+    pub(super) reader: Arc<Reader>,
+    pub(super) slice: Slice,
+    pub(super) world: Arc<World>,
+    /// Who could ever be allowed, as far as it was asked.
+    listed: RwLock<BTreeMap<PrincipalId, bool>>,
+}
+
+impl Gate {
+    pub(super) fn new(
+        tool: (ToolId, ToolRules),
+        reader: Arc<Reader>,
+        slice: Slice,
+        world: Arc<World>,
+    ) -> Self {
+        Self {
+            tool: tool.0,
+            rules: tool.1,
+            reader,
+            slice,
+            world,
+            listed: RwLock::default(),
+        }
+    }
+
+    /// Which tool it is the gate of.
+    pub fn tool(&self) -> &ToolId {
+        &self.tool
+    }
+
+    /// What the operator declared of the tool.
+    pub fn rules(&self) -> &ToolRules {
+        &self.rules
+    }
+
+    /// Reads a call's arguments, `{}` where the client sent none.
+    ///
+    /// # Errors
+    ///
+    /// When they do not fit what the tool declares, or hold a number that policy
+    /// must compare and cannot compare exactly. The text is for the client.
+    pub fn read(&self, arguments: &str) -> Result<Reading, ArgumentError> {
+        self.reader.read(arguments, self.slice.reads.of("input"))
+    }
+
+    /// Decides a call. The reading must be this gate's: after a reload the
+    /// arguments are read again, and a reading of before is denied.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is a question of its own: which call, whose, with what, in what state, when"
+    )]
+    pub fn decide(
+        &self,
+        call: CallId,
+        principal: &PrincipalId,
+        reading: &Reading,
+        facts: &Facts,
+        now: Timestamp,
+    ) -> Verdict {
+        let Some(user) = self.world.users.get(principal) else {
+            return Verdict::Deny(not_permitted());
+        };
+        if !Arc::ptr_eq(&reading.reader, &self.reader) {
+            let stale = Answer::failed(vec!["countersign.stale-reading".to_owned()]);
+            return Verdict::Deny(self.slice.denial(&stale));
+        }
+        let question = Question {
+            user,
+            reading,
+            facts,
+            now,
+        };
+        let answer = self.ask(&question, facts.approval.as_ref());
+        if answer.allows() {
+            return Verdict::Allow(Allowed::new(call, answer.determining));
+        }
+        let denial = self.slice.denial(&answer);
+        if !denial.errors.is_empty() {
+            return Verdict::Deny(denial);
+        }
+        if let Some(escalation) = self.escalation(principal, &question, &answer) {
+            return Verdict::Escalate(denial, escalation);
+        }
+        Verdict::Deny(match self.is_permitted(&question) {
+            true => denial,
+            // Who may not use the tool at all is not told its limits.
+            false => not_permitted(),
+        })
+    }
+
+    /// Whether the tool is shown to a principal. Asked once for each.
+    pub(super) fn lists(&self, principal: &PrincipalId) -> bool {
+        let Some(user) = self.world.users.get(principal) else {
+            return false;
+        };
+        let known = self.listed.read().ok();
+        if let Some(listed) = known.and_then(|known| known.get(principal).copied()) {
+            return listed;
+        }
+        let listed = self.slice.is_possible(&self.world, user);
+        if let Ok(mut known) = self.listed.write() {
+            known.insert(principal.clone(), listed);
+        }
+        listed
+    }
+
+    /// Who could lift this denial: every forbid must name a role, and an
+    /// approval must really turn the answer. A role counts when one of its
+    /// members, who is not the caller, alone suffices.
+    fn escalation(
+        &self,
+        caller: &PrincipalId,
+        question: &Question<'_>,
+        answer: &Answer,
+    ) -> Option<Escalation> {
+        let stops: Vec<_> = answer
+            .determining
+            .iter()
+            .map(|id| self.slice.stop(id))
+            .collect::<Option<_>>()?;
+        let roles: BTreeSet<&str> = stops
+            .iter()
+            .map(|stop| stop.escalate.as_deref())
+            .collect::<Option<_>>()?;
+        let suffices = |role: &str| {
+            let role = self.world.types.role(role);
+            self.world
+                .users
+                .iter()
+                .filter(|(id, user)| {
+                    *id != caller && self.world.entities.is_ancestor_of(&role, user)
+                })
+                .any(|(id, _)| self.ask(question, Some(id)).allows())
+        };
+        let roles: Vec<String> = roles
+            .into_iter()
+            .filter(|role| suffices(role))
+            .map(str::to_owned)
+            .collect();
+        let expires = stops.iter().map(|stop| stop.expires).min();
+        (!roles.is_empty()).then(|| Escalation {
+            roles,
+            expires: expires.unwrap_or(DEFAULT_EXPIRY),
+        })
+    }
+
+    pub(super) fn ask(&self, question: &Question<'_>, approval: Option<&PrincipalId>) -> Answer {
+        match self.context(question, approval) {
+            Ok(context) => self.slice.ask(&self.world, question.user, context),
+            Err(failed) => failed,
+        }
+    }
+
+    fn is_permitted(&self, question: &Question<'_>) -> bool {
+        self.context(question, question.facts.approval.as_ref())
+            .is_ok_and(|context| {
+                let answer = self.slice.permits(&self.world, question.user, context);
+                answer.allows()
+            })
+    }
+
+    /// The context of a call, with the parts that this gate's policies read.
+    pub(super) fn context(
+        &self,
+        question: &Question<'_>,
+        approval: Option<&PrincipalId>,
+    ) -> Result<Context, Answer> {
+        let Question {
+            reading,
+            facts,
+            now,
+            ..
+        } = question;
+        let unusable = || Answer::failed(vec!["countersign.context".to_owned()]);
+        if facts.totals.len() != reading.amounts().len() {
+            return Err(Answer::failed(vec!["countersign.totals".to_owned()]));
+        }
+        let mut call = Members::of(self.slice.reads.of("call"));
+        call.push("opaque", || texts(reading.opaque()));
+        call.push("now", || instant(*now));
+        // An approver who is no principal any more approves nothing.
+        if let Some(by) = approval.and_then(|by| self.world.users.get(by)) {
+            let by = RestrictedExpression::new_entity_uid(by.clone());
+            let by = RestrictedExpression::new_record([("by".to_owned(), by)]);
+            let by = by.map_err(|_| unusable())?;
+            call.push("approval", || by);
+        }
+        let mut session = Members::of(self.slice.reads.of("session"));
+        let text = RestrictedExpression::new_string;
+        session.push("id", || text(facts.session.id.to_string()));
+        session.push("labels", || texts(&facts.session.labels));
+        session.push("frozen", || {
+            RestrictedExpression::new_bool(facts.session.frozen)
+        });
+        let mut meter = Members::of(self.slice.reads.of("meter"));
+        for (amount, totals) in reading.amounts().iter().zip(&facts.totals) {
+            let long = RestrictedExpression::new_long;
+            let totals = RestrictedExpression::new_record([
+                ("sessionAfter".to_owned(), long(totals.session_after)),
+                ("dayAfter".to_owned(), long(totals.day_after)),
+            ]);
+            let totals = totals.map_err(|_| unusable())?;
+            meter.push(&amount.argument, || totals);
+        }
+        let mut members = vec![
+            ("call".to_owned(), call.record().ok_or_else(unusable)?),
+            ("session".to_owned(), session.record().ok_or_else(unusable)?),
+            ("input".to_owned(), reading.input.clone()),
+        ];
+        if !facts.totals.is_empty() {
+            members.push(("meter".to_owned(), meter.record().ok_or_else(unusable)?));
+        }
+        Context::from_pairs(members).map_err(|_| unusable())
+    }
+}
+
+/// One call as it is asked about.
+pub(super) struct Question<'a> {
+    pub(super) user: &'a EntityUid,
+    pub(super) reading: &'a Reading,
+    pub(super) facts: &'a Facts,
+    pub(super) now: Timestamp,
+}
+
+/// The denial of one who has no permit.
+pub(super) fn not_permitted() -> Denial {
+    Denial {
+        code: "not_permitted".to_owned(),
+        reasons: Vec::new(),
+        errors: Vec::new(),
+    }
+}
+
+/// An instant as Cedar takes it, in milliseconds.
+pub(super) fn instant(now: Timestamp) -> RestrictedExpression {
+    RestrictedExpression::new_datetime(now.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string())
+}
+
+/// The members of one record of the context, as far as they are read.
+struct Members<'a> {
+    wants: Wants<'a>,
+    members: Vec<(String, RestrictedExpression)>,
+}
+
+impl<'a> Members<'a> {
+    fn of(wants: Wants<'a>) -> Self {
+        Self {
+            wants,
+            members: Vec::new(),
+        }
+    }
+
+    fn push(&mut self, name: &str, value: impl FnOnce() -> RestrictedExpression) {
+        if self.wants.wants(name) {
+            self.members.push((name.to_owned(), value()));
+        }
+    }
+
+    fn record(self) -> Option<RestrictedExpression> {
+        RestrictedExpression::new_record(self.members).ok()
+    }
+}
+
+fn texts(values: &BTreeSet<String>) -> RestrictedExpression {
+    let values = values.iter().cloned();
+    RestrictedExpression::new_set(values.map(RestrictedExpression::new_string))
+}

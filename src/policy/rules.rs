@@ -1,0 +1,276 @@
+//! What the operator declared of a tool's arguments, put on their types.
+
+use super::place;
+use super::shape::Fact;
+use super::shape::Field;
+use super::shape::Fields;
+use super::shape::Shape;
+use crate::tool::ToolRules;
+
+/// Puts rules on a tool's arguments. Returns what is wrong with the rules.
+pub(super) fn apply(fields: &mut Fields, rules: &ToolRules, money_scale: u8) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for path in &rules.money {
+        wrong.extend(money(fields, path, money_scale).err());
+    }
+    for path in &rules.sums {
+        wrong.extend(sum(fields, path).err());
+    }
+    for (index, path) in rules.meters.iter().enumerate() {
+        wrong.extend(meter(fields, path, index).err());
+    }
+    for path in &rules.paths {
+        wrong.extend(place_fact(fields, "paths", path, Fact::Resolved).err());
+    }
+    for path in &rules.urls {
+        wrong.extend(place_fact(fields, "urls", path, Fact::Host).err());
+    }
+    for (path, folder) in &rules.under {
+        if folder.starts_with('/') {
+            let fact = Fact::Under(place::resolved(folder));
+            wrong.extend(place_fact(fields, "under", path, fact).err());
+        } else {
+            wrong.push(format!(
+                "`under` gives `{path}` the folder `{folder}`: write an absolute path"
+            ));
+        }
+    }
+    wrong
+}
+
+fn money(fields: &mut Fields, path: &str, scale: u8) -> Result<(), String> {
+    let field = field_mut(fields, "money", path)?;
+    match &mut field.shape {
+        shape @ (Shape::Whole | Shape::Decimal) => *shape = Shape::Money(scale),
+        Shape::Money(_) => {}
+        other => return Err(mistyped("money", path, "a number", other)),
+    }
+    Ok(())
+}
+
+fn sum(fields: &mut Fields, path: &str) -> Result<(), String> {
+    let Some((array, member)) = path.rsplit_once("[].") else {
+        return Err(format!(
+            "`sums` names `{path}`: write the array and the member of its items, like `line_items[].amount`"
+        ));
+    };
+    let summed = field_mut(fields, "sums", path)?;
+    if !matches!(summed.shape, Shape::Whole | Shape::Money(_)) {
+        let wanted = "a whole number or money";
+        return Err(mistyped("sums", path, wanted, &summed.shape));
+    }
+    push(
+        field_mut(fields, "sums", array)?,
+        Fact::Sum(member.to_owned()),
+    );
+    Ok(())
+}
+
+fn meter(fields: &mut Fields, path: &str, index: usize) -> Result<(), String> {
+    let field = field_mut(fields, "meters", path)?;
+    if path.contains("[].") {
+        return Err(format!(
+            "`meters` names `{path}`, which is in an array: only a single argument has a total"
+        ));
+    }
+    if !matches!(field.shape, Shape::Whole | Shape::Money(_)) {
+        let wanted = "a whole number or money";
+        return Err(mistyped("meters", path, wanted, &field.shape));
+    }
+    if field.meter.replace(index).is_some() {
+        return Err(format!("`meters` names `{path}` twice"));
+    }
+    Ok(())
+}
+
+fn place_fact(fields: &mut Fields, rule: &str, path: &str, fact: Fact) -> Result<(), String> {
+    let field = field_mut(fields, rule, path)?;
+    let texts = match &field.shape {
+        Shape::Text => true,
+        Shape::Many(element) => **element == Shape::Text,
+        _ => false,
+    };
+    if !texts {
+        let wanted = "a string or an array of strings";
+        return Err(mistyped(rule, path, wanted, &field.shape));
+    }
+    push(field, fact);
+    Ok(())
+}
+
+fn push(field: &mut Field, fact: Fact) {
+    if !field.facts.contains(&fact) {
+        field.facts.push(fact);
+    }
+}
+
+/// The argument that a rule names: `amount`, `order.amount`, `line_items[].amount`.
+fn field_mut<'f>(fields: &'f mut Fields, rule: &str, path: &str) -> Result<&'f mut Field, String> {
+    if let Some(opaque) = fields.opaque.get(path) {
+        return Err(format!(
+            "`{rule}` names `{path}`, which policy cannot see: {}",
+            opaque.reason
+        ));
+    }
+    let known = known(fields);
+    find_mut(fields, path).ok_or_else(|| {
+        format!("`{rule}` names `{path}`, which the tool does not have: its arguments are {known}")
+    })
+}
+
+fn find_mut<'f>(fields: &'f mut Fields, path: &str) -> Option<&'f mut Field> {
+    if fields.typed.contains_key(path) {
+        return fields.typed.get_mut(path);
+    }
+    let (head, rest) = path.split_once('.')?;
+    match head.strip_suffix("[]") {
+        Some(array) => match &mut fields.typed.get_mut(array)?.shape {
+            Shape::Many(element) => match &mut **element {
+                Shape::Record(inner) => find_mut(inner, rest),
+                _ => None,
+            },
+            _ => None,
+        },
+        None => match &mut fields.typed.get_mut(head)?.shape {
+            Shape::Record(inner) => find_mut(inner, rest),
+            _ => None,
+        },
+    }
+}
+
+fn known(fields: &Fields) -> String {
+    let mut names = Vec::new();
+    for (name, field) in &fields.typed {
+        names.push(format!("`{name}`"));
+        match &field.shape {
+            Shape::Record(inner) => {
+                names.extend(inner.typed.keys().map(|key| format!("`{name}.{key}`")));
+            }
+            Shape::Many(element) => {
+                if let Shape::Record(inner) = &**element {
+                    names.extend(inner.typed.keys().map(|key| format!("`{name}[].{key}`")));
+                }
+            }
+            _ => {}
+        }
+    }
+    if names.is_empty() {
+        "none that policy can see".to_owned()
+    } else {
+        names.join(", ")
+    }
+}
+
+fn mistyped(rule: &str, path: &str, wanted: &str, found: &Shape) -> String {
+    let found = match found {
+        Shape::Text => "a string",
+        Shape::Flag => "a boolean",
+        Shape::Whole => "a whole number",
+        Shape::Decimal => "a number",
+        Shape::Money(_) => "money",
+        Shape::Record(_) => "an object",
+        Shape::Many(_) => "an array",
+    };
+    format!("`{rule}` names `{path}`, which is {found}: it must be {wanted}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_rule_that_does_not_fit_the_tool_says_what_would() {
+        let schema = json!({"properties": {
+            "amount": {"type": "number"},
+            "memo": {"type": "string"},
+            "anything": true,
+            "items": {"type": "array", "items": {"properties": {"n": {"type": "integer"}}}},
+        }});
+        let list = |path: &str| vec![path.to_owned()];
+        for (rules, expected) in [
+            (
+                ToolRules {
+                    money: list("amont"),
+                    ..ToolRules::default()
+                },
+                "its arguments are `amount`, `items`, `items[].n`, `memo`",
+            ),
+            (
+                ToolRules {
+                    money: list("memo"),
+                    ..ToolRules::default()
+                },
+                "must be a number",
+            ),
+            (
+                ToolRules {
+                    money: list("anything"),
+                    ..ToolRules::default()
+                },
+                "it declares no type",
+            ),
+            (
+                ToolRules {
+                    meters: list("amount"),
+                    ..ToolRules::default()
+                },
+                "must be a whole number or money",
+            ),
+            (
+                ToolRules {
+                    meters: list("items[].n"),
+                    ..ToolRules::default()
+                },
+                "in an array",
+            ),
+            (
+                ToolRules {
+                    meters: vec!["amount".to_owned(); 2],
+                    money: list("amount"),
+                    ..ToolRules::default()
+                },
+                "twice",
+            ),
+            (
+                ToolRules {
+                    sums: list("amount"),
+                    ..ToolRules::default()
+                },
+                "like `line_items[].amount`",
+            ),
+            (
+                ToolRules {
+                    sums: list("items[].m"),
+                    ..ToolRules::default()
+                },
+                "`items[].n`",
+            ),
+            (
+                ToolRules {
+                    paths: list("amount"),
+                    ..ToolRules::default()
+                },
+                "a string or an array of strings",
+            ),
+            (
+                ToolRules {
+                    urls: list("items"),
+                    ..ToolRules::default()
+                },
+                "a string or an array of strings",
+            ),
+            (
+                ToolRules {
+                    under: [("memo".to_owned(), "srv".to_owned())].into(),
+                    ..ToolRules::default()
+                },
+                "absolute path",
+            ),
+        ] {
+            let wrong = apply(&mut Fields::of_tool(&schema), &rules, 2);
+            assert_eq!(wrong.len(), 1, "{wrong:?}");
+            assert!(wrong[0].contains(expected), "{}", wrong[0]);
+        }
+    }
+}

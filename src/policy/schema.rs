@@ -1,0 +1,181 @@
+//! The Cedar schema: the base part, the attributes of the principals, and one
+//! action for each tool.
+//!
+//! Built as a JSON value, so that no name is escaped by hand, whatever a
+//! server calls its tools.
+
+use super::shape::Fact;
+use super::shape::Fields;
+use super::shape::Shape;
+use super::shape::count_attribute;
+use crate::principal::Attribute;
+use crate::tool::Access;
+use crate::tool::ToolId;
+use cedar_policy::Schema;
+use cedar_policy::SchemaFragment;
+use serde_json::Map;
+use serde_json::Value;
+use serde_json::json;
+use std::collections::BTreeMap;
+
+/// The part that is the same everywhere.
+pub(super) const BASE: &str = include_str!("../../policies/broker.cedarschema");
+
+/// The action of opening a session by a new handle.
+pub(super) const OPEN: &str = "session/open";
+
+/// The server entity that is the broker itself.
+pub(super) const BROKER: &str = "countersign";
+
+/// Actions of the base part: no tool may be named like one.
+pub(super) const BASE_ACTIONS: [&str; 4] = ["tools/call", "read", "write", OPEN];
+
+/// Attributes of users in the base part.
+pub(super) const BASE_ATTRIBUTES: [&str; 5] =
+    ["role", "limit", "sessionLimit", "dayLimit", "agent"];
+
+/// One tool's part of the schema.
+#[derive(Debug)]
+pub(super) struct ToolSchema<'a> {
+    pub(super) id: &'a ToolId,
+    pub(super) access: Access,
+    pub(super) fields: &'a Fields,
+    pub(super) meters: &'a [String],
+}
+
+/// Puts the schema together. Returns it as Cedar uses it and as people read it.
+pub(super) fn assemble(
+    users: &BTreeMap<String, &Attribute>,
+    servers: &[&str],
+    tools: &[ToolSchema<'_>],
+) -> Result<(Schema, String), String> {
+    let unusable = |source: &dyn std::fmt::Display| format!("the schema cannot be built: {source}");
+    let (base, _) = SchemaFragment::from_cedarschema_str(BASE).map_err(|e| unusable(&e))?;
+    let mut json = base.to_json_value().map_err(|e| unusable(&e))?;
+    let attributes = members(&mut json, "/Broker/entityTypes/User/shape/attributes")?;
+    for (name, attribute) in users {
+        let mut declared = user_attribute(attribute);
+        set_required(&mut declared, Presence::Optional);
+        attributes.insert(name.clone(), declared);
+    }
+    let actions = members(&mut json, "/Broker/actions")?;
+    for server in servers {
+        let group = json!({"memberOf": [{"id": "tools/call"}]});
+        actions.insert(format!("server:{server}"), group);
+    }
+    for tool in tools {
+        actions.insert(tool.id.to_string(), action(tool));
+    }
+    let fragment = SchemaFragment::from_json_value(json).map_err(|e| unusable(&e))?;
+    let text = fragment.to_cedarschema().map_err(|e| unusable(&e))?;
+    let schema = Schema::from_schema_fragments([fragment]).map_err(|e| unusable(&e))?;
+    Ok((schema, text))
+}
+
+fn members<'v>(json: &'v mut Value, pointer: &str) -> Result<&'v mut Map<String, Value>, String> {
+    json.pointer_mut(pointer)
+        .and_then(Value::as_object_mut)
+        .ok_or_else(|| format!("the base schema has no `{pointer}`"))
+}
+
+fn action(tool: &ToolSchema<'_>) -> Value {
+    let group = match tool.access {
+        Access::Read => "read",
+        Access::Write => "write",
+    };
+    let common = |name: &str| json!({"type": "EntityOrCommon", "name": name});
+    let mut context = Map::new();
+    context.insert("call".to_owned(), common("Call"));
+    context.insert("session".to_owned(), common("Session"));
+    context.insert("input".to_owned(), record(tool.fields));
+    if !tool.meters.is_empty() {
+        let meters: Map<_, _> = tool
+            .meters
+            .iter()
+            .map(|meter| (meter.clone(), common("Meter")))
+            .collect();
+        let meters = json!({"type": "Record", "attributes": meters});
+        context.insert("meter".to_owned(), meters);
+    }
+    json!({
+        "memberOf": [{"id": group}, {"id": format!("server:{}", tool.id.server)}],
+        "appliesTo": {
+            "principalTypes": ["User"],
+            "resourceTypes": ["Tool"],
+            "context": {"type": "Record", "attributes": context},
+        },
+    })
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Presence {
+    Always,
+    Optional,
+}
+
+/// The type of a record with these members and what is derived from them.
+fn record(fields: &Fields) -> Value {
+    let mut attributes = Map::new();
+    for (name, field) in &fields.typed {
+        let presence = if field.is_always_there() {
+            Presence::Always
+        } else {
+            Presence::Optional
+        };
+        let mut insert = |name: String, mut declared: Value, presence: Presence| {
+            set_required(&mut declared, presence);
+            attributes.insert(name, declared);
+        };
+        insert(name.clone(), shape(&field.shape), presence);
+        let many = matches!(field.shape, Shape::Many(_));
+        if many {
+            insert(
+                count_attribute(name),
+                json!({"type": "Long"}),
+                Presence::Always,
+            );
+        }
+        for fact in &field.facts {
+            let text = json!({"type": "String"});
+            let (declared, presence) = match fact {
+                Fact::Sum(_) => (json!({"type": "Long"}), Presence::Always),
+                Fact::Under(_) => (json!({"type": "Boolean"}), Presence::Always),
+                Fact::Resolved | Fact::Host if many => {
+                    (json!({"type": "Set", "element": text}), presence)
+                }
+                Fact::Resolved | Fact::Host => (text, presence),
+            };
+            insert(fact.attribute(name), declared, presence);
+        }
+    }
+    json!({"type": "Record", "attributes": attributes})
+}
+
+fn shape(shape: &Shape) -> Value {
+    match shape {
+        Shape::Text => json!({"type": "String"}),
+        Shape::Flag => json!({"type": "Boolean"}),
+        Shape::Whole | Shape::Money(_) => json!({"type": "Long"}),
+        Shape::Decimal => json!({"type": "Extension", "name": "decimal"}),
+        Shape::Record(fields) => record(fields),
+        Shape::Many(element) => json!({"type": "Set", "element": self::shape(element)}),
+    }
+}
+
+fn user_attribute(attribute: &Attribute) -> Value {
+    match attribute {
+        Attribute::Text(_) => json!({"type": "String"}),
+        Attribute::Flag(_) => json!({"type": "Boolean"}),
+        Attribute::Number(_) => json!({"type": "Long"}),
+        Attribute::Texts(_) => json!({"type": "Set", "element": {"type": "String"}}),
+    }
+}
+
+fn set_required(declared: &mut Value, presence: Presence) {
+    if let Value::Object(members) = declared {
+        members.insert(
+            "required".to_owned(),
+            Value::Bool(presence == Presence::Always),
+        );
+    }
+}

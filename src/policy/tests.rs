@@ -1,0 +1,6 @@
+//! Tests of the whole room.
+
+mod build;
+mod equivalence;
+mod fail_closed;
+mod world;
