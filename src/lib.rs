@@ -21,3 +21,8 @@ pub mod pins;
 pub mod sessions;
 
 pub mod permit;
+
+pub mod broker;
+
+pub mod mcp;
+pub mod stdio;

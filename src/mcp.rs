@@ -1,0 +1,80 @@
+//! The protocol towards MCP clients: what a message means, in which era it is
+//! asked, and what goes back. Knows no transport: an edge hands in the bytes of
+//! one message and carries away the messages that answer it.
+//!
+//! Only this room and `downstream` know revisions of the protocol.
+
+mod answer;
+mod connection;
+mod list;
+mod parse;
+mod work;
+mod write;
+
+pub use connection::Connection;
+pub use connection::Received;
+pub use parse::Body;
+pub use parse::Message;
+pub use parse::Meta;
+pub use parse::Notification;
+pub use parse::ParseError;
+pub use parse::RawId;
+pub use parse::Request;
+pub use parse::parse;
+pub use work::Outgoing;
+pub use work::Work;
+pub use write::unread;
+
+/// The revision whose requests carry their own version and capabilities.
+pub const MODERN: &str = "2026-07-28";
+
+/// The revisions that open with `initialize`, the newest first. The first one
+/// is what a client is offered that asks for one we do not serve.
+pub const LEGACY: [&str; 2] = ["2025-11-25", "2025-06-18"];
+
+/// How the client of one request reads its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Client {
+    /// By a revision that opens with `initialize`.
+    Legacy,
+    /// By [`MODERN`].
+    Modern,
+}
+
+/// A text of someone else, fit to stand in a message: at most `most`
+/// characters, none of them a control or an invisible one.
+fn shown(text: &str, most: usize) -> String {
+    let mut shown: String = text
+        .chars()
+        .take(most)
+        .map(|c| if hidden(c) { '\u{fffd}' } else { c })
+        .collect();
+    if text.chars().nth(most).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
+/// Whether a character changes how its neighbours look, or cannot be seen.
+fn hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{feff}'
+            | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{fff9}'..='\u{fffb}'
+            | '\u{e0000}'..='\u{e0fff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_seen_is_not_repeated_and_long_texts_are_cut() {
+        assert_eq!(
+            shown("a\u{0}b\u{202e}c\nd", 80),
+            "a\u{fffd}b\u{fffd}c\u{fffd}d"
+        );
+        assert_eq!(shown("abc", 3), "abc");
+        assert_eq!(shown("abcd", 3), "abc…");
+    }
+}

@@ -1,0 +1,336 @@
+//! What a client learns of how its call ended. Decided here and nowhere else:
+//! every match is total, so that a new outcome cannot slip through as another.
+//!
+//! An answer that the model should act on is a result with `isError`, because
+//! clients keep protocol errors from the model (MCP 2026-07-28, server/tools,
+//! error handling). Its text is written for the model: the operator's messages
+//! as they are, then what to do. Policy texts, arguments and what a server
+//! wrote of its failure stay out of it.
+
+#[cfg(test)]
+mod tests;
+
+use super::Client;
+use super::shown;
+use super::write::Fault;
+use super::write::INTERNAL_ERROR;
+use super::write::INVALID_PARAMS;
+use super::write::server_info;
+use crate::broker::Answer;
+use crate::broker::Refusal;
+use crate::broker::SessionRefusal;
+use crate::json::Object;
+use crate::json::Splice;
+use crate::policy::Denial;
+use crate::policy::Escalation;
+use crate::tool::CallId;
+use serde_json::Value;
+use serde_json::json;
+
+/// The body of a response, the text of an object.
+#[derive(Debug, PartialEq)]
+pub(super) enum Reply {
+    /// Its `result`.
+    Result(String),
+    /// Its `error`.
+    Error(String),
+}
+
+/// What goes back for a call. None where the client took the call back and
+/// waits for nothing.
+pub(super) fn answer(answer: Answer, client: Client) -> Option<Reply> {
+    Some(match answer {
+        // How the server speaks is no part of it: a result that lacks its type
+        // is a complete one in every era.
+        Answer::Result { json, era: _ } => Reply::Result(typed(&json, client)),
+        Answer::ServerError { json } => server_error(&json, client),
+        Answer::Refused(refusal) => refused(&refusal, client),
+        Answer::Cancelled => return None,
+    })
+}
+
+/// What goes back where the session of a call could not be had.
+pub(super) fn session_refused(refusal: &SessionRefusal, client: Client) -> Reply {
+    let lines = match refusal {
+        SessionRefusal::NotAHandle { text } => vec![
+            format!(
+                "`{}` cannot name a session. Nothing was sent.",
+                shown(text, 80)
+            ),
+            "Use 1 to 100 of the characters A-Z a-z 0-9 . _ - or the id of a session.".to_owned(),
+        ],
+        SessionRefusal::Unknown { text } => vec![
+            format!(
+                "There is no session `{}` for this caller. Nothing was sent.",
+                shown(text, 80)
+            ),
+            "Check its name, or leave it out to use the caller's own session.".to_owned(),
+        ],
+        SessionRefusal::MayNotOpen { handle, denial } => {
+            let mut lines = messages(denial);
+            lines.push(format!(
+                "There is no session `{}`, and this caller may not open it. Nothing was sent.",
+                shown(handle, 80)
+            ));
+            lines.push("Check its name, or ask the operator to open it.".to_owned());
+            lines
+        }
+        SessionRefusal::NotRecorded => return not_recorded(),
+    };
+    failed(&lines, None, client)
+}
+
+fn refused(refusal: &Refusal, client: Client) -> Reply {
+    let say = |call: &CallId, lines: &[String]| {
+        let mut lines = lines.to_vec();
+        lines.push(reference(call));
+        failed(&lines, None, client)
+    };
+    match refusal {
+        // Hidden and absent tools have one answer: a list cannot be guessed from it.
+        Refusal::UnknownTool { name } => {
+            let message = format!("Unknown tool: {}", shown(name, 128));
+            Reply::Error(Fault::new(INVALID_PARAMS, message).json())
+        }
+        Refusal::InvalidArguments { call, problem } => say(
+            call,
+            &[
+                "The arguments do not fit the tool's schema. Nothing was sent.".to_owned(),
+                format!("Correct this and call again: {}", shown(problem, 400)),
+            ],
+        ),
+        Refusal::Denied { call, denial } => denied(call, denial, None, client),
+        Refusal::Escalated {
+            call,
+            denial,
+            escalation,
+        } => denied(call, denial, Some(escalation), client),
+        Refusal::EarlierUnknown {
+            call,
+            earlier,
+            tool,
+        } => say(
+            call,
+            &[
+                format!(
+                    "The same call of `{}` was sent earlier in this session, and nobody saw how it ended. Nothing was sent now.",
+                    shown(tool, 128)
+                ),
+                "Find out whether it took effect, or ask a person, before anything else is done about it.".to_owned(),
+                format!("Earlier call: {earlier}"),
+            ],
+        ),
+        Refusal::SessionGone { session } => failed(
+            &[
+                format!("The session {session} has ended. Nothing was sent."),
+                "Name another session, or leave it out to use the caller's own.".to_owned(),
+            ],
+            None,
+            client,
+        ),
+        Refusal::ServerUnavailable { call, server, why: _ } => say(
+            call,
+            &[
+                format!("The server `{server}` cannot be reached. Nothing was sent and nothing counts towards a limit."),
+                "The call may be made again later.".to_owned(),
+            ],
+        ),
+        Refusal::OutcomeUnknown { call, server, why: _ } => say(
+            call,
+            &[
+                format!("The call was sent to the server `{server}`, and nobody saw how it ended. It may have taken effect."),
+                CHECK_FIRST.to_owned(),
+            ],
+        ),
+        Refusal::TimedOut {
+            call,
+            server,
+            after,
+        } => say(
+            call,
+            &[
+                format!(
+                    "The server `{server}` did not answer within {}. The call may have taken effect.",
+                    seconds(after.as_secs())
+                ),
+                CHECK_FIRST.to_owned(),
+            ],
+        ),
+        Refusal::InvalidAnswer { call, server, why: _ } => say(
+            call,
+            &[
+                format!("The server `{server}` answered with something that is no answer. The call may have taken effect."),
+                CHECK_FIRST.to_owned(),
+            ],
+        ),
+        Refusal::NotRecorded => not_recorded(),
+    }
+}
+
+const CHECK_FIRST: &str =
+    "Do not simply repeat it: find out whether it took effect, or ask a person.";
+
+fn not_recorded() -> Reply {
+    let message = "the call could not be recorded, so nothing was sent; tell the operator, or call again later";
+    Reply::Error(Fault::new(INTERNAL_ERROR, message).json())
+}
+
+fn denied(
+    call: &CallId,
+    denial: &Denial,
+    escalation: Option<&Escalation>,
+    client: Client,
+) -> Reply {
+    let mut lines = messages(denial);
+    match escalation {
+        Some(escalation) => lines.push(format!(
+            "{} can approve exactly this call; once approved, send it again unchanged.",
+            one_of(&escalation.roles)
+        )),
+        None => lines.push("This decision is final for this call.".to_owned()),
+    }
+    // Where no amount is the matter, the sentence would only invite the thought.
+    if denial
+        .reasons
+        .iter()
+        .any(|reason| reason.code.contains("limit"))
+    {
+        lines.push(
+            "Do not split it, rephrase it or send it again in parts; the totals count too."
+                .to_owned(),
+        );
+    }
+    lines.push(reference(call));
+    let codes: Vec<&str> = denial.reasons.iter().map(|reason| &*reason.code).collect();
+    let mut decision = json!({
+        "call": call.to_string(),
+        "decision": if escalation.is_some() { "escalate" } else { "deny" },
+        "code": denial.code,
+        "final": escalation.is_none(),
+        "reasons": codes,
+        "roles": escalation.map_or(&[][..], |escalation| &escalation.roles),
+    });
+    if let (Some(escalation), Some(members)) = (escalation, decision.as_object_mut()) {
+        members.insert("expiresIn".to_owned(), escalation.expires.as_secs().into());
+    }
+    failed(&lines, Some(decision), client)
+}
+
+/// The operator's messages, each once; where there is none, what is known.
+fn messages(denial: &Denial) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for message in denial
+        .reasons
+        .iter()
+        .filter_map(|reason| reason.message.as_ref())
+    {
+        if !lines.contains(message) {
+            lines.push(message.clone());
+        }
+    }
+    if lines.is_empty() {
+        lines.push(if denial.errors.is_empty() {
+            format!("Not allowed by policy ({}). Nothing was sent.", denial.code)
+        } else {
+            "Policy could not be evaluated for this call, so nothing was sent. Tell the operator."
+                .to_owned()
+        });
+    }
+    lines
+}
+
+/// `A Manager or an Auditor`.
+fn one_of(roles: &[String]) -> String {
+    let named: Vec<String> = roles
+        .iter()
+        .map(|role| {
+            let vowel = role.starts_with(|c: char| "AEIOUaeiou".contains(c));
+            format!("{} {role}", if vowel { "an" } else { "a" })
+        })
+        .collect();
+    let joined = named.join(" or ");
+    match joined.strip_prefix('a') {
+        Some(rest) => format!("A{rest}"),
+        None => "A person with the right role".to_owned(),
+    }
+}
+
+fn seconds(count: u64) -> String {
+    let noun = if count == 1 { "second" } else { "seconds" };
+    format!("{count} {noun}")
+}
+
+fn reference(call: &CallId) -> String {
+    format!("Reference: {call}")
+}
+
+/// A result that tells the model what went wrong.
+fn failed(lines: &[String], decision: Option<Value>, client: Client) -> Reply {
+    let mut meta = serde_json::Map::new();
+    if let Some(decision) = decision {
+        meta.insert("dev.countersign/decision".to_owned(), decision);
+    }
+    let mut result = json!({
+        "content": [{"type": "text", "text": lines.join("\n")}],
+        "isError": true,
+    });
+    if let Some(members) = result.as_object_mut() {
+        match client {
+            Client::Modern => {
+                meta.insert(
+                    "io.modelcontextprotocol/serverInfo".to_owned(),
+                    server_info(),
+                );
+                members.insert("resultType".to_owned(), "complete".into());
+            }
+            Client::Legacy => {}
+        }
+        if !meta.is_empty() {
+            members.insert("_meta".to_owned(), meta.into());
+        }
+    }
+    Reply::Result(result.to_string())
+}
+
+/// A server's result, for a modern client with a type, which that client must
+/// find in it (MCP 2026-07-28, basic/index, result responses).
+fn typed(result: &str, client: Client) -> String {
+    match client {
+        Client::Legacy => result.to_owned(),
+        Client::Modern => match Object::parse(result) {
+            Ok(members) if members.get("resultType").is_none() => Splice::new(result)
+                .add_member(result, "resultType", "\"complete\"")
+                .finish(),
+            Ok(_) | Err(_) => result.to_owned(),
+        },
+    }
+}
+
+/// A server's error. For a modern client with the codes that revision has:
+/// -32002 is -32602 there, and -32042 must not be sent. Codes of -32020 to
+/// -32099 speak of the connection they come over, which is ours to the server,
+/// not the client's to us (MCP 2026-07-28, basic/index, error codes).
+fn server_error(error: &str, client: Client) -> Reply {
+    let members = Object::parse(error).ok();
+    let raw = members.as_ref().and_then(|members| members.get("code"));
+    let Some((raw, code)) = raw.and_then(|raw| Some((raw, raw.parse::<f64>().ok()?))) else {
+        let message = "the tool's server answered with an error that cannot be read";
+        return Reply::Error(Fault::new(INTERNAL_ERROR, message).json());
+    };
+    let with_code =
+        |code: i32| Reply::Error(Splice::new(error).replace(raw, code.to_string()).finish());
+    match client {
+        Client::Legacy => Reply::Error(error.to_owned()),
+        Client::Modern if code == -32002.0 => with_code(INVALID_PARAMS),
+        Client::Modern if code == -32042.0 => failed(
+            &[
+                "The tool's server wants a person to open a web page of its choice before it answers, and that is not passed on.".to_owned(),
+                "Ask the operator to connect the server to its account.".to_owned(),
+            ],
+            None,
+            client,
+        ),
+        Client::Modern if (-32099.0..=-32020.0).contains(&code) => with_code(INTERNAL_ERROR),
+        Client::Modern => Reply::Error(error.to_owned()),
+    }
+}

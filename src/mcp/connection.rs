@@ -1,0 +1,209 @@
+//! One client's connection: the era it opened, the requests it waits for.
+
+use super::Client;
+use super::list;
+use super::parse::Body;
+use super::parse::Message;
+use super::parse::Meta;
+use super::parse::Notification;
+use super::parse::RawId;
+use super::parse::Request;
+use super::parse::parse;
+use super::shown;
+use super::work::Task;
+use super::work::Work;
+use super::write::Fault;
+use super::write::INTERNAL_ERROR;
+use super::write::INVALID_REQUEST;
+use super::write::METHOD_NOT_FOUND;
+use super::write::error;
+use super::write::result;
+use crate::broker::Broker;
+use crate::broker::Carrier;
+use crate::broker::SessionRefusal;
+use crate::principal::PrincipalId;
+use crate::session::SessionId;
+use crate::tool::Digest;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use tokio::sync::OnceCell;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// How many requests may wait for their answer at once. Each holds up to one
+/// message in memory.
+const MAX_IN_FLIGHT: usize = 256;
+
+/// What one client and we know of each other: one stdio process, or one
+/// transport session.
+#[derive(Debug)]
+pub struct Connection {
+    pub(super) broker: Arc<Broker>,
+    pub(super) principal: PrincipalId,
+    session: Option<String>,
+    own: OnceCell<SessionId>,
+    legacy: AtomicBool,
+    followed: AtomicBool,
+    in_flight: Mutex<HashMap<Box<str>, CancellationToken>>,
+    /// The list that a legacy client was last sent.
+    pub(super) listed: watch::Sender<Option<Digest>>,
+    /// Cancelled when no further message will be read.
+    pub(super) closing: CancellationToken,
+}
+
+/// What one message comes to.
+#[derive(Debug)]
+pub enum Received {
+    /// Nothing is due.
+    Nothing,
+    /// This message goes back.
+    Answer(Box<str>),
+    /// Something that takes its time, and says what goes back.
+    Work(Work),
+}
+
+impl Connection {
+    /// A connection of this principal. `session` is the handle or id of the
+    /// session that requests belong to when they name none.
+    pub fn new(broker: Arc<Broker>, principal: PrincipalId, session: Option<String>) -> Arc<Self> {
+        Arc::new(Self {
+            broker,
+            principal,
+            session,
+            own: OnceCell::new(),
+            legacy: AtomicBool::new(false),
+            followed: AtomicBool::new(false),
+            in_flight: Mutex::default(),
+            listed: watch::Sender::new(None),
+            closing: CancellationToken::new(),
+        })
+    }
+
+    /// Takes in one message. Messages must be handed in one after another, in
+    /// the order in which they came: the first `initialize` opens the legacy
+    /// era for those after it, and ids in flight are compared.
+    pub fn receive(self: &Arc<Self>, message: &[u8]) -> Received {
+        match parse(message) {
+            Ok(Message::Request(request)) => self.request(request),
+            Ok(Message::Notification(notification)) => self.notification(&notification),
+            Ok(Message::Response) => Received::Nothing,
+            Err(refused) => Received::Answer(refused.answer()),
+        }
+    }
+
+    /// Ends what only ends when the connection does. Calls go on.
+    pub fn close(&self) {
+        self.closing.cancel();
+    }
+
+    /// Takes back every request that is in flight.
+    pub fn cancel_all(&self) {
+        for cancelled in self.in_flight().values() {
+            cancelled.cancel();
+        }
+    }
+
+    fn request(self: &Arc<Self>, request: Request) -> Received {
+        let Request { id, meta, body } = request;
+        let refuse = |id: Option<&RawId>, code, message: String| {
+            Received::Answer(error(id, &Fault::new(code, message).json()))
+        };
+        if self.in_flight().contains_key(id.key()) {
+            // Under its own id this answer would pass for that of the request
+            // in flight.
+            let message = format!("a request with the id {id} is still in flight: use another id");
+            return refuse(None, INVALID_REQUEST, message);
+        }
+        let opened = meta.modern || self.legacy.load(Ordering::Relaxed);
+        let task = match body {
+            Body::Initialize { requested } => {
+                self.legacy.store(true, Ordering::Relaxed);
+                return Received::Answer(result(&id, &list::initialized(&requested)));
+            }
+            Body::Ping => return Received::Answer(result(&id, "{}")),
+            Body::Discover => return Received::Answer(result(&id, &list::discovered())),
+            _ if !opened => {
+                return refuse(Some(&id), INVALID_REQUEST, NOT_OPENED.to_owned());
+            }
+            Body::Unknown { method } => {
+                let message = format!(
+                    "`{}` is not served: this version serves tools only",
+                    shown(&method, 80)
+                );
+                return refuse(Some(&id), METHOD_NOT_FOUND, message);
+            }
+            Body::ListTools => Task::List,
+            Body::CallTool { name, arguments } => Task::Call { name, arguments },
+            Body::Listen { tools } => Task::Listen { tools },
+        };
+        let cancelled = CancellationToken::new();
+        let mut in_flight = self.in_flight();
+        if in_flight.len() >= MAX_IN_FLIGHT {
+            let message = format!("{MAX_IN_FLIGHT} requests are in flight: wait for an answer");
+            return refuse(Some(&id), INTERNAL_ERROR, message);
+        }
+        in_flight.insert(id.key().into(), cancelled.clone());
+        drop(in_flight);
+        Received::Work(Work::request(Arc::clone(self), id, meta, task, cancelled))
+    }
+
+    fn notification(self: &Arc<Self>, notification: &Notification) -> Received {
+        match notification {
+            Notification::Initialized => {
+                let first = self.legacy.load(Ordering::Relaxed)
+                    && !self.followed.swap(true, Ordering::Relaxed);
+                if first {
+                    return Received::Work(Work::follow(Arc::clone(self)));
+                }
+            }
+            Notification::Cancelled { request } => {
+                if let Some(cancelled) = self.in_flight().get(request.key()) {
+                    cancelled.cancel();
+                }
+            }
+            Notification::Ignored => {}
+        }
+        Received::Nothing
+    }
+
+    /// The answer to this request is on its way, or will never be.
+    pub(super) fn done(&self, id: &RawId) {
+        self.in_flight().remove(id.key());
+    }
+
+    /// The session of one request: the one it names, else the one of this
+    /// connection, else a legacy client's own, else the principal's default.
+    pub(super) async fn session(&self, meta: &Meta) -> Result<SessionId, SessionRefusal> {
+        let named = meta.session.as_ref().or(self.session.as_ref());
+        if let Some(named) = named {
+            let carrier = Carrier::Named(named.clone());
+            return self.broker.session(&self.principal, &carrier).await;
+        }
+        match meta.client() {
+            Client::Modern => {
+                self.broker
+                    .session(&self.principal, &Carrier::Default)
+                    .await
+            }
+            // Opened when it is first needed: many clients start a server and
+            // never call it.
+            Client::Legacy => {
+                let open = || self.broker.session(&self.principal, &Carrier::New);
+                self.own.get_or_try_init(open).await.copied()
+            }
+        }
+    }
+
+    fn in_flight(&self) -> std::sync::MutexGuard<'_, HashMap<Box<str>, CancellationToken>> {
+        // Only single operations of the map happen under the lock.
+        self.in_flight
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+const NOT_OPENED: &str = "send `initialize` first, or put `io.modelcontextprotocol/protocolVersion` and `io.modelcontextprotocol/clientCapabilities` into `params._meta` of each request";

@@ -1,0 +1,258 @@
+//! The first look at a message: strict, so that policy and the tool's server
+//! cannot read one message in two ways. Whatever is called `tools/call` either
+//! reads as one or is refused; it never passes as something unknown.
+
+#[cfg(test)]
+mod attacks;
+mod params;
+
+pub use params::Body;
+pub use params::Meta;
+
+use super::shown;
+use super::write::Fault;
+use super::write::INVALID_PARAMS;
+use super::write::INVALID_REQUEST;
+use super::write::PARSE_ERROR;
+use super::write::error;
+use crate::json;
+use crate::json::JsonError;
+use crate::json::Object;
+use std::borrow::Cow;
+use std::fmt;
+
+/// The longest request id, progress token or tool name, in bytes.
+const MAX_NAME: usize = 256;
+
+/// One message of a client.
+#[derive(Debug)]
+pub enum Message {
+    /// It wants an answer.
+    Request(Request),
+    /// It wants none.
+    Notification(Notification),
+    /// It answers a request. We make none, so nobody waits for it.
+    Response,
+}
+
+/// A message that wants an answer.
+#[derive(Debug)]
+pub struct Request {
+    /// What the answer must carry.
+    pub id: RawId,
+    /// What was sent beside the parameters proper.
+    pub meta: Meta,
+    /// What is asked.
+    pub body: Body,
+}
+
+/// A message that wants no answer.
+#[derive(Debug)]
+pub enum Notification {
+    /// A legacy client has read our answer to `initialize`.
+    Initialized,
+    /// A request is taken back.
+    Cancelled {
+        /// Which.
+        request: RawId,
+    },
+    /// One that means nothing here, or that cannot be read: nobody waits for
+    /// an answer, so it is passed over (MCP 2026-07-28, patterns/cancellation).
+    Ignored,
+}
+
+/// A request id or progress token, a string or an integer, as the text it was.
+#[derive(Clone, Debug)]
+pub struct RawId {
+    text: Box<str>,
+    key: Box<str>,
+}
+
+impl RawId {
+    /// Reads a JSON text. None where it is neither an integer of 64 bits nor a
+    /// string of at most 256 bytes.
+    pub fn read(raw: &str) -> Option<Self> {
+        let key = match json::text(raw) {
+            Some(text) if text.len() <= MAX_NAME => serde_json::Value::from(&*text).to_string(),
+            Some(_) => return None,
+            // The two zeros are one number to most readers and two texts here.
+            None if raw == "-0" => return None,
+            None => raw.parse::<i64>().ok()?.to_string(),
+        };
+        Some(Self {
+            text: raw.into(),
+            key: key.into(),
+        })
+    }
+
+    /// The JSON text, as it was sent.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// One text for all texts of this id: `"a"` and `"\u0061"` are one id.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+}
+
+impl fmt::Display for RawId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// Why a message was refused.
+#[derive(Debug)]
+pub struct ParseError {
+    id: Option<RawId>,
+    fault: Fault,
+}
+
+impl ParseError {
+    /// The message that answers the refused one.
+    pub fn answer(&self) -> Box<str> {
+        error(self.id.as_ref(), &self.fault.json())
+    }
+}
+
+/// Reads one message.
+///
+/// # Errors
+///
+/// When the bytes are no JSON of one reading, no JSON-RPC 2.0 message, or not
+/// what their method needs. The error holds the answer that is due.
+pub fn parse(message: &[u8]) -> Result<Message, ParseError> {
+    let text = json::check(message).map_err(|problem| ParseError {
+        id: None,
+        fault: Fault::new(
+            PARSE_ERROR,
+            format!("this is no JSON message: {}", described(&problem)),
+        ),
+    })?;
+    let envelope = envelope(text).map_err(|fault| ParseError { id: None, fault })?;
+    let id = match envelope.get("id") {
+        Some(raw) => Some(RawId::read(raw).ok_or_else(|| ParseError {
+            id: None,
+            fault: Fault::new(
+                INVALID_REQUEST,
+                "`id` must be an integer or a string of at most 256 bytes",
+            ),
+        })?),
+        None => None,
+    };
+    read(&envelope, id.as_ref()).map_err(|fault| ParseError { id, fault })
+}
+
+fn envelope(text: &str) -> Result<Object<'_>, Fault> {
+    let envelope = Object::parse(text).map_err(|problem| {
+        let message = if text.trim_ascii_start().starts_with('[') {
+            "batches are not served: send each message by itself".to_owned()
+        } else {
+            described(&problem)
+        };
+        Fault::new(INVALID_REQUEST, message)
+    })?;
+    refuse_lookalikes(
+        &envelope,
+        &["jsonrpc", "id", "method", "params", "result", "error"],
+    )
+    .map_err(|fault| Fault {
+        code: INVALID_REQUEST,
+        ..fault
+    })?;
+    Ok(envelope)
+}
+
+fn read(envelope: &Object<'_>, id: Option<&RawId>) -> Result<Message, Fault> {
+    let invalid = |message: &str| Err(Fault::new(INVALID_REQUEST, message));
+    if envelope.get("jsonrpc").and_then(json::text).as_deref() != Some("2.0") {
+        return invalid("`jsonrpc` must be \"2.0\"");
+    }
+    let answers = envelope.get("result").is_some() || envelope.get("error").is_some();
+    let Some(method) = envelope.get("method") else {
+        if answers {
+            return Ok(Message::Response);
+        }
+        return invalid("a message needs a `method`");
+    };
+    if answers {
+        return invalid("a message has a `method` or a `result` or `error`, not both");
+    }
+    let Some(method) = json::text(method) else {
+        return invalid("`method` must be a string");
+    };
+    let Some(id) = id else {
+        return notification(&method, envelope.get("params"));
+    };
+    let params = object(envelope.get("params"), "params")?;
+    let (meta, body) = params::read(&method, params.as_ref())?;
+    Ok(Message::Request(Request {
+        id: id.clone(),
+        meta,
+        body,
+    }))
+}
+
+fn notification(method: &str, params: Option<&str>) -> Result<Message, Fault> {
+    if !method.starts_with("notifications/") {
+        return Err(Fault::new(
+            INVALID_REQUEST,
+            format!("`{}` is a request and needs an `id`", shown(method, 80)),
+        ));
+    }
+    let cancelled = || {
+        let params = object(params, "params").ok()??;
+        refuse_lookalikes(&params, &["_meta", "requestId", "reason"]).ok()?;
+        RawId::read(params.get("requestId")?)
+    };
+    Ok(Message::Notification(match method {
+        "notifications/initialized" => Notification::Initialized,
+        "notifications/cancelled" => match cancelled() {
+            Some(request) => Notification::Cancelled { request },
+            None => Notification::Ignored,
+        },
+        _ => Notification::Ignored,
+    }))
+}
+
+/// An object that may be absent. `null` is not absent.
+fn object<'a>(raw: Option<&'a str>, what: &str) -> Result<Option<Object<'a>>, Fault> {
+    let Some(raw) = raw else { return Ok(None) };
+    match Object::parse(raw) {
+        Ok(object) => Ok(Some(object)),
+        Err(_) => Err(Fault::new(
+            INVALID_PARAMS,
+            format!("`{what}` must be an object, or left out"),
+        )),
+    }
+}
+
+/// A string that may be absent. `null` is not absent.
+fn string<'a>(raw: Option<&'a str>, what: &str) -> Result<Option<Cow<'a, str>>, Fault> {
+    match raw.map(json::text) {
+        None => Ok(None),
+        Some(Some(text)) => Ok(Some(text)),
+        Some(None) => Err(Fault::new(
+            INVALID_PARAMS,
+            format!("`{what}` must be a string, or left out"),
+        )),
+    }
+}
+
+fn refuse_lookalikes(object: &Object<'_>, known: &[&str]) -> Result<(), Fault> {
+    object
+        .refuse_lookalikes(known.iter().copied())
+        .map_err(|problem| Fault::new(INVALID_PARAMS, described(&problem)))
+}
+
+fn described(problem: &JsonError) -> String {
+    match problem {
+        JsonError::Lookalike { found, known } => format!(
+            "the key `{}` could be read as `{known}`: write it exactly, or leave it out",
+            shown(found, 80)
+        ),
+        JsonError::Malformed(what) => shown(what, 240),
+        JsonError::NotAnObject => "a message must be a JSON object".to_owned(),
+    }
+}

@@ -1,0 +1,285 @@
+//! What takes its time: calls, lists, and the streams that tell of changes.
+//! Each is one future, which says what goes back into a bounded queue.
+
+use super::Client;
+use super::answer::Reply;
+use super::answer::answer;
+use super::answer::session_refused;
+use super::connection::Connection;
+use super::list;
+use super::list::Follower;
+use super::list::List;
+use super::parse::Meta;
+use super::parse::RawId;
+use super::write::error;
+use super::write::notification;
+use super::write::result;
+use super::write::server_info;
+use crate::broker::CallLine;
+use crate::broker::ToolCall;
+use crate::json::Object;
+use crate::json::Splice;
+use serde_json::json;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// Takes messages to the client, in their order. Where it is full, answers
+/// wait and progress is dropped; where nobody reads it any more, everything is
+/// dropped and calls go on to their end.
+pub type Outgoing = mpsc::Sender<Box<str>>;
+
+/// Something that a message started. It must be run.
+#[derive(Debug)]
+#[must_use = "a request that is not run stays in flight"]
+pub struct Work {
+    connection: Arc<Connection>,
+    what: What,
+}
+
+#[derive(Debug)]
+enum What {
+    Request(Pending),
+    Follow,
+}
+
+#[derive(Debug)]
+struct Pending {
+    id: RawId,
+    meta: Meta,
+    task: Task,
+    cancelled: CancellationToken,
+}
+
+/// What a request wants done.
+#[derive(Debug)]
+pub(super) enum Task {
+    /// The list of tools.
+    List,
+    /// A call.
+    Call {
+        /// The exposed name.
+        name: Box<str>,
+        /// The text of an object.
+        arguments: Option<Box<str>>,
+    },
+    /// A stream that tells of changes.
+    Listen {
+        /// Of the list of tools.
+        tools: bool,
+    },
+}
+
+impl Work {
+    /// A request that was registered as in flight.
+    pub(super) fn request(
+        connection: Arc<Connection>,
+        id: RawId,
+        meta: Meta,
+        task: Task,
+        cancelled: CancellationToken,
+    ) -> Self {
+        let what = What::Request(Pending {
+            id,
+            meta,
+            task,
+            cancelled,
+        });
+        Self { connection, what }
+    }
+
+    /// Telling a legacy client of changes to its list.
+    pub(super) fn follow(connection: Arc<Connection>) -> Self {
+        let what = What::Follow;
+        Self { connection, what }
+    }
+
+    /// Does it. Ends when everything that goes back is in the queue.
+    pub async fn run(self, out: Outgoing) {
+        let connection = &*self.connection;
+        match self.what {
+            What::Follow => connection.follow(&out).await,
+            What::Request(Pending {
+                id,
+                meta,
+                task,
+                cancelled,
+            }) => {
+                match task {
+                    Task::List => connection.list(&id, meta.client(), &out).await,
+                    Task::Call { name, arguments } => {
+                        let call = Call {
+                            id: &id,
+                            meta,
+                            cancelled,
+                        };
+                        connection.call(call, name, arguments, &out).await;
+                    }
+                    Task::Listen { tools } => {
+                        connection.listen(&id, tools, &cancelled, &out).await;
+                    }
+                }
+                connection.done(&id);
+            }
+        }
+    }
+}
+
+struct Call<'a> {
+    id: &'a RawId,
+    meta: Meta,
+    cancelled: CancellationToken,
+}
+
+impl Connection {
+    async fn list(&self, id: &RawId, client: Client, out: &Outgoing) {
+        let list = List::of(&self.broker, &self.principal).await;
+        send(out, result(id, &list.result(client))).await;
+        match client {
+            Client::Legacy => {
+                self.listed.send_replace(Some(list.digest()));
+            }
+            Client::Modern => {}
+        }
+    }
+
+    async fn call(
+        &self,
+        call: Call<'_>,
+        name: Box<str>,
+        arguments: Option<Box<str>>,
+        out: &Outgoing,
+    ) {
+        let client = call.meta.client();
+        let reply = match self.session(&call.meta).await {
+            Err(refusal) => Some(session_refused(&refusal, client)),
+            Ok(session) => {
+                let asked = ToolCall {
+                    principal: self.principal.clone(),
+                    session,
+                    name,
+                    arguments,
+                    meta: call.meta.text.clone(),
+                };
+                Box::pin(self.ask(asked, &call, out)).await
+            }
+        };
+        // A call that was taken back is not answered (MCP 2026-07-28,
+        // patterns/cancellation), also where its answer came in the meantime.
+        if call.cancelled.is_cancelled() {
+            return;
+        }
+        match reply {
+            Some(Reply::Result(object)) => send(out, result(call.id, &object)).await,
+            Some(Reply::Error(object)) => send(out, error(Some(call.id), &object)).await,
+            None => {}
+        }
+    }
+
+    /// Has the broker make the call, and passes on what it reports meanwhile.
+    async fn ask(&self, asked: ToolCall, call: &Call<'_>, out: &Outgoing) -> Option<Reply> {
+        let (reports, mut reported) = mpsc::unbounded_channel();
+        let line = CallLine {
+            progress: call.meta.progress.is_some().then_some(reports),
+            cancelled: call.cancelled.clone(),
+        };
+        let pass_on = |params: &str| {
+            if let Some(token) = &call.meta.progress
+                && !call.cancelled.is_cancelled()
+                && let Some(message) = progress(params, token)
+            {
+                // Progress that a slow client has no room for is worth less
+                // than the memory it would wait in.
+                let _full = out.try_send(message);
+            }
+        };
+        let mut calling = std::pin::pin!(self.broker.call_tool(asked, line));
+        let ended = loop {
+            tokio::select! {
+                biased;
+                Some(params) = reported.recv() => pass_on(&params),
+                ended = &mut calling => break ended,
+            }
+        };
+        while let Ok(params) = reported.try_recv() {
+            pass_on(&params);
+        }
+        answer(ended, call.meta.client())
+    }
+
+    async fn listen(&self, id: &RawId, tools: bool, cancelled: &CancellationToken, out: &Outgoing) {
+        let tag = format!(r#"{{"io.modelcontextprotocol/subscriptionId":{id}}}"#);
+        let mut follower = Follower::start(&self.broker, &self.principal).await;
+        let honoured = if tools {
+            r#"{"toolsListChanged":true}"#
+        } else {
+            "{}"
+        };
+        let params = format!(r#"{{"_meta":{tag},"notifications":{honoured}}}"#);
+        send(
+            out,
+            notification("notifications/subscriptions/acknowledged", Some(&params)),
+        )
+        .await;
+        loop {
+            tokio::select! {
+                biased;
+                () = cancelled.cancelled() => return,
+                () = self.closing.cancelled() => break,
+                () = follower.moved(), if tools => {}
+            }
+            if follower.differs(&self.broker, &self.principal).await {
+                send(out, list::changed(Some(&tag))).await;
+            }
+        }
+        // The specification asks for the first in one place and for the second
+        // in another (patterns/subscriptions, patterns/cancellation); a client
+        // that knows one of them passes over the other.
+        let meta = json!({"io.modelcontextprotocol/serverInfo": server_info()}).to_string();
+        let meta = Splice::new(&meta)
+            .add_member(&meta, "io.modelcontextprotocol/subscriptionId", id.as_str())
+            .finish();
+        let ended = format!(r#"{{"resultType":"complete","_meta":{meta}}}"#);
+        send(out, result(id, &ended)).await;
+        let params = format!(r#"{{"_meta":{tag},"requestId":{id}}}"#);
+        send(out, notification("notifications/cancelled", Some(&params))).await;
+    }
+
+    async fn follow(&self, out: &Outgoing) {
+        let mut listed = self.listed.subscribe();
+        let mut follower = Follower::start(&self.broker, &self.principal).await;
+        // A list that was sent before now is older than what was just read.
+        listed.mark_changed();
+        loop {
+            let resent = tokio::select! {
+                biased;
+                () = self.closing.cancelled() => return,
+                Ok(()) = listed.changed() => true,
+                () = follower.moved() => listed.has_changed().unwrap_or(false),
+            };
+            if resent && let Some(sent) = *listed.borrow_and_update() {
+                follower.sent(sent);
+            }
+            if follower.differs(&self.broker, &self.principal).await {
+                send(out, list::changed(None)).await;
+            }
+        }
+    }
+}
+
+async fn send(out: &Outgoing, message: Box<str>) {
+    // Nobody reads any more: whoever owns the queue has noticed.
+    let _gone = out.send(message).await;
+}
+
+/// `notifications/progress` under the client's own token.
+fn progress(params: &str, token: &RawId) -> Option<Box<str>> {
+    let members = Object::parse(params).ok()?;
+    let splice = Splice::new(params);
+    let params = match members.get("progressToken") {
+        Some(ours) => splice.replace(ours, token.as_str()),
+        None => splice.add_member(params, "progressToken", token.as_str()),
+    }
+    .finish();
+    Some(notification("notifications/progress", Some(&params)))
+}

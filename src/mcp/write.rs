@@ -1,0 +1,108 @@
+//! The envelopes of what goes to the client. One place, so that no message is
+//! ever half JSON-RPC.
+
+use super::LEGACY;
+use super::MODERN;
+use super::parse::RawId;
+use serde_json::Value;
+use serde_json::json;
+
+/// JSON-RPC: the text is no JSON that can be read safely.
+pub(super) const PARSE_ERROR: i32 = -32700;
+/// JSON-RPC: JSON, and no request that may be made now.
+pub(super) const INVALID_REQUEST: i32 = -32600;
+/// JSON-RPC: no such method here.
+pub(super) const METHOD_NOT_FOUND: i32 = -32601;
+/// JSON-RPC: the method is served, its parameters are not right.
+pub(super) const INVALID_PARAMS: i32 = -32602;
+/// JSON-RPC: we failed.
+pub(super) const INTERNAL_ERROR: i32 = -32603;
+/// MCP 2026-07-28: the request names a revision that is not served that way.
+pub(super) const UNSUPPORTED_VERSION: i32 = -32022;
+
+/// A JSON-RPC error that we author.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Fault {
+    /// The error's code.
+    pub(super) code: i32,
+    /// What is wrong and what to do instead.
+    pub(super) message: String,
+    /// Details that the specification asks for.
+    pub(super) data: Option<Value>,
+}
+
+impl Fault {
+    /// An error without further details.
+    pub(super) fn new(code: i32, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+            data: None,
+        }
+    }
+
+    /// The answer to a request in a revision that is not served that way. Lists
+    /// all that are served, those that open with `initialize` included (MCP
+    /// 2026-07-28, basic/versioning).
+    pub(super) fn unsupported_version(requested: &str) -> Self {
+        let requested = super::shown(requested, 40);
+        let message = if LEGACY.contains(&requested.as_str()) {
+            format!("`{requested}` opens with `initialize`; a request by itself names `{MODERN}`")
+        } else {
+            format!("protocol version `{requested}` is not served; use one of `data.supported`")
+        };
+        let supported: Vec<&str> = std::iter::once(MODERN).chain(LEGACY).collect();
+        Self {
+            code: UNSUPPORTED_VERSION,
+            message,
+            data: Some(json!({"requested": requested, "supported": supported})),
+        }
+    }
+
+    /// The JSON-RPC error object.
+    pub(super) fn json(&self) -> String {
+        let mut object = json!({"code": self.code, "message": self.message});
+        if let (Some(data), Some(members)) = (&self.data, object.as_object_mut()) {
+            members.insert("data".to_owned(), data.clone());
+        }
+        object.to_string()
+    }
+}
+
+/// The answer to a request that succeeded; `result` is the text of an object.
+pub(super) fn result(id: &RawId, result: &str) -> Box<str> {
+    format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#).into()
+}
+
+/// The answer to a request that failed; `error` is the text of an object.
+/// Without an id it goes to nobody in particular: JSON-RPC 2.0 §5 wants `null`
+/// where the id could not be read.
+pub(super) fn error(id: Option<&RawId>, error: &str) -> Box<str> {
+    let id = id.map_or("null", RawId::as_str);
+    format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{error}}}"#).into()
+}
+
+/// A message that wants no answer; `params` is the text of an object.
+pub(super) fn notification(method: &str, params: Option<&str>) -> Box<str> {
+    let method = Value::from(method);
+    match params {
+        Some(params) => format!(r#"{{"jsonrpc":"2.0","method":{method},"params":{params}}}"#),
+        None => format!(r#"{{"jsonrpc":"2.0","method":{method}}}"#),
+    }
+    .into()
+}
+
+/// The answer to a message that a transport did not even read, with what is
+/// wrong with it.
+pub fn unread(problem: &str) -> Box<str> {
+    error(None, &Fault::new(INVALID_REQUEST, problem).json())
+}
+
+/// How we name ourselves (`Implementation` of the schema).
+pub(super) fn server_info() -> Value {
+    json!({
+        "name": "countersign",
+        "title": "Countersign",
+        "version": env!("CARGO_PKG_VERSION"),
+    })
+}

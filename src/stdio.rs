@@ -1,0 +1,209 @@
+//! MCP over standard input and output: one message per line (MCP 2026-07-28,
+//! basic/transports/stdio). Frames messages and owns the tasks; what they mean
+//! is decided in `mcp`.
+
+mod lines;
+#[cfg(test)]
+mod tests;
+
+use crate::broker::Broker;
+use crate::mcp::Connection;
+use crate::mcp::Outgoing;
+use crate::mcp::Received;
+use crate::mcp::unread;
+use crate::principal::PrincipalId;
+use lines::Line;
+use lines::Lines;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::AsyncRead;
+use tokio::io::AsyncWrite;
+use tokio::io::AsyncWriteExt as _;
+use tokio::io::BufWriter;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+/// How many messages may wait for a client that reads slowly.
+const QUEUE: usize = 64;
+
+/// How long calls have to end once they were told to.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Who is served, and within which bounds.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Who calls.
+    pub principal: PrincipalId,
+    /// The handle or id of the session for requests that name none.
+    pub session: Option<String>,
+    /// The longest message, in bytes. A longer one is refused unread.
+    pub max_line: usize,
+    /// How long calls in flight may go on after the last message.
+    pub drain: Duration,
+}
+
+impl Settings {
+    /// The default of [`Settings::max_line`]: 4 MiB.
+    pub const MAX_LINE: usize = 4 << 20;
+    /// The default of [`Settings::drain`]: 30 seconds.
+    pub const DRAIN: Duration = Duration::from_secs(30);
+
+    /// The defaults for this principal.
+    pub fn new(principal: PrincipalId) -> Self {
+        Self {
+            principal,
+            session: None,
+            max_line: Self::MAX_LINE,
+            drain: Self::DRAIN,
+        }
+    }
+}
+
+/// Why serving ended early. Calls in flight have ended by then.
+#[derive(Debug, thiserror::Error)]
+pub enum StdioError {
+    /// Messages can no longer be read.
+    #[error("cannot read the client's messages")]
+    Read(#[source] io::Error),
+    /// Messages can no longer be written, and not because the client closed.
+    #[error("cannot write to the client")]
+    Write(#[source] io::Error),
+}
+
+/// Serves one client until it closes its end or `shutdown` is cancelled. Calls
+/// in flight then go on to their end, within [`Settings::drain`].
+///
+/// # Errors
+///
+/// When reading or writing fails. A client that is gone is no error.
+pub async fn serve<R, W>(
+    broker: Arc<Broker>,
+    settings: Settings,
+    reader: R,
+    writer: W,
+    shutdown: CancellationToken,
+) -> Result<(), StdioError>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin + Send + 'static,
+{
+    let (out, queue) = mpsc::channel(QUEUE);
+    let mut writing = JoinSet::new();
+    writing.spawn(write(writer, queue));
+    let connection = Connection::new(broker, settings.principal, settings.session);
+    let mut tasks = JoinSet::new();
+    let mut lines = Lines::new(reader, settings.max_line);
+    let read = tokio::select! {
+        biased;
+        () = shutdown.cancelled() => Ok(()),
+        () = out.closed() => Ok(()),
+        read = read(&connection, &mut lines, &mut tasks, &out) => read,
+    };
+    connection.close();
+    drain(&connection, &mut tasks, settings.drain).await;
+    drop(out);
+    // A client that stopped reading holds the writer for ever.
+    let written = match timeout(GRACE, writing.join_next()).await {
+        Ok(Some(Ok(written))) => written,
+        Ok(Some(Err(_)) | None) | Err(_) => Ok(()),
+    };
+    writing.shutdown().await;
+    read.map_err(StdioError::Read)?;
+    match written {
+        Err(source) if source.kind() != io::ErrorKind::BrokenPipe => Err(StdioError::Write(source)),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Takes in messages until there are no more.
+async fn read<R: AsyncRead + Unpin>(
+    connection: &Arc<Connection>,
+    lines: &mut Lines<R>,
+    tasks: &mut JoinSet<()>,
+    out: &Outgoing,
+) -> io::Result<()> {
+    loop {
+        let line = tokio::select! {
+            biased;
+            Some(ended) = tasks.join_next() => {
+                report(ended);
+                continue;
+            }
+            line = lines.next() => line?,
+        };
+        let answer = match line {
+            None => return Ok(()),
+            Some(Line::TooLong) => {
+                let limit = lines.limit();
+                unread(&format!(
+                    "a message may have at most {limit} bytes: send less at once"
+                ))
+            }
+            Some(Line::Whole(line)) => match connection.receive(&line) {
+                Received::Nothing => continue,
+                Received::Answer(answer) => answer,
+                Received::Work(work) => {
+                    tasks.spawn(work.run(out.clone()));
+                    continue;
+                }
+            },
+        };
+        // Waiting here also stops reading: a client that does not read its
+        // answers does not get to send more.
+        if out.send(answer).await.is_err() {
+            return Ok(());
+        }
+    }
+}
+
+/// Waits for what is in flight; then takes it back; then gives it up.
+async fn drain(connection: &Connection, tasks: &mut JoinSet<()>, patience: Duration) {
+    if timeout(patience, ended(tasks)).await.is_err() {
+        tracing::warn!(
+            requests.left = tasks.len(),
+            "requests were still in flight when the time to end was up; they are cancelled"
+        );
+        connection.cancel_all();
+        let _given_up = timeout(GRACE, ended(tasks)).await;
+        tasks.shutdown().await;
+    }
+}
+
+async fn ended(tasks: &mut JoinSet<()>) {
+    while let Some(ended) = tasks.join_next().await {
+        report(ended);
+    }
+}
+
+fn report(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "a request ended without an answer");
+    }
+}
+
+/// Writes each message as one line. The only code that touches the writer.
+async fn write<W: AsyncWrite + Unpin>(
+    writer: W,
+    mut queue: mpsc::Receiver<Box<str>>,
+) -> io::Result<()> {
+    let mut writer = BufWriter::new(writer);
+    while let Some(message) = queue.recv().await {
+        let mut line = message.into_string().into_bytes();
+        // A server may have sent its result over several lines. In JSON they
+        // can only stand between values.
+        for byte in &mut line {
+            if matches!(byte, b'\n' | b'\r') {
+                *byte = b' ';
+            }
+        }
+        line.push(b'\n');
+        writer.write_all(&line).await?;
+        if queue.is_empty() {
+            writer.flush().await?;
+        }
+    }
+    writer.flush().await
+}
