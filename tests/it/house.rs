@@ -5,6 +5,7 @@
 //! Each rule is a function from source text to complaints. So each is also shown
 //! a bad source and must complain.
 
+mod crash;
 mod fences;
 mod order;
 mod proofs;

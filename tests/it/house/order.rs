@@ -64,36 +64,27 @@ fn out_of_order(source: &Source) -> Vec<String> {
     complaints
 }
 
-/// The rooms that `lib.rs` declares, with their attributes as text.
-fn declared(lib: &Source) -> Vec<(String, String)> {
+/// The rooms that `lib.rs` declares.
+fn declared(lib: &Source) -> Vec<String> {
     let rooms = lib.whole.items.iter().filter_map(|item| match item {
-        Item::Mod(module) => {
-            let attributes = module.attrs.iter().filter_map(|attribute| {
-                let list = attribute.meta.require_list().ok()?;
-                Some(list.tokens.to_string())
-            });
-            Some((module.ident.to_string(), attributes.collect()))
-        }
+        Item::Mod(module) => Some(module.ident.to_string()),
         _ => None,
     });
     rooms.collect()
 }
 
-/// Complains of modules in `lib.rs` that are in no list, or stand before a
-/// module of an earlier layer, or should be compiled only for crash tests.
+/// Complains of modules in `lib.rs` that are in no list, or stand after a module
+/// of a later layer.
 fn ill_declared(lib: &Source) -> Vec<String> {
     let mut complaints = Vec::new();
     let mut reached = 0;
-    for (room, attributes) in declared(lib) {
+    for room in declared(lib) {
         let Some((_, layer)) = place(&room) else {
             complaints.push(format!("lib.rs: `{room}` is no room of the list"));
             continue;
         };
         if layer < reached {
             complaints.push(format!("lib.rs: `{room}` stands after a later layer"));
-        }
-        if room == "crash" && !attributes.contains("crash-points") {
-            complaints.push("lib.rs: `crash` is compiled without its feature".to_owned());
         }
         reached = reached.max(layer);
     }
@@ -104,8 +95,8 @@ fn ill_declared(lib: &Source) -> Vec<String> {
 fn undescribed(lib: &Source, page: &str) -> Vec<String> {
     declared(lib)
         .into_iter()
-        .filter(|(room, _)| !page.contains(&format!("`{room}`")))
-        .map(|(room, _)| format!("docs/architecture.md does not name `{room}`"))
+        .filter(|room| !page.contains(&format!("`{room}`")))
+        .map(|room| format!("docs/architecture.md does not name `{room}`"))
         .collect()
 }
 
@@ -198,12 +189,10 @@ fn a_library_out_of_order_is_found() {
         &ill_declared(&Source::new("lib.rs", "pub mod store; pub mod tool;")),
         "`tool` stands after a later layer",
     );
-    only(
-        &ill_declared(&Source::new("lib.rs", "pub mod crash;")),
-        "compiled without its feature",
-    );
-    let gated = "#[cfg(feature = \"crash-points\")] pub mod crash; pub mod store;";
-    none_of(&ill_declared(&Source::new("lib.rs", gated)));
+    none_of(&ill_declared(&Source::new(
+        "lib.rs",
+        "pub mod tool; pub mod store;",
+    )));
 }
 
 #[test]

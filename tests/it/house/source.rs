@@ -153,16 +153,19 @@ fn without_tests(items: Vec<Item>) -> Vec<Item> {
 
 /// Whether `cfg(test)`, or `cfg(all(test, …))`, is among them.
 fn is_test(attributes: &[Attribute]) -> bool {
-    attributes.iter().any(|attribute| {
-        attribute.path().is_ident("cfg")
-            && attribute.meta.require_list().is_ok_and(|list| {
-                let condition = list.tokens.to_string().replace(' ', "");
-                condition == "test" || condition.starts_with("all(test,")
-            })
+    cfg(attributes).any(|condition| condition == "test" || condition.starts_with("all(test,"))
+}
+
+/// The conditions under which something is compiled, without spaces.
+pub(crate) fn cfg(attributes: &[Attribute]) -> impl Iterator<Item = String> {
+    attributes.iter().filter_map(|attribute| {
+        let list = attribute.meta.require_list().ok()?;
+        let condition = list.tokens.to_string().replace(' ', "");
+        attribute.path().is_ident("cfg").then_some(condition)
     })
 }
 
-fn attributes(item: &Item) -> &[Attribute] {
+pub(crate) fn attributes(item: &Item) -> &[Attribute] {
     match item {
         Item::Const(item) => &item.attrs,
         Item::Enum(item) => &item.attrs,
