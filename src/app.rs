@@ -5,6 +5,7 @@ mod check;
 
 pub use check::Checked;
 pub use check::check;
+pub use check::schema;
 
 use crate::broker::Broker;
 use crate::cause::Chain;
@@ -71,11 +72,8 @@ pub async fn stdio(
     let shutdown = CancellationToken::new();
     let signals = tokio::spawn(cancel_on_signal(shutdown.clone()));
     let watch = tokio::spawn(follow_rules(Arc::clone(&broker), config.rules, seen));
-    let settings = stdio::Settings {
-        principal,
-        session: session.or(config.stdio_session),
-        ..stdio::Settings::default()
-    };
+    let mut settings = stdio::Settings::new(principal);
+    settings.session = session.or(config.stdio_session);
     let served = stdio::serve(
         Arc::clone(&broker),
         settings,

@@ -19,33 +19,25 @@ pub use catalogue::Rules;
 pub use catalogue::ServerRules;
 pub use upkeep::StartError;
 
-use crate::crash;
+use crate::cause::Chain;
 use crate::downstream::Downstream;
 use crate::downstream::OutgoingCall;
-use crate::downstream::Sent;
 use crate::journal;
 use crate::journal::Closing;
-use crate::journal::Part;
 use crate::journal::Subject;
 use crate::json;
-use crate::json::Object;
 use crate::meters::Charges;
 use crate::outcome::Outcome;
 use crate::permit::Permit;
-use crate::policy::ArgumentError;
-use crate::policy::Reading;
 use crate::principal::PrincipalId;
 use crate::session::SessionId;
-use crate::store::Committed;
 use crate::store::Durability;
 use crate::store::Store;
 use crate::store::StoreError;
 use crate::store::Writer;
-use crate::store::WriterId;
 use crate::tool::CallId;
 use crate::tool::Digest;
 use crate::tool::ServerName;
-use admit::Admitted;
 use admit::Candidate;
 use arc_swap::ArcSwap;
 use catalogue::Route;
@@ -232,7 +224,8 @@ impl Broker {
 
     fn subject(&self, call: &ToolCall, tool: String, arguments: &str) -> Subject {
         // Arguments that were checked at the edge have a canonical form.
-        let canonical = json::canonical(arguments).unwrap_or_else(|_unchecked| arguments.to_owned());
+        let canonical =
+            json::canonical(arguments).unwrap_or_else(|_unchecked| arguments.to_owned());
         Subject {
             call: CallId::next(),
             session: call.session,
@@ -251,9 +244,11 @@ impl Broker {
         now: Timestamp,
     ) -> Result<(), Refusal> {
         let writer = self.writer.id();
-        let written = self.store.write("refuse", self.settings.durability, move |tx| {
-            journal::refuse(tx, writer, (&subject, outcome, &detail), now)
-        });
+        let written = self
+            .store
+            .write("refuse", self.settings.durability, move |tx| {
+                journal::refuse(tx, writer, (&subject, outcome, &detail), now)
+            });
         written.await.map(|_committed| ()).map_err(not_recorded)
     }
 
@@ -295,7 +290,7 @@ impl Broker {
             name: Arc::clone(&route.tool.name),
             arguments: call.arguments,
             meta: call.meta,
-            deadline: route.gate.rules().timeout,
+            deadline: Some(route.deadline()),
         };
         let sent = route.downstream.call(permit, outgoing, line).await;
         settle::judged(id, route, sent)

@@ -36,10 +36,21 @@ const LINGER: Duration = Duration::from_millis(100);
 struct Cli {
     /// The configuration [default: ./countersign.toml, else
     /// ~/.config/countersign/countersign.toml]
-    #[arg(long, short, global = true, env = "COUNTERSIGN_CONFIG", value_name = "FILE")]
+    #[arg(
+        long,
+        short,
+        global = true,
+        env = "COUNTERSIGN_CONFIG",
+        value_name = "FILE"
+    )]
     config: Option<PathBuf>,
     /// How log lines look; they go to stderr
-    #[arg(long, global = true, env = "COUNTERSIGN_LOG_FORMAT", default_value = "text")]
+    #[arg(
+        long,
+        global = true,
+        env = "COUNTERSIGN_LOG_FORMAT",
+        default_value = "text"
+    )]
     log_format: LogFormat,
     /// What is logged: `info`, `debug`, `countersign::broker=debug`
     #[arg(long, global = true, env = "COUNTERSIGN_LOG", value_name = "FILTER")]
@@ -64,7 +75,7 @@ enum Command {
     /// Serve one MCP client over stdin and stdout
     Stdio {
         /// Who calls [default: `stdio.principal` of the configuration]
-        #[arg(long, value_name = "NAME")]
+        #[arg(long, value_name = "NAME", value_parser = PrincipalId::parse)]
         principal: Option<PrincipalId>,
         /// The session, by handle or id; a handle that is new opens one
         #[arg(long, value_name = "HANDLE")]
@@ -92,7 +103,14 @@ enum Command {
     },
     /// The claims server of the story: an MCP server over stdio
     #[command(hide = true)]
-    ClaimsServer(demo::ClaimsServer),
+    ClaimsServer {
+        /// Where each executed effect is written, one JSON object a line
+        #[arg(long)]
+        ledger: PathBuf,
+        /// While this file exists, a payment is executed but not answered
+        #[arg(long)]
+        hold: Option<PathBuf>,
+    },
     /// Keep a child process for a broker, and end it when the broker ends
     #[command(name = "__keep", hide = true)]
     Keep {
@@ -149,7 +167,9 @@ impl Cli {
             Command::Pin(command) => command.run(&load()?)?,
             Command::Example { principals: false } => print(EXAMPLE)?,
             Command::Example { principals: true } => print(PRINCIPALS_EXAMPLE)?,
-            Command::ClaimsServer(server) => on_runtime(server.serve())?,
+            Command::ClaimsServer { ledger, hold } => {
+                on_runtime(demo::ClaimsServer::new(ledger, hold).serve())?;
+            }
             Command::Keep { .. } => {}
         }
         Ok(ExitCode::SUCCESS)
@@ -193,7 +213,10 @@ fn own_program() -> PathBuf {
 /// Prints to stdout. A reader that went away (`| head`) is no failure.
 fn print(text: &str) -> anyhow::Result<()> {
     let mut stdout = std::io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+    match stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+    {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(()),
     }

@@ -27,8 +27,9 @@ use std::time::SystemTime;
 /// and read by a test.
 pub const EXAMPLE: &str = include_str!("../fixtures/config/countersign.toml");
 
-/// A configuration that was read whole and holds together.
-#[derive(Clone, Debug)]
+/// A configuration that was read whole and holds together. Not `Debug`: the
+/// environment of a server may hold secrets.
+#[derive(Clone)]
 pub struct Config {
     /// The file it was read from.
     pub path: PathBuf,
@@ -138,7 +139,9 @@ impl Config {
             let name: ServerName = name
                 .parse()
                 .map_err(|error: crate::tool::ServerNameError| value(&key, error.to_string()))?;
-            server.validate().map_err(|(at, why)| value(&format!("{key}.{at}"), why))?;
+            server
+                .validate()
+                .map_err(|(at, why)| value(&format!("{key}.{at}"), why))?;
             servers.push(server.settings(name.clone(), folder, keeper));
             rules.insert(name, server.rules());
         }
@@ -152,8 +155,7 @@ impl Config {
         Ok(Self {
             path: path.to_owned(),
             store: folder.join(&file.store.path),
-            broker: broker_settings(&file, rules)
-                .map_err(|(key, problem)| value(key, problem))?,
+            broker: broker_settings(&file, rules).map_err(|(key, problem)| value(key, problem))?,
             servers,
             stdio_principal,
             stdio_session: file.stdio.session.clone(),
@@ -172,12 +174,14 @@ fn broker_settings(
 ) -> Result<broker::Settings, (&'static str, String)> {
     let zone = TimeZone::get(&file.store.time_zone).map_err(|_unknown| {
         let given = &file.store.time_zone;
-        let problem = format!("`{given}` is no time zone: write a name like `Europe/Berlin` or `UTC`");
+        let problem =
+            format!("`{given}` is no time zone: write a name like `Europe/Berlin` or `UTC`");
         ("store.time_zone", problem)
     })?;
     let longest = file.names.longest;
     if !(24..=64).contains(&longest) {
-        let problem = format!("{longest} is out of range: names may be at most 24 to 64 characters");
+        let problem =
+            format!("{longest} is out of range: names may be at most 24 to 64 characters");
         return Err(("names.longest", problem));
     }
     if file.policy.money_scale > 4 {
@@ -223,7 +227,12 @@ impl RulesAt {
         })
     }
 
-    fn principals(&self) -> Result<Principals, ConfigError> {
+    /// Reads the principals as they are now.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be read or do not hold together.
+    pub fn principals(&self) -> Result<Principals, ConfigError> {
         principals::parse(&self.principals, &read(&self.principals)?, self.money_scale)
     }
 
@@ -231,7 +240,11 @@ impl RulesAt {
         let mut files = Vec::new();
         for path in self.policy_paths()? {
             files.push(PolicyFile {
-                name: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+                name: path
+                    .file_name()
+                    .unwrap_or_default()
+                    .to_string_lossy()
+                    .into_owned(),
                 text: read(&path)?,
             });
         }
@@ -253,7 +266,10 @@ impl RulesAt {
         let mut paths = Vec::new();
         for entry in std::fs::read_dir(&self.policies).map_err(failed)? {
             let path = entry.map_err(failed)?.path();
-            if path.extension().is_some_and(|extension| extension == "cedar") {
+            if path
+                .extension()
+                .is_some_and(|extension| extension == "cedar")
+            {
                 paths.push(path);
             }
         }

@@ -103,7 +103,10 @@ impl Story {
         step("An agent connects as alice, in session claim-99, and asks which tools there are")?;
         let tools = agent.tools().await?;
         said(&tools.join(", "))?;
-        ensure!(tools.iter().any(|tool| tool == APPROVE), "alice should see {APPROVE}");
+        ensure!(
+            tools.iter().any(|tool| tool == APPROVE),
+            "alice should see {APPROVE}"
+        );
         ensure!(
             !tools.iter().any(|tool| tool == "claims__close_claim"),
             "alice should not see the tool that closes claims"
@@ -157,7 +160,10 @@ impl Story {
         }
         let stopped = stopped.context("four of the five should be stopped")?;
         said(&stopped.text)?;
-        ensure!(passed == 1, "one of the five fits the session, and {passed} passed");
+        ensure!(
+            passed == 1,
+            "one of the five fits the session, and {passed} passed"
+        );
         ensure!(
             stopped.text.contains("Session Limit Exceeded."),
             "the session total should stop them"
@@ -182,7 +188,9 @@ impl Story {
     }
 
     async fn is_told_what_is_unknown(&self, agent: &Agent) -> anyhow::Result<()> {
-        step("A new agent process (now MCP 2026-07-28) opens claim-99 and sends the same payment again")?;
+        step(
+            "A new agent process (now MCP 2026-07-28) opens claim-99 and sends the same payment again",
+        )?;
         let reply = agent.call(APPROVE, payment("1000.00")).await?;
         said(&reply.text)?;
         ensure!(
@@ -207,11 +215,21 @@ impl Story {
             journal::calls(tx, &filter)
         })?;
         for call in &calls {
-            let ended = call.outcome.map_or("open".to_owned(), |outcome| outcome.to_string());
+            let ended = call
+                .outcome
+                .map_or("open".to_owned(), |outcome| outcome.to_string());
             said(&format!("{:<22}{}", ended, call.tool))?;
         }
-        let count = |outcome| calls.iter().filter(|call| call.outcome == Some(outcome)).count();
-        ensure!(calls.iter().all(|call| call.outcome.is_some()), "no call may stay open");
+        let count = |outcome| {
+            calls
+                .iter()
+                .filter(|call| call.outcome == Some(outcome))
+                .count()
+        };
+        ensure!(
+            calls.iter().all(|call| call.outcome.is_some()),
+            "no call may stay open"
+        );
         ensure!(count(Outcome::Unknown) == 1, "one call ended unknown");
         ensure!(count(Outcome::Completed) == 3, "three calls completed");
         held("three calls completed, five were stopped, one ended unknown, one was held back")
@@ -227,7 +245,10 @@ impl Story {
         }
         ensure!(found.problems.is_empty(), "the journal should hold");
         let paid: i64 = self.paid()?.iter().sum();
-        ensure!(paid <= 2_000_000, "no more than the session's limit may be paid");
+        ensure!(
+            paid <= 2_000_000,
+            "no more than the session's limit may be paid"
+        );
         held(&format!(
             "{} records, every chain holds; paid in all ${}.{:02} of $20,000.00",
             found.records,
@@ -272,7 +293,10 @@ impl Story {
     async fn wait_until_paid(&self, lines: usize) -> anyhow::Result<()> {
         let begun = Instant::now();
         while self.paid()?.len() < lines {
-            ensure!(begun.elapsed() < PATIENCE, "the payment never reached the claims server");
+            ensure!(
+                begun.elapsed() < PATIENCE,
+                "the payment never reached the claims server"
+            );
             tokio::time::sleep(LOOK_EVERY).await;
         }
         Ok(())
@@ -284,10 +308,7 @@ fn configuration(program: &Path) -> anyhow::Result<String> {
     let program = std::fs::canonicalize(program).unwrap_or_else(|_unknown| program.to_owned());
     let program = toml::Value::from(program.to_string_lossy().into_owned());
     let whole = config::EXAMPLE
-        .replace(
-            "command = \"countersign\"",
-            &format!("command = {program}"),
-        )
+        .replace("command = \"countersign\"", &format!("command = {program}"))
         .replace(
             "\"--ledger\", \"ledger.jsonl\"",
             "\"--ledger\", \"ledger.jsonl\", \"--hold\", \"hold\"",

@@ -5,6 +5,7 @@
 //! The rooms below stand in their order: each uses those before it, never
 //! those after. `docs/architecture.md` describes them.
 
+pub mod cause;
 pub mod outcome;
 pub mod principal;
 pub mod session;
@@ -22,7 +23,20 @@ pub mod sessions;
 
 pub mod permit;
 
+pub mod downstream;
+
 pub mod broker;
 
 pub mod mcp;
+
 pub mod stdio;
+
+pub mod config;
+
+pub mod telemetry;
+
+pub mod app;
+
+pub mod demo;
+
+pub mod cli;

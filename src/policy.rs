@@ -45,3 +45,15 @@ pub use verdict::Facts;
 pub use verdict::Reason;
 pub use verdict::Totals;
 pub use verdict::Verdict;
+
+/// Reads an amount that an operator wrote, `10000.00`, as minor units. None
+/// where it is no plain decimal number, is finer than the scale, or too large.
+pub fn minor_units(amount: &str, scale: u8) -> Option<i64> {
+    let plain = |digits: &str| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+    let (whole, fraction) = amount.split_once('.').unwrap_or((amount, "0"));
+    if plain(whole) && plain(fraction) {
+        number::scaled(amount, scale).ok()
+    } else {
+        None
+    }
+}

@@ -24,7 +24,10 @@ const DEFAULT_FILTER: &str = "info,rmcp=warn";
 /// # Errors
 ///
 /// When the filter cannot be read.
-pub fn start(format: Format, filter: Option<&str>) -> Result<(), tracing_subscriber::filter::ParseError> {
+pub fn start(
+    format: Format,
+    filter: Option<&str>,
+) -> Result<(), tracing_subscriber::filter::ParseError> {
     let filter = EnvFilter::try_new(filter.unwrap_or(DEFAULT_FILTER))?;
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)

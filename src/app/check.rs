@@ -103,7 +103,9 @@ async fn look_at_servers(
             refused,
         } = news
         {
-            let refused = refused.into_iter().map(|why| format!("server {server}: {why}"));
+            let refused = refused
+                .into_iter()
+                .map(|why| format!("server {server}: {why}"));
             checked.problems.extend(refused);
             let known = pins.remove(&server).unwrap_or_default();
             pins.insert(server, side_by_side(known, definitions));
@@ -111,12 +113,16 @@ async fn look_at_servers(
     }
     for (name, downstream) in &downstreams {
         match downstream.state() {
-            State::Ready { about, .. } => writeln!(checked.report, "server {name:<8}{about}")?,
+            State::Ready { era, server } => {
+                writeln!(checked.report, "server         {name}: {server}, MCP {era}")?;
+            }
             State::Failed { why, .. } => {
                 checked.problems.push(format!("server {name}: {why}"));
             }
             State::Starting | State::Stopped => {
-                checked.problems.push(format!("server {name}: it did not start"));
+                checked
+                    .problems
+                    .push(format!("server {name}: it did not start"));
             }
         }
     }
@@ -130,8 +136,9 @@ fn side_by_side(known: Vec<Pin>, listed: Vec<ToolDefinition>) -> Vec<Pin> {
         .into_iter()
         .map(|pin| (Arc::clone(&pin.definition.id.name), pin))
         .collect();
-    let pins = listed.into_iter().map(|definition| {
-        match known.remove(&definition.id.name) {
+    let pins = listed
+        .into_iter()
+        .map(|definition| match known.remove(&definition.id.name) {
             None => Pin {
                 definition: Arc::new(definition),
                 since: now,
@@ -147,8 +154,7 @@ fn side_by_side(known: Vec<Pin>, listed: Vec<ToolDefinition>) -> Vec<Pin> {
                 listed: true,
                 ..pin
             },
-        }
-    });
+        });
     pins.collect()
 }
 
@@ -161,7 +167,14 @@ fn report_catalogue(
     let report = &mut checked.report;
     writeln!(report, "policy set     {}", bundle.digest())?;
     for policy in bundle.policies() {
-        writeln!(report, "  {} {:<34}{}", policy.effect, policy.id, policy.file)?;
+        writeln!(
+            report,
+            "  {:<7}{:<34}{}:{}",
+            policy.effect.as_str(),
+            policy.id,
+            policy.file,
+            policy.line
+        )?;
     }
     for warning in bundle.warnings() {
         writeln!(report, "warning: {warning}")?;
@@ -196,4 +209,31 @@ fn report_catalogue(
         writeln!(report, "  {principal:<16}{seen}")?;
     }
     Ok(())
+}
+
+/// The Cedar schema of the configured servers, as far as they can be seen.
+///
+/// # Errors
+///
+/// When the configuration or the principals cannot be read.
+pub async fn schema(config: &Config) -> anyhow::Result<String> {
+    let mut checked = Checked::default();
+    let mut pins = stored_pins(config, &mut checked)?;
+    let downstreams = look_at_servers(config, &mut pins, &mut checked).await?;
+    for downstream in downstreams.values() {
+        downstream.stop().await;
+    }
+    let rules = Rules {
+        files: Vec::new(),
+        principals: config.rules.principals()?,
+    };
+    for problem in checked.problems {
+        tracing::warn!("{problem}");
+    }
+    Ok(Catalogue::schema(
+        &rules,
+        &config.broker.servers,
+        &pins,
+        config.broker.money_scale,
+    )?)
 }

@@ -133,10 +133,8 @@ pub enum Carrier {
 pub enum SessionRefusal {
     /// The text is neither a handle nor an id.
     NotAHandle {
-        /// What was sent, cut.
+        /// What was sent.
         text: String,
-        /// What would be right.
-        problem: String,
     },
     /// No such session, or one that is not the caller's: the same to them.
     Unknown {

@@ -21,6 +21,7 @@ use crate::tool::ToolRules;
 use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What an operator can change while the broker runs.
 #[derive(Clone, Debug, Default)]
@@ -48,6 +49,14 @@ pub(super) struct Route {
     pub(super) downstream: Downstream,
     /// The server says something else of it than what was pinned.
     pub(super) changed: bool,
+}
+
+impl Route {
+    /// How long a call may take.
+    pub(super) fn deadline(&self) -> Duration {
+        let own = self.gate.rules().timeout;
+        own.unwrap_or_else(|| self.downstream.timeout())
+    }
 }
 
 /// One tool as clients see it.
@@ -101,6 +110,25 @@ impl Catalogue {
             .listed
             .retain(|listed| catalogue.routes.values().any(|r| r.tool == listed.tool));
         Ok(catalogue)
+    }
+
+    /// The Cedar schema of these tools and principals, whatever the policies are.
+    ///
+    /// # Errors
+    ///
+    /// When what the operator says of the tools does not fit them.
+    pub fn schema(
+        rules: &Rules,
+        servers: &BTreeMap<ServerName, ServerRules>,
+        pins: &BTreeMap<ServerName, Vec<Pin>>,
+        money_scale: u8,
+    ) -> Result<String, BundleError> {
+        Bundle::schema_of(&Inputs {
+            files: &[],
+            servers: &policy_servers(servers, pins),
+            principals: &rules.principals,
+            money_scale,
+        })
     }
 
     fn add(&mut self, pin: &Pin, downstream: &Downstream, longest_name: usize) {

@@ -53,14 +53,14 @@ impl Broker {
             let found = self
                 .in_store(move |tx| sessions::facts(tx, id, &owner, now))
                 .await?;
-            return found.map(|facts| facts.id).ok_or_else(|| {
-                SessionRefusal::Unknown {
+            return found
+                .map(|facts| facts.id)
+                .ok_or_else(|| SessionRefusal::Unknown {
                     text: id.to_string(),
-                }
-            });
+                });
         }
-        let handle = Handle::from_str(text).map_err(|error| SessionRefusal::NotAHandle {
-            problem: error.to_string(),
+        let handle = Handle::from_str(text).map_err(|_not_one| SessionRefusal::NotAHandle {
+            text: text.to_owned(),
         })?;
         let catalogue = Arc::clone(&self.catalogue.load());
         let opened = self.in_store(move |tx| {

@@ -34,7 +34,11 @@ pub(super) fn judged(call: CallId, route: &Route, sent: Sent) -> (Closing, Answe
             (closing, Answer::Result { json, era })
         }
         Sent::Error { json } => {
-            let closing = close(Outcome::ToolFailed, Some(&json), json!({"protocol_error": true}));
+            let closing = close(
+                Outcome::ToolFailed,
+                Some(&json),
+                json!({"protocol_error": true}),
+            );
             (closing, Answer::ServerError { json })
         }
         Sent::NotSent { why } => (
@@ -45,18 +49,17 @@ pub(super) fn judged(call: CallId, route: &Route, sent: Sent) -> (Closing, Answe
             close(Outcome::Unknown, None, json!({ "why": why })),
             Answer::Refused(Refusal::OutcomeUnknown { call, server, why }),
         ),
-        Sent::TimedOut { after } => (
-            close(
-                Outcome::TimedOut,
-                None,
-                json!({ "after_ms": u64::try_from(after.as_millis()).unwrap_or(u64::MAX) }),
-            ),
-            Answer::Refused(Refusal::TimedOut {
+        Sent::TimedOut => {
+            let after = route.deadline();
+            let ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+            let closing = close(Outcome::TimedOut, None, json!({ "after_ms": ms }));
+            let refusal = Refusal::TimedOut {
                 call,
                 server,
                 after,
-            }),
-        ),
+            };
+            (closing, Answer::Refused(refusal))
+        }
         Sent::Cancelled => (
             close(Outcome::Cancelled, None, json!({})),
             Answer::Cancelled,

@@ -5,6 +5,7 @@ use super::Broker;
 use super::Catalogue;
 use super::Rules;
 use super::Settings;
+use crate::cause::Chain;
 use crate::downstream;
 use crate::downstream::Downstream;
 use crate::downstream::News;

@@ -69,7 +69,9 @@ fn show(store: &Store, call: CallId) -> anyhow::Result<()> {
     let view = store
         .read(|tx| journal::calls(tx, &filter))?
         .pop()
-        .with_context(|| format!("there is no call {call}: `countersign journal tail` shows the last"))?;
+        .with_context(|| {
+            format!("there is no call {call}: `countersign journal tail` shows the last")
+        })?;
     let mut text = String::new();
     writeln!(text, "call       {}", view.call)?;
     writeln!(text, "decided    {}", view.at)?;

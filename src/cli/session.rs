@@ -21,7 +21,7 @@ pub(super) enum Command {
     /// List the sessions, the last used first
     List {
         /// Only those of this principal
-        #[arg(long, value_name = "NAME")]
+        #[arg(long, value_name = "NAME", value_parser = PrincipalId::parse)]
         owner: Option<PrincipalId>,
     },
     /// Show one session: its totals and what was called in it
@@ -37,7 +37,7 @@ pub(super) struct Which {
     /// The session's id or handle
     session: String,
     /// Whose handle it is, where several principals have it
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = PrincipalId::parse)]
     owner: Option<PrincipalId>,
 }
 
@@ -87,7 +87,11 @@ fn list(store: &Store, owner: Option<&PrincipalId>) -> anyhow::Result<()> {
     let mut text = String::new();
     for session in &sessions {
         let used = session.used.strftime("%Y-%m-%d %H:%M");
-        let frozen = if session.frozen.is_some() { "  frozen" } else { "" };
+        let frozen = if session.frozen.is_some() {
+            "  frozen"
+        } else {
+            ""
+        };
         writeln!(
             text,
             "{}  {:<20}  {:<16}  used {used}{frozen}",
@@ -118,8 +122,16 @@ fn show(store: &Store, session: &Session) -> anyhow::Result<()> {
     writeln!(text, "session   {}", title(session))?;
     writeln!(text, "id        {}", session.id)?;
     writeln!(text, "owner     {}", session.owner)?;
-    writeln!(text, "opened    {}", session.created.strftime("%Y-%m-%d %H:%M:%SZ"))?;
-    writeln!(text, "used      {}", session.used.strftime("%Y-%m-%d %H:%M:%SZ"))?;
+    writeln!(
+        text,
+        "opened    {}",
+        session.created.strftime("%Y-%m-%d %H:%M:%SZ")
+    )?;
+    writeln!(
+        text,
+        "used      {}",
+        session.used.strftime("%Y-%m-%d %H:%M:%SZ")
+    )?;
     if let Some(frozen) = session.frozen {
         writeln!(text, "frozen    {}", frozen.strftime("%Y-%m-%d %H:%M:%SZ"))?;
     }

@@ -226,7 +226,11 @@ impl ServerSection {
             args: self.args.clone(),
             env: self.env.clone(),
             // A desktop client starts us in a folder of its own choice.
-            cwd: Some(self.cwd.as_ref().map_or(folder.to_owned(), |cwd| folder.join(cwd))),
+            cwd: Some(
+                self.cwd
+                    .as_ref()
+                    .map_or(folder.to_owned(), |cwd| folder.join(cwd)),
+            ),
             timeout: whole(self.timeout),
             start_timeout: whole(self.start_timeout),
             max_line: MAX_LINE,

@@ -62,7 +62,10 @@ struct LimitsSection {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(untagged, expecting = "a text, a whole number, true or false, or a list of texts")]
+#[serde(
+    untagged,
+    expecting = "a text, a whole number, true or false, or a list of texts"
+)]
 enum AttributeValue {
     Flag(bool),
     Number(i64),
@@ -71,11 +74,7 @@ enum AttributeValue {
 }
 
 /// Reads the file. Amounts are texts in major units, `"10000.00"`, and exact.
-pub(super) fn parse(
-    path: &Path,
-    text: &str,
-    money_scale: u8,
-) -> Result<Principals, ConfigError> {
+pub(super) fn parse(path: &Path, text: &str, money_scale: u8) -> Result<Principals, ConfigError> {
     let file: File = toml::from_str(text).map_err(|error| ConfigError::Shape {
         path: path.to_owned(),
         message: error.to_string(),
@@ -97,7 +96,10 @@ pub(super) fn parse(
             .map_err(|(key, problem)| value(format!("{at}.{key}"), problem))?;
         let id = principal.id.clone();
         if principals.by_id.insert(id, principal).is_some() {
-            return Err(value(at, "there are two principals of this name".to_owned()));
+            return Err(value(
+                at,
+                "there are two principals of this name".to_owned(),
+            ));
         }
     }
     Ok(principals)
@@ -147,7 +149,9 @@ impl PrincipalSection {
             teams: self.teams,
             limits,
             named_limits,
-            attributes: attributes.map(|(name, value)| (name, value.into())).collect(),
+            attributes: attributes
+                .map(|(name, value)| (name, value.into()))
+                .collect(),
             agent,
         })
     }
@@ -192,14 +196,20 @@ fn known<'a>(names: impl Iterator<Item = &'a String>) -> String {
 fn check_roles(roles: &BTreeMap<String, BTreeSet<String>>) -> Result<(), (String, String)> {
     for (role, included) in roles {
         if let Some(stranger) = included.iter().find(|name| !roles.contains_key(*name)) {
-            let problem = format!("it includes `{stranger}`, which is not declared: {}", known(roles.keys()));
+            let problem = format!(
+                "it includes `{stranger}`, which is not declared: {}",
+                known(roles.keys())
+            );
             return Err((role.clone(), problem));
         }
         let mut reached = BTreeSet::new();
         let mut open: Vec<_> = included.iter().collect();
         while let Some(next) = open.pop() {
             if next == role {
-                return Err((role.clone(), "it includes itself, directly or through others".to_owned()));
+                return Err((
+                    role.clone(),
+                    "it includes itself, directly or through others".to_owned(),
+                ));
             }
             if reached.insert(next) {
                 open.extend(roles.get(next).into_iter().flatten());

@@ -11,7 +11,6 @@ use rmcp::model::CallToolResult;
 use rmcp::model::ContentBlock;
 use rmcp::model::ServerCapabilities;
 use rmcp::model::ServerConfig;
-use rmcp::schemars;
 use rmcp::schemars::JsonSchema;
 use rmcp::tool;
 use rmcp::tool_handler;
@@ -28,16 +27,23 @@ use std::time::Duration;
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// `countersign claims-server`.
-#[derive(Clone, Debug, clap::Args)]
+#[derive(Clone, Debug)]
 pub struct ClaimsServer {
-    /// Where each executed effect is written, one JSON object a line
-    #[arg(long)]
     ledger: PathBuf,
-    /// While this file exists, a payment is executed but not answered
-    #[arg(long)]
     hold: Option<PathBuf>,
-    #[arg(skip = Self::tool_router())]
     tool_router: ToolRouter<Self>,
+}
+
+impl ClaimsServer {
+    /// A server that writes each executed effect to `ledger`. While the file
+    /// `hold` exists, a payment is executed but not answered.
+    pub fn new(ledger: PathBuf, hold: Option<PathBuf>) -> Self {
+        Self {
+            ledger,
+            hold,
+            tool_router: Self::tool_router(),
+        }
+    }
 }
 
 /// One executed effect.
@@ -146,7 +152,9 @@ impl ClaimsServer {
         while self.hold.as_ref().is_some_and(|hold| hold.exists()) {
             tokio::time::sleep(LOOK_EVERY).await;
         }
-        let memo = asked.memo.map_or(String::new(), |memo| format!(" ({memo})"));
+        let memo = asked
+            .memo
+            .map_or(String::new(), |memo| format!(" ({memo})"));
         Ok(text(&format!(
             "Paid ${}.{:02} to {} on claim {}{memo}.",
             cents / 100,
@@ -169,7 +177,10 @@ impl ClaimsServer {
             claim_id: asked.claim_id.clone(),
             cents: 0,
         })?;
-        Ok(text(&format!("Closed claim {}: {}.", asked.claim_id, asked.reason)))
+        Ok(text(&format!(
+            "Closed claim {}: {}.",
+            asked.claim_id, asked.reason
+        )))
     }
 
     /// Writes one line in one piece, so that a reader never sees half of it.

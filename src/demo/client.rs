@@ -69,7 +69,10 @@ impl Agent {
 
     pub(super) async fn tools(&self) -> anyhow::Result<Vec<String>> {
         let tools = self.service.list_all_tools().await?;
-        Ok(tools.into_iter().map(|tool| tool.name.into_owned()).collect())
+        Ok(tools
+            .into_iter()
+            .map(|tool| tool.name.into_owned())
+            .collect())
     }
 
     pub(super) async fn call(&self, tool: &'static str, arguments: Value) -> anyhow::Result<Reply> {
@@ -83,7 +86,9 @@ impl Agent {
 
     /// Kills the broker as `kill -9` does.
     pub(super) fn kill_broker(&self) -> anyhow::Result<()> {
-        let pid = i32::try_from(self.broker).ok().and_then(rustix::process::Pid::from_raw);
+        let pid = i32::try_from(self.broker)
+            .ok()
+            .and_then(rustix::process::Pid::from_raw);
         let pid = pid.context("the broker has no process id")?;
         rustix::process::kill_process(pid, rustix::process::Signal::KILL)?;
         Ok(())

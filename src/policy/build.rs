@@ -92,6 +92,26 @@ pub(super) fn bundle(inputs: &Inputs<'_>) -> Result<Bundle, BundleError> {
         })
 }
 
+pub(super) fn schema_text(inputs: &Inputs<'_>) -> Result<String, BundleError> {
+    let mut problems = Vec::new();
+    let users = user_attributes(inputs.principals, &mut problems);
+    let tools = tools(inputs, &mut problems);
+    let servers: Vec<&str> = inputs
+        .servers
+        .iter()
+        .map(|server| server.name.as_str())
+        .collect();
+    let parts: Vec<ToolSchema<'_>> = tools.iter().map(Compiled::schema).collect();
+    match schema::assemble(&users, &servers, &parts) {
+        Ok((_schema, text)) if problems.is_empty() => Ok(text),
+        Ok(_) => Err(BundleError { problems }),
+        Err(problem) => {
+            problems.push(problem);
+            Err(BundleError { problems })
+        }
+    }
+}
+
 /// The further attributes of users, each with one value that shows its type.
 fn user_attributes<'a>(
     principals: &'a Principals,

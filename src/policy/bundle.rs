@@ -129,6 +129,16 @@ pub enum PolicyEffect {
     Forbid,
 }
 
+impl PolicyEffect {
+    /// The word of the policy language.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Permit => "permit",
+            Self::Forbid => "forbid",
+        }
+    }
+}
+
 /// A policy set that is fit for use, with all it needs. Never changes; a reload
 /// builds another.
 #[derive(Debug)]
@@ -155,6 +165,17 @@ impl Bundle {
     /// principals contradict each other.
     pub fn build(inputs: &Inputs<'_>) -> Result<Self, BundleError> {
         build::bundle(inputs)
+    }
+
+    /// The Cedar schema of these servers and principals, whatever the policies
+    /// are: what one reads before writing the first.
+    ///
+    /// # Errors
+    ///
+    /// When the operator's rules do not fit a tool, or principals contradict
+    /// each other.
+    pub fn schema_of(inputs: &Inputs<'_>) -> Result<String, BundleError> {
+        build::schema_text(inputs)
     }
 
     /// The digest of policies, schema, principals and tools, whatever their order.
