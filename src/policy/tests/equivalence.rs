@@ -205,7 +205,7 @@ fn runner(cases: u32) -> TestRunner {
 #[test]
 fn a_slice_answers_as_the_full_set_does() {
     let bundle = bundle();
-    let outcome = runner(1_500).run(&case(), |case| {
+    let outcome = runner(4_000).run(&case(), |case| {
         let gate = bundle.gate(&tool_id(case.tool)).unwrap();
         compare(gate, &uncut(&bundle, gate), &case)
     });
