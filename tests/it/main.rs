@@ -1,0 +1,5 @@
+//! Tests through the public doors, one module for each kind.
+
+#![cfg(test)]
+
+mod policy;
