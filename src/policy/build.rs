@@ -3,7 +3,6 @@
 
 use super::annotations;
 use super::annotations::Stop;
-use super::arguments::Reader;
 use super::bundle::Bundle;
 use super::bundle::BundleError;
 use super::bundle::Inputs;
@@ -16,6 +15,7 @@ use super::load;
 use super::load::Loaded;
 use super::names::Checked;
 use super::names::Names;
+use super::reader::Reader;
 use super::rules;
 use super::schema;
 use super::schema::BASE_ACTIONS;
@@ -318,17 +318,14 @@ fn validate(
     }
     for warning in result.validation_warnings() {
         let id: &str = warning.policy_id().as_ref();
-        let group_is_empty = matches!(
+        let matches_nothing = matches!(
             warning,
             ValidationWarning::ImpossiblePolicy(_) | ValidationWarning::InvalidActionApplication(_)
         );
         match place(id, warning) {
-            Some((line, ActionConstraint::In(_))) if group_is_empty => {
-                // Countersign's own match nothing while there is no tool.
-                if !id.starts_with("countersign.") {
-                    warnings.push(line);
-                }
-            }
+            // Countersign's own match nothing while there is no tool.
+            Some(_) if matches_nothing && load::is_own(id) => {}
+            Some((line, ActionConstraint::In(_))) if matches_nothing => warnings.push(line),
             Some((line, _)) => problems.push(line),
             None => {}
         }

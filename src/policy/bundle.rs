@@ -1,11 +1,11 @@
 //! Policies, schema and entities, checked together and swapped together.
 
-use super::arguments::Reader;
 use super::build;
 use super::gate::Gate;
 use super::gate::instant;
 use super::gate::not_permitted;
 use super::load::Loaded;
+use super::reader::Reader;
 use super::slice::Answer;
 use super::slice::Slice;
 use super::slice::World;

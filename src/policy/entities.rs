@@ -9,7 +9,6 @@ use crate::principal::Principal;
 use crate::principal::Principals;
 use cedar_policy::Entities;
 use cedar_policy::Entity;
-use cedar_policy::EntityAttrEvaluationError;
 use cedar_policy::EntityId;
 use cedar_policy::EntityTypeName;
 use cedar_policy::EntityUid;
@@ -124,7 +123,7 @@ pub(super) fn build(
     Entities::from_entities(entities, Some(schema)).map_err(|e| unusable(&e))
 }
 
-fn user(types: &Types, principal: &Principal) -> Result<Entity, EntityAttrEvaluationError> {
+fn user(types: &Types, principal: &Principal) -> Result<Entity, String> {
     let limits = principal.limits;
     let long = RestrictedExpression::new_long;
     let mut attributes = vec![
@@ -157,13 +156,10 @@ fn user(types: &Types, principal: &Principal) -> Result<Entity, EntityAttrEvalua
         parents,
         tags.map(|(name, limit)| (name.clone(), long(*limit))),
     )
+    .map_err(|e| e.to_string())
 }
 
-fn tool_entity(
-    types: &Types,
-    tool: &PolicyTool,
-    server: &EntityUid,
-) -> Result<Entity, EntityAttrEvaluationError> {
+fn tool_entity(types: &Types, tool: &PolicyTool, server: &EntityUid) -> Result<Entity, String> {
     let flag = RestrictedExpression::new_bool;
     let hints = tool.definition.hints;
     let hints = RestrictedExpression::new_record([
@@ -183,6 +179,7 @@ fn tool_entity(
         attributes.into_iter().collect(),
         [server.clone()].into(),
     )
+    .map_err(|e| e.to_string())
 }
 
 fn text(value: &str) -> RestrictedExpression {

@@ -2,8 +2,8 @@
 
 use super::annotations::DEFAULT_EXPIRY;
 use super::arguments::ArgumentError;
-use super::arguments::Reader;
 use super::arguments::Reading;
+use super::reader::Reader;
 use super::reads::Wants;
 use super::slice::Answer;
 use super::slice::Slice;
@@ -102,7 +102,9 @@ impl Gate {
             facts,
             now,
         };
-        let answer = self.ask(&question, facts.approval.as_ref());
+        // Nobody approves their own call, even where a policy forgets to say so.
+        let approval = facts.approval.as_ref().filter(|by| *by != principal);
+        let answer = self.ask(&question, approval);
         if answer.allows() {
             return Verdict::Allow(Allowed::new(call, answer.determining));
         }
@@ -113,7 +115,7 @@ impl Gate {
         if let Some(escalation) = self.escalation(principal, &question, &answer) {
             return Verdict::Escalate(denial, escalation);
         }
-        Verdict::Deny(match self.is_permitted(&question) {
+        Verdict::Deny(match self.is_permitted(&question, approval) {
             true => denial,
             // Who may not use the tool at all is not told its limits.
             false => not_permitted(),
@@ -183,12 +185,11 @@ impl Gate {
         }
     }
 
-    fn is_permitted(&self, question: &Question<'_>) -> bool {
-        self.context(question, question.facts.approval.as_ref())
-            .is_ok_and(|context| {
-                let answer = self.slice.permits(&self.world, question.user, context);
-                answer.allows()
-            })
+    fn is_permitted(&self, question: &Question<'_>, approval: Option<&PrincipalId>) -> bool {
+        self.context(question, approval).is_ok_and(|context| {
+            let answer = self.slice.permits(&self.world, question.user, context);
+            answer.allows()
+        })
     }
 
     /// The context of a call, with the parts that this gate's policies read.

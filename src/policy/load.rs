@@ -31,10 +31,11 @@ impl Loaded {
     pub(super) fn problem(&self, what: impl std::fmt::Display) -> String {
         format!("{}:{}: policy `{}`: {what}", self.file, self.line, self.id)
     }
+}
 
-    pub(super) fn is_builtin(&self) -> bool {
-        self.id.starts_with(OWN_PREFIX)
-    }
+/// Whether an id is one of Countersign's own.
+pub(super) fn is_own(id: &str) -> bool {
+    id.starts_with(OWN_PREFIX)
 }
 
 /// The policies that are always there.
@@ -51,7 +52,7 @@ pub(super) fn files(files: &[PolicyFile], problems: &mut Vec<String>) -> Vec<Loa
     let mut all: Vec<Loaded> = Vec::new();
     for file in files {
         for loaded in parse(file, problems) {
-            if loaded.is_builtin() {
+            if is_own(&loaded.id) {
                 problems.push(loaded.problem(format_args!(
                     "ids that begin with `{OWN_PREFIX}` are Countersign's own: choose another"
                 )));

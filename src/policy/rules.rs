@@ -179,6 +179,55 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    fn list(path: &str) -> Vec<String> {
+        vec![path.to_owned()]
+    }
+
+    /// Rules with one mistake, and what is said of it.
+    fn mistakes() -> Vec<(ToolRules, &'static str)> {
+        let none = ToolRules::default;
+        let (mut twice, mut folder) = (none(), none());
+        twice.money = list("amount");
+        twice.meters = vec!["amount".to_owned(); 2];
+        folder.under = [("memo".to_owned(), "srv".to_owned())].into();
+        let money = |path| ToolRules {
+            money: list(path),
+            ..none()
+        };
+        let meters = |path| ToolRules {
+            meters: list(path),
+            ..none()
+        };
+        let sums = |path| ToolRules {
+            sums: list(path),
+            ..none()
+        };
+        let paths = |path| ToolRules {
+            paths: list(path),
+            ..none()
+        };
+        let urls = |path| ToolRules {
+            urls: list(path),
+            ..none()
+        };
+        vec![
+            (
+                money("amont"),
+                "arguments are `amount`, `items`, `items[].n`, `memo`",
+            ),
+            (money("memo"), "must be a number"),
+            (money("anything"), "it declares no type"),
+            (meters("amount"), "must be a whole number or money"),
+            (meters("items[].n"), "in an array"),
+            (twice, "twice"),
+            (sums("amount"), "like `line_items[].amount`"),
+            (sums("items[].m"), "`items[].n`"),
+            (paths("amount"), "a string or an array of strings"),
+            (urls("items"), "a string or an array of strings"),
+            (folder, "absolute path"),
+        ]
+    }
+
     #[test]
     fn a_rule_that_does_not_fit_the_tool_says_what_would() {
         let schema = json!({"properties": {
@@ -187,87 +236,7 @@ mod tests {
             "anything": true,
             "items": {"type": "array", "items": {"properties": {"n": {"type": "integer"}}}},
         }});
-        let list = |path: &str| vec![path.to_owned()];
-        for (rules, expected) in [
-            (
-                ToolRules {
-                    money: list("amont"),
-                    ..ToolRules::default()
-                },
-                "its arguments are `amount`, `items`, `items[].n`, `memo`",
-            ),
-            (
-                ToolRules {
-                    money: list("memo"),
-                    ..ToolRules::default()
-                },
-                "must be a number",
-            ),
-            (
-                ToolRules {
-                    money: list("anything"),
-                    ..ToolRules::default()
-                },
-                "it declares no type",
-            ),
-            (
-                ToolRules {
-                    meters: list("amount"),
-                    ..ToolRules::default()
-                },
-                "must be a whole number or money",
-            ),
-            (
-                ToolRules {
-                    meters: list("items[].n"),
-                    ..ToolRules::default()
-                },
-                "in an array",
-            ),
-            (
-                ToolRules {
-                    meters: vec!["amount".to_owned(); 2],
-                    money: list("amount"),
-                    ..ToolRules::default()
-                },
-                "twice",
-            ),
-            (
-                ToolRules {
-                    sums: list("amount"),
-                    ..ToolRules::default()
-                },
-                "like `line_items[].amount`",
-            ),
-            (
-                ToolRules {
-                    sums: list("items[].m"),
-                    ..ToolRules::default()
-                },
-                "`items[].n`",
-            ),
-            (
-                ToolRules {
-                    paths: list("amount"),
-                    ..ToolRules::default()
-                },
-                "a string or an array of strings",
-            ),
-            (
-                ToolRules {
-                    urls: list("items"),
-                    ..ToolRules::default()
-                },
-                "a string or an array of strings",
-            ),
-            (
-                ToolRules {
-                    under: [("memo".to_owned(), "srv".to_owned())].into(),
-                    ..ToolRules::default()
-                },
-                "absolute path",
-            ),
-        ] {
+        for (rules, expected) in mistakes() {
             let wrong = apply(&mut Fields::of_tool(&schema), &rules, 2);
             assert_eq!(wrong.len(), 1, "{wrong:?}");
             assert!(wrong[0].contains(expected), "{}", wrong[0]);

@@ -83,28 +83,42 @@ fn action(tool: &ToolSchema<'_>) -> Value {
         Access::Read => "read",
         Access::Write => "write",
     };
-    let common = |name: &str| json!({"type": "EntityOrCommon", "name": name});
     let mut context = Map::new();
-    context.insert("call".to_owned(), common("Call"));
-    context.insert("session".to_owned(), common("Session"));
+    context.insert("call".to_owned(), named("Call"));
+    context.insert("session".to_owned(), named("Session"));
     context.insert("input".to_owned(), record(tool.fields));
     if !tool.meters.is_empty() {
         let meters: Map<_, _> = tool
             .meters
             .iter()
-            .map(|meter| (meter.clone(), common("Meter")))
+            .map(|meter| (meter.clone(), named("Meter")))
             .collect();
         let meters = json!({"type": "Record", "attributes": meters});
         context.insert("meter".to_owned(), meters);
     }
-    json!({
+    let mut action = json!({
         "memberOf": [{"id": group}, {"id": format!("server:{}", tool.id.server)}],
         "appliesTo": {
             "principalTypes": ["User"],
             "resourceTypes": ["Tool"],
             "context": {"type": "Record", "attributes": context},
         },
-    })
+    });
+    let unseen = tool.fields.unseen("");
+    if let (false, Value::Object(members)) = (unseen.is_empty(), &mut action) {
+        let unseen = unseen
+            .iter()
+            .map(|(place, why)| format!("`{place}`: {why}"));
+        let unseen = unseen.collect::<Vec<_>>().join("; ");
+        let doc = json!({"doc": format!("Policy cannot see {unseen}.")});
+        members.insert("annotations".to_owned(), doc);
+    }
+    action
+}
+
+/// A type by the name that people write.
+fn named(name: &str) -> Value {
+    json!({"type": "EntityOrCommon", "name": name})
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -129,17 +143,13 @@ fn record(fields: &Fields) -> Value {
         insert(name.clone(), shape(&field.shape), presence);
         let many = matches!(field.shape, Shape::Many(_));
         if many {
-            insert(
-                count_attribute(name),
-                json!({"type": "Long"}),
-                Presence::Always,
-            );
+            insert(count_attribute(name), named("Long"), Presence::Always);
         }
         for fact in &field.facts {
-            let text = json!({"type": "String"});
+            let text = named("String");
             let (declared, presence) = match fact {
-                Fact::Sum(_) => (json!({"type": "Long"}), Presence::Always),
-                Fact::Under(_) => (json!({"type": "Boolean"}), Presence::Always),
+                Fact::Sum(_) => (named("Long"), Presence::Always),
+                Fact::Under(_) => (named("Bool"), Presence::Always),
                 Fact::Resolved | Fact::Host if many => {
                     (json!({"type": "Set", "element": text}), presence)
                 }
@@ -153,10 +163,10 @@ fn record(fields: &Fields) -> Value {
 
 fn shape(shape: &Shape) -> Value {
     match shape {
-        Shape::Text => json!({"type": "String"}),
-        Shape::Flag => json!({"type": "Boolean"}),
-        Shape::Whole | Shape::Money(_) => json!({"type": "Long"}),
-        Shape::Decimal => json!({"type": "Extension", "name": "decimal"}),
+        Shape::Text => named("String"),
+        Shape::Flag => named("Bool"),
+        Shape::Whole | Shape::Money(_) => named("Long"),
+        Shape::Decimal => named("decimal"),
         Shape::Record(fields) => record(fields),
         Shape::Many(element) => json!({"type": "Set", "element": self::shape(element)}),
     }
@@ -164,10 +174,10 @@ fn shape(shape: &Shape) -> Value {
 
 fn user_attribute(attribute: &Attribute) -> Value {
     match attribute {
-        Attribute::Text(_) => json!({"type": "String"}),
-        Attribute::Flag(_) => json!({"type": "Boolean"}),
-        Attribute::Number(_) => json!({"type": "Long"}),
-        Attribute::Texts(_) => json!({"type": "Set", "element": {"type": "String"}}),
+        Attribute::Text(_) => named("String"),
+        Attribute::Flag(_) => named("Bool"),
+        Attribute::Number(_) => named("Long"),
+        Attribute::Texts(_) => json!({"type": "Set", "element": named("String")}),
     }
 }
 

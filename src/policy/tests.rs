@@ -2,5 +2,6 @@
 
 mod build;
 mod equivalence;
+mod escalation;
 mod fail_closed;
 mod world;

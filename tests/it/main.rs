@@ -3,4 +3,11 @@
 // the permissions for tests in `.clippy.toml` hold for them.
 #![cfg(test)]
 
+#[cfg(feature = "crash-points")]
+mod crash;
 mod house;
+mod operator;
+mod policy;
+mod race;
+mod scenario;
+mod world;

@@ -189,6 +189,36 @@ fn a_name_of_nobody_warns() {
 }
 
 #[test]
+fn a_bundle_serves_many_threads() {
+    fn shared<T: Send + Sync>() {}
+    shared::<crate::policy::Bundle>();
+}
+
+#[test]
+fn an_argument_inside_an_object_can_be_metered() {
+    let rules = ToolRules {
+        money: names(&["order.amount"]),
+        meters: names(&["order.amount"]),
+        ..ToolRules::default()
+    };
+    let schema = json!({"properties": {"order": {"properties": {"amount": {"type": "number"}}}}});
+    let stop = r#"@id("sum") forbid(principal, action == Broker::Action::"t/x", resource)
+        when { context.meter["order.amount"].sessionAfter > 500 };"#;
+    let gate = World::of_tool(schema, rules).with(stop).gate("t/x");
+    let answer =
+        |arguments: &str| told(&decide(&gate, "alice", arguments, &facts(&gate, arguments)));
+    assert_eq!(answer(r#"{"order":{"amount":5}}"#), r#"allow ["all"]"#);
+    assert_eq!(
+        answer(r#"{"order":{"amount":5.01}}"#),
+        r#"deny sum ["sum"] []"#
+    );
+    let reading = gate.read("{}").unwrap();
+    assert_eq!(&*reading.amounts()[0].meter, "t/x#order.amount");
+    assert_eq!(reading.amounts()[0].value, 0);
+    assert!(gate.read(r#"{"order":{"amount":5.001}}"#).is_err());
+}
+
+#[test]
 fn policies_of_a_server_that_was_never_seen_wait_for_it() {
     let mut world = World::shipped();
     world.servers[0].tools = None;
@@ -389,6 +419,11 @@ fn the_arguments_that_policy_cannot_see_are_told_with_the_reason() {
     let unseen = bundle.opaque_arguments(&tool_id("t/x"));
     let places: Vec<_> = unseen.iter().map(|(place, _)| place.as_str()).collect();
     assert_eq!(places, ["a", "b.c"]);
+    assert!(
+        bundle
+            .schema_text()
+            .contains("Policy cannot see `a`: it declares no type; `b.c`: ")
+    );
 }
 
 #[test]
@@ -405,4 +440,57 @@ fn the_schema_is_printed_for_people_and_reads_back() {
         assert!(text.contains(part), "{part}");
     }
     assert!(text.parse::<cedar_policy::Schema>().is_ok());
+}
+
+/// The Cedar text of the worked example in `docs/policy.md`.
+fn worked_example() -> String {
+    let docs = include_str!("../../../docs/policy.md");
+    let example = docs.split("`policies/bank.cedar`:").nth(1).unwrap();
+    let text = example.split("```cedar\n").nth(1).unwrap();
+    text.split("```").next().unwrap().to_owned()
+}
+
+fn bank() -> World {
+    let mut world = World::bare();
+    let rules = ToolRules {
+        money: names(&["amount"]),
+        ..ToolRules::default()
+    };
+    let schema = json!({"properties": {"amount": {"type": "number"}, "country": {"type": "string"}},
+        "required": ["amount", "country"]});
+    world.servers = vec![server(
+        "bank",
+        Some(vec![tool("bank", "transfer", schema, rules)]),
+    )];
+    let alice = world.principals.by_id.get_mut(&id("alice")).unwrap();
+    alice.teams.insert("treasury".to_owned());
+    world
+}
+
+#[test]
+fn the_worked_example_of_the_docs_does_what_it_says() {
+    let mut world = bank();
+    world.add("bank.cedar", &worked_example());
+    let bundle = world.build().unwrap();
+    let gate = bundle.gate(&tool_id("bank/transfer")).unwrap();
+    let told =
+        |who: &str, arguments: &str| told(&decide(gate, who, arguments, &facts(gate, arguments)));
+    let abroad = r#"{"amount":500.01,"country":"DE"}"#;
+    assert!(told("alice", abroad).starts_with("allow"));
+    assert!(told("mallory", abroad).starts_with("escalate abroad_over_limit"));
+    assert!(told("mallory", r#"{"amount":500,"country":"DE"}"#).starts_with("allow"));
+    assert!(told("mallory", r#"{"amount":50000,"country":"CH"}"#).starts_with("allow"));
+}
+
+#[test]
+fn the_mistake_in_the_docs_is_told_as_the_docs_say() {
+    let mut world = bank();
+    world.add(
+        "bank.cedar",
+        &worked_example().replace("input.country", "input.contry"),
+    );
+    let docs = include_str!("../../../docs/policy.md");
+    let found = problems(&world);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(docs.contains(&found[0]), "{found:?}");
 }

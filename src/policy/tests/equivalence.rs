@@ -9,10 +9,12 @@ use crate::policy::Bundle;
 use crate::policy::Facts;
 use crate::policy::Gate;
 use crate::policy::Totals;
+use crate::policy::Verdict;
 use crate::policy::gate::Question;
 use crate::policy::slice::Slice;
 use crate::session::SessionFacts;
 use crate::session::SessionId;
+use crate::tool::CallId;
 use crate::tool::ToolRules;
 use cedar_policy::Effect;
 use proptest::prelude::*;
@@ -159,24 +161,28 @@ fn regate(gate: &Gate, slice: Slice) -> Gate {
     )
 }
 
-fn compare(gate: &Gate, whole: &Gate, case: &Case) -> Result<(), TestCaseError> {
-    let (part, full) = (gate.read(&case.arguments), whole.read(&case.arguments));
-    let (Ok(part), Ok(full)) = (part, full) else {
-        return Err(TestCaseError::fail(format!("not read: {}", case.arguments)));
-    };
+fn facts_of(case: &Case, meters: usize) -> Facts {
     let totals = Totals {
         session_after: case.totals[0],
         day_after: case.totals[1],
     };
-    let facts = Facts {
+    Facts {
         session: SessionFacts {
             id: SessionId::from_bytes([7; 16]),
             labels: case.labels.clone(),
             frozen: case.frozen,
         },
-        totals: part.amounts().iter().map(|_| totals).collect(),
+        totals: vec![totals; meters],
         approval: case.approval.map(id),
+    }
+}
+
+fn compare(gate: &Gate, whole: &Gate, case: &Case) -> Result<(), TestCaseError> {
+    let (part, full) = (gate.read(&case.arguments), whole.read(&case.arguments));
+    let (Ok(part), Ok(full)) = (part, full) else {
+        return Err(TestCaseError::fail(format!("not read: {}", case.arguments)));
     };
+    let facts = facts_of(case, part.amounts().len());
     let user = gate.world.users.get(&id(case.principal)).unwrap();
     let ask = |gate: &Gate, reading| {
         let question = Question {
@@ -205,7 +211,7 @@ fn runner(cases: u32) -> TestRunner {
 #[test]
 fn a_slice_answers_as_the_full_set_does() {
     let bundle = bundle();
-    let outcome = runner(1_500).run(&case(), |case| {
+    let outcome = runner(4_000).run(&case(), |case| {
         let gate = bundle.gate(&tool_id(case.tool)).unwrap();
         compare(gate, &uncut(&bundle, gate), &case)
     });
@@ -241,6 +247,23 @@ fn a_forbid_that_is_missing_from_a_slice_is_noticed() {
         }
     }
     assert!(tried > 20, "{tried}");
+}
+
+#[test]
+fn a_tool_that_is_hidden_is_never_allowed() {
+    let bundle = bundle();
+    let outcome = runner(2_000).run(&case(), |case| {
+        let tool = tool_id(case.tool);
+        let gate = bundle.gate(&tool).unwrap();
+        let reading = gate.read(&case.arguments).unwrap();
+        let facts = facts_of(&case, reading.amounts().len());
+        let call = CallId::from_bytes([1; 16]);
+        let verdict = gate.decide(call, &id(case.principal), &reading, &facts, now());
+        let denied = matches!(verdict, Verdict::Deny(_));
+        prop_assert!(denied || bundle.lists(&id(case.principal), &tool));
+        Ok(())
+    });
+    outcome.unwrap_or_else(|error| panic!("{error}"));
 }
 
 /// A schema with a value that fits it.
