@@ -14,7 +14,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// Plays: `echo` answers with its arguments, `steps` reports progress first,
+/// Has one tool in its list. Plays: `echo` answers with its arguments, `steps` reports progress first,
 /// `wait` waits until it is cancelled, `slow` takes a minute.
 #[derive(Debug)]
 pub struct Broker {
@@ -28,8 +28,8 @@ pub struct Broker {
     pub ended: Mutex<Vec<String>>,
 }
 
-impl Broker {
-    pub fn new() -> Self {
+impl Default for Broker {
+    fn default() -> Self {
         Self {
             list: Mutex::new(vec![
                 r#"{"name":"echo","inputSchema":{"type":"object"}}"#.into(),
@@ -39,12 +39,16 @@ impl Broker {
             ended: Mutex::default(),
         }
     }
+}
 
+impl Broker {
+    /// Replaces the list and says so.
     pub fn set_list(&self, list: &[&str]) {
         *self.list.lock().unwrap() = list.iter().map(|&tool| tool.into()).collect();
         self.moved.send_modify(|n| *n += 1);
     }
 
+    /// Plays a call.
     pub async fn call_tool(&self, call: ToolCall, line: CallLine) -> Answer {
         let answer = self.play(&call, line).await;
         let how = if matches!(answer, Answer::Cancelled) {
@@ -90,14 +94,17 @@ impl Broker {
         }
     }
 
+    /// The list.
     pub async fn tools(&self, _principal: &PrincipalId) -> Vec<Arc<str>> {
         self.list.lock().unwrap().clone()
     }
 
+    /// Moves with [`Broker::set_list`].
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.moved.subscribe()
     }
 
+    /// Any session but `nobodys`.
     pub async fn session(
         &self,
         _principal: &PrincipalId,
