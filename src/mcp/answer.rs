@@ -123,7 +123,7 @@ fn refused(refusal: &Refusal, client: Client) -> Reply {
         Refusal::SessionGone { session } => failed(
             &[
                 format!("The session {session} has ended. Nothing was sent."),
-                "Name another session, or leave it out to use the caller's own.".to_owned(),
+                "Name a session that exists, or ask the operator.".to_owned(),
             ],
             None,
             client,

@@ -263,6 +263,8 @@ async fn a_cancelled_request_is_not_answered() {
     client
         .say(&legacy("\"\\u0061\"", "tools/call", r#""name":"wait""#))
         .await;
+    // Answered when the call has begun.
+    client.ask(&legacy("2", "ping", "")).await;
     client.say(&cancel("\"a\"")).await;
     client.say(&cancel("0")).await;
     client.say(&cancel("99")).await;
@@ -283,6 +285,22 @@ async fn an_id_in_flight_is_not_used_twice() {
     insta::assert_snapshot!(answer, @r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":"a request with the id 5 is still in flight: use another id"}}"#);
     client.say(&cancel("5")).await;
     client.end().await;
+}
+
+#[tokio::test]
+async fn requests_in_flight_are_bounded() {
+    let mut client = Client::legacy().await;
+    for id in 1..=256 {
+        let call = legacy(&id.to_string(), "tools/call", r#""name":"wait""#);
+        client.say(&call).await;
+    }
+    let refused = client.ask(&legacy("257", "tools/list", "")).await;
+    insta::assert_snapshot!(refused, @r#"{"jsonrpc":"2.0","id":257,"error":{"code":-32603,"message":"256 requests are in flight: wait for an answer"}}"#);
+    client.say(&cancel("1")).await;
+    let served = client.ask(&legacy("258", "ping", "")).await;
+    assert!(served.contains("258"), "{served}");
+    let served = client.ask(&legacy("259", "tools/list", "")).await;
+    assert!(served.contains("\"tools\""), "{served}");
 }
 
 #[tokio::test]
@@ -424,7 +442,7 @@ async fn a_client_that_never_reads_does_not_hold_the_process() {
     let mut client = Client::new(|_| {});
     let params = r#""name":"steps","_meta":{"progressToken":1,"#.to_owned() + META + "}";
     let filler = format!(r#","arguments":{{"x":"{}"}}"#, "y".repeat(9000));
-    for id in 0..4 {
+    for id in 0..30 {
         let line = legacy(&id.to_string(), "tools/call", &format!("{params}{filler}"));
         client.say(&line).await;
     }

@@ -171,7 +171,7 @@ Earlier call: 02020202-0202-0202-0202-020202020202
 Reference: 01010101-0101-0101-0101-010101010101
 --
 The session 03030303-0303-0303-0303-030303030303 has ended. Nothing was sent.
-Name another session, or leave it out to use the caller's own.
+Name a session that exists, or ask the operator.
 --
 The server `claims` cannot be reached. Nothing was sent and nothing counts towards a limit.
 The call may be made again later.
