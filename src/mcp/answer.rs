@@ -123,7 +123,7 @@ fn refused(refusal: &Refusal, client: Client) -> Reply {
         Refusal::SessionGone { session } => failed(
             &[
                 format!("The session {session} has ended. Nothing was sent."),
-                "Name another session, or leave it out to use the caller's own.".to_owned(),
+                "Name a session that exists, or ask the operator.".to_owned(),
             ],
             None,
             client,
@@ -135,40 +135,38 @@ fn refused(refusal: &Refusal, client: Client) -> Reply {
                 "The call may be made again later.".to_owned(),
             ],
         ),
-        Refusal::OutcomeUnknown { call, server, why: _ } => say(
+        Refusal::OutcomeUnknown { call, server, why: _ } => unsure(
             call,
-            &[
-                format!("The call was sent to the server `{server}`, and nobody saw how it ended. It may have taken effect."),
-                CHECK_FIRST.to_owned(),
-            ],
+            format!("The call was sent to the server `{server}`, and nobody saw how it ended."),
+            client,
         ),
         Refusal::TimedOut {
             call,
             server,
             after,
-        } => say(
+        } => {
+            let after = seconds(after.as_secs());
+            let what = format!("The server `{server}` did not answer within {after}.");
+            unsure(call, what, client)
+        }
+        Refusal::InvalidAnswer { call, server, why: _ } => unsure(
             call,
-            &[
-                format!(
-                    "The server `{server}` did not answer within {}. The call may have taken effect.",
-                    seconds(after.as_secs())
-                ),
-                CHECK_FIRST.to_owned(),
-            ],
-        ),
-        Refusal::InvalidAnswer { call, server, why: _ } => say(
-            call,
-            &[
-                format!("The server `{server}` answered with something that is no answer. The call may have taken effect."),
-                CHECK_FIRST.to_owned(),
-            ],
+            format!("The server `{server}` answered with something that is no answer."),
+            client,
         ),
         Refusal::NotRecorded => not_recorded(),
     }
 }
 
-const CHECK_FIRST: &str =
-    "Do not simply repeat it: find out whether it took effect, or ask a person.";
+/// A call that was sent, and of which nobody knows what it did.
+fn unsure(call: &CallId, what: String, client: Client) -> Reply {
+    let lines = [
+        format!("{what} The call may have taken effect."),
+        "Do not simply repeat it: find out whether it took effect, or ask a person.".to_owned(),
+        reference(call),
+    ];
+    failed(&lines, None, client)
+}
 
 fn not_recorded() -> Reply {
     let message = "the call could not be recorded, so nothing was sent; tell the operator, or call again later";
@@ -211,6 +209,7 @@ fn denied(
         "roles": escalation.map_or(&[][..], |escalation| &escalation.roles),
     });
     if let (Some(escalation), Some(members)) = (escalation, decision.as_object_mut()) {
+        // In seconds, as OAuth has it.
         members.insert("expiresIn".to_owned(), escalation.expires.as_secs().into());
     }
     failed(&lines, Some(decision), client)

@@ -106,7 +106,8 @@ impl fmt::Display for RawId {
 #[derive(Debug)]
 pub struct ParseError {
     id: Option<RawId>,
-    fault: Fault,
+    // Boxed, because a result must not be wide for what rarely happens.
+    fault: Box<Fault>,
 }
 
 impl ParseError {
@@ -123,25 +124,22 @@ impl ParseError {
 /// When the bytes are no JSON of one reading, no JSON-RPC 2.0 message, or not
 /// what their method needs. The error holds the answer that is due.
 pub fn parse(message: &[u8]) -> Result<Message, ParseError> {
-    let text = json::check(message).map_err(|problem| ParseError {
-        id: None,
-        fault: Fault::new(
-            PARSE_ERROR,
-            format!("this is no JSON message: {}", described(&problem)),
-        ),
-    })?;
-    let envelope = envelope(text).map_err(|fault| ParseError { id: None, fault })?;
-    let id = match envelope.get("id") {
-        Some(raw) => Some(RawId::read(raw).ok_or_else(|| ParseError {
-            id: None,
-            fault: Fault::new(
-                INVALID_REQUEST,
-                "`id` must be an integer or a string of at most 256 bytes",
-            ),
-        })?),
-        None => None,
+    let refused = |id, fault| ParseError {
+        id,
+        fault: Box::new(fault),
     };
-    read(&envelope, id.as_ref()).map_err(|fault| ParseError { id, fault })
+    let text = json::check(message).map_err(|problem| {
+        let message = format!("this is no JSON message: {}", described(&problem));
+        refused(None, Fault::new(PARSE_ERROR, message))
+    })?;
+    let envelope = envelope(text).map_err(|fault| refused(None, fault))?;
+    let id = envelope.get("id").map(RawId::read);
+    if let Some(None) = id {
+        let message = "`id` must be an integer or a string of at most 256 bytes";
+        return Err(refused(None, Fault::new(INVALID_REQUEST, message)));
+    }
+    let id = id.flatten();
+    read(&envelope, id.as_ref()).map_err(|fault| refused(id, fault))
 }
 
 fn envelope(text: &str) -> Result<Object<'_>, Fault> {

@@ -153,6 +153,8 @@ impl Connection {
         let client = call.meta.client();
         let reply = match self.session(&call.meta).await {
             Err(refusal) => Some(session_refused(&refusal, client)),
+            // Taken back before anything was done about it.
+            Ok(_) if call.cancelled.is_cancelled() => None,
             Ok(session) => {
                 let asked = ToolCall {
                     principal: self.principal.clone(),

@@ -1,1 +1,309 @@
+use super::*;
+use crate::broker::Era;
+use crate::policy::Reason;
+use crate::session::SessionId;
+use jiff::SignedDuration;
+use std::time::Duration;
 
+fn id(byte: u8) -> CallId {
+    CallId::from_bytes([byte; 16])
+}
+
+fn denial(reasons: &[(&str, Option<&str>)]) -> Denial {
+    Denial {
+        code: reasons
+            .first()
+            .map_or("not_permitted", |(code, _)| code)
+            .to_owned(),
+        reasons: reasons
+            .iter()
+            .map(|(code, message)| Reason {
+                policy: "secret-policy-name".to_owned(),
+                code: (*code).to_owned(),
+                message: message.map(str::to_owned),
+            })
+            .collect(),
+        errors: Vec::new(),
+    }
+}
+
+fn escalated() -> Refusal {
+    Refusal::Escalated {
+        call: id(1),
+        denial: denial(&[
+            (
+                "amount_over_limit",
+                Some("Limit Exceeded. Escalate to Manager."),
+            ),
+            (
+                "session_total_over_limit",
+                Some("The session's total is too high."),
+            ),
+        ]),
+        escalation: Escalation {
+            roles: vec!["Auditor".to_owned(), "Manager".to_owned()],
+            expires: SignedDuration::from_hours(72),
+        },
+    }
+}
+
+/// The text for the model, or the error's message with its code.
+fn text(reply: &Reply) -> String {
+    match reply {
+        Reply::Result(result) => {
+            let result: Value = serde_json::from_str(result).unwrap();
+            assert_eq!(result["isError"], true);
+            result["content"][0]["text"].as_str().unwrap().to_owned()
+        }
+        Reply::Error(error) => {
+            let error: Value = serde_json::from_str(error).unwrap();
+            format!("{} {}", error["code"], error["message"].as_str().unwrap())
+        }
+    }
+}
+
+fn refusals() -> Vec<Refusal> {
+    let server = || "claims".parse().unwrap();
+    let why = || "ECONNREFUSED /secret/path".to_owned();
+    let call = id(1);
+    vec![
+        Refusal::UnknownTool {
+            name: "a\n\u{202e}b".into(),
+        },
+        Refusal::InvalidArguments {
+            call,
+            problem: "`amount` must be a number".to_owned(),
+        },
+        Refusal::Denied {
+            call,
+            denial: denial(&[]),
+        },
+        Refusal::Denied {
+            call,
+            denial: denial(&[("session_frozen", None)]),
+        },
+        Refusal::Denied {
+            call,
+            denial: denial(&[("day_total_over_limit", Some("Today's total is reached."))]),
+        },
+        Refusal::Denied {
+            call,
+            denial: Denial {
+                errors: vec!["p".to_owned()],
+                ..denial(&[])
+            },
+        },
+        escalated(),
+        Refusal::EarlierUnknown {
+            call,
+            earlier: id(2),
+            tool: "claims__pay".to_owned(),
+        },
+        Refusal::SessionGone {
+            session: SessionId::from_bytes([3; 16]),
+        },
+        Refusal::ServerUnavailable {
+            call,
+            server: server(),
+            why: why(),
+        },
+        Refusal::OutcomeUnknown {
+            call,
+            server: server(),
+            why: why(),
+        },
+        Refusal::TimedOut {
+            call,
+            server: server(),
+            after: Duration::from_secs(1),
+        },
+        Refusal::InvalidAnswer {
+            call,
+            server: server(),
+            why: why(),
+        },
+        Refusal::NotRecorded,
+    ]
+}
+
+#[test]
+fn every_refusal_tells_the_model_what_to_do() {
+    let texts: Vec<String> = refusals()
+        .iter()
+        .map(|refusal| text(&refused(refusal, Client::Modern)))
+        .collect();
+    for text in &texts {
+        assert!(!text.contains("secret"), "{text}");
+    }
+    insta::assert_snapshot!(texts.join("\n--\n"), @r#"
+-32602 Unknown tool: a��b
+--
+The arguments do not fit the tool's schema. Nothing was sent.
+Correct this and call again: `amount` must be a number
+Reference: 01010101-0101-0101-0101-010101010101
+--
+Not allowed by policy (not_permitted). Nothing was sent.
+This decision is final for this call.
+Reference: 01010101-0101-0101-0101-010101010101
+--
+Not allowed by policy (session_frozen). Nothing was sent.
+This decision is final for this call.
+Reference: 01010101-0101-0101-0101-010101010101
+--
+Today's total is reached.
+This decision is final for this call.
+Do not split it, rephrase it or send it again in parts; the totals count too.
+Reference: 01010101-0101-0101-0101-010101010101
+--
+Policy could not be evaluated for this call, so nothing was sent. Tell the operator.
+This decision is final for this call.
+Reference: 01010101-0101-0101-0101-010101010101
+--
+Limit Exceeded. Escalate to Manager.
+The session's total is too high.
+An Auditor or a Manager can approve exactly this call; once approved, send it again unchanged.
+Do not split it, rephrase it or send it again in parts; the totals count too.
+Reference: 01010101-0101-0101-0101-010101010101
+--
+The same call of `claims__pay` was sent earlier in this session, and nobody saw how it ended. Nothing was sent now.
+Find out whether it took effect, or ask a person, before anything else is done about it.
+Earlier call: 02020202-0202-0202-0202-020202020202
+Reference: 01010101-0101-0101-0101-010101010101
+--
+The session 03030303-0303-0303-0303-030303030303 has ended. Nothing was sent.
+Name a session that exists, or ask the operator.
+--
+The server `claims` cannot be reached. Nothing was sent and nothing counts towards a limit.
+The call may be made again later.
+Reference: 01010101-0101-0101-0101-010101010101
+--
+The call was sent to the server `claims`, and nobody saw how it ended. The call may have taken effect.
+Do not simply repeat it: find out whether it took effect, or ask a person.
+Reference: 01010101-0101-0101-0101-010101010101
+--
+The server `claims` did not answer within 1 second. The call may have taken effect.
+Do not simply repeat it: find out whether it took effect, or ask a person.
+Reference: 01010101-0101-0101-0101-010101010101
+--
+The server `claims` answered with something that is no answer. The call may have taken effect.
+Do not simply repeat it: find out whether it took effect, or ask a person.
+Reference: 01010101-0101-0101-0101-010101010101
+--
+-32603 the call could not be recorded, so nothing was sent; tell the operator, or call again later
+"#);
+}
+
+#[test]
+fn a_session_that_cannot_be_had_is_told_to_the_model() {
+    let refusals = [
+        SessionRefusal::NotAHandle {
+            text: "a b\n".to_owned(),
+        },
+        SessionRefusal::Unknown {
+            text: "claim-99".to_owned(),
+        },
+        SessionRefusal::MayNotOpen {
+            handle: "claim-98".to_owned(),
+            denial: denial(&[(
+                "closed_list",
+                Some("Sessions are opened by the front desk."),
+            )]),
+        },
+        SessionRefusal::NotRecorded,
+    ];
+    let texts: Vec<String> = refusals
+        .iter()
+        .map(|refusal| text(&session_refused(refusal, Client::Legacy)))
+        .collect();
+    insta::assert_snapshot!(texts.join("\n--\n"), @r#"
+`a b�` cannot name a session. Nothing was sent.
+Use 1 to 100 of the characters A-Z a-z 0-9 . _ - or the id of a session.
+--
+There is no session `claim-99` for this caller. Nothing was sent.
+Check its name, or leave it out to use the caller's own session.
+--
+Sessions are opened by the front desk.
+There is no session `claim-98`, and this caller may not open it. Nothing was sent.
+Check its name, or ask the operator to open it.
+--
+-32603 the call could not be recorded, so nothing was sent; tell the operator, or call again later
+"#);
+}
+
+#[test]
+fn a_decision_carries_its_details_for_machines() {
+    let Reply::Result(modern) = refused(&escalated(), Client::Modern) else {
+        panic!()
+    };
+    let modern = modern.replace(env!("CARGO_PKG_VERSION"), "VERSION");
+    insta::assert_snapshot!(modern, @r#"{"content":[{"type":"text","text":"Limit Exceeded. Escalate to Manager.\nThe session's total is too high.\nAn Auditor or a Manager can approve exactly this call; once approved, send it again unchanged.\nDo not split it, rephrase it or send it again in parts; the totals count too.\nReference: 01010101-0101-0101-0101-010101010101"}],"isError":true,"resultType":"complete","_meta":{"dev.countersign/decision":{"call":"01010101-0101-0101-0101-010101010101","decision":"escalate","code":"amount_over_limit","final":false,"reasons":["amount_over_limit","session_total_over_limit"],"roles":["Auditor","Manager"],"expiresIn":259200},"io.modelcontextprotocol/serverInfo":{"name":"countersign","title":"Countersign","version":"VERSION"}}}"#);
+    let Reply::Result(legacy) = refused(
+        &Refusal::Denied {
+            call: id(1),
+            denial: denial(&[]),
+        },
+        Client::Legacy,
+    ) else {
+        panic!()
+    };
+    insta::assert_snapshot!(legacy, @r#"{"content":[{"type":"text","text":"Not allowed by policy (not_permitted). Nothing was sent.\nThis decision is final for this call.\nReference: 01010101-0101-0101-0101-010101010101"}],"isError":true,"_meta":{"dev.countersign/decision":{"call":"01010101-0101-0101-0101-010101010101","decision":"deny","code":"not_permitted","final":true,"reasons":[],"roles":[]}}}"#);
+}
+
+#[test]
+fn a_servers_result_gets_a_type_for_a_modern_client_and_is_else_untouched() {
+    let result = |json: &str, client| {
+        let era = Era::Legacy("2025-06-18".to_owned());
+        match answer(
+            Answer::Result {
+                json: json.into(),
+                era,
+            },
+            client,
+        ) {
+            Some(Reply::Result(result)) => result,
+            other => panic!("{other:?}"),
+        }
+    };
+    let plain = r#"{ "content":[], "x": 1e3 }"#;
+    assert_eq!(result(plain, Client::Legacy), plain);
+    assert_eq!(
+        result(plain, Client::Modern),
+        r#"{"resultType":"complete", "content":[], "x": 1e3 }"#
+    );
+    let typed = r#"{"content":[],"resultType":"complete"}"#;
+    assert_eq!(result(typed, Client::Modern), typed);
+    assert_eq!(answer(Answer::Cancelled, Client::Modern), None);
+}
+
+#[test]
+fn a_servers_error_has_the_codes_of_the_clients_revision() {
+    let error = |json: &str, client| text(&server_error(json, client));
+    for (json, legacy, modern) in [
+        (r#"{"code":-32000,"message":"m"}"#, "-32000 m", "-32000 m"),
+        (
+            r#"{"message":"m","code":-32002,"data":{}}"#,
+            "-32002 m",
+            "-32602 m",
+        ),
+        (r#"{"code":-32022,"message":"m"}"#, "-32022 m", "-32603 m"),
+        (
+            r#"{"code":-32050.0,"message":"m"}"#,
+            "-32050.0 m",
+            "-32603 m",
+        ),
+    ] {
+        assert_eq!(error(json, Client::Legacy), legacy);
+        assert_eq!(error(json, Client::Modern), modern);
+    }
+    insta::assert_snapshot!(
+        error(r#"{"code":-32042,"message":"m","data":{"elicitations":[]}}"#, Client::Modern),
+        @r#"
+The tool's server wants a person to open a web page of its choice before it answers, and that is not passed on.
+Ask the operator to connect the server to its account.
+"#
+    );
+    assert_eq!(
+        error("[]", Client::Legacy),
+        "-32603 the tool's server answered with an error that cannot be read"
+    );
+}
