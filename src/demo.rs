@@ -194,7 +194,7 @@ impl Story {
         let reply = agent.call(APPROVE, payment("1000.00")).await?;
         said(&reply.text)?;
         ensure!(
-            reply.is_error && reply.text.contains("unknown"),
+            reply.is_error && reply.text.contains("nobody saw how it ended"),
             "the agent should be told that the first attempt's outcome is unknown"
         );
         self.expect_paid(&[900_000, 999_900, 100_000])?;

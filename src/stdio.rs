@@ -3,8 +3,6 @@
 //! is decided in `mcp`.
 
 mod lines;
-#[cfg(test)]
-mod tests;
 
 use crate::broker::Broker;
 use crate::mcp::Connection;

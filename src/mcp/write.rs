@@ -75,11 +75,14 @@ pub(super) fn result(id: &RawId, result: &str) -> Box<str> {
 }
 
 /// The answer to a request that failed; `error` is the text of an object.
-/// Without an id it goes to nobody in particular: JSON-RPC 2.0 §5 wants `null`
-/// where the id could not be read.
+/// Without an id it goes to nobody in particular: MCP leaves the id out where it
+/// could not be read (schema of 2026-07-28, `JSONRPCErrorResponse`), and has no
+/// `null` as JSON-RPC 2.0 §5 has.
 pub(super) fn error(id: Option<&RawId>, error: &str) -> Box<str> {
-    let id = id.map_or("null", RawId::as_str);
-    format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{error}}}"#).into()
+    match id.map(RawId::as_str) {
+        Some(id) => format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{error}}}"#).into(),
+        None => format!(r#"{{"jsonrpc":"2.0","error":{error}}}"#).into(),
+    }
 }
 
 /// A message that wants no answer; `params` is the text of an object.

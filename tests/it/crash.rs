@@ -1,6 +1,6 @@
 //! Whatever is killed and whenever: the broker is killed at every named point
-//! of the path, and afterwards the promise is checked. Runs only where the named
-//! points are compiled in (`--features crash-points`).
+//! of the path, and afterwards the promise is checked. The named points are compiled
+//! in with `--features crash-points` only.
 
 use crate::world::APPROVE;
 use crate::world::GET;
@@ -216,21 +216,25 @@ fn check(points: &[&str], beside: bool) {
 }
 
 #[test]
+#[cfg_attr(not(feature = "crash-points"), ignore = "needs --features crash-points")]
 fn one_broker_killed_at_any_point_of_a_call_keeps_the_promise() {
     check(&EACH_CALL, false);
 }
 
 #[test]
+#[cfg_attr(not(feature = "crash-points"), ignore = "needs --features crash-points")]
 fn one_broker_killed_at_any_point_of_its_start_keeps_the_promise() {
     check(&EACH_START, false);
 }
 
 #[test]
+#[cfg_attr(not(feature = "crash-points"), ignore = "needs --features crash-points")]
 fn two_brokers_on_one_store_one_of_them_killed_keep_the_promise() {
     check(&EACH_CALL, true);
 }
 
 #[test]
+#[cfg_attr(not(feature = "crash-points"), ignore = "needs --features crash-points")]
 fn sending_before_the_commit_would_be_noticed() {
     let trial = Trial {
         point: "store.admit.before-commit",
@@ -244,6 +248,7 @@ fn sending_before_the_commit_would_be_noticed() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "crash-points"), ignore = "needs --features crash-points")]
 fn a_power_cut_after_a_payment_forgets_nothing_that_a_limit_depends_on() {
     let power_cut = PowerCut::build();
     let trial = Trial {
@@ -258,6 +263,7 @@ fn a_power_cut_after_a_payment_forgets_nothing_that_a_limit_depends_on() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "crash-points"), ignore = "needs --features crash-points")]
 fn a_commit_without_a_flush_would_be_noticed() {
     let power_cut = PowerCut::build();
     let trial = Trial {

@@ -3,7 +3,6 @@
 // the permissions for tests in `.clippy.toml` hold for them.
 #![cfg(test)]
 
-#[cfg(feature = "crash-points")]
 mod crash;
 mod house;
 mod operator;

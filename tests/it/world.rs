@@ -6,7 +6,6 @@ use countersign::config::Config;
 use countersign::demo::read_ledger;
 use countersign::journal;
 use countersign::journal::CallView;
-use countersign::outcome::Outcome;
 use countersign::sessions;
 use countersign::store::Store;
 use serde_json::Value;
@@ -27,19 +26,19 @@ use std::time::Instant;
 use tempfile::TempDir;
 
 /// How long a test waits for another process before it fails.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-pub const PROGRAM: &str = env!("CARGO_BIN_EXE_countersign");
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_countersign");
 
 /// A folder that a broker can be started in.
-pub struct World {
+pub(crate) struct World {
     folder: TempDir,
 }
 
 impl World {
     /// The shipped example, with the claims server of this build. Alice has a
     /// day limit that no test reaches.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         std::fs::create_dir(folder.path().join("policies")).unwrap();
@@ -59,40 +58,40 @@ impl World {
         world.write(
             "principals.toml",
             &countersign::config::PRINCIPALS_EXAMPLE
-                .replace("day = \"40000.00\"", "day = \"9000000000.00\""),
+                .replace("day = \"60000.00\"", "day = \"9000000000.00\""),
         );
         world
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    pub fn write(&self, name: &str, text: &str) {
+    pub(crate) fn write(&self, name: &str, text: &str) {
         std::fs::write(self.path(name), text).unwrap();
     }
 
-    pub fn read(&self, name: &str) -> String {
+    pub(crate) fn read(&self, name: &str) -> String {
         std::fs::read_to_string(self.path(name)).unwrap()
     }
 
     /// Changes one file by replacing a text that must be there.
-    pub fn edit(&self, name: &str, old: &str, new: &str) {
+    pub(crate) fn edit(&self, name: &str, old: &str, new: &str) {
         let text = self.read(name);
         assert!(text.contains(old), "{name} has no {old:?}");
         self.write(name, &text.replace(old, new));
     }
 
-    pub fn config(&self) -> Config {
+    pub(crate) fn config(&self) -> Config {
         Config::load(&self.path("countersign.toml"), Path::new(PROGRAM)).unwrap()
     }
 
-    pub fn store(&self) -> Store {
+    pub(crate) fn store(&self) -> Store {
         app::existing_store(&self.config().store).unwrap()
     }
 
     /// The program with this configuration.
-    pub fn command(&self, args: &[&str]) -> Command {
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(PROGRAM);
         command
             .env_remove("COUNTERSIGN_CONFIG")
@@ -104,7 +103,7 @@ impl World {
     }
 
     /// Runs one command to its end: whether it succeeded, and what it printed.
-    pub fn run(&self, args: &[&str]) -> (bool, String) {
+    pub(crate) fn run(&self, args: &[&str]) -> (bool, String) {
         let output = self.command(args).output().unwrap();
         let mut text = String::from_utf8(output.stdout).unwrap();
         text.push_str(&String::from_utf8_lossy(&output.stderr));
@@ -112,18 +111,18 @@ impl World {
     }
 
     /// Starts a broker for alice.
-    pub fn broker(&self) -> Wire {
+    pub(crate) fn broker(&self) -> Wire {
         self.broker_with(|_command| ())
     }
 
-    pub fn broker_with(&self, change: impl FnOnce(&mut Command)) -> Wire {
+    pub(crate) fn broker_with(&self, change: impl FnOnce(&mut Command)) -> Wire {
         let mut command = self.command(&["stdio"]);
         change(&mut command);
         Wire::start(command, &self.path("broker.log"))
     }
 
     /// Waits until the log of the brokers has this text.
-    pub fn wait_for_log(&self, text: &str) {
+    pub(crate) fn wait_for_log(&self, text: &str) {
         let begun = Instant::now();
         while !self.read("broker.log").contains(text) {
             assert!(begun.elapsed() < PATIENCE, "the log never says {text:?}");
@@ -132,13 +131,13 @@ impl World {
     }
 
     /// What the claims server executed, in cents.
-    pub fn paid(&self) -> Vec<i64> {
+    pub(crate) fn paid(&self) -> Vec<i64> {
         let lines = read_ledger(&self.path("ledger.jsonl")).unwrap();
         lines.into_iter().map(|line| line.cents).collect()
     }
 
     /// The calls of alice's session of this handle.
-    pub fn calls(&self, handle: &str) -> Vec<CallView> {
+    pub(crate) fn calls(&self, handle: &str) -> Vec<CallView> {
         self.store()
             .read(|tx| {
                 let session = sessions::list(tx, None)?
@@ -153,12 +152,8 @@ impl World {
             .unwrap()
     }
 
-    pub fn outcomes(&self, handle: &str) -> Vec<Option<Outcome>> {
-        self.calls(handle).iter().map(|call| call.outcome).collect()
-    }
-
     /// Everything that is wrong with the journal now.
-    pub fn journal_problems(&self) -> Vec<journal::Problem> {
+    pub(crate) fn journal_problems(&self) -> Vec<journal::Problem> {
         let store = self.store();
         let living = store.living_writers().unwrap();
         store
@@ -169,7 +164,7 @@ impl World {
 }
 
 /// One broker process, and the client's end of its stdio.
-pub struct Wire {
+pub(crate) struct Wire {
     child: Child,
     stdin: Option<ChildStdin>,
     lines: mpsc::Receiver<String>,
@@ -179,7 +174,7 @@ pub struct Wire {
 }
 
 impl Wire {
-    pub fn start(mut command: Command, log: &Path) -> Self {
+    pub(crate) fn start(mut command: Command, log: &Path) -> Self {
         let log = std::fs::OpenOptions::new()
             .append(true)
             .create(true)
@@ -211,17 +206,17 @@ impl Wire {
     }
 
     /// The handshake of a 2025-11-25 client.
-    pub fn initialized(mut self) -> Self {
+    pub(crate) fn initialized(mut self) -> Self {
         self.initialize();
         self
     }
 
-    pub fn initialize(&mut self) -> Value {
+    pub(crate) fn initialize(&mut self) -> Value {
         self.request_initialize().expect("the broker ended")
     }
 
     /// Sends one line. False where the process is gone.
-    pub fn send_line(&mut self, line: &str) -> bool {
+    pub(crate) fn send_line(&mut self, line: &str) -> bool {
         let Some(stdin) = &mut self.stdin else {
             return false;
         };
@@ -232,20 +227,20 @@ impl Wire {
     }
 
     /// The handshake with a broker that may be killed in it.
-    pub fn request_initialize(&mut self) -> Option<Value> {
+    pub(crate) fn request_initialize(&mut self) -> Option<Value> {
         let id = self.request("initialize", initialize_params());
         let answer = self.answer_to(id)?;
         self.tell("notifications/initialized", json!({}));
         Some(answer)
     }
 
-    pub fn tell(&mut self, method: &str, params: Value) {
+    pub(crate) fn tell(&mut self, method: &str, params: Value) {
         let line = json!({"jsonrpc": "2.0", "method": method, "params": params});
         self.send_line(&line.to_string());
     }
 
     /// Sends a request and returns its id.
-    pub fn request(&mut self, method: &str, params: Value) -> u64 {
+    pub(crate) fn request(&mut self, method: &str, params: Value) -> u64 {
         self.request_text(method, &params.to_string())
     }
 
@@ -258,15 +253,6 @@ impl Wire {
         id
     }
 
-    /// The next message of the broker; none where it ended.
-    pub fn next_message(&mut self) -> Option<Value> {
-        if self.aside.is_empty() {
-            self.receive()
-        } else {
-            Some(self.aside.remove(0))
-        }
-    }
-
     fn receive(&mut self) -> Option<Value> {
         match self.lines.recv_timeout(PATIENCE) {
             Ok(line) => Some(serde_json::from_str(&line).expect("stdout carries JSON only")),
@@ -276,7 +262,7 @@ impl Wire {
     }
 
     /// The message that fits, whatever else comes before it.
-    pub fn wait_for(&mut self, fits: impl Fn(&Value) -> bool) -> Option<Value> {
+    pub(crate) fn wait_for(&mut self, fits: impl Fn(&Value) -> bool) -> Option<Value> {
         if let Some(place) = self.aside.iter().position(&fits) {
             return Some(self.aside.remove(place));
         }
@@ -289,45 +275,41 @@ impl Wire {
         }
     }
 
-    pub fn answer_to(&mut self, id: u64) -> Option<Value> {
+    pub(crate) fn answer_to(&mut self, id: u64) -> Option<Value> {
         self.wait_for(|message| message["id"] == id && message.get("method").is_none())
     }
 
-    pub fn ask(&mut self, method: &str, params: Value) -> Value {
+    pub(crate) fn ask(&mut self, method: &str, params: Value) -> Value {
         let id = self.request(method, params);
         self.answer_to(id).expect("the broker ended")
     }
 
     /// Asks with parameters of exactly this text.
-    pub fn ask_text(&mut self, method: &str, params: &str) -> Value {
+    pub(crate) fn ask_text(&mut self, method: &str, params: &str) -> Value {
         let id = self.request_text(method, params);
         self.answer_to(id).expect("the broker ended")
     }
 
     /// Calls a tool and returns the answer's text, marked where it is an error.
-    pub fn call(&mut self, name: &str, arguments: Value) -> String {
+    pub(crate) fn call(&mut self, name: &str, arguments: Value) -> String {
         text_of(&self.ask("tools/call", json!({"name": name, "arguments": arguments})))
     }
 
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
     /// Kills the process, and returns when it is gone.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         let _gone_already = self.child.kill();
         self.child.wait().unwrap();
     }
 
     /// Ends stdin, and waits for the orderly end.
-    pub fn end(mut self) -> bool {
+    pub(crate) fn end(mut self) -> bool {
         self.stdin = None;
         while self.receive().is_some() {}
         self.child.wait().unwrap().success()
     }
 
     /// Waits for the end, and says whether it was SIGKILL.
-    pub fn was_killed(&mut self) -> bool {
+    pub(crate) fn was_killed(&mut self) -> bool {
         self.stdin = None;
         while self.receive().is_some() {}
         self.child.wait().unwrap().signal() == Some(9)
@@ -350,7 +332,7 @@ fn initialize_params() -> Value {
 }
 
 /// The text of an answer to `tools/call`.
-pub fn text_of(answer: &Value) -> String {
+pub(crate) fn text_of(answer: &Value) -> String {
     if let Some(error) = answer.get("error") {
         return format!("protocol error {}: {}", error["code"], error["message"]);
     }
@@ -364,9 +346,9 @@ pub fn text_of(answer: &Value) -> String {
     format!("{mark}{}", texts.join("\n"))
 }
 
-pub const GET: &str = "claims__get_claim";
-pub const APPROVE: &str = "claims__approve_payment";
+pub(crate) const GET: &str = "claims__get_claim";
+pub(crate) const APPROVE: &str = "claims__approve_payment";
 
-pub fn payment(dollars: i64) -> Value {
+pub(crate) fn payment(dollars: i64) -> Value {
     json!({"claim_id": "99", "amount": dollars, "payee": "ACME"})
 }
