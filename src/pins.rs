@@ -201,16 +201,39 @@ mod tests {
         assert!(after[0].definition.json.contains("evil") && after[0].changed.is_none());
     }
 
+    fn digest_of(entry: &str) -> Digest {
+        definition(&"claims".parse().unwrap(), entry)
+            .unwrap()
+            .digest
+    }
+
     #[test]
-    fn order_and_spacing_do_not_change_a_definition_and_words_do() {
-        let server: ServerName = "claims".parse().unwrap();
-        let digest = |json: &str| definition(&server, json).unwrap().digest;
-        let one = digest(r#"{"name":"a","inputSchema":{"type":"object","title":"T"}}"#);
-        let same = digest(
-            r#"{ "inputSchema": {"title":"T", "type":"object"}, "name":"a", "_meta": {"x":1} }"#,
+    fn a_digest_is_the_same_for_any_order_spacing_and_escapes() {
+        let one = digest_of(
+            r#"{"name":"a","inputSchema":{"type":"object","n":1,"l":[1,{"b":0,"a":0}]}}"#,
         );
-        let other = digest(r#"{"name":"a","inputSchema":{"type":"object","title":"t"}}"#);
-        assert_eq!(one, same);
-        assert_ne!(one, other);
+        let two = digest_of(
+            r#"{ "inputSchema" : {"n":1, "l":[ 1, {"a":0,"b":0}],"\u0074ype":"obj\u0065ct"}, "name":"a", "icons":[] }"#,
+        );
+        assert_eq!(one, two);
+    }
+
+    #[test]
+    fn a_digest_changes_with_each_thing_that_a_pin_compares() {
+        let base = r#"{"name":"a","title":"t","description":"d","inputSchema":{"x":[1,2]},"outputSchema":{},"annotations":{"readOnlyHint":true}}"#;
+        for (from, to) in [
+            (r#""name":"a""#, r#""name":"b""#),
+            (r#""title":"t","#, ""),
+            (r#""title":"t","#, r#""title":"","#),
+            (r#""description":"d""#, r#""description":"D""#),
+            ("[1,2]", "[2,1]"),
+            ("[1,2]", "[1.0,2]"),
+            (r#""outputSchema":{},"#, ""),
+            ("true", "false"),
+        ] {
+            let changed = base.replacen(from, to, 1);
+            assert_ne!(changed, base);
+            assert_ne!(digest_of(base), digest_of(&changed), "{changed}");
+        }
     }
 }

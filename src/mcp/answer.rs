@@ -182,7 +182,7 @@ fn denied(
     let mut lines = messages(denial);
     match escalation {
         Some(escalation) => lines.push(format!(
-            "{} can approve exactly this call; once approved, send it again unchanged.",
+            "{} may decide on exactly this call; ask for that, and do not send it again meanwhile.",
             one_of(&escalation.roles)
         )),
         None => lines.push("This decision is final for this call.".to_owned()),

@@ -46,6 +46,9 @@ pub enum DefinitionError {
 pub fn definition(server: &ServerName, entry: &str) -> Result<ToolDefinition, DefinitionError> {
     json::check(entry.as_bytes()).map_err(DefinitionError::Json)?;
     let object = Object::parse(entry).map_err(DefinitionError::Json)?;
+    object
+        .refuse_lookalikes(COMPARED.into_iter())
+        .map_err(DefinitionError::Json)?;
     let name = object.get("name").and_then(json::text);
     let name = name
         .filter(|name| {

@@ -127,17 +127,22 @@ impl Trial<'_> {
     fn run(&self) -> (u32, Vec<String>) {
         let world = World::new();
         if self.power_cut.is_some() {
-            world.edit("countersign.toml", "durability = \"process\"", "durability = \"power\"");
+            world.edit(
+                "countersign.toml",
+                "durability = \"process\"",
+                "durability = \"power\"",
+            );
         }
         let mut handles = Vec::new();
         let mut killed = 0;
         for run in 1..=HITS {
             let handle = format!("claim-{run}");
-            let passage = if EACH_CALL.contains(&self.point) && self.point != "store.session.after-commit" {
-                run
-            } else {
-                1
-            };
+            let passage =
+                if EACH_CALL.contains(&self.point) && self.point != "store.session.after-commit" {
+                    run
+                } else {
+                    1
+                };
             if self.point.starts_with("store.pin.") {
                 forget_pins(&world);
             }
@@ -216,25 +221,37 @@ fn check(points: &[&str], beside: bool) {
 }
 
 #[test]
-#[cfg_attr(not(feature = "crash-points"), ignore = "needs --features crash-points")]
+#[cfg_attr(
+    not(feature = "crash-points"),
+    ignore = "needs --features crash-points"
+)]
 fn one_broker_killed_at_any_point_of_a_call_keeps_the_promise() {
     check(&EACH_CALL, false);
 }
 
 #[test]
-#[cfg_attr(not(feature = "crash-points"), ignore = "needs --features crash-points")]
+#[cfg_attr(
+    not(feature = "crash-points"),
+    ignore = "needs --features crash-points"
+)]
 fn one_broker_killed_at_any_point_of_its_start_keeps_the_promise() {
     check(&EACH_START, false);
 }
 
 #[test]
-#[cfg_attr(not(feature = "crash-points"), ignore = "needs --features crash-points")]
+#[cfg_attr(
+    not(feature = "crash-points"),
+    ignore = "needs --features crash-points"
+)]
 fn two_brokers_on_one_store_one_of_them_killed_keep_the_promise() {
     check(&EACH_CALL, true);
 }
 
 #[test]
-#[cfg_attr(not(feature = "crash-points"), ignore = "needs --features crash-points")]
+#[cfg_attr(
+    not(feature = "crash-points"),
+    ignore = "needs --features crash-points"
+)]
 fn sending_before_the_commit_would_be_noticed() {
     let trial = Trial {
         point: "store.admit.before-commit",
@@ -244,11 +261,17 @@ fn sending_before_the_commit_would_be_noticed() {
     };
     let (_killed, broken) = trial.run();
     let unrecorded = broken.iter().any(|line| line.contains("was executed"));
-    assert!(unrecorded, "an executed call without a record went unnoticed: {broken:?}");
+    assert!(
+        unrecorded,
+        "an executed call without a record went unnoticed: {broken:?}"
+    );
 }
 
 #[test]
-#[cfg_attr(not(feature = "crash-points"), ignore = "needs --features crash-points")]
+#[cfg_attr(
+    not(feature = "crash-points"),
+    ignore = "needs --features crash-points"
+)]
 fn a_power_cut_after_a_payment_forgets_nothing_that_a_limit_depends_on() {
     let power_cut = PowerCut::build();
     let trial = Trial {
@@ -263,7 +286,10 @@ fn a_power_cut_after_a_payment_forgets_nothing_that_a_limit_depends_on() {
 }
 
 #[test]
-#[cfg_attr(not(feature = "crash-points"), ignore = "needs --features crash-points")]
+#[cfg_attr(
+    not(feature = "crash-points"),
+    ignore = "needs --features crash-points"
+)]
 fn a_commit_without_a_flush_would_be_noticed() {
     let power_cut = PowerCut::build();
     let trial = Trial {
@@ -274,7 +300,10 @@ fn a_commit_without_a_flush_would_be_noticed() {
     };
     let (_killed, broken) = trial.run();
     let unrecorded = broken.iter().any(|line| line.contains("was executed"));
-    assert!(unrecorded, "a payment whose record was lost went unnoticed: {broken:?}");
+    assert!(
+        unrecorded,
+        "a payment whose record was lost went unnoticed: {broken:?}"
+    );
 }
 
 /// A library in front of the C library that notes what each `fsync` made

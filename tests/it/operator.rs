@@ -23,7 +23,10 @@ fn a_freeze_reaches_every_running_broker_at_its_next_call() {
     assert!(frozen, "{printed}");
     for broker in [&mut first, &mut second] {
         let answer = broker.call(GET, read());
-        assert!(answer.starts_with("error: This session is frozen."), "{answer}");
+        assert!(
+            answer.starts_with("error: This session is frozen."),
+            "{answer}"
+        );
     }
     let (thawed, printed) = world.run(&["session", "thaw", "claim-99"]);
     assert!(thawed, "{printed}");
@@ -62,13 +65,19 @@ fn a_policy_that_is_not_valid_changes_nothing_and_the_log_says_so() {
     let answer = broker.call(APPROVE, payment(50_000));
     assert!(answer.contains("Limit Exceeded."), "{answer}");
     let log = world.read("broker.log");
-    assert!(log.contains("claims.approve.limit") && log.contains("amuont"), "{log}");
+    assert!(
+        log.contains("claims.approve.limit") && log.contains("amuont"),
+        "{log}"
+    );
 }
 
 #[test]
 fn a_broker_with_no_valid_policies_does_not_start() {
     let world = World::new();
-    world.write("policies/claims.cedar", "@id(\"x\") permit (principal, action, nonsense);");
+    world.write(
+        "policies/claims.cedar",
+        "@id(\"x\") permit (principal, action, nonsense);",
+    );
     let (started, printed) = world.run(&["stdio"]);
     assert!(!started);
     assert!(printed.contains("claims.cedar"), "{printed}");
@@ -80,9 +89,16 @@ fn check_shows_who_may_see_what_and_names_problems() {
     let (good, printed) = world.run(&["check"]);
     assert!(good, "{printed}");
     assert!(printed.contains("no problems"), "{printed}");
-    assert!(!world.path("countersign.db").exists(), "a check writes no store");
+    assert!(
+        !world.path("countersign.db").exists(),
+        "a check writes no store"
+    );
 
-    world.edit("policies/claims.cedar", "claims/close_claim", "claims/close_case");
+    world.edit(
+        "policies/claims.cedar",
+        "claims/close_claim",
+        "claims/close_case",
+    );
     let (good, printed) = world.run(&["check"]);
     assert!(!good);
     assert!(printed.contains("close_case"), "{printed}");
@@ -107,8 +123,13 @@ fn an_edit_of_a_record_is_found() {
 
     let database = rusqlite::Connection::open(world.path("countersign.db")).unwrap();
     let edited = "UPDATE journal SET principal = 'mia' WHERE kind = 'open' AND seq = 3";
-    assert!(database.execute(edited, []).is_err(), "the journal is append-only");
-    database.execute("DROP TRIGGER journal_no_update", []).unwrap();
+    assert!(
+        database.execute(edited, []).is_err(),
+        "the journal is append-only"
+    );
+    database
+        .execute("DROP TRIGGER journal_no_update", [])
+        .unwrap();
     assert_eq!(database.execute(edited, []).unwrap(), 1);
     let (holds, printed) = world.run(&["journal", "verify"]);
     assert!(!holds);
@@ -126,7 +147,10 @@ fn kept_arguments_that_were_edited_are_found() {
     assert_eq!(database.execute(edited, []).unwrap(), 1);
     let (holds, printed) = world.run(&["journal", "verify"]);
     assert!(!holds);
-    assert!(printed.contains("arguments are not those recorded"), "{printed}");
+    assert!(
+        printed.contains("arguments are not those recorded"),
+        "{printed}"
+    );
 }
 
 #[test]
@@ -135,7 +159,10 @@ fn the_store_can_be_read_by_its_owner_only() {
     let mut broker = world.broker().initialized();
     broker.call(GET, json!({"claim_id": "99"}));
     for file in ["countersign.db", "countersign.db-wal", "countersign.db-shm"] {
-        let mode = std::fs::metadata(world.path(file)).unwrap().permissions().mode();
+        let mode = std::fs::metadata(world.path(file))
+            .unwrap()
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o600, "{file}");
     }
 }
@@ -148,13 +175,19 @@ fn a_store_of_a_newer_version_and_a_foreign_database_are_refused() {
     database.pragma_update(None, "user_version", 99).unwrap();
     let (done, printed) = world.run(&["session", "list"]);
     assert!(!done);
-    assert!(printed.contains("version 99") && printed.contains("newer countersign"), "{printed}");
+    assert!(
+        printed.contains("version 99") && printed.contains("newer countersign"),
+        "{printed}"
+    );
 
     let foreign = world.path("foreign.db");
     let database = rusqlite::Connection::open(&foreign).unwrap();
     database.execute_batch("CREATE TABLE theirs (x)").unwrap();
     let error = Store::open(&foreign, &app::MIGRATIONS).unwrap_err();
-    assert!(error.to_string().contains("no store of countersign"), "{error}");
+    assert!(
+        error.to_string().contains("no store of countersign"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -166,7 +199,12 @@ fn commands_show_the_session_and_its_calls() {
     assert!(broker.end());
     let (done, shown) = world.run(&["session", "show", "claim-99"]);
     assert!(done, "{shown}");
-    for part in ["owner     alice", "completed", "escalated", "amount_over_limit"] {
+    for part in [
+        "owner     alice",
+        "completed",
+        "escalated",
+        "amount_over_limit",
+    ] {
         assert!(shown.contains(part), "{part}: {shown}");
     }
     let (done, listed) = world.run(&["session", "list"]);

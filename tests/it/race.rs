@@ -53,7 +53,10 @@ fn race(brokers: &mut [Wire]) {
             }
         }
         let total: i64 = admitted.iter().sum();
-        assert!(total <= LIMIT, "round {round}: {admitted:?} exceed the limit");
+        assert!(
+            total <= LIMIT,
+            "round {round}: {admitted:?} exceed the limit"
+        );
         for dollars in refused {
             assert!(
                 total + dollars > LIMIT,

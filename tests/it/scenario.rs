@@ -79,9 +79,10 @@ impl Step {
     fn send(&self, broker: &mut Wire) -> (Value, String) {
         let name = self.call.as_deref().unwrap();
         let arguments = self.arguments.as_deref().unwrap().get();
-        let meta = self.session.as_ref().map_or(json!({}), |handle| {
-            json!({"dev.countersign/session": handle})
-        });
+        let meta = self.session.as_ref().map_or(
+            json!({}),
+            |handle| json!({"dev.countersign/session": handle}),
+        );
         let params = format!(r#"{{"name":"{name}","arguments":{arguments},"_meta":{meta}}}"#);
         let answer = broker.ask_text("tools/call", &params);
         (answer, format!("{name} {arguments}"))

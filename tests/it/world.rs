@@ -52,8 +52,10 @@ impl World {
         let world = Self { folder };
         world.write(
             "countersign.toml",
-            &countersign::config::EXAMPLE
-                .replace("command = \"countersign\"", &format!("command = {PROGRAM:?}")),
+            &countersign::config::EXAMPLE.replace(
+                "command = \"countersign\"",
+                &format!("command = {PROGRAM:?}"),
+            ),
         );
         world.write(
             "principals.toml",

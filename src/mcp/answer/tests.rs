@@ -161,7 +161,7 @@ Reference: 01010101-0101-0101-0101-010101010101
 --
 Limit Exceeded. Escalate to Manager.
 The session's total is too high.
-An Auditor or a Manager can approve exactly this call; once approved, send it again unchanged.
+An Auditor or a Manager may decide on exactly this call; ask for that, and do not send it again meanwhile.
 Do not split it, rephrase it or send it again in parts; the totals count too.
 Reference: 01010101-0101-0101-0101-010101010101
 --
@@ -236,7 +236,7 @@ fn a_decision_carries_its_details_for_machines() {
         panic!()
     };
     let modern = modern.replace(env!("CARGO_PKG_VERSION"), "VERSION");
-    insta::assert_snapshot!(modern, @r#"{"content":[{"type":"text","text":"Limit Exceeded. Escalate to Manager.\nThe session's total is too high.\nAn Auditor or a Manager can approve exactly this call; once approved, send it again unchanged.\nDo not split it, rephrase it or send it again in parts; the totals count too.\nReference: 01010101-0101-0101-0101-010101010101"}],"isError":true,"resultType":"complete","_meta":{"dev.countersign/decision":{"call":"01010101-0101-0101-0101-010101010101","decision":"escalate","code":"amount_over_limit","final":false,"reasons":["amount_over_limit","session_total_over_limit"],"roles":["Auditor","Manager"],"expiresIn":259200},"io.modelcontextprotocol/serverInfo":{"name":"countersign","title":"Countersign","version":"VERSION"}}}"#);
+    insta::assert_snapshot!(modern, @r#"{"content":[{"type":"text","text":"Limit Exceeded. Escalate to Manager.\nThe session's total is too high.\nAn Auditor or a Manager may decide on exactly this call; ask for that, and do not send it again meanwhile.\nDo not split it, rephrase it or send it again in parts; the totals count too.\nReference: 01010101-0101-0101-0101-010101010101"}],"isError":true,"resultType":"complete","_meta":{"dev.countersign/decision":{"call":"01010101-0101-0101-0101-010101010101","decision":"escalate","code":"amount_over_limit","final":false,"reasons":["amount_over_limit","session_total_over_limit"],"roles":["Auditor","Manager"],"expiresIn":259200},"io.modelcontextprotocol/serverInfo":{"name":"countersign","title":"Countersign","version":"VERSION"}}}"#);
     let Reply::Result(legacy) = refused(
         &Refusal::Denied {
             call: id(1),
