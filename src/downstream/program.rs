@@ -104,7 +104,7 @@ fn usability(program: &Path) -> Usability {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn a_program_is_found_by_path_or_on_the_path_of_the_child() {

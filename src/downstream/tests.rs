@@ -36,7 +36,7 @@ const TOO_LONG: usize = 2 * MAX_LINE;
 struct Peer {
     hears: Lines<ReadHalf<DuplexStream>>,
     says: WriteHalf<DuplexStream>,
-    _tasks: JoinSet<()>,
+    tasks: JoinSet<()>,
 }
 
 /// A link and its peer, on a pipe that holds so many bytes.
@@ -48,7 +48,7 @@ fn pipe(bytes: usize) -> (Arc<Link>, Peer) {
     let peer = Peer {
         hears: Lines::new(hears, 1 << 20),
         says,
-        _tasks: tasks,
+        tasks,
     };
     (link, peer)
 }
@@ -67,6 +67,11 @@ fn modern() -> (Arc<Link>, Peer) {
 }
 
 impl Peer {
+    /// The server is gone. What is left is the link's own work.
+    fn ends(self) -> JoinSet<()> {
+        self.tasks
+    }
+
     async fn hears_text(&mut self) -> Option<String> {
         match self.hears.next().await.unwrap()? {
             Line::Whole(line) | Line::Cut(line) => Some(String::from_utf8(line.to_vec()).unwrap()),

@@ -248,7 +248,7 @@ async fn a_server_that_ends_after_a_byte_was_written_loses_the_call() {
     let (link, mut peer) = legacy(1 << 16);
     let call = calls(&link);
     peer.asked("tools/call").await;
-    drop(peer);
+    let _tasks = peer.ends();
     let sent = call.await.unwrap();
     assert!(matches!(sent, Sent::Lost { .. }), "{sent:?}");
 }
@@ -261,7 +261,7 @@ async fn a_server_that_ends_before_a_byte_was_written_gets_no_call() {
     tokio::task::yield_now().await;
     let queued = calls(&link);
     tokio::task::yield_now().await;
-    drop(peer);
+    let _tasks = peer.ends();
     let (begun, queued) = (begun.await.unwrap(), queued.await.unwrap());
     assert!(matches!(begun, Sent::Lost { .. }), "{begun:?}");
     assert!(matches!(queued, Sent::NotSent { .. }), "{queued:?}");
@@ -356,8 +356,6 @@ async fn a_modern_server_that_asks_is_not_answered() {
 #[tokio::test]
 async fn a_server_that_asks_and_never_reads_gets_no_more_than_its_share_of_memory() {
     let (link, mut peer) = legacy(1 << 16);
-    let (ours, theirs) = tokio::io::duplex(64);
-    drop((ours, theirs));
     let ping = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
     // More than the pipe and the waiting answers hold together.
     for _ in 0..4000 {

@@ -133,7 +133,7 @@ async fn a_server_that_ends_during_the_probe_is_told_apart() {
     let (link, mut peer) = pipe(1 << 16);
     let opened = opens(&link);
     peer.asked("server/discover").await;
-    drop(peer);
+    let _tasks = peer.ends();
     assert_eq!(opened.await.unwrap(), Err(Refusal::ProbeKilled));
 }
 

@@ -7,7 +7,7 @@ use super::super::Settings;
 use super::super::State;
 use super::*;
 use std::collections::BTreeMap;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use tempfile::TempDir;
 
