@@ -12,3 +12,6 @@ pub mod tool;
 
 pub mod json;
 pub mod policy;
+
+pub mod downstream;
+pub mod permit;

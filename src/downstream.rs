@@ -1,0 +1,382 @@
+//! The tool servers that we call: child processes that speak MCP on their
+//! standard input and output.
+//!
+//! What a server says is read strictly and passed on as the text it was; no
+//! typed model of it is built, because such a model loses fields. What is said
+//! to a server comes from one closed list (`wire`), and a `tools/call` is on it
+//! only together with a [`Permit`].
+//!
+//! ```text
+//! Downstream ── supervisor ── child ── keeper ── the server
+//!     │              │
+//!     └── link ──────┴── handshake, catalog
+//!          ├── wire     all that is written
+//!          └── message  all that is read
+//! ```
+
+mod backoff;
+mod catalog;
+mod child;
+mod handshake;
+mod keeper;
+mod lines;
+mod link;
+mod message;
+mod meta;
+mod program;
+mod supervisor;
+mod wire;
+
+#[cfg(test)]
+mod tests;
+
+use crate::permit::Permit;
+use crate::tool::ServerName;
+use crate::tool::ToolDefinition;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::sync::mpsc;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::sync::DropGuard;
+
+pub use keeper::keep;
+
+use link::Link;
+use supervisor::Supervisor;
+
+/// What the operator says of one server.
+#[derive(Clone)]
+pub struct Settings {
+    /// What it is called.
+    pub name: ServerName,
+    /// The program, by path or by a name that is looked up on the `PATH` that
+    /// the child gets.
+    pub command: String,
+    /// Its arguments.
+    pub args: Vec<String>,
+    /// Its environment, besides the few variables that every server gets.
+    pub env: BTreeMap<String, String>,
+    /// Where it runs, if not where we do.
+    pub cwd: Option<PathBuf>,
+    /// How long a call may take that says nothing else.
+    pub timeout: Duration,
+    /// How long the start may take, from the process to the first list of
+    /// tools, and how long a call waits for a server that is not there.
+    pub start_timeout: Duration,
+    /// The longest line that is read from it, in bytes.
+    pub max_line: usize,
+    /// The program of [`keep`]: our own.
+    pub keeper: PathBuf,
+}
+
+impl Settings {
+    /// The default of [`max_line`](Self::max_line): 16 MiB.
+    pub const MAX_LINE: usize = 16 << 20;
+}
+
+/// One server, for as long as the broker runs: it is started, watched and
+/// started again by a task of its own. A cheap handle; when the last one is
+/// gone, the server is stopped.
+#[derive(Clone)]
+pub struct Downstream {
+    desk: Arc<Desk>,
+}
+
+struct Desk {
+    timeout: Duration,
+    start_timeout: Duration,
+    phase: watch::Receiver<Phase>,
+    wake: Arc<Notify>,
+    stop: CancellationToken,
+    _stops_with_the_last_handle: DropGuard,
+}
+
+/// What the supervisor tells the handles.
+enum Phase {
+    Starting,
+    Ready {
+        link: Arc<Link>,
+        era: Era,
+        server: String,
+    },
+    Failed(Failure),
+    Stopped,
+}
+
+/// Why there is no server at the moment.
+#[derive(Clone, Debug)]
+struct Failure {
+    why: String,
+    attempts: u32,
+    /// Nothing will change by itself: the program is not there.
+    cause: Cause,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cause {
+    /// The command cannot be run; only the operator can change that.
+    Command,
+    /// Anything else; the next attempt may go well.
+    Server,
+}
+
+impl Downstream {
+    /// Starts the server and the task that owns it. Call it inside a Tokio
+    /// runtime. What it learns of the server goes to `news`.
+    pub fn start(settings: Settings, news: mpsc::UnboundedSender<News>) -> Self {
+        let (phase_now, phase) = watch::channel(Phase::Starting);
+        let wake = Arc::new(Notify::new());
+        let stop = CancellationToken::new();
+        let desk = Desk {
+            timeout: settings.timeout,
+            start_timeout: settings.start_timeout,
+            phase,
+            wake: Arc::clone(&wake),
+            stop: stop.clone(),
+            _stops_with_the_last_handle: stop.clone().drop_guard(),
+        };
+        tokio::spawn(Supervisor::new(settings, news, phase_now, wake, stop).run());
+        Self {
+            desk: Arc::new(desk),
+        }
+    }
+
+    /// Sends one call and waits for its answer, the deadline or the client's
+    /// cancellation. It is sent at most once.
+    pub async fn call(&self, permit: Permit, call: OutgoingCall, line: CallLine) -> Sent {
+        let now = Instant::now();
+        let allowed = call.deadline.unwrap_or(self.desk.timeout);
+        let deadline = now
+            .checked_add(allowed)
+            .unwrap_or_else(|| now + Duration::from_secs(365 * 24 * 60 * 60));
+        let link = tokio::select! {
+            biased;
+            () = line.cancelled.cancelled() => return Sent::not_sent(link::CANCELLED_UNSENT),
+            link = self.ready() => link,
+            () = tokio::time::sleep_until(deadline) => return Sent::not_sent(link::EXPIRED_UNSENT),
+        };
+        match link {
+            Ok(link) => link.call(permit, &call, line, deadline).await,
+            Err(why) => Sent::NotSent { why },
+        }
+    }
+
+    /// How the server is at the moment.
+    pub fn state(&self) -> State {
+        match &*self.desk.phase.borrow() {
+            Phase::Starting => State::Starting,
+            Phase::Ready { era, server, .. } => State::Ready {
+                era: era.clone(),
+                server: server.clone(),
+            },
+            Phase::Failed(failure) => State::Failed {
+                why: failure.why.clone(),
+                attempts: failure.attempts,
+            },
+            Phase::Stopped => State::Stopped,
+        }
+    }
+
+    /// Waits until the first start has ended, well or not.
+    pub async fn settled(&self) {
+        let mut phase = self.desk.phase.clone();
+        // An error says that the supervisor is gone, which is settled too.
+        let _ = phase
+            .wait_for(|phase| !matches!(phase, Phase::Starting))
+            .await;
+    }
+
+    /// Ends the server in order: its input is closed, then its process group
+    /// gets SIGTERM, then SIGKILL, with a pause after each. Returns when the
+    /// group is gone.
+    pub async fn stop(&self) {
+        self.desk.stop.cancel();
+        let mut phase = self.desk.phase.clone();
+        // An error says that the supervisor is gone, and its server with it.
+        let _ = phase
+            .wait_for(|phase| matches!(phase, Phase::Stopped))
+            .await;
+    }
+
+    /// The link to the server, or why there is none within the time that a
+    /// start may take.
+    async fn ready(&self) -> Result<Arc<Link>, String> {
+        let mut phase = self.desk.phase.clone();
+        let mut woken_at = None;
+        let waiting = async {
+            loop {
+                match &*phase.borrow_and_update() {
+                    Phase::Ready { link, .. } if !link.has_ended() => return Ok(Arc::clone(link)),
+                    Phase::Stopped => return Err("the server was stopped".to_owned()),
+                    Phase::Failed(failure) => match woken_at {
+                        // One call makes one attempt come early, not a storm of them.
+                        None => {
+                            woken_at = Some(failure.attempts);
+                            self.desk.wake.notify_waiters();
+                        }
+                        Some(before) if failure.attempts != before => {
+                            if failure.cause == Cause::Command {
+                                return Err(failure.why.clone());
+                            }
+                        }
+                        Some(_) => {}
+                    },
+                    Phase::Ready { .. } | Phase::Starting => {}
+                }
+                if phase.changed().await.is_err() {
+                    return Err("the server was stopped".to_owned());
+                }
+            }
+        };
+        match tokio::time::timeout(self.desk.start_timeout, waiting).await {
+            Ok(link) => link,
+            Err(_) => Err(match self.state() {
+                State::Failed { why, .. } => format!("the server is not running: {why}"),
+                _ => "the server did not become ready in time".to_owned(),
+            }),
+        }
+    }
+}
+
+/// How a server is, for people and for the console.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Never ready yet, and no attempt has failed yet.
+    Starting,
+    /// It takes calls.
+    Ready {
+        /// Which revision it speaks.
+        era: Era,
+        /// Name and version as it gives them: for display, never for decisions.
+        server: String,
+    },
+    /// The last attempt failed, or the server ended; it is tried again.
+    Failed {
+        /// What went wrong.
+        why: String,
+        /// How many times in a row.
+        attempts: u32,
+    },
+    /// It was stopped, and stays so.
+    Stopped,
+}
+
+/// What a server has to say outside of calls.
+#[derive(Debug)]
+pub enum News {
+    /// Its tools, all of them, each time they may have changed.
+    Tools {
+        /// Which server.
+        server: ServerName,
+        /// The tools that can be called.
+        definitions: Vec<ToolDefinition>,
+        /// The entries that were no usable tool, and why.
+        refused: Vec<String>,
+    },
+    /// Its [`State`] changed.
+    State {
+        /// Which server.
+        server: ServerName,
+    },
+}
+
+/// A call as it goes to the server.
+#[derive(Clone)]
+pub struct OutgoingCall {
+    /// The tool, by the name that the server gave it.
+    pub name: Arc<str>,
+    /// The arguments: the text of a JSON object, sent as it is. (A line break
+    /// between two tokens becomes a space, because a line is a message.)
+    pub arguments: Option<Box<str>>,
+    /// The client's `_meta`, the text of a JSON object. What is between the
+    /// client and us is taken out of it.
+    pub meta: Option<Box<str>>,
+    /// How long the call may take, where it differs from the server's.
+    pub deadline: Option<Duration>,
+}
+
+/// What connects a call with its client while it runs.
+pub struct CallLine {
+    /// Takes the `params` of each `notifications/progress` of the call, with
+    /// our token in it. Without it no progress is asked for.
+    pub progress: Option<mpsc::UnboundedSender<Box<str>>>,
+    /// The client took the call back.
+    pub cancelled: CancellationToken,
+}
+
+/// How a call went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// The server's result.
+    Result {
+        /// The text of the result, as it came.
+        json: Box<str>,
+        /// What the text is written in.
+        era: Era,
+    },
+    /// The server's JSON-RPC error.
+    Error {
+        /// The text of the error object, as it came.
+        json: Box<str>,
+    },
+    /// Provably not one byte of the call reached the server.
+    NotSent {
+        /// What was in the way.
+        why: String,
+    },
+    /// Sent, at least in part, and there will be no answer.
+    Lost {
+        /// What happened.
+        why: String,
+    },
+    /// Sent, and no answer within the deadline. The server was told.
+    TimedOut,
+    /// Sent, then taken back by the client. The server was told.
+    Cancelled,
+    /// Answered, but not with anything that may be passed on.
+    Invalid {
+        /// What was wrong with the answer.
+        why: String,
+    },
+}
+
+impl Sent {
+    fn not_sent(why: &str) -> Self {
+        Self::NotSent {
+            why: why.to_owned(),
+        }
+    }
+}
+
+/// Which kind of protocol a server speaks, with the exact revision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Era {
+    /// Opened by `initialize` (2024-11-05 to 2025-11-25).
+    Legacy(String),
+    /// Stateless, each request complete in itself (2026-07-28).
+    Modern(String),
+}
+
+impl fmt::Display for Era {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Legacy(revision) | Self::Modern(revision) => f.write_str(revision),
+        }
+    }
+}
+
+/// A text of a server made fit for one line of a log or a message: no control
+/// characters, at most `max` characters.
+fn shown(text: &str, max: usize) -> String {
+    text.trim()
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(max)
+        .collect()
+}

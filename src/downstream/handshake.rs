@@ -1,0 +1,190 @@
+//! The opening of a link: which era the server speaks, and what it says of
+//! itself.
+//!
+//! A modern probe goes first. Servers of before 2026 answer it with some error,
+//! or not at all, or end; so everything but a clear modern answer leads to
+//! `initialize` (2026-07-28, transports/stdio, backward compatibility).
+
+use super::Era;
+use super::link::Link;
+use super::message;
+use super::message::Answer;
+use super::shown;
+use super::wire;
+use super::wire::Control;
+use crate::json;
+use crate::json::Object;
+use serde_json::value::RawValue;
+use std::time::Duration;
+
+const LEGACY_REVISIONS: [&str; 4] = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"];
+/// Errors that only a server of the modern era gives (2026-07-28, basic, error
+/// codes): header mismatch, missing capability, unsupported version.
+const MODERN_ERRORS: [i64; 3] = [-32020, -32021, -32022];
+
+/// How a link is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Opening {
+    /// The probe first.
+    Probe,
+    /// `initialize` at once: the server is known to be of the legacy era.
+    Initialize,
+}
+
+/// What the server said of itself.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Greeting {
+    /// What it speaks.
+    pub(super) era: Era,
+    /// Name and version, for display.
+    pub(super) server: String,
+    /// It declared that it has tools.
+    pub(super) has_tools: bool,
+    /// It declared that it tells when they change.
+    pub(super) tells_changes: bool,
+}
+
+/// Why there was no greeting.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// The server ended while it was probed: it cannot take an unknown request.
+    ProbeKilled,
+    /// Anything else, in words.
+    Failed(String),
+}
+
+/// Opens the link. `probe_time` is how long the probe may go unanswered; the
+/// time for all of it is the caller's to keep.
+pub(super) async fn open(
+    link: &Link,
+    opening: Opening,
+    probe_time: Duration,
+) -> Result<Greeting, Refusal> {
+    let greeting = match opening {
+        Opening::Initialize => None,
+        Opening::Probe => probe(link, probe_time).await?,
+    };
+    let greeting = match greeting {
+        Some(greeting) => greeting,
+        None => initialize(link).await?,
+    };
+    link.settle(greeting.era.clone());
+    Ok(greeting)
+}
+
+/// The greeting of a modern server, or none where it is no such server.
+async fn probe(link: &Link, probe_time: Duration) -> Result<Option<Greeting>, Refusal> {
+    let asked = link.request(Control::Discover);
+    match tokio::time::timeout(probe_time, asked).await {
+        Ok(Ok(Answer::Result(result))) => Ok(discovered(&result)),
+        Ok(Ok(Answer::Error(error))) => Ok(modern_by_error(&error)),
+        Ok(Ok(Answer::Invalid(_))) | Err(_) => Ok(None),
+        Ok(Err(_)) => Err(Refusal::ProbeKilled),
+    }
+}
+
+fn discovered(result: &str) -> Option<Greeting> {
+    let result = Object::parse(result).ok()?;
+    if !lists_modern(result.get("supportedVersions")?) {
+        return None;
+    }
+    let meta = result
+        .get("_meta")
+        .and_then(|meta| Object::parse(meta).ok());
+    let info = meta.and_then(|meta| meta.get("io.modelcontextprotocol/serverInfo"));
+    Some(greeting(
+        Era::Modern(wire::MODERN.to_owned()),
+        info,
+        result.get("capabilities"),
+    ))
+}
+
+fn modern_by_error(error: &str) -> Option<Greeting> {
+    let error = Object::parse(error).ok()?;
+    let code = message::error_code(&error)?;
+    let data = Object::parse(error.get("data")?).ok()?;
+    let stays = MODERN_ERRORS.contains(&code) && lists_modern(data.get("supported")?);
+    stays.then(|| Greeting {
+        era: Era::Modern(wire::MODERN.to_owned()),
+        server: String::new(),
+        has_tools: true,
+        tells_changes: false,
+    })
+}
+
+fn lists_modern(versions: &str) -> bool {
+    serde_json::from_str::<Vec<&RawValue>>(versions).is_ok_and(|versions| {
+        versions
+            .iter()
+            .any(|version| json::text(version.get()).as_deref() == Some(wire::MODERN))
+    })
+}
+
+async fn initialize(link: &Link) -> Result<Greeting, Refusal> {
+    let refused = |why: String| Err(Refusal::Failed(why));
+    let result = match link.request(Control::Initialize).await {
+        Ok(Answer::Result(result)) => result,
+        Ok(Answer::Error(error)) => {
+            return refused(format!(
+                "`initialize` was answered with {}",
+                error_shown(&error)
+            ));
+        }
+        Ok(Answer::Invalid(why)) => return refused(format!("`initialize`: {why}")),
+        Err(_) => return refused(link.why()),
+    };
+    let Ok(result) = Object::parse(&result) else {
+        return refused("`initialize`: the result is no JSON object".to_owned());
+    };
+    let revision = result.get("protocolVersion").and_then(json::text);
+    let revision = revision.unwrap_or_default();
+    if !LEGACY_REVISIONS.contains(&&*revision) {
+        return refused(format!(
+            "the server wants to speak the MCP revision `{}`, which is none that can be opened by `initialize`",
+            shown(&revision, 40)
+        ));
+    }
+    link.notify(Control::Initialized);
+    Ok(greeting(
+        Era::Legacy(revision.into_owned()),
+        result.get("serverInfo"),
+        result.get("capabilities"),
+    ))
+}
+
+fn greeting(era: Era, info: Option<&str>, capabilities: Option<&str>) -> Greeting {
+    let capabilities = capabilities.and_then(|text| Object::parse(text).ok());
+    let tools = capabilities.and_then(|capabilities| capabilities.get("tools"));
+    let tells_changes = tools
+        .and_then(|tools| Object::parse(tools).ok())
+        .is_some_and(|tools| tools.get("listChanged") == Some("true"));
+    let info = info.and_then(|info| Object::parse(info).ok());
+    let said = |key| {
+        let text = info
+            .as_ref()
+            .and_then(|info| info.get(key))
+            .and_then(json::text);
+        shown(&text.unwrap_or_default(), 100)
+    };
+    Greeting {
+        era,
+        server: format!("{} {}", said("name"), said("version"))
+            .trim()
+            .to_owned(),
+        has_tools: tools.is_some(),
+        tells_changes,
+    }
+}
+
+/// An error object in words, short.
+pub(super) fn error_shown(error: &str) -> String {
+    let Ok(error) = Object::parse(error) else {
+        return "an error".to_owned();
+    };
+    let message = error.get("message").and_then(json::text);
+    format!(
+        "the error {}: {}",
+        error.get("code").unwrap_or_default(),
+        shown(&message.unwrap_or_default(), 200)
+    )
+}

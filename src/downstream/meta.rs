@@ -1,0 +1,139 @@
+//! The `_meta` of a call: the client's, without what is between the client and
+//! us, and with what is between us and the server.
+
+use super::Era;
+use super::wire::CLIENT_INFO;
+use crate::json;
+use crate::json::JsonError;
+use crate::json::Object;
+
+const OURS_PREFIX: &str = "dev.countersign/";
+const HOP_BY_HOP: [&str; 5] = [
+    "progressToken",
+    "io.modelcontextprotocol/protocolVersion",
+    "io.modelcontextprotocol/clientInfo",
+    "io.modelcontextprotocol/clientCapabilities",
+    "io.modelcontextprotocol/logLevel",
+];
+
+/// The text of the `_meta` to send, or none where nothing is in it.
+///
+/// # Errors
+///
+/// Where the client's `_meta` is no JSON object.
+pub(super) fn outgoing(
+    clients: Option<&str>,
+    progress_token: Option<u64>,
+    era: &Era,
+) -> Result<Option<String>, JsonError> {
+    let mut members: Vec<String> = Vec::new();
+    if let Some(token) = progress_token {
+        members.push(format!("\"progressToken\":{token}"));
+    }
+    if let Era::Modern(revision) = era {
+        members.push(modern_members(revision));
+    }
+    if let Some(text) = clients {
+        members.extend(kept(text)?.into_iter().map(str::to_owned));
+    }
+    Ok((!members.is_empty()).then(|| format!("{{{}}}", members.join(","))))
+}
+
+/// What every request to a modern server carries (2026-07-28,
+/// `RequestMetaObject`). We declare no capability, so no server may ask us for
+/// anything.
+pub(super) fn modern_members(revision: &str) -> String {
+    format!(
+        "\"io.modelcontextprotocol/protocolVersion\":{},\
+         \"io.modelcontextprotocol/clientInfo\":{CLIENT_INFO},\
+         \"io.modelcontextprotocol/clientCapabilities\":{{}}",
+        serde_json::Value::from(revision)
+    )
+}
+
+/// The members that go on, each as the text it was, escapes of its key included.
+fn kept(text: &str) -> Result<Vec<&str>, JsonError> {
+    let object = Object::parse(text)?;
+    let mut kept = Vec::new();
+    let mut done = text.len() - text.trim_ascii_start().len() + 1;
+    for (key, value) in object.iter() {
+        let end = (value.as_ptr() as usize + value.len()).saturating_sub(text.as_ptr() as usize);
+        let member = text.get(done..end).unwrap_or_default();
+        done = end;
+        if !is_hop_by_hop(key) {
+            let separators = |c: char| c == ',' || c.is_ascii_whitespace();
+            kept.push(member.trim_start_matches(separators));
+        }
+    }
+    Ok(kept)
+}
+
+/// Compared as the laxest reader would: what some server could take for one of
+/// these keys is not the client's to set.
+fn is_hop_by_hop(key: &str) -> bool {
+    let folded = json::fold(key);
+    folded.starts_with(OURS_PREFIX) || HOP_BY_HOP.iter().any(|known| json::fold(known) == folded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn legacy(clients: Option<&str>, token: Option<u64>) -> Option<String> {
+        outgoing(clients, token, &Era::Legacy("2025-11-25".to_owned())).unwrap()
+    }
+
+    #[test]
+    fn the_clients_members_go_on_byte_for_byte_except_what_ends_here() {
+        for (clients, token, sent) in [
+            (None, None, None),
+            (Some("{}"), None, None),
+            (Some(" { } "), Some(4), Some(r#"{"progressToken":4}"#)),
+            (Some(r#"{"progressToken":"t"}"#), None, None),
+            (Some(r#"{"ProgressToken":"t"}"#), None, None),
+            (
+                Some(r#"{"progressToken":"t"}"#),
+                Some(9),
+                Some(r#"{"progressToken":9}"#),
+            ),
+            (
+                Some(r#" {"traceparent" : "00-a", "n": 1e3 , "\u0061": {"x" : [1, 2]} } "#),
+                None,
+                Some(r#"{"traceparent" : "00-a","n": 1e3,"\u0061": {"x" : [1, 2]}}"#),
+            ),
+            (
+                Some(r#"{"dev.countersign/session":"s","a":1,"dev.countersign/key":{},"b":2}"#),
+                None,
+                Some(r#"{"a":1,"b":2}"#),
+            ),
+            (
+                Some(r#"{"io.modelcontextprotocol/logLevel":"debug","x":"},{"}"#),
+                None,
+                Some(r#"{"x":"},{"}"#),
+            ),
+        ] {
+            assert_eq!(legacy(clients, token).as_deref(), sent, "{clients:?}");
+        }
+    }
+
+    #[test]
+    fn a_modern_server_gets_our_version_name_and_no_capabilities() {
+        let clients = r#"{"io.modelcontextprotocol/protocolVersion":"2099-01-01","io.modelcontextprotocol/clientInfo":{"name":"x","version":"1"},"io.modelcontextprotocol/clientCapabilities":{"sampling":{}},"a":1}"#;
+        let era = Era::Modern("2026-07-28".to_owned());
+        let sent = outgoing(Some(clients), Some(3), &era).unwrap().unwrap();
+        assert_eq!(
+            sent,
+            format!(
+                r#"{{"progressToken":3,"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{CLIENT_INFO},"io.modelcontextprotocol/clientCapabilities":{{}},"a":1}}"#
+            )
+        );
+        json::check(sent.as_bytes()).unwrap();
+    }
+
+    #[test]
+    fn what_is_no_object_is_refused() {
+        for text in ["[]", "1", "{", r#"{"a":1,"a":2}"#] {
+            assert!(kept(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! A scripted server on a pipe, and what the link makes of it.
+
+mod calls;
+mod opening;
+mod process;
+
+use super::CallLine;
+use super::Era;
+use super::OutgoingCall;
+use super::Sent;
+use super::handshake;
+use super::handshake::Greeting;
+use super::handshake::Opening;
+use super::lines::Line;
+use super::lines::Lines;
+use super::link::Link;
+use crate::permit::Permit;
+use crate::tool::CallId;
+use serde_json::Value;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::AsyncWriteExt as _;
+use tokio::io::DuplexStream;
+use tokio::io::ReadHalf;
+use tokio::io::WriteHalf;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+const MAX_LINE: usize = 4096;
+const TOO_LONG: usize = 2 * MAX_LINE;
+
+/// The server's end of a pipe.
+struct Peer {
+    hears: Lines<ReadHalf<DuplexStream>>,
+    says: WriteHalf<DuplexStream>,
+    tasks: JoinSet<()>,
+}
+
+/// A link and its peer, on a pipe that holds so many bytes.
+fn pipe(bytes: usize) -> (Arc<Link>, Peer) {
+    let (ours, theirs) = tokio::io::duplex(bytes);
+    let (from, to) = tokio::io::split(ours);
+    let (link, tasks) = Link::open("claims".parse().unwrap(), MAX_LINE, from, to);
+    let (hears, says) = tokio::io::split(theirs);
+    let peer = Peer {
+        hears: Lines::new(hears, 1 << 20),
+        says,
+        tasks,
+    };
+    (link, peer)
+}
+
+/// A link whose era is settled, so that it takes calls.
+fn legacy(bytes: usize) -> (Arc<Link>, Peer) {
+    let (link, peer) = pipe(bytes);
+    link.settle(Era::Legacy("2025-11-25".to_owned()));
+    (link, peer)
+}
+
+fn modern() -> (Arc<Link>, Peer) {
+    let (link, peer) = pipe(1 << 16);
+    link.settle(Era::Modern("2026-07-28".to_owned()));
+    (link, peer)
+}
+
+impl Peer {
+    /// The server is gone. What is left is the link's own work.
+    fn ends(self) -> JoinSet<()> {
+        self.tasks
+    }
+
+    async fn hears_text(&mut self) -> Option<String> {
+        match self.hears.next().await.unwrap()? {
+            Line::Whole(line) | Line::Cut(line) => Some(String::from_utf8(line.to_vec()).unwrap()),
+        }
+    }
+
+    async fn hears(&mut self) -> Value {
+        serde_json::from_str(&self.hears_text().await.unwrap()).unwrap()
+    }
+
+    /// Hears a request of this method and returns its id.
+    async fn asked(&mut self, method: &str) -> u64 {
+        let request = self.hears().await;
+        assert_eq!(request["method"], method, "{request}");
+        request["id"].as_u64().unwrap()
+    }
+
+    async fn says(&mut self, line: &str) {
+        self.says.write_all(line.as_bytes()).await.unwrap();
+        self.says.write_all(b"\n").await.unwrap();
+    }
+
+    async fn answers(&mut self, id: u64, result: &str) {
+        self.says(&format!(
+            r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#
+        ))
+        .await;
+    }
+
+    async fn fails(&mut self, id: u64, error: &str) {
+        self.says(&format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{error}}}"#))
+            .await;
+    }
+}
+
+fn permit() -> Permit {
+    Permit::for_test(CallId::from_bytes([7; 16]))
+}
+
+fn outgoing(name: &str) -> OutgoingCall {
+    OutgoingCall {
+        name: name.into(),
+        arguments: Some("{}".into()),
+        meta: None,
+        deadline: None,
+    }
+}
+
+fn line() -> CallLine {
+    CallLine {
+        progress: None,
+        cancelled: CancellationToken::new(),
+    }
+}
+
+fn calls_on(link: &Arc<Link>, line: CallLine, allowed: Duration) -> JoinHandle<Sent> {
+    let link = Arc::clone(link);
+    let deadline = Instant::now() + allowed;
+    tokio::spawn(async move { link.call(permit(), &outgoing("pay"), line, deadline).await })
+}
+
+/// A call that nothing hurries.
+fn calls(link: &Arc<Link>) -> JoinHandle<Sent> {
+    calls_on(link, line(), Duration::from_secs(600))
+}
+
+fn opens(link: &Arc<Link>) -> JoinHandle<Result<Greeting, handshake::Refusal>> {
+    let link = Arc::clone(link);
+    tokio::spawn(
+        async move { handshake::open(&link, Opening::Probe, Duration::from_secs(10)).await },
+    )
+}
+
+fn result(json: &str) -> Sent {
+    Sent::Result {
+        json: json.into(),
+        era: Era::Legacy("2025-11-25".to_owned()),
+    }
+}

@@ -1,0 +1,240 @@
+//! Which era, and which tools.
+
+use super::super::catalog;
+use super::super::handshake::Refusal;
+use super::*;
+
+const MODERN: &str = r#"{"resultType":"complete","supportedVersions":["2025-11-25","2026-07-28"],"capabilities":{"tools":{"listChanged":true}},"ttlMs":0,"cacheScope":"private","_meta":{"io.modelcontextprotocol/serverInfo":{"name":"new","version":"2"}}}"#;
+
+fn initialized(revision: &str) -> String {
+    format!(
+        r#"{{"protocolVersion":"{revision}","capabilities":{{"tools":{{}}}},"serverInfo":{{"name":"old","version":"1"}}}}"#
+    )
+}
+
+#[tokio::test]
+async fn a_modern_server_is_greeted_by_the_probe_alone() {
+    let (link, mut peer) = pipe(1 << 16);
+    let opened = opens(&link);
+    let probe = peer.hears().await;
+    assert_eq!(probe["method"], "server/discover");
+    let meta = &probe["params"]["_meta"];
+    assert_eq!(
+        meta["io.modelcontextprotocol/protocolVersion"],
+        "2026-07-28"
+    );
+    assert_eq!(
+        meta["io.modelcontextprotocol/clientInfo"]["name"],
+        "countersign"
+    );
+    assert_eq!(
+        meta["io.modelcontextprotocol/clientCapabilities"],
+        serde_json::json!({})
+    );
+    peer.answers(probe["id"].as_u64().unwrap(), MODERN).await;
+    assert_eq!(
+        opened.await.unwrap().unwrap(),
+        Greeting {
+            era: Era::Modern("2026-07-28".to_owned()),
+            server: "new 2".to_owned(),
+            has_tools: true,
+            tells_changes: true,
+        }
+    );
+}
+
+/// What a server says to the probe, where that makes it a legacy one.
+const NOT_MODERN: [&str; 8] = [
+    r#""error":{"code":-32601,"message":"method not found"}"#,
+    r#""error":{"code":-32602,"message":"not initialized"}"#,
+    r#""error":{"code":-32000,"message":"no","data":{"supported":["2026-07-28"]}}"#,
+    r#""error":{"code":-32022,"message":"no","data":{"supported":["2025-11-25"]}}"#,
+    r#""error":{"code":-32020,"message":"no"}"#,
+    r#""result":{"supportedVersions":["2025-11-25"]}"#,
+    r#""result":{}"#,
+    r#""result":null"#,
+];
+
+#[tokio::test]
+async fn whatever_is_no_modern_answer_leads_to_initialize() {
+    for says in NOT_MODERN {
+        for revision in ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"] {
+            let (link, mut peer) = pipe(1 << 16);
+            let opened = opens(&link);
+            let id = peer.asked("server/discover").await;
+            peer.says(&format!(r#"{{"jsonrpc":"2.0","id":{id},{says}}}"#))
+                .await;
+            let request = peer.hears().await;
+            assert_eq!(request["method"], "initialize", "{says}");
+            assert_eq!(
+                request["params"],
+                serde_json::json!({
+                    "protocolVersion": "2025-11-25",
+                    "capabilities": {},
+                    "clientInfo": {"name": "countersign", "version": env!("CARGO_PKG_VERSION")}
+                })
+            );
+            let id = request["id"].as_u64().unwrap();
+            peer.answers(id, &initialized(revision)).await;
+            assert_eq!(
+                peer.hears_text().await.unwrap(),
+                r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#
+            );
+            let greeting = opened.await.unwrap().unwrap();
+            assert_eq!(greeting.era, Era::Legacy(revision.to_owned()));
+            assert_eq!(greeting.server, "old 1");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_modern_error_that_supports_our_revision_stays_modern() {
+    for code in [-32020, -32021, -32022] {
+        let (link, mut peer) = pipe(1 << 16);
+        let opened = opens(&link);
+        let id = peer.asked("server/discover").await;
+        let error = format!(
+            r#"{{"code":{code},"message":"no","data":{{"supported":["2026-07-28"],"requested":"x"}}}}"#
+        );
+        peer.fails(id, &error).await;
+        let greeting = opened.await.unwrap().unwrap();
+        assert_eq!(greeting.era, Era::Modern("2026-07-28".to_owned()));
+    }
+}
+
+#[tokio::test]
+async fn an_error_without_an_id_answers_the_probe() {
+    let (link, mut peer) = pipe(1 << 16);
+    let opened = opens(&link);
+    peer.asked("server/discover").await;
+    peer.says(r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32000,"message":"?"}}"#)
+        .await;
+    let id = peer.asked("initialize").await;
+    peer.answers(id, &initialized("2025-06-18")).await;
+    assert!(opened.await.unwrap().is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_that_is_not_answered_gives_way_and_its_late_answer_is_dropped() {
+    let (link, mut peer) = pipe(1 << 16);
+    let since = Instant::now();
+    let opened = opens(&link);
+    let probe = peer.asked("server/discover").await;
+    let id = peer.asked("initialize").await;
+    assert_eq!(since.elapsed().as_secs(), 10);
+    peer.answers(probe, MODERN).await;
+    peer.answers(id, &initialized("2025-11-25")).await;
+    let greeting = opened.await.unwrap().unwrap();
+    assert_eq!(greeting.era, Era::Legacy("2025-11-25".to_owned()));
+}
+
+#[tokio::test]
+async fn a_server_that_ends_during_the_probe_is_told_apart() {
+    let (link, mut peer) = pipe(1 << 16);
+    let opened = opens(&link);
+    peer.asked("server/discover").await;
+    let _tasks = peer.ends();
+    assert_eq!(opened.await.unwrap(), Err(Refusal::ProbeKilled));
+}
+
+#[tokio::test]
+async fn an_initialize_that_fails_or_names_an_unknown_revision_is_refused() {
+    for (says, why) in [
+        (
+            r#""error":{"code":-32603,"message":"no licence\nfound"}"#,
+            "`initialize` was answered with the error -32603: no licence found",
+        ),
+        (
+            r#""result":{"protocolVersion":"2099-01-01"}"#,
+            "revision `2099-01-01`",
+        ),
+        (
+            r#""result":{"protocolVersion":"2026-07-28"}"#,
+            "revision `2026-07-28`",
+        ),
+        (r#""result":[]"#, "no JSON object"),
+    ] {
+        let (link, mut peer) = pipe(1 << 16);
+        let opened = opens(&link);
+        let id = peer.asked("server/discover").await;
+        peer.fails(id, r#"{"code":-32601,"message":"no"}"#).await;
+        let id = peer.asked("initialize").await;
+        peer.says(&format!(r#"{{"jsonrpc":"2.0","id":{id},{says}}}"#))
+            .await;
+        let Err(Refusal::Failed(said)) = opened.await.unwrap() else {
+            panic!("{says}");
+        };
+        assert!(said.contains(why), "{said}");
+    }
+}
+
+fn lists(link: &Arc<Link>, era: Era) -> JoinHandle<Result<catalog::Listing, String>> {
+    let link = Arc::clone(link);
+    tokio::spawn(async move { catalog::list(&link, &"claims".parse().unwrap(), &era).await })
+}
+
+#[tokio::test]
+async fn a_list_is_read_to_its_last_page() {
+    for (era, has_meta) in [
+        (Era::Legacy("2025-11-25".to_owned()), false),
+        (Era::Modern("2026-07-28".to_owned()), true),
+    ] {
+        let (link, mut peer) = pipe(1 << 16);
+        let listed = lists(&link, era);
+        for (cursor, page) in [
+            (
+                None,
+                r#"{"tools":[{"name":"a","inputSchema":{}}],"nextCursor":"\"2"}"#,
+            ),
+            (
+                Some("\"2"),
+                r#"{"tools":[{"name":"b","inputSchema":{}}],"nextCursor":"3"}"#,
+            ),
+            (Some("3"), r#"{"tools":[{"name":"c","inputSchema":{}}]}"#),
+        ] {
+            let request = peer.hears().await;
+            assert_eq!(request["method"], "tools/list");
+            assert_eq!(request["params"]["cursor"].as_str(), cursor);
+            assert_eq!(request["params"]["_meta"].is_object(), has_meta);
+            peer.answers(request["id"].as_u64().unwrap(), page).await;
+        }
+        let listing = listed.await.unwrap().unwrap();
+        let ids: Vec<String> = listing
+            .definitions
+            .iter()
+            .map(|tool| tool.id.to_string())
+            .collect();
+        assert_eq!(ids, ["claims/a", "claims/b", "claims/c"]);
+    }
+}
+
+#[tokio::test]
+async fn a_list_whose_cursor_comes_again_or_that_fails_is_an_error() {
+    let (link, mut peer) = pipe(1 << 16);
+    let listed = lists(&link, Era::Legacy("2025-11-25".to_owned()));
+    for cursor in ["1", "2", "1"] {
+        let id = peer.asked("tools/list").await;
+        let page = format!(r#"{{"tools":[],"nextCursor":"{cursor}"}}"#);
+        peer.answers(id, &page).await;
+    }
+    let why = listed.await.unwrap().unwrap_err();
+    assert!(why.contains("same cursor"), "{why}");
+
+    let listed = lists(&link, Era::Legacy("2025-11-25".to_owned()));
+    let id = peer.asked("tools/list").await;
+    peer.fails(id, r#"{"code":-32603,"message":"database is down"}"#)
+        .await;
+    let why = listed.await.unwrap().unwrap_err();
+    assert!(why.contains("database is down"), "{why}");
+}
+
+#[tokio::test]
+async fn a_change_of_the_tools_is_noticed_in_both_eras() {
+    for (link, mut peer) in [legacy(1 << 16), modern()] {
+        peer.says(r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#)
+            .await;
+        link.tools_changed().await;
+        peer.says(r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed","params":{"_meta":{"io.modelcontextprotocol/subscriptionId":1}}}"#).await;
+        link.tools_changed().await;
+    }
+}

@@ -1,0 +1,308 @@
+//! All that can be written to a server. Nothing else in the crate makes a
+//! [`Frame`] or writes to a server's input.
+
+use super::Era;
+use super::OutgoingCall;
+use super::meta;
+use crate::json::Object;
+use crate::permit::Permit;
+use serde_json::Value;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::task::Context;
+use std::task::Poll;
+use std::task::ready;
+use tokio::io::AsyncWrite;
+use tokio::io::AsyncWriteExt as _;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::mpsc;
+
+/// The revision of the probe and of every message of the modern era.
+pub(super) const MODERN: &str = "2026-07-28";
+/// The revision that `initialize` asks for.
+pub(super) const LEGACY: &str = "2025-11-25";
+/// How we name ourselves: the text of an MCP `Implementation`.
+pub(super) const CLIENT_INFO: &str = concat!(
+    r#"{"name":"countersign","version":""#,
+    env!("CARGO_PKG_VERSION"),
+    r#""}"#
+);
+
+/// The messages that need no permit.
+// INVARIANT: no variant has a method as text, so that no other method can
+// reach a server.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Control<'a> {
+    /// `server/discover`: which era is it?
+    Discover,
+    /// `initialize`, the legacy opening.
+    Initialize,
+    /// `notifications/initialized`.
+    Initialized,
+    /// `tools/list`, one page.
+    ListTools {
+        /// Where the page begins, as the server said.
+        cursor: Option<&'a str>,
+        /// What the request is written in.
+        era: &'a Era,
+    },
+    /// `subscriptions/listen` for changes of the tools; modern only.
+    Listen,
+    /// `notifications/cancelled`.
+    Cancelled {
+        /// The request that nobody waits for any more.
+        request: u64,
+        /// Why, in words.
+        reason: &'static str,
+    },
+    /// The answer to `ping`.
+    Pong {
+        /// The server's id, as the text it was.
+        id: &'a str,
+    },
+    /// The answer to any other request of a server.
+    Refused {
+        /// The server's id, as the text it was.
+        id: &'a str,
+    },
+}
+
+/// One message, ready to be written.
+pub(super) struct Frame(Vec<u8>);
+
+impl Frame {
+    /// A message that needs no permit. Those that are no requests of ours leave
+    /// `id` unused.
+    pub(super) fn control(id: u64, control: Control<'_>) -> Self {
+        let meta = format!("{{{}}}", meta::modern_members(MODERN));
+        match control {
+            Control::Discover => request(id, "server/discover", &format!("{{\"_meta\":{meta}}}")),
+            Control::Initialize => request(
+                id,
+                "initialize",
+                &format!(
+                    r#"{{"protocolVersion":"{LEGACY}","capabilities":{{}},"clientInfo":{CLIENT_INFO}}}"#
+                ),
+            ),
+            Control::Initialized => {
+                Self::line(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#)
+            }
+            Control::ListTools { cursor, era } => {
+                let cursor = cursor.map(|cursor| format!("\"cursor\":{}", Value::from(cursor)));
+                let meta = matches!(era, Era::Modern(_)).then(|| format!("\"_meta\":{meta}"));
+                let members: Vec<String> = cursor.into_iter().chain(meta).collect();
+                request(id, "tools/list", &format!("{{{}}}", members.join(",")))
+            }
+            Control::Listen => request(
+                id,
+                "subscriptions/listen",
+                &format!(r#"{{"notifications":{{"toolsListChanged":true}},"_meta":{meta}}}"#),
+            ),
+            Control::Cancelled { request, reason } => Self::line(&format!(
+                r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{request},"reason":{}}}}}"#,
+                Value::from(reason)
+            )),
+            Control::Pong { id } => {
+                Self::line(&format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#))
+            }
+            Control::Refused { id } => Self::line(&format!(
+                r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":-32601,"message":"method not found: this client declares no capabilities"}}}}"#
+            )),
+        }
+    }
+
+    /// The call that the permit is for.
+    ///
+    /// # Errors
+    ///
+    /// Where arguments or `_meta` are no JSON object; in words.
+    pub(super) fn tool_call(
+        permit: Permit,
+        id: u64,
+        call: &OutgoingCall,
+        progress_token: Option<u64>,
+        era: &Era,
+    ) -> Result<Self, String> {
+        tracing::debug!(call.id = %permit.call(), request = id, "sending the call");
+        let mut params = format!("{{\"name\":{}", Value::from(&*call.name));
+        if let Some(arguments) = &call.arguments {
+            // Both texts stand inside ours: one that is no object of its own
+            // could close ours and go on with anything.
+            Object::parse(arguments).map_err(|error| format!("arguments: {error}"))?;
+            params.push_str(",\"arguments\":");
+            params.push_str(arguments);
+        }
+        let meta = meta::outgoing(call.meta.as_deref(), progress_token, era)
+            .map_err(|error| format!("`_meta`: {error}"))?;
+        if let Some(meta) = meta {
+            params.push_str(",\"_meta\":");
+            params.push_str(&meta);
+        }
+        params.push('}');
+        Ok(request(id, "tools/call", &params))
+    }
+
+    /// INVARIANT: a frame has exactly one line break, its last byte. In JSON
+    /// one can only stand between tokens, where a space means the same; left
+    /// as it was it would end the message, and what follows would be another.
+    fn line(text: &str) -> Self {
+        let mut bytes = Vec::with_capacity(text.len() + 1);
+        bytes.extend(text.bytes().map(|byte| match byte {
+            b'\n' | b'\r' => b' ',
+            other => other,
+        }));
+        bytes.push(b'\n');
+        Self(bytes)
+    }
+}
+
+fn request(id: u64, method: &'static str, params: &str) -> Frame {
+    Frame::line(&format!(
+        r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{params}}}"#
+    ))
+}
+
+/// A frame on its way. It knows whether a byte of it was written, which is what
+/// decides whether a call may be said not to have been sent.
+pub(super) struct Slot {
+    stage: Mutex<Stage>,
+    _room: Option<OwnedSemaphorePermit>,
+}
+
+enum Stage {
+    Waiting(Frame),
+    Started,
+    Withdrawn,
+}
+
+impl Slot {
+    /// A frame that waits. `room` is given back when it was written.
+    pub(super) fn new(frame: Frame, room: Option<OwnedSemaphorePermit>) -> Self {
+        Self {
+            stage: Mutex::new(Stage::Waiting(frame)),
+            _room: room,
+        }
+    }
+
+    /// Takes the frame back. True if not one byte of it was or will be written.
+    pub(super) fn withdraw(&self) -> bool {
+        let mut stage = self.stage.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(*stage, Stage::Started) {
+            return false;
+        }
+        *stage = Stage::Withdrawn;
+        true
+    }
+
+    /// True once a byte was written.
+    pub(super) fn has_started(&self) -> bool {
+        let stage = self.stage.lock().unwrap_or_else(PoisonError::into_inner);
+        matches!(*stage, Stage::Started)
+    }
+
+    /// Writes the first bytes, if the frame still waits. The lock is held over
+    /// the write itself, so that it cannot be withdrawn between the write and
+    /// the note of it.
+    fn poll_start<W: AsyncWrite + Unpin>(
+        &self,
+        cx: &mut Context<'_>,
+        out: &mut W,
+    ) -> Poll<io::Result<Option<(Frame, usize)>>> {
+        let mut stage = self.stage.lock().unwrap_or_else(PoisonError::into_inner);
+        let Stage::Waiting(Frame(bytes)) = &mut *stage else {
+            return Poll::Ready(Ok(None));
+        };
+        let written = ready!(Pin::new(out).poll_write(cx, bytes))?;
+        if written == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        let frame = Frame(std::mem::take(bytes));
+        *stage = Stage::Started;
+        Poll::Ready(Ok(Some((frame, written))))
+    }
+}
+
+/// Writes frames in their order until no more can come, then closes the output.
+///
+/// # Errors
+///
+/// Where the output takes no more. The frame it happened to knows whether it
+/// was started.
+pub(super) async fn write_frames<W: AsyncWrite + Unpin>(
+    mut out: W,
+    mut queue: mpsc::UnboundedReceiver<Arc<Slot>>,
+) -> io::Result<()> {
+    while let Some(slot) = queue.recv().await {
+        let started = poll_fn(|cx| slot.poll_start(cx, &mut out)).await?;
+        if let Some((Frame(bytes), written)) = started {
+            out.write_all(bytes.get(written..).unwrap_or_default())
+                .await?;
+            out.flush().await?;
+        }
+    }
+    out.shutdown().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::json;
+    use crate::tool::CallId;
+
+    fn call_line(arguments: &str, meta: Option<&str>) -> Result<String, String> {
+        let permit = Permit::for_test(CallId::from_bytes([1; 16]));
+        let call = OutgoingCall {
+            name: "pay \"x\"".into(),
+            arguments: Some(arguments.into()),
+            meta: meta.map(Into::into),
+            deadline: None,
+        };
+        let era = Era::Legacy(LEGACY.to_owned());
+        Frame::tool_call(permit, 7, &call, None, &era).map(|f| String::from_utf8(f.0).unwrap())
+    }
+
+    #[test]
+    fn the_arguments_are_in_the_line_as_they_were() {
+        assert_eq!(
+            call_line(r#"{ "a" : 1e3,"b":"é\u0041" }"#, Some(r#"{"t":1}"#)).unwrap(),
+            "{\"jsonrpc\":\"2.0\",\"id\":7,\"method\":\"tools/call\",\"params\":{\"name\":\"pay \\\"x\\\"\",\"arguments\":{ \"a\" : 1e3,\"b\":\"é\\u0041\" },\"_meta\":{\"t\":1}}}\n"
+        );
+    }
+
+    #[test]
+    fn a_line_break_in_arguments_or_meta_cannot_begin_another_message() {
+        let injected = "{\"x\":\n{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/call\"}\r\n}";
+        let line = call_line(injected, Some(injected)).unwrap();
+        assert_eq!(line.find('\n'), Some(line.len() - 1));
+        assert!(!line.contains('\r'));
+        json::check(line.as_bytes()).unwrap();
+    }
+
+    #[test]
+    fn arguments_that_would_close_the_params_are_refused() {
+        for bad in [r#"{},"name":"other""#, "{}}", "", "[]", "{", "null"] {
+            assert!(call_line(bad, None).is_err(), "{bad}");
+            assert!(call_line("{}", Some(bad)).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_frame_is_withdrawn_only_while_no_byte_of_it_was_written() {
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let slot = Slot::new(Frame::line("{}"), None);
+        let mut out = Vec::new();
+        assert!(slot.poll_start(&mut cx, &mut out).is_ready());
+        assert!(slot.has_started() && !slot.withdraw());
+        assert_eq!(out, b"{}\n");
+
+        let slot = Slot::new(Frame::line("{}"), None);
+        assert!(slot.withdraw() && !slot.has_started());
+        let written = slot.poll_start(&mut cx, &mut out);
+        assert!(matches!(written, Poll::Ready(Ok(None))));
+        assert_eq!(out.len(), 3);
+    }
+}
