@@ -1,5 +1,8 @@
 //! The permit: what a call must carry to leave for a tool server.
 
+#[cfg(test)]
+pub(crate) mod testing;
+
 use crate::journal::OpenEntry;
 use crate::policy::Allowed;
 use crate::store::Committed;

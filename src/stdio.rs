@@ -5,6 +5,7 @@
 mod lines;
 
 use crate::broker::Broker;
+use crate::crash;
 use crate::mcp::Connection;
 use crate::mcp::Outgoing;
 use crate::mcp::Received;
@@ -198,10 +199,12 @@ async fn write<W: AsyncWrite + Unpin>(
             }
         }
         line.push(b'\n');
+        crash::point("reply.before-write");
         writer.write_all(&line).await?;
         if queue.is_empty() {
             writer.flush().await?;
         }
+        crash::point("reply.after-write");
     }
     writer.flush().await
 }

@@ -18,6 +18,7 @@ use super::wire;
 use super::wire::Control;
 use super::wire::Frame;
 use super::wire::Slot;
+use crate::crash;
 use crate::json;
 use crate::json::Object;
 use crate::permit::Permit;
@@ -298,8 +299,10 @@ impl Link {
 
     async fn read<R: AsyncRead + Unpin>(self: Arc<Self>, mut lines: Lines<R>) {
         let why = loop {
+            crash::point("answer.before-read");
             match lines.next().await {
                 Ok(Some(Line::Whole(line))) => {
+                    crash::point("answer.after-read");
                     if !line.trim_ascii().is_empty() {
                         message::read(&line).into_iter().for_each(|m| self.take(m));
                     }

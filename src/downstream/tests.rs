@@ -15,6 +15,7 @@ use super::lines::Line;
 use super::lines::Lines;
 use super::link::Link;
 use crate::permit::Permit;
+use crate::permit::testing::countersigned;
 use crate::tool::CallId;
 use serde_json::Value;
 use std::sync::Arc;
@@ -108,7 +109,7 @@ impl Peer {
 }
 
 fn permit() -> Permit {
-    Permit::for_test(CallId::from_bytes([7; 16]))
+    countersigned(CallId::from_bytes([7; 16]))
 }
 
 fn outgoing(name: &str) -> OutgoingCall {

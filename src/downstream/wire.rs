@@ -4,6 +4,7 @@
 use super::Era;
 use super::OutgoingCall;
 use super::meta;
+use crate::crash;
 use crate::json::Object;
 use crate::permit::Permit;
 use serde_json::Value;
@@ -237,11 +238,13 @@ pub(super) async fn write_frames<W: AsyncWrite + Unpin>(
     mut queue: mpsc::UnboundedReceiver<Arc<Slot>>,
 ) -> io::Result<()> {
     while let Some(slot) = queue.recv().await {
+        crash::point("send.before-write");
         let started = poll_fn(|cx| slot.poll_start(cx, &mut out)).await?;
         if let Some((Frame(bytes), written)) = started {
             out.write_all(bytes.get(written..).unwrap_or_default())
                 .await?;
             out.flush().await?;
+            crash::point("send.after-write");
         }
     }
     out.shutdown().await
@@ -251,10 +254,11 @@ pub(super) async fn write_frames<W: AsyncWrite + Unpin>(
 mod tests {
     use super::*;
     use crate::json;
+    use crate::permit::testing::countersigned;
     use crate::tool::CallId;
 
     fn call_line(arguments: &str, meta: Option<&str>) -> Result<String, String> {
-        let permit = Permit::for_test(CallId::from_bytes([1; 16]));
+        let permit = countersigned(CallId::from_bytes([1; 16]));
         let call = OutgoingCall {
             name: "pay \"x\"".into(),
             arguments: Some(arguments.into()),

@@ -123,14 +123,14 @@ impl ParseError {
 ///
 /// When the bytes are no JSON of one reading, no JSON-RPC 2.0 message, or not
 /// what their method needs. The error holds the answer that is due.
-pub fn parse(message: &[u8]) -> Result<Message, ParseError> {
+pub fn parse(message_bytes: &[u8]) -> Result<Message, ParseError> {
     let refused = |id, fault| ParseError {
         id,
         fault: Box::new(fault),
     };
-    let text = json::check(message).map_err(|problem| {
+    let text = json::check(message_bytes).map_err(|problem| {
         let message = format!("this is no JSON message: {}", described(&problem));
-        refused(None, Fault::new(PARSE_ERROR, message))
+        refused(readable_id(message_bytes), Fault::new(PARSE_ERROR, message))
     })?;
     let envelope = envelope(text).map_err(|fault| refused(None, fault))?;
     let id = envelope.get("id").map(RawId::read);
@@ -140,6 +140,14 @@ pub fn parse(message: &[u8]) -> Result<Message, ParseError> {
     }
     let id = id.flatten();
     read(&envelope, id.as_ref()).map_err(|fault| refused(id, fault))
+}
+
+/// The id of a message that is refused for something deeper in it, so that its
+/// sender need not wait in vain.
+fn readable_id(message: &[u8]) -> Option<RawId> {
+    let text = std::str::from_utf8(message).ok()?;
+    let envelope = envelope(text).ok()?;
+    envelope.get("id").and_then(RawId::read)
 }
 
 fn envelope(text: &str) -> Result<Object<'_>, Fault> {

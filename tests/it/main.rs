@@ -4,6 +4,7 @@
 #![cfg(test)]
 
 mod crash;
+mod downstream;
 mod house;
 mod operator;
 mod policy;

@@ -3,7 +3,8 @@
 
 use super::*;
 
-const NULL: &str = "null";
+/// The answer has no id.
+const NONE: &str = "";
 
 /// The name of an attack, its bytes, and the code, the id and the message of
 /// the answer.
@@ -31,9 +32,13 @@ fn check(attacks: Vec<Attack>) {
             Ok(read) => panic!("{name} was read as {read:?}"),
         };
         let message = serde_json::Value::from(message);
-        let due = format!(
-            r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":{code},"message":{message}}}}}"#
-        );
+        let id = if id == NONE {
+            String::new()
+        } else {
+            format!(r#""id":{id},"#)
+        };
+        let due =
+            format!(r#"{{"jsonrpc":"2.0",{id}"error":{{"code":{code},"message":{message}}}}}"#);
         assert_eq!(&*answer, due, "{name}");
     }
 }
@@ -45,22 +50,22 @@ fn what_is_no_json_of_one_reading_is_refused() {
     let deep = format!("{{\"a\":{}{}}}", "[".repeat(64), "]".repeat(64));
     let huge = "[".repeat(1 << 20);
     check(vec![
-        attack("nothing", "", PARSE_ERROR, NULL, "this is no JSON message: EOF while parsing a value at line 1 column 0"),
-        attack("duplicate name", call(r#"{"name":"a","name":"b"}"#), PARSE_ERROR, NULL, twice),
-        attack("escaped duplicate", call(r#"{"name":"a","\u006eame":"b"}"#), PARSE_ERROR, NULL, "this is no JSON message: the key `name` stands twice in one object at line 1 column 78"),
-        attack("duplicate in arguments", call(r#"{"name":"a","arguments":{"x":1,"x":2}}"#), PARSE_ERROR, NULL, "this is no JSON message: the key `x` stands twice in one object at line 1 column 89"),
-        attack("duplicate method", r#"{"jsonrpc":"2.0","id":7,"method":"ping","method":"tools/call"}"#, PARSE_ERROR, NULL, "this is no JSON message: the key `method` stands twice in one object at line 1 column 48"),
-        attack("deep nesting", deep, PARSE_ERROR, NULL, "this is no JSON message: values nest deeper than 64 levels at line 1 column 70"),
-        attack("huge nesting", huge, PARSE_ERROR, NULL, "this is no JSON message: values nest deeper than 64 levels at line 1 column 65"),
-        attack("trailing garbage", r#"{"jsonrpc":"2.0","id":7,"method":"ping"}x"#, PARSE_ERROR, NULL, "this is no JSON message: trailing characters at line 1 column 41"),
-        attack("two messages", r#"{"jsonrpc":"2.0","id":7,"method":"ping"}{}"#, PARSE_ERROR, NULL, "this is no JSON message: trailing characters at line 1 column 41"),
-        attack("invalid UTF-8", b"{\"jsonrpc\":\"2.0\",\"id\":\"\xff\",\"method\":\"ping\"}", PARSE_ERROR, NULL, "this is no JSON message: invalid utf-8 sequence of 1 bytes from index 23"),
-        attack("byte order mark", b"\xef\xbb\xbf{\"jsonrpc\":\"2.0\",\"id\":7,\"method\":\"ping\"}", PARSE_ERROR, NULL, "this is no JSON message: expected value at line 1 column 1"),
-        attack("lone surrogate", call(r#"{"name":"\ud800"}"#), PARSE_ERROR, NULL, "this is no JSON message: unexpected end of hex escape at line 1 column 71"),
-        attack("number out of range", call(r#"{"name":"a","arguments":{"n":1e999}}"#), PARSE_ERROR, NULL, "this is no JSON message: number out of range at line 1 column 89"),
-        attack("bare NUL", "{\"jsonrpc\":\"2.0\",\"id\":7,\"method\":\"pi\0ng\"}", PARSE_ERROR, NULL, "this is no JSON message: control character (\\u0000-\\u001F) found while parsing a string at line 1 column 37"),
-        attack("NaN", call(r#"{"name":"a","arguments":{"n":NaN}}"#), PARSE_ERROR, NULL, "this is no JSON message: expected value at line 1 column 85"),
-        attack("comment", r#"{"jsonrpc":"2.0",/**/"id":7,"method":"ping"}"#, PARSE_ERROR, NULL, "this is no JSON message: key must be a string at line 1 column 18"),
+        attack("nothing", "", PARSE_ERROR, NONE, "this is no JSON message: EOF while parsing a value at line 1 column 0"),
+        attack("duplicate name", call(r#"{"name":"a","name":"b"}"#), PARSE_ERROR, "7", twice),
+        attack("escaped duplicate", call(r#"{"name":"a","\u006eame":"b"}"#), PARSE_ERROR, "7", "this is no JSON message: the key `name` stands twice in one object at line 1 column 78"),
+        attack("duplicate in arguments", call(r#"{"name":"a","arguments":{"x":1,"x":2}}"#), PARSE_ERROR, "7", "this is no JSON message: the key `x` stands twice in one object at line 1 column 89"),
+        attack("duplicate method", r#"{"jsonrpc":"2.0","id":7,"method":"ping","method":"tools/call"}"#, PARSE_ERROR, NONE, "this is no JSON message: the key `method` stands twice in one object at line 1 column 48"),
+        attack("deep nesting", deep, PARSE_ERROR, NONE, "this is no JSON message: values nest deeper than 64 levels at line 1 column 70"),
+        attack("huge nesting", huge, PARSE_ERROR, NONE, "this is no JSON message: values nest deeper than 64 levels at line 1 column 65"),
+        attack("trailing garbage", r#"{"jsonrpc":"2.0","id":7,"method":"ping"}x"#, PARSE_ERROR, NONE, "this is no JSON message: trailing characters at line 1 column 41"),
+        attack("two messages", r#"{"jsonrpc":"2.0","id":7,"method":"ping"}{}"#, PARSE_ERROR, NONE, "this is no JSON message: trailing characters at line 1 column 41"),
+        attack("invalid UTF-8", b"{\"jsonrpc\":\"2.0\",\"id\":\"\xff\",\"method\":\"ping\"}", PARSE_ERROR, NONE, "this is no JSON message: invalid utf-8 sequence of 1 bytes from index 23"),
+        attack("byte order mark", b"\xef\xbb\xbf{\"jsonrpc\":\"2.0\",\"id\":7,\"method\":\"ping\"}", PARSE_ERROR, NONE, "this is no JSON message: expected value at line 1 column 1"),
+        attack("lone surrogate", call(r#"{"name":"\ud800"}"#), PARSE_ERROR, "7", "this is no JSON message: unexpected end of hex escape at line 1 column 71"),
+        attack("number out of range", call(r#"{"name":"a","arguments":{"n":1e999}}"#), PARSE_ERROR, "7", "this is no JSON message: number out of range at line 1 column 89"),
+        attack("bare NUL", "{\"jsonrpc\":\"2.0\",\"id\":7,\"method\":\"pi\0ng\"}", PARSE_ERROR, NONE, "this is no JSON message: control character (\\u0000-\\u001F) found while parsing a string at line 1 column 37"),
+        attack("NaN", call(r#"{"name":"a","arguments":{"n":NaN}}"#), PARSE_ERROR, NONE, "this is no JSON message: expected value at line 1 column 85"),
+        attack("comment", r#"{"jsonrpc":"2.0",/**/"id":7,"method":"ping"}"#, PARSE_ERROR, NONE, "this is no JSON message: key must be a string at line 1 column 18"),
     ]);
 }
 
@@ -70,31 +75,31 @@ fn what_is_no_json_rpc_request_is_refused() {
     let id = "`id` must be an integer or a string of at most 256 bytes";
     let with_id = |id: &str| format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"ping"}}"#);
     check(vec![
-        attack("batch", r#"[{"jsonrpc":"2.0","id":7,"method":"ping"}]"#, INVALID_REQUEST, NULL, "batches are not served: send each message by itself"),
-        attack("string", r#""tools/call""#, INVALID_REQUEST, NULL, "a message must be a JSON object"),
-        attack("null", "null", INVALID_REQUEST, NULL, "a message must be a JSON object"),
-        attack("empty object", "{}", INVALID_REQUEST, NULL, "`jsonrpc` must be \"2.0\""),
+        attack("batch", r#"[{"jsonrpc":"2.0","id":7,"method":"ping"}]"#, INVALID_REQUEST, NONE, "batches are not served: send each message by itself"),
+        attack("string", r#""tools/call""#, INVALID_REQUEST, NONE, "a message must be a JSON object"),
+        attack("null", "null", INVALID_REQUEST, NONE, "a message must be a JSON object"),
+        attack("empty object", "{}", INVALID_REQUEST, NONE, "`jsonrpc` must be \"2.0\""),
         attack("jsonrpc 1.0", r#"{"jsonrpc":"1.0","id":7,"method":"ping"}"#, INVALID_REQUEST, "7", "`jsonrpc` must be \"2.0\""),
         attack("jsonrpc number", r#"{"jsonrpc":2.0,"id":7,"method":"ping"}"#, INVALID_REQUEST, "7", "`jsonrpc` must be \"2.0\""),
-        attack("id null", with_id("null"), INVALID_REQUEST, NULL, id),
-        attack("id true", with_id("true"), INVALID_REQUEST, NULL, id),
-        attack("id float", with_id("7.0"), INVALID_REQUEST, NULL, id),
-        attack("id exponent", with_id("7e0"), INVALID_REQUEST, NULL, id),
-        attack("id minus zero", with_id("-0"), INVALID_REQUEST, NULL, id),
-        attack("id beyond 64 bits", with_id("9223372036854775808"), INVALID_REQUEST, NULL, id),
-        attack("id object", with_id("{}"), INVALID_REQUEST, NULL, id),
-        attack("id array", with_id("[7]"), INVALID_REQUEST, NULL, id),
-        attack("id long", with_id(&format!("\"{}\"", "x".repeat(257))), INVALID_REQUEST, NULL, id),
-        attack("id beside Id", r#"{"jsonrpc":"2.0","id":7,"Id":8,"method":"ping"}"#, INVALID_REQUEST, NULL, "the key `Id` could be read as `id`: write it exactly, or leave it out"),
-        attack("METHOD", r#"{"jsonrpc":"2.0","id":7,"METHOD":"tools/call"}"#, INVALID_REQUEST, NULL, "the key `METHOD` could be read as `method`: write it exactly, or leave it out"),
-        attack("fullwidth params", r#"{"jsonrpc":"2.0","id":7,"method":"ping","ｐarams":{}}"#, INVALID_REQUEST, NULL, "the key `ｐarams` could be read as `params`: write it exactly, or leave it out"),
-        attack("method with NUL", r#"{"jsonrpc":"2.0","id":7,"method\u0000":"ping"}"#, INVALID_REQUEST, NULL, "the key `method\u{fffd}` could be read as `method`: write it exactly, or leave it out"),
+        attack("id null", with_id("null"), INVALID_REQUEST, NONE, id),
+        attack("id true", with_id("true"), INVALID_REQUEST, NONE, id),
+        attack("id float", with_id("7.0"), INVALID_REQUEST, NONE, id),
+        attack("id exponent", with_id("7e0"), INVALID_REQUEST, NONE, id),
+        attack("id minus zero", with_id("-0"), INVALID_REQUEST, NONE, id),
+        attack("id beyond 64 bits", with_id("9223372036854775808"), INVALID_REQUEST, NONE, id),
+        attack("id object", with_id("{}"), INVALID_REQUEST, NONE, id),
+        attack("id array", with_id("[7]"), INVALID_REQUEST, NONE, id),
+        attack("id long", with_id(&format!("\"{}\"", "x".repeat(257))), INVALID_REQUEST, NONE, id),
+        attack("id beside Id", r#"{"jsonrpc":"2.0","id":7,"Id":8,"method":"ping"}"#, INVALID_REQUEST, NONE, "the key `Id` could be read as `id`: write it exactly, or leave it out"),
+        attack("METHOD", r#"{"jsonrpc":"2.0","id":7,"METHOD":"tools/call"}"#, INVALID_REQUEST, NONE, "the key `METHOD` could be read as `method`: write it exactly, or leave it out"),
+        attack("fullwidth params", r#"{"jsonrpc":"2.0","id":7,"method":"ping","ｐarams":{}}"#, INVALID_REQUEST, NONE, "the key `ｐarams` could be read as `params`: write it exactly, or leave it out"),
+        attack("method with NUL", r#"{"jsonrpc":"2.0","id":7,"method\u0000":"ping"}"#, INVALID_REQUEST, NONE, "the key `method\u{fffd}` could be read as `method`: write it exactly, or leave it out"),
         attack("method number", r#"{"jsonrpc":"2.0","id":7,"method":5}"#, INVALID_REQUEST, "7", "`method` must be a string"),
         attack("method null", r#"{"jsonrpc":"2.0","id":"a","method":null}"#, INVALID_REQUEST, "\"a\"", "`method` must be a string"),
         attack("no method", r#"{"jsonrpc":"2.0","id":7}"#, INVALID_REQUEST, "7", "a message needs a `method`"),
         attack("method and result", r#"{"jsonrpc":"2.0","id":7,"method":"tools/call","result":{}}"#, INVALID_REQUEST, "7", "a message has a `method` or a `result` or `error`, not both"),
         attack("method and error", r#"{"jsonrpc":"2.0","id":7,"method":"tools/call","error":null}"#, INVALID_REQUEST, "7", "a message has a `method` or a `result` or `error`, not both"),
-        attack("call without id", r#"{"jsonrpc":"2.0","method":"tools/call","params":{"name":"a"}}"#, INVALID_REQUEST, NULL, "`tools/call` is a request and needs an `id`"),
+        attack("call without id", r#"{"jsonrpc":"2.0","method":"tools/call","params":{"name":"a"}}"#, INVALID_REQUEST, NONE, "`tools/call` is a request and needs an `id`"),
     ]);
 }
 

@@ -11,7 +11,7 @@ use syn::Item;
 
 /// The rooms in their order, a line per layer.
 const LAYERS: [&[&str]; 7] = [
-    &["outcome", "principal", "session", "tool"],
+    &["cause", "outcome", "principal", "session", "tool"],
     &["json", "crash", "policy", "store"],
     &["journal", "meters", "sessions", "pins", "escalations"],
     &["permit", "downstream", "broker"],
