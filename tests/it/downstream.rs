@@ -1,6 +1,6 @@
 //! Servers as processes: start, end, restart, and that none outlives us.
 
-// Says to clippy that the helpers are of the tests too.
+// Tells clippy that the functions around the tests are tests too.
 #![cfg(test)]
 
 use countersign::downstream::Downstream;
