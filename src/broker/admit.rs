@@ -24,6 +24,7 @@ use crate::store::Tx;
 use crate::store::WriterId;
 use crate::tool::Access;
 use jiff::Timestamp;
+use serde_json::Map;
 use serde_json::Value;
 use serde_json::json;
 use std::sync::Arc;
@@ -188,29 +189,33 @@ impl Candidate {
     }
 
     fn allowed_detail(&self, allowed: &Allowed, charges: &Charges) -> Value {
-        let mut detail = json!({ "policies": allowed.policies() });
+        let mut detail = Map::new();
+        detail.insert("policies".to_owned(), json!(allowed.policies()));
         if !charges.amounts.is_empty() {
             let amounts = charges.amounts.iter();
-            detail["day"] = json!(charges.day.to_string());
-            detail["charged"] = amounts
+            let charged: Map<String, Value> = amounts
                 .map(|(meter, value)| (meter.to_string(), json!(value)))
                 .collect();
+            detail.insert("day".to_owned(), json!(charges.day.to_string()));
+            detail.insert("charged".to_owned(), Value::Object(charged));
         }
         if !self.reading.opaque().is_empty() {
-            detail["opaque"] = json!(self.reading.opaque());
+            detail.insert("opaque".to_owned(), json!(self.reading.opaque()));
         }
-        detail
+        Value::Object(detail)
     }
 }
 
 fn denied_detail(denial: &Denial, escalation: Option<&Escalation>) -> Value {
     let policies: Vec<_> = denial.reasons.iter().map(|reason| &reason.policy).collect();
-    let mut detail = json!({ "code": denial.code, "policies": policies });
+    let mut detail = Map::new();
+    detail.insert("code".to_owned(), json!(denial.code));
+    detail.insert("policies".to_owned(), json!(policies));
     if !denial.errors.is_empty() {
-        detail["errors"] = json!(denial.errors);
+        detail.insert("errors".to_owned(), json!(denial.errors));
     }
     if let Some(escalation) = escalation {
-        detail["roles"] = json!(escalation.roles);
+        detail.insert("roles".to_owned(), json!(escalation.roles));
     }
-    detail
+    Value::Object(detail)
 }

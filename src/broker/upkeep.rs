@@ -187,7 +187,8 @@ impl Broker {
 
 async fn stop_all(downstreams: &BTreeMap<ServerName, Downstream>) {
     let mut stops = tokio::task::JoinSet::new();
-    for downstream in downstreams.values().cloned() {
+    for downstream in downstreams.values() {
+        let downstream = downstream.clone();
         stops.spawn(async move { downstream.stop().await });
     }
     stops.join_all().await;

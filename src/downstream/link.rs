@@ -3,6 +3,8 @@
 //! A link ends once and is never repaired: who waits on it is told what became
 //! of the request, and the supervisor makes another link.
 
+mod ticket;
+
 use super::CallLine;
 use super::Era;
 use super::OutgoingCall;
@@ -13,13 +15,11 @@ use super::message;
 use super::message::Answer;
 use super::message::Message;
 use super::message::Unreadable;
-use super::shown;
 use super::wire;
 use super::wire::Control;
 use super::wire::Frame;
 use super::wire::Slot;
 use crate::crash;
-use crate::json;
 use crate::json::Object;
 use crate::permit::Permit;
 use crate::tool::ServerName;
@@ -41,6 +41,10 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+
+use ticket::GivenUp;
+use ticket::Ticket;
+use ticket::judge;
 
 pub(super) const CANCELLED_UNSENT: &str = "the call was cancelled before it was sent";
 pub(super) const EXPIRED_UNSENT: &str = "the deadline passed before the call could be sent";
@@ -415,114 +419,5 @@ impl Link {
             // An error says that the client listens no longer; its call goes on.
             let _ = listener.send(params);
         }
-    }
-}
-
-/// What an answer to a call is worth.
-fn judge(answer: Answer, era: &Era) -> Sent {
-    let json = match answer {
-        Answer::Result(json) => json,
-        Answer::Error(json) => return Sent::Error { json },
-        Answer::Invalid(why) => return Sent::Invalid { why },
-    };
-    if let (Era::Modern(_), Some(kind)) = (era, other_result_type(&json)) {
-        return Sent::Invalid {
-            why: format!("the result is of the type `{kind}`, which was not asked for"),
-        };
-    }
-    Sent::Result {
-        json,
-        era: era.clone(),
-    }
-}
-
-/// The type of a modern result, where it is not a complete one. None at all
-/// counts as complete (2026-07-28, basic, result responses).
-fn other_result_type(result: &str) -> Option<String> {
-    let result = Object::parse(result).ok()?;
-    let raw = result.get("resultType")?;
-    match json::text(raw) {
-        Some(kind) if kind == "complete" => None,
-        Some(kind) => Some(shown(&kind, 80)),
-        None => Some(shown(raw, 80)),
-    }
-}
-
-/// Somebody waits for an answer. Dropped, it leaves nothing behind.
-struct Ticket<'l> {
-    link: &'l Link,
-    id: u64,
-    kind: Kind,
-    slot: Arc<Slot>,
-    answer: oneshot::Receiver<Answer>,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum GivenUp {
-    Cancelled,
-    TimedOut,
-    Dropped,
-}
-
-/// What became of a request that nobody waits for any more.
-#[derive(Debug)]
-enum Left {
-    Unsent,
-    Sent,
-    /// Its answer, or the end of the link, was there already.
-    Settled,
-}
-
-impl Ticket<'_> {
-    fn give_up(mut self, reason: GivenUp, era: &Era) -> Sent {
-        match (self.leave(reason), reason) {
-            (Left::Unsent, GivenUp::TimedOut) => Sent::not_sent(EXPIRED_UNSENT),
-            (Left::Unsent, _) => Sent::not_sent(CANCELLED_UNSENT),
-            (Left::Sent, GivenUp::TimedOut) => Sent::TimedOut,
-            (Left::Sent, _) => Sent::Cancelled,
-            (Left::Settled, _) => match self.answer.try_recv() {
-                Ok(answer) => judge(answer, era),
-                Err(_) => self.unanswered(),
-            },
-        }
-    }
-
-    /// The link gave the request up.
-    fn unanswered(&self) -> Sent {
-        let why = self.link.why();
-        match self.slot.withdraw() {
-            true => Sent::NotSent { why },
-            false => Sent::Lost { why },
-        }
-    }
-
-    fn leave(&self, reason: GivenUp) -> Left {
-        if self.link.pending().remove(&self.id).is_none() {
-            return Left::Settled;
-        }
-        if self.slot.withdraw() {
-            return Left::Unsent;
-        }
-        // Only for calls: `initialize` must not be cancelled, and a list or a
-        // probe that was given up costs the server nothing.
-        if self.kind == Kind::Call {
-            self.link.notify(Control::Cancelled {
-                request: self.id,
-                reason: match reason {
-                    GivenUp::Cancelled => "the client cancelled the call",
-                    GivenUp::TimedOut => "the deadline of the call passed",
-                    GivenUp::Dropped => "nobody waits for the call any more",
-                },
-            });
-        }
-        Left::Sent
-    }
-}
-
-// Not the place for effects, but the only one that a dropped future passes: the
-// entry must go, and a call that was sent is taken back like any other.
-impl Drop for Ticket<'_> {
-    fn drop(&mut self) {
-        self.leave(GivenUp::Dropped);
     }
 }

@@ -2,6 +2,7 @@
 
 mod calls;
 mod opening;
+mod peer;
 mod process;
 
 use super::CallLine;

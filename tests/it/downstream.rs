@@ -1,8 +1,6 @@
 //! Servers as processes: start, end, restart, and that none outlives us.
 
-// Says to clippy that the helpers are of the tests too.
-#![cfg(test)]
-
+use crate::world::World;
 use countersign::downstream::Downstream;
 use countersign::downstream::Era;
 use countersign::downstream::News;
@@ -31,8 +29,6 @@ use tracing_subscriber::fmt::MakeWriter;
 
 const KEEPER: &str = env!("CARGO_BIN_EXE_countersign");
 const SERVERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/servers");
-/// In the environment of the process that stands for a broker to be killed.
-const NOTE: &str = "COUNTERSIGN_TEST_NOTE";
 
 fn settings(script: &str, env: &[(&str, &str)]) -> Settings {
     Settings {
@@ -322,33 +318,22 @@ async fn the_last_handle_takes_the_server_with_it() {
     assert!(!group_runs(noted(&note)[1]));
 }
 
-/// Not a test of its own: the process that the next one kills.
-#[test]
-#[ignore = "run as a process of its own by another test"]
-fn a_broker_to_be_killed() {
-    let note = std::env::var(NOTE).unwrap();
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    runtime.block_on(async {
-        let script = format!("exec sh {SERVERS}/stubborn.sh");
-        let (_server, mut news) = starts(settings(&script, &[("NOTE", &note)]));
-        while news.recv().await.is_some() {}
-    });
-}
-
 #[test]
 fn no_server_outlives_a_broker_that_was_killed() {
-    let folder = tempfile::tempdir().unwrap();
-    let note = folder.path().join("note");
-    let mut broker = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "--ignored", "downstream::a_broker_to_be_killed"])
-        .env(NOTE, &note)
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
+    let world = World::new();
+    let note = world.path("note");
+    let stubborn = format!(
+        "[servers.stubborn]\ncommand = \"sh\"\nargs = [{:?}]\nenv = {{ NOTE = {note:?} }}\n",
+        format!("{SERVERS}/stubborn.sh")
+    );
+    world.write(
+        "countersign.toml",
+        &(world.read("countersign.toml") + &stubborn),
+    );
+    let mut broker = world.broker();
     let group = noted(&note)[1];
     assert!(group_runs(group));
-    broker.kill().unwrap();
-    broker.wait().unwrap();
+    broker.kill();
     eventually("the group ends", || (!group_runs(group)).then_some(()));
 }
 

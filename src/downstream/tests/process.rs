@@ -19,6 +19,8 @@ struct Fixture {
     _folder: TempDir,
 }
 
+const CHANGING: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/servers/changing.sh");
+
 /// A keeper that only becomes the command.
 fn no_keeper(folder: &Path) -> std::path::PathBuf {
     let keeper = folder.join("keeper");
@@ -156,4 +158,22 @@ async fn the_last_words_of_a_server_are_in_the_reason() {
     assert!(why.contains("exit status: 4"), "{why}");
     assert!(why.contains("`no licence found`"), "{why}");
     started.server.stop().await;
+}
+
+#[tokio::test]
+async fn tools_that_change_are_listed_again_in_both_eras() {
+    for era in ["modern", "legacy"] {
+        let script = format!("ERA={era} exec sh {CHANGING}");
+        let mut started = starts("sh", &["-c", &script], Duration::from_secs(30));
+        let sent = sends(&started.server, "grow").await;
+        assert!(matches!(sent, Sent::Result { .. }), "{era}: {sent:?}");
+        let mut counts = Vec::new();
+        while counts.len() < 2 {
+            if let News::Tools { definitions, .. } = started.news.recv().await.unwrap() {
+                counts.push(definitions.len());
+            }
+        }
+        assert_eq!(counts, [1, 2], "{era}");
+        started.server.stop().await;
+    }
 }

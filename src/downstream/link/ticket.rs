@@ -1,0 +1,127 @@
+//! Who waits for an answer, and what an answer is worth.
+
+use super::CANCELLED_UNSENT;
+use super::EXPIRED_UNSENT;
+use super::Kind;
+use super::Link;
+use crate::downstream::Era;
+use crate::downstream::Sent;
+use crate::downstream::message::Answer;
+use crate::downstream::shown;
+use crate::downstream::wire::Control;
+use crate::downstream::wire::Slot;
+use crate::json;
+use crate::json::Object;
+use std::sync::Arc;
+use tokio::sync::oneshot;
+
+/// Somebody waits for an answer. Dropped, it leaves nothing behind.
+pub(super) struct Ticket<'l> {
+    pub(super) link: &'l Link,
+    pub(super) id: u64,
+    pub(super) kind: Kind,
+    pub(super) slot: Arc<Slot>,
+    pub(super) answer: oneshot::Receiver<Answer>,
+}
+
+/// Why nobody waits any more.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum GivenUp {
+    Cancelled,
+    TimedOut,
+    Dropped,
+}
+
+/// What became of a request that nobody waits for any more.
+#[derive(Debug)]
+enum Left {
+    Unsent,
+    Sent,
+    /// Its answer, or the end of the link, was there already.
+    Settled,
+}
+
+impl Ticket<'_> {
+    /// Stops waiting, and says what became of the call.
+    pub(super) fn give_up(mut self, reason: GivenUp, era: &Era) -> Sent {
+        match (self.leave(reason), reason) {
+            (Left::Unsent, GivenUp::TimedOut) => Sent::not_sent(EXPIRED_UNSENT),
+            (Left::Unsent, _) => Sent::not_sent(CANCELLED_UNSENT),
+            (Left::Sent, GivenUp::TimedOut) => Sent::TimedOut,
+            (Left::Sent, _) => Sent::Cancelled,
+            (Left::Settled, _) => match self.answer.try_recv() {
+                Ok(answer) => judge(answer, era),
+                Err(_) => self.unanswered(),
+            },
+        }
+    }
+
+    /// The link gave the request up.
+    pub(super) fn unanswered(&self) -> Sent {
+        let why = self.link.why();
+        match self.slot.withdraw() {
+            true => Sent::NotSent { why },
+            false => Sent::Lost { why },
+        }
+    }
+
+    fn leave(&self, reason: GivenUp) -> Left {
+        if self.link.pending().remove(&self.id).is_none() {
+            return Left::Settled;
+        }
+        if self.slot.withdraw() {
+            return Left::Unsent;
+        }
+        // Only for calls: `initialize` must not be cancelled, and a list or a
+        // probe that was given up costs the server nothing.
+        if self.kind == Kind::Call {
+            self.link.notify(Control::Cancelled {
+                request: self.id,
+                reason: match reason {
+                    GivenUp::Cancelled => "the client cancelled the call",
+                    GivenUp::TimedOut => "the deadline of the call passed",
+                    GivenUp::Dropped => "nobody waits for the call any more",
+                },
+            });
+        }
+        Left::Sent
+    }
+}
+
+// Not the place for effects, but the only one that a dropped future passes: the
+// entry must go, and a call that was sent is taken back like any other.
+impl Drop for Ticket<'_> {
+    fn drop(&mut self) {
+        self.leave(GivenUp::Dropped);
+    }
+}
+
+/// What an answer to a call is worth.
+pub(super) fn judge(answer: Answer, era: &Era) -> Sent {
+    let json = match answer {
+        Answer::Result(json) => json,
+        Answer::Error(json) => return Sent::Error { json },
+        Answer::Invalid(why) => return Sent::Invalid { why },
+    };
+    if let (Era::Modern(_), Some(kind)) = (era, other_result_type(&json)) {
+        return Sent::Invalid {
+            why: format!("the result is of the type `{kind}`, which was not asked for"),
+        };
+    }
+    Sent::Result {
+        json,
+        era: era.clone(),
+    }
+}
+
+/// The type of a modern result, where it is not a complete one. None at all
+/// counts as complete (2026-07-28, basic, result responses).
+fn other_result_type(result: &str) -> Option<String> {
+    let result = Object::parse(result).ok()?;
+    let raw = result.get("resultType")?;
+    match json::text(raw) {
+        Some(kind) if kind == "complete" => None,
+        Some(kind) => Some(shown(&kind, 80)),
+        None => Some(shown(raw, 80)),
+    }
+}
