@@ -30,6 +30,17 @@ pub fn mutated(_name: &str) -> bool {
     false
 }
 
+/// Gives a mutation the time to do its harm.
+#[cfg(feature = "crash-points")]
+pub fn linger() {
+    std::thread::sleep(std::time::Duration::from_millis(200));
+}
+
+/// Gives a mutation the time to do its harm.
+#[cfg(not(feature = "crash-points"))]
+#[inline]
+pub fn linger() {}
+
 #[cfg(feature = "crash-points")]
 mod armed {
     use rustix::process::Signal;

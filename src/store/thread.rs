@@ -208,8 +208,9 @@ fn run_batch(
         let (keep, report) = (job.work)(&Tx {
             connection: &savepoint,
         });
-        if crash::mutated("ack-before-commit") {
+        if job.doing == "admit" && crash::mutated("ack-before-commit") {
             report(Ok(()));
+            crash::linger();
         } else {
             reports.push(report);
         }

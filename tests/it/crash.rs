@@ -21,7 +21,9 @@ const HITS: u32 = 10;
 const LIMIT: i64 = 2_000_000;
 
 /// Points that every call passes: the n-th run kills at the n-th passage.
-const EACH_CALL: [&str; 11] = [
+const EACH_CALL: [&str; 13] = [
+    "store.refuse.before-commit",
+    "store.refuse.after-commit",
     "store.admit.before-commit",
     "store.admit.after-commit",
     "send.before-write",
@@ -36,7 +38,9 @@ const EACH_CALL: [&str; 11] = [
 ];
 
 /// Points that a process passes once or seldom: each run kills at the first.
-const EACH_START: [&str; 6] = [
+const EACH_START: [&str; 8] = [
+    "store.retire.before-commit",
+    "store.retire.after-commit",
     "store.enlist.before-commit",
     "store.enlist.after-commit",
     "store.pin.before-commit",
@@ -52,18 +56,20 @@ fn work(wire: &mut Wire, handle: &str, amounts: &[i64]) {
         return;
     }
     let read = json!({"name": GET, "arguments": {"claim_id": "99"}, "_meta": named});
-    let id = wire.request("tools/call", read);
+    let id = wire.request("tools/call", read.clone());
     if wire.answer_to(id).is_none() {
         return;
     }
-    // Two at a time, so that a commit carries more than one call.
+    // Three at a time, so that a commit carries more than one call; reading goes
+    // on when the limit is reached.
     for pair in amounts.chunks(2) {
-        let ids: Vec<u64> = pair
-            .iter()
-            .map(|dollars| {
-                let call = json!({"name": APPROVE, "arguments": payment(*dollars), "_meta": named});
-                wire.request("tools/call", call)
-            })
+        let payments = pair.iter().map(
+            |dollars| json!({"name": APPROVE, "arguments": payment(*dollars), "_meta": named}),
+        );
+        let calls: Vec<_> = payments.chain([read.clone()]).collect();
+        let ids: Vec<u64> = calls
+            .into_iter()
+            .map(|call| wire.request("tools/call", call))
             .collect();
         for id in ids {
             if wire.answer_to(id).is_none() {
@@ -159,7 +165,7 @@ impl Trial<'_> {
                 }
             });
             // Dollars that no other run of this world pays.
-            let amounts: Vec<i64> = (0..14).map(|n| 1_000 + i64::from(run) * 20 + n).collect();
+            let amounts: Vec<i64> = (0..30).map(|n| 1_000 + i64::from(run) * 30 + n).collect();
             let mut other = self.beside.then(|| world.broker());
             std::thread::scope(|scope| {
                 if let Some(other) = &mut other {
@@ -254,7 +260,7 @@ fn two_brokers_on_one_store_one_of_them_killed_keep_the_promise() {
 )]
 fn sending_before_the_commit_would_be_noticed() {
     let trial = Trial {
-        point: "store.admit.before-commit",
+        point: "answer.after-read",
         beside: false,
         mutation: Some("ack-before-commit"),
         power_cut: None,

@@ -6,6 +6,7 @@
 mod crash;
 mod downstream;
 mod house;
+mod matrix;
 mod operator;
 mod policy;
 mod race;

@@ -137,6 +137,62 @@ fn an_edit_of_a_record_is_found() {
 }
 
 #[test]
+fn a_record_that_was_taken_out_is_found() {
+    let world = World::new();
+    let mut broker = world.broker().initialized();
+    broker.call(GET, json!({"claim_id": "99"}));
+    broker.call(APPROVE, payment(9_000));
+    assert!(broker.end());
+    let database = rusqlite::Connection::open(world.path("countersign.db")).unwrap();
+    let taken = "DELETE FROM journal WHERE seq = 2";
+    assert!(
+        database.execute(taken, []).is_err(),
+        "the journal is append-only"
+    );
+    database
+        .execute("DROP TRIGGER journal_no_delete", [])
+        .unwrap();
+    assert_eq!(database.execute(taken, []).unwrap(), 1);
+    let (holds, printed) = world.run(&["journal", "verify"]);
+    assert!(!holds);
+    assert!(printed.contains("record 2 is missing"), "{printed}");
+    assert!(printed.contains("do not pair"), "{printed}");
+}
+
+#[test]
+fn a_call_that_a_killed_broker_left_open_is_shown_as_unknown_and_named_by_verify() {
+    let world = World::new();
+    world.edit(
+        "countersign.toml",
+        "\"--ledger\", \"ledger.jsonl\"",
+        "\"--ledger\", \"ledger.jsonl\", \"--hold\", \"hold\"",
+    );
+    world.write("hold", "");
+    let mut broker = world.broker().initialized();
+    broker.request(
+        "tools/call",
+        json!({"name": APPROVE, "arguments": payment(9_000)}),
+    );
+    world.wait_until_paid(1);
+    let (_, shown) = world.run(&["session", "show", "claim-99"]);
+    assert!(shown.contains("running"), "{shown}");
+    broker.kill();
+    let (_, shown) = world.run(&["session", "show", "claim-99"]);
+    assert!(shown.contains("unknown (not recovered)"), "{shown}");
+    let (holds, printed) = world.run(&["journal", "verify"]);
+    assert!(!holds && printed.contains("left open"), "{printed}");
+    // The next start recovers it.
+    assert!(world.broker().initialized().end());
+    let (holds, printed) = world.run(&["journal", "verify"]);
+    assert!(holds, "{printed}");
+    let (_, shown) = world.run(&["session", "show", "claim-99"]);
+    assert!(
+        shown.contains("unknown") && !shown.contains("not recovered"),
+        "{shown}"
+    );
+}
+
+#[test]
 fn kept_arguments_that_were_edited_are_found() {
     let world = World::new();
     let mut broker = world.broker().initialized();

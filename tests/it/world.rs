@@ -123,6 +123,15 @@ impl World {
         Wire::start(command, &self.path("broker.log"))
     }
 
+    /// Waits until the claims server executed so many effects.
+    pub(crate) fn wait_until_paid(&self, count: usize) {
+        let begun = Instant::now();
+        while self.paid().len() < count {
+            assert!(begun.elapsed() < PATIENCE, "the payment never arrives");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// Waits until the log of the brokers has this text.
     pub(crate) fn wait_for_log(&self, text: &str) {
         let begun = Instant::now();

@@ -1,0 +1,135 @@
+//! Principals × tools as one snapshot: an edit of a policy shows its reach here.
+
+use crate::world::World;
+use countersign::pins;
+use countersign::policy::Bundle;
+use countersign::policy::Facts;
+use countersign::policy::Gate;
+use countersign::policy::Inputs;
+use countersign::policy::PolicyServer;
+use countersign::policy::PolicyTool;
+use countersign::policy::Totals;
+use countersign::policy::Verdict;
+use countersign::principal::PrincipalId;
+use countersign::session::SessionFacts;
+use countersign::session::SessionId;
+use countersign::tool::CallId;
+use countersign::tool::ServerName;
+use serde_json::json;
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::sync::Arc;
+
+/// What each tool is asked for.
+const ASKED: [(&str, &[&str]); 3] = [
+    ("get_claim", &[r#"{"claim_id":"99"}"#]),
+    (
+        "approve_payment",
+        &[
+            r#"{"claim_id":"99","amount":0,"payee":"ACME"}"#,
+            r#"{"claim_id":"99","amount":10000,"payee":"ACME"}"#,
+            r#"{"claim_id":"99","amount":10000.01,"payee":"ACME"}"#,
+            r#"{"claim_id":"99","amount":25000.01,"payee":"ACME"}"#,
+            r#"{"claim_id":"99","amount":100000.01,"payee":"ACME"}"#,
+        ],
+    ),
+    ("close_claim", &[r#"{"claim_id":"99","reason":"done"}"#]),
+];
+
+fn bundle(world: &World) -> Bundle {
+    // A start of the broker pins the tools of the claims server.
+    let mut broker = world.broker().initialized();
+    broker.ask("tools/list", json!({}));
+    assert!(broker.end());
+    let config = world.config();
+    let name: ServerName = "claims".parse().unwrap();
+    let rules = &config.broker.servers[&name];
+    let pins = world.store().read(|tx| pins::of_server(tx, &name));
+    let tools = pins.unwrap().unwrap().into_iter().map(|pin| PolicyTool {
+        rules: rules.tools[&*pin.definition.id.name].clone(),
+        definition: pin.definition,
+        pinned: true,
+    });
+    let loaded = config.rules.load().unwrap();
+    Bundle::build(&Inputs {
+        files: &loaded.files,
+        servers: &[PolicyServer {
+            name: name.clone(),
+            trust: rules.trust.clone(),
+            tools: Some(tools.collect()),
+        }],
+        principals: &loaded.principals,
+        money_scale: 2,
+    })
+    .unwrap()
+}
+
+fn decision(gate: &Arc<Gate>, principal: &PrincipalId, arguments: &str, labels: &[&str]) -> String {
+    let reading = gate.read(arguments).unwrap();
+    let totals = reading.amounts().iter().map(|amount| Totals {
+        session_after: amount.value,
+        day_after: amount.value,
+    });
+    let facts = Facts {
+        session: SessionFacts {
+            id: SessionId::from_bytes([1; 16]),
+            labels: labels
+                .iter()
+                .map(|label| (*label).to_owned())
+                .collect::<BTreeSet<_>>(),
+            frozen: false,
+        },
+        totals: totals.collect(),
+        approval: None,
+    };
+    let now = "2026-11-22T12:00:00Z".parse().unwrap();
+    match gate.decide(
+        CallId::from_bytes([1; 16]),
+        principal,
+        &reading,
+        &facts,
+        now,
+    ) {
+        Verdict::Allow(allowed) => format!("allow     {}", allowed.policies().join(" ")),
+        Verdict::Deny(denial) => format!("deny      {}", denial.code),
+        Verdict::Escalate(denial, escalation) => {
+            format!(
+                "escalate  {} to {}",
+                denial.code,
+                escalation.roles.join(" or ")
+            )
+        }
+    }
+}
+
+#[test]
+fn principals_by_tools() {
+    let world = World::new();
+    let bundle = bundle(&world);
+    let principals = world.config().rules.principals().unwrap();
+    let mut table = String::new();
+    for principal in principals.by_id.keys() {
+        for (tool, asked) in ASKED {
+            let tool = countersign::tool::ToolId {
+                server: "claims".parse().unwrap(),
+                name: tool.into(),
+            };
+            let seen = if bundle.lists(principal, &tool) {
+                "listed"
+            } else {
+                "hidden"
+            };
+            writeln!(table, "{principal} {tool} {seen}").unwrap();
+            let gate = bundle.gate(&tool).unwrap();
+            for arguments in asked {
+                let plain = decision(gate, principal, arguments, &[]);
+                let tainted = decision(gate, principal, arguments, &["untrusted-web"]);
+                writeln!(table, "  {arguments}\n    {plain}").unwrap();
+                if tainted != plain {
+                    writeln!(table, "    {tainted} (session has seen untrusted-web)").unwrap();
+                }
+            }
+        }
+    }
+    insta::assert_snapshot!(table);
+}
