@@ -190,7 +190,8 @@ impl Broker {
             return Err(self.unknown_tool(call, route.tool.to_string(), now).await);
         }
         let arguments = call.arguments.as_deref().unwrap_or(NO_ARGUMENTS);
-        let subject = self.subject(call, route.tool.to_string(), arguments);
+        let policies = route.policies;
+        let subject = subject(call, route.tool.to_string(), arguments, policies);
         match route.gate.read(arguments) {
             Ok(reading) => Ok(Candidate {
                 subject,
@@ -211,7 +212,8 @@ impl Broker {
 
     async fn unknown_tool(&self, call: &ToolCall, tool: String, now: Timestamp) -> Refusal {
         let arguments = call.arguments.as_deref().unwrap_or(NO_ARGUMENTS);
-        let subject = self.subject(call, tool, arguments);
+        let policies = self.catalogue.load().bundle().digest();
+        let subject = subject(call, tool, arguments, policies);
         let detail = value!({ "code": "unknown_tool" });
         let recorded = self.record_refused(subject, Outcome::UnknownTool, detail, now);
         match recorded.await {
@@ -219,20 +221,6 @@ impl Broker {
                 name: call.name.clone(),
             },
             Err(refusal) => refusal,
-        }
-    }
-
-    fn subject(&self, call: &ToolCall, tool: String, arguments: &str) -> Subject {
-        // Arguments that were checked at the edge have a canonical form.
-        let canonical =
-            json::canonical(arguments).unwrap_or_else(|_unchecked| arguments.to_owned());
-        Subject {
-            call: CallId::next(),
-            session: call.session,
-            principal: call.principal.clone(),
-            tool,
-            arguments: Digest::of(canonical.as_bytes()),
-            policies: self.catalogue.load().bundle().digest(),
         }
     }
 
@@ -293,7 +281,7 @@ impl Broker {
             deadline: Some(route.deadline()),
         };
         let sent = route.downstream.call(permit, outgoing, line).await;
-        settle::judged(id, route, sent)
+        settle::judged(id, route, sent, self.settings.keep)
     }
 
     /// Step 11: close the record and settle the meters. A store that fails now
@@ -340,10 +328,23 @@ impl Broker {
             let first = journal::close(tx, writer, closing, Timestamp::now())?;
             match refund {
                 Some(charges) if first => charges.refund(tx),
-                _ => Ok(()),
+                Some(_) | None => Ok(()),
             }
         });
         closed.await.map(|_committed| ())
+    }
+}
+
+fn subject(call: &ToolCall, tool: String, arguments: &str, policies: Digest) -> Subject {
+    // Arguments that were checked at the edge have a canonical form.
+    let canonical = json::canonical(arguments).unwrap_or_else(|_unchecked| arguments.to_owned());
+    Subject {
+        call: CallId::next(),
+        session: call.session,
+        principal: call.principal.clone(),
+        tool,
+        arguments: Digest::of(canonical.as_bytes()),
+        policies,
     }
 }
 

@@ -112,6 +112,8 @@ pub struct Closing {
     pub outcome: Outcome,
     /// The digest of the answer, where there was one.
     pub result: Option<Digest>,
+    /// The answer itself, where it is to be kept beside the record.
+    pub kept: Option<Box<str>>,
     /// What else is worth keeping, never arguments or results.
     pub detail: Value,
 }
@@ -144,6 +146,9 @@ pub fn close(
         detail: closing.detail.to_string(),
     };
     table::append(tx, writer, row)?;
+    if let Some(result) = &closing.kept {
+        table::payload_insert(tx, closing.call, Part::Result, result)?;
+    }
     Ok(true)
 }
 
@@ -163,6 +168,9 @@ pub fn recover(
     if !Writer::bury(tx, dead, now)? {
         return Ok(0);
     }
+    if dead != writer {
+        table::unsettled_untell(tx, dead)?;
+    }
     let left_open = table::in_flight_of(tx, dead)?;
     for left in &left_open {
         if left.effect == Effect::Possible {
@@ -172,6 +180,7 @@ pub fn recover(
             call: left.call,
             outcome: Outcome::Unknown,
             result: None,
+            kept: None,
             detail: serde_json::json!({ "writer_ended": dead.number() }),
         };
         close(tx, writer, &closing, now)?;
@@ -179,14 +188,30 @@ pub fn recover(
     Ok(left_open.len())
 }
 
-/// Whether an earlier identical call of this session ended unknown and nobody
-/// was told yet. Telling is done with this: the note is taken away.
+/// The earlier identical call of this session that ended unknown, where nobody
+/// was told of it yet. Notes that this writer tells it now; the call after this
+/// one is a new one. What a writer told that then died may have reached nobody,
+/// so recovery takes its note back.
 ///
 /// # Errors
 ///
 /// When the store cannot be read or written.
-pub fn take_unsettled(tx: &Tx<'_>, subject: &Subject) -> Result<Option<CallId>, StoreError> {
-    table::unsettled_take(tx, subject)
+pub fn tell_unsettled(
+    tx: &Tx<'_>,
+    writer: WriterId,
+    subject: &Subject,
+) -> Result<Option<CallId>, StoreError> {
+    match table::unsettled(tx, subject)? {
+        None => Ok(None),
+        Some((call, None)) => {
+            table::unsettled_told(tx, writer, subject)?;
+            Ok(Some(call))
+        }
+        Some((_call, Some(_teller))) => {
+            table::unsettled_delete(tx, subject)?;
+            Ok(None)
+        }
+    }
 }
 
 /// Keeps the arguments or the result of a call beside its record.

@@ -113,6 +113,40 @@ pub fn observe(
     Ok(observed)
 }
 
+/// The pins as they will be once these tools were observed.
+pub fn foreseen(known: Vec<Pin>, listed: &[ToolDefinition], now: Timestamp) -> Vec<Pin> {
+    let mut known: BTreeMap<Arc<str>, Pin> = known
+        .into_iter()
+        .map(|pin| (Arc::clone(&pin.definition.id.name), pin))
+        .collect();
+    let mut pins: Vec<Pin> = listed
+        .iter()
+        .map(|definition| match known.remove(&definition.id.name) {
+            None => Pin {
+                definition: Arc::new(definition.clone()),
+                since: now,
+                changed: None,
+                listed: true,
+            },
+            Some(pin) => Pin {
+                changed: (pin.definition.digest != definition.digest).then(|| Changed {
+                    json: Arc::clone(&definition.json),
+                    digest: definition.digest,
+                    seen: now,
+                }),
+                listed: true,
+                ..pin
+            },
+        })
+        .collect();
+    let gone = known.into_values().map(|pin| Pin {
+        listed: false,
+        ..pin
+    });
+    pins.extend(gone);
+    pins
+}
+
 /// The pins of a server; none where it was never seen.
 ///
 /// # Errors

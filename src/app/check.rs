@@ -10,14 +10,11 @@ use crate::downstream::Downstream;
 use crate::downstream::News;
 use crate::downstream::State;
 use crate::pins;
-use crate::pins::Changed;
 use crate::pins::Pin;
 use crate::tool::ServerName;
-use crate::tool::ToolDefinition;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::sync::Arc;
 use tokio::sync::mpsc;
 
 /// What a check found.
@@ -108,7 +105,10 @@ async fn look_at_servers(
                 .map(|why| format!("server {server}: {why}"));
             checked.problems.extend(refused);
             let known = pins.remove(&server).unwrap_or_default();
-            pins.insert(server, side_by_side(known, definitions));
+            pins.insert(
+                server,
+                pins::foreseen(known, &definitions, Timestamp::now()),
+            );
         }
     }
     for (name, downstream) in &downstreams {
@@ -127,35 +127,6 @@ async fn look_at_servers(
         }
     }
     Ok(downstreams)
-}
-
-/// The pins as they would be after a start that sees these tools.
-fn side_by_side(known: Vec<Pin>, listed: Vec<ToolDefinition>) -> Vec<Pin> {
-    let now = Timestamp::now();
-    let mut known: BTreeMap<Arc<str>, Pin> = known
-        .into_iter()
-        .map(|pin| (Arc::clone(&pin.definition.id.name), pin))
-        .collect();
-    let pins = listed
-        .into_iter()
-        .map(|definition| match known.remove(&definition.id.name) {
-            None => Pin {
-                definition: Arc::new(definition),
-                since: now,
-                changed: None,
-                listed: true,
-            },
-            Some(pin) => Pin {
-                changed: (pin.definition.digest != definition.digest).then(|| Changed {
-                    json: Arc::clone(&definition.json),
-                    digest: definition.digest,
-                    seen: now,
-                }),
-                listed: true,
-                ..pin
-            },
-        });
-    pins.collect()
 }
 
 fn report_catalogue(

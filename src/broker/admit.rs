@@ -87,7 +87,7 @@ impl Candidate {
             );
         };
         if self.effect() == Effect::Possible
-            && let Some(earlier) = journal::take_unsettled(tx, subject)?
+            && let Some(earlier) = journal::tell_unsettled(tx, writer, subject)?
         {
             return refuse(
                 Outcome::Denied,

@@ -15,6 +15,7 @@ use crate::policy::PolicyServer;
 use crate::policy::PolicyTool;
 use crate::principal::PrincipalId;
 use crate::principal::Principals;
+use crate::tool::Digest;
 use crate::tool::ServerName;
 use crate::tool::ToolId;
 use crate::tool::ToolRules;
@@ -46,6 +47,8 @@ pub struct ServerRules {
 pub(super) struct Route {
     pub(super) tool: ToolId,
     pub(super) gate: Arc<Gate>,
+    /// The digest of the policy set that the gate belongs to.
+    pub(super) policies: Digest,
     pub(super) downstream: Downstream,
     /// The server says something else of it than what was pinned.
     pub(super) changed: bool,
@@ -141,6 +144,7 @@ impl Catalogue {
         let route = Arc::new(Route {
             tool: tool.clone(),
             gate: Arc::clone(gate),
+            policies: self.bundle.digest(),
             downstream: downstream.clone(),
             changed: pin.changed.is_some(),
         });

@@ -2,6 +2,7 @@
 //! meters.
 
 use super::Answer;
+use super::Keep;
 use super::Refusal;
 use super::catalogue::Route;
 use crate::downstream::Sent;
@@ -15,12 +16,13 @@ use serde_json::Value;
 use serde_json::json;
 
 /// The closing record of a call and the answer to its caller.
-pub(super) fn judged(call: CallId, route: &Route, sent: Sent) -> (Closing, Answer) {
+pub(super) fn judged(call: CallId, route: &Route, sent: Sent, keep: Keep) -> (Closing, Answer) {
     let server = route.tool.server.clone();
     let close = |outcome, result: Option<&str>, detail: Value| Closing {
         call,
         outcome,
         result: result.map(|text| Digest::of(text.as_bytes())),
+        kept: result.filter(|_| keep == Keep::Everything).map(Into::into),
         detail,
     };
     match sent {

@@ -259,16 +259,51 @@ impl Upkeep {
             .send_if_modified(|unseen| unseen.remove(server));
     }
 
+    /// Pins what is new, unless the policies would not be valid with it: then the
+    /// new tools stay out, because a server must not be able to keep the next
+    /// broker from starting.
     async fn observe(
         &self,
         server: &ServerName,
-        definitions: Vec<ToolDefinition>,
+        mut listed: Vec<ToolDefinition>,
     ) -> Result<(), StartError> {
-        let store = &self.broker.store;
+        let mut pins = self.read_pins().await?;
+        let known = pins.remove(server);
+        let foreseen = pins::foreseen(known.clone().unwrap_or_default(), &listed, Timestamp::now());
+        pins.insert(server.clone(), foreseen);
+        let error = match self.build(&self.rules, pins).await {
+            Ok(catalogue) => {
+                self.pin(server, listed).await?;
+                self.swap(catalogue);
+                return Ok(());
+            }
+            Err(error) => error,
+        };
+        let Some(known) = known else {
+            return Err(error);
+        };
+        tracing::error!(
+            server.name = %server,
+            error = %Chain(&error),
+            "the policies are not valid with the new tools of a server, so those stay out"
+        );
+        let is_known = |tool: &ToolDefinition| known.iter().any(|pin| pin.definition.id == tool.id);
+        listed.retain(is_known);
+        self.pin(server, listed).await?;
+        self.rebuild(&self.rules).await
+    }
+
+    async fn pin(
+        &self,
+        server: &ServerName,
+        listed: Vec<ToolDefinition>,
+    ) -> Result<(), StartError> {
         let name = server.clone();
-        let observed = store
+        let observed = self
+            .broker
+            .store
             .write("pin", Durability::Process, move |tx| {
-                pins::observe(tx, &name, &definitions, Timestamp::now())
+                pins::observe(tx, &name, &listed, Timestamp::now())
             })
             .await
             .map_err(StartError::Store)?
@@ -280,10 +315,7 @@ impl Upkeep {
                 "a tool is not what it was when it was pinned; it is refused until `countersign pin accept`"
             );
         }
-        if observed.is_nothing() && !self.broker.unseen.borrow().contains(server) {
-            return Ok(());
-        }
-        self.rebuild(&self.rules).await
+        Ok(())
     }
 
     async fn take(&mut self, rules: Rules) -> Result<(), StartError> {
@@ -292,23 +324,35 @@ impl Upkeep {
         Ok(())
     }
 
+    /// Swaps the catalogue for one of these rules and the pins as they are now.
     async fn rebuild(&self, rules: &Rules) -> Result<(), StartError> {
-        let broker = Arc::clone(&self.broker);
-        let rules = rules.clone();
-        let catalogue = tokio::task::spawn_blocking(move || {
-            let names: Vec<ServerName> = broker.downstreams.keys().cloned().collect();
-            let pins = read_pins(&broker.store, &names).map_err(StartError::Store)?;
-            build(&rules, &broker.settings, &pins, &broker.downstreams)
-                .map_err(StartError::Policies)
-        })
-        .await
-        .map_err(|_ended| StartError::Stopping)??;
+        let pins = self.read_pins().await?;
+        self.swap(self.build(rules, pins).await?);
+        Ok(())
+    }
+
+    fn swap(&self, catalogue: Catalogue) {
         for why in catalogue.refused() {
             tracing::warn!("a tool is not offered: {why}");
         }
         self.broker.catalogue.store(Arc::new(catalogue));
         self.broker.changes.send_modify(|changes| *changes += 1);
-        Ok(())
+    }
+
+    async fn read_pins(&self) -> Result<Pins, StartError> {
+        let broker = Arc::clone(&self.broker);
+        let names: Vec<ServerName> = broker.downstreams.keys().cloned().collect();
+        blocking(move || read_pins(&broker.store, &names)).await
+    }
+
+    async fn build(&self, rules: &Rules, pins: Pins) -> Result<Catalogue, StartError> {
+        let broker = Arc::clone(&self.broker);
+        let rules = rules.clone();
+        let built = tokio::task::spawn_blocking(move || {
+            build(&rules, &broker.settings, &pins, &broker.downstreams)
+        });
+        let built = built.await.map_err(|_ended| StartError::Stopping)?;
+        built.map_err(StartError::Policies)
     }
 
     async fn recover(&self) {

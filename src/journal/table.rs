@@ -55,11 +55,12 @@ CREATE TABLE in_flight (             -- opened, not closed
     effect INTEGER NOT NULL          -- 1 where repeating it may do harm
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX in_flight_by_writer ON in_flight (writer);
-CREATE TABLE unsettled (             -- ended unknown, and nobody was told yet
+CREATE TABLE unsettled (             -- ended unknown
     session BLOB NOT NULL,
     tool TEXT NOT NULL,
-    arguments BLOB NOT NULL,
+    arguments BLOB NOT NULL,         -- digest
     call BLOB NOT NULL,
+    told INTEGER,                    -- the writer that told its caller so
     PRIMARY KEY (session, tool, arguments)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE payload (               -- may be trimmed: the chain covers digests
@@ -210,24 +211,70 @@ pub(super) fn unsettled_insert(tx: &Tx<'_>, left: &LeftOpen) -> Result<(), Store
         .map_err(StoreError::sql("note an unknown outcome"))
 }
 
-pub(super) fn unsettled_take(tx: &Tx<'_>, subject: &Subject) -> Result<Option<CallId>, StoreError> {
-    let take = || {
+/// The call that ended unknown, and who told so.
+pub(super) fn unsettled(
+    tx: &Tx<'_>,
+    subject: &Subject,
+) -> Result<Option<(CallId, Option<WriterId>)>, StoreError> {
+    let read = || {
         tx.sql()
             .prepare_cached(
-                "DELETE FROM unsettled WHERE session = ?1 AND tool = ?2 AND arguments = ?3
-                 RETURNING call",
+                "SELECT call, told FROM unsettled
+                 WHERE session = ?1 AND tool = ?2 AND arguments = ?3",
             )?
-            .query_row(
-                params![
-                    subject.session.as_bytes(),
-                    subject.tool,
-                    subject.arguments.as_bytes()
-                ],
-                |row| row.get(0).map(CallId::from_bytes),
-            )
+            .query_row(same_call(subject), |row| {
+                let told: Option<i64> = row.get(1)?;
+                let call = CallId::from_bytes(row.get(0)?);
+                Ok((call, told.map(WriterId::from_number)))
+            })
             .optional()
     };
-    take().map_err(StoreError::sql("look for an unknown outcome"))
+    read().map_err(StoreError::sql("look for an unknown outcome"))
+}
+
+pub(super) fn unsettled_told(
+    tx: &Tx<'_>,
+    writer: WriterId,
+    subject: &Subject,
+) -> Result<(), StoreError> {
+    let (session, tool, arguments) = same_call(subject);
+    tx.sql()
+        .execute(
+            "UPDATE unsettled SET told = ?4
+             WHERE session = ?1 AND tool = ?2 AND arguments = ?3",
+            params![session, tool, arguments, writer.number()],
+        )
+        .map(|_one_row| ())
+        .map_err(StoreError::sql("note who was told of an unknown outcome"))
+}
+
+pub(super) fn unsettled_delete(tx: &Tx<'_>, subject: &Subject) -> Result<(), StoreError> {
+    tx.sql()
+        .execute(
+            "DELETE FROM unsettled WHERE session = ?1 AND tool = ?2 AND arguments = ?3",
+            same_call(subject),
+        )
+        .map(|_one_row| ())
+        .map_err(StoreError::sql("forget an unknown outcome"))
+}
+
+pub(super) fn unsettled_untell(tx: &Tx<'_>, dead: WriterId) -> Result<(), StoreError> {
+    tx.sql()
+        .execute(
+            "UPDATE unsettled SET told = NULL WHERE told = ?1",
+            [dead.number()],
+        )
+        .map(|_rows| ())
+        .map_err(StoreError::sql("take back what a dead writer told"))
+}
+
+/// What makes two calls the same to this room.
+fn same_call(subject: &Subject) -> (&[u8; 16], &str, &[u8; 32]) {
+    (
+        subject.session.as_bytes(),
+        &subject.tool,
+        subject.arguments.as_bytes(),
+    )
 }
 
 pub(super) fn payload_insert(

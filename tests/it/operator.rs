@@ -193,6 +193,44 @@ fn a_call_that_a_killed_broker_left_open_is_shown_as_unknown_and_named_by_verify
 }
 
 #[test]
+fn after_a_crash_the_same_call_is_told_of_it_and_not_sent() {
+    let world = World::new();
+    world.edit(
+        "countersign.toml",
+        "\"--ledger\", \"ledger.jsonl\"",
+        "\"--ledger\", \"ledger.jsonl\", \"--hold\", \"hold\"",
+    );
+    world.write("hold", "");
+    let mut broker = world.broker().initialized();
+    broker.request(
+        "tools/call",
+        json!({"name": APPROVE, "arguments": payment(9_000)}),
+    );
+    world.wait_until_paid(1);
+    broker.kill();
+    std::fs::remove_file(world.path("hold")).unwrap();
+
+    // A broker that tells it and dies may have told nobody: it is told again.
+    for _ in 0..2 {
+        let mut broker = world.broker().initialized();
+        let answer = broker.call(APPROVE, payment(9_000));
+        assert!(answer.contains("nobody saw how it ended"), "{answer}");
+        broker.kill();
+    }
+    let mut broker = world.broker().initialized();
+    let answer = broker.call(APPROVE, payment(9_000));
+    assert!(answer.contains("nobody saw how it ended"), "{answer}");
+    assert_eq!(world.paid(), [900_000]);
+    // Who was told and sends it all the same means a new call.
+    let answer = broker.call(APPROVE, payment(9_000));
+    assert!(answer.starts_with("Paid"), "{answer}");
+    assert_eq!(world.paid(), [900_000, 900_000]);
+    // The unknown one stays charged: a third does not fit the session.
+    let answer = broker.call(APPROVE, payment(9_000));
+    assert!(answer.contains("Session Limit Exceeded."), "{answer}");
+}
+
+#[test]
 fn kept_arguments_that_were_edited_are_found() {
     let world = World::new();
     let mut broker = world.broker().initialized();
