@@ -60,13 +60,14 @@ fn work(wire: &mut Wire, handle: &str, amounts: &[i64]) {
     if wire.answer_to(id).is_none() {
         return;
     }
-    // Three at a time, so that a commit carries more than one call; reading goes
-    // on when the limit is reached.
+    // Several at a time, so that a commit carries more than one call. Reading goes
+    // on when the limit is reached, and a tool that is not there is recorded too.
+    let nowhere = json!({"name": "claims__nowhere", "arguments": {}, "_meta": named});
     for pair in amounts.chunks(2) {
         let payments = pair.iter().map(
             |dollars| json!({"name": APPROVE, "arguments": payment(*dollars), "_meta": named}),
         );
-        let calls: Vec<_> = payments.chain([read.clone()]).collect();
+        let calls: Vec<_> = payments.chain([read.clone(), nowhere.clone()]).collect();
         let ids: Vec<u64> = calls
             .into_iter()
             .map(|call| wire.request("tools/call", call))
