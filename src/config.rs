@@ -3,6 +3,8 @@
 
 mod file;
 mod principals;
+#[cfg(test)]
+mod tests;
 
 pub use principals::EXAMPLE as PRINCIPALS_EXAMPLE;
 

@@ -231,6 +231,26 @@ fn after_a_crash_the_same_call_is_told_of_it_and_not_sent() {
 }
 
 #[test]
+fn logs_carry_no_arguments_and_no_results() {
+    let world = World::new();
+    let loud = |command: &mut std::process::Command| {
+        command.env("COUNTERSIGN_LOG", "trace");
+    };
+    let mut broker = world.broker_with(loud).initialized();
+    let secret = json!({"claim_id": "xyzzy-4711", "amount": 7_331, "payee": "plugh"});
+    assert!(broker.call(APPROVE, secret).contains("plugh"));
+    let denied = json!({"claim_id": "xyzzy-4711", "amount": 99_999, "payee": "plugh"});
+    broker.call(APPROVE, denied);
+    broker.call("claims__xyzzy", json!({"plugh": "xyzzy-4711"}));
+    assert!(broker.end());
+    let log = world.read("broker.log");
+    assert!(log.contains("TRACE") || log.contains("DEBUG"), "{log}");
+    for word in ["xyzzy-4711", "plugh"] {
+        assert!(!log.contains(word), "{word} is in the log:\n{log}");
+    }
+}
+
+#[test]
 fn kept_arguments_that_were_edited_are_found() {
     let world = World::new();
     let mut broker = world.broker().initialized();

@@ -1,0 +1,162 @@
+use super::*;
+
+fn config(text: &str) -> Result<Config, String> {
+    Config::parse(
+        Path::new("/etc/cs/countersign.toml"),
+        text,
+        Path::new("countersign"),
+    )
+    .map_err(|error| error.to_string())
+}
+
+fn principals(text: &str) -> Result<Principals, String> {
+    principals::parse(Path::new("principals.toml"), text, 2).map_err(|error| error.to_string())
+}
+
+#[test]
+fn the_shipped_examples_are_read() {
+    let config = config(EXAMPLE).unwrap();
+    assert_eq!(config.store, Path::new("/etc/cs/countersign.db"));
+    assert_eq!(config.servers.len(), 1);
+    let principals = principals(PRINCIPALS_EXAMPLE).unwrap();
+    let alice = config.stdio_principal.unwrap();
+    assert_eq!(principals.by_id[&alice].limits.call, 1_000_000);
+}
+
+#[test]
+fn the_example_shows_the_defaults() {
+    let shown = config(EXAMPLE).unwrap().broker;
+    let default = config("").unwrap().broker;
+    assert_eq!(shown.durability, default.durability);
+    assert_eq!(shown.idle, default.idle);
+    assert_eq!(shown.keep, default.keep);
+    assert_eq!(shown.money_scale, default.money_scale);
+    assert_eq!(shown.longest_name, default.longest_name);
+}
+
+#[test]
+fn an_error_of_the_configuration_says_where_it_is_and_what_is_allowed() {
+    let table = [
+        ("[store]\npaht = \"x\"", "line 2", "`path`"),
+        ("[stroe]", "line 1", "`store`"),
+        ("[store]\ndurability = \"disk\"", "line 2", "`power`"),
+        (
+            "[store]\ntime_zone = \"Mars/Olympus\"",
+            "store.time_zone",
+            "Europe/Berlin",
+        ),
+        ("[session]\nidle = \"soon\"", "line 2", "idle"),
+        ("[session]\nidle = \"-1h\"", "session.idle", "`8h`"),
+        ("[names]\nlongest = 80", "names.longest", "24 to 64"),
+        ("[policy]\nmoney_scale = 9", "policy.money_scale", "0 to 4"),
+        (
+            "[stdio]\nprincipal = \"a|b|c\"",
+            "stdio.principal",
+            "without `|`",
+        ),
+        (
+            "[servers.a__b]\ncommand = \"x\"",
+            "servers.a__b",
+            "without `__`",
+        ),
+        ("[servers.a]\nargs = []", "line 1", "command"),
+        ("[servers.a]\ncommand = \" \"", "servers.a.command", "`npx`"),
+        (
+            "[servers.a]\ncommand = \"x\"\ntimeout = \"0s\"",
+            "servers.a.timeout",
+            "`60s`",
+        ),
+        (
+            "[servers.a]\ncommand = \"x\"\n[servers.a.tools.t]\naccess = \"none\"",
+            "line 4",
+            "`read`",
+        ),
+        (
+            "[servers.a]\ncommand = \"x\"\n[servers.a.tools.t]\nmetre = []",
+            "line 4",
+            "`meter`",
+        ),
+    ];
+    for (text, place, allowed) in table {
+        let Err(error) = config(text) else {
+            panic!("{text} was taken");
+        };
+        assert!(error.contains("countersign.toml"), "{text}: {error}");
+        assert!(error.contains(place), "{text}: {error}");
+        assert!(error.contains(allowed), "{text}: {error}");
+    }
+}
+
+#[test]
+fn an_error_of_the_principals_says_where_it_is_and_what_is_allowed() {
+    let one = |role: &str, limit: &str, more: &str| {
+        format!(
+            "[roles]\nJunior = []\nSenior = [\"Junior\"]\n{more}\n[[principals]]\nsubject = \"al\"\n\
+             role = \"{role}\"\nlimits = {{ call = {limit}, session = \"1\", day = \"1\" }}\n"
+        )
+    };
+    let good = one("Junior", "\"10000.00\"", "");
+    assert!(principals(&good).is_ok());
+    let table = [
+        (one("Boss", "\"1\"", ""), "role", "`Junior`, `Senior`"),
+        (
+            one("Junior", "\"1.005\"", ""),
+            "limits.call",
+            "\"10000.00\"",
+        ),
+        (one("Junior", "\"-1\"", ""), "limits.call", "\"10000.00\""),
+        (one("Junior", "\"1e3\"", ""), "limits.call", "\"10000.00\""),
+        (
+            one("Junior", "\"10,000\"", ""),
+            "limits.call",
+            "\"10000.00\"",
+        ),
+        (one("Junior", "10000", ""), "line 8", "string"),
+        (
+            one("Junior", "\"1\"", "Chief = [\"Boss\"]"),
+            "roles.Chief",
+            "`Junior`",
+        ),
+        (
+            one("Junior", "\"1\"", "A = [\"B\"]\nB = [\"A\"]"),
+            "roles.A",
+            "includes itself",
+        ),
+        (
+            good.clone() + "agent = \"gpt\"\n",
+            "agent",
+            "none is declared",
+        ),
+        (
+            good.clone() + "attributes = { x = 1.5 }\n",
+            "line",
+            "whole number",
+        ),
+        (good.clone() + "limit = \"1\"\n", "line", "`limits`"),
+        (
+            good.clone() + good.split_once("\n\n").unwrap().1,
+            "al",
+            "two principals",
+        ),
+    ];
+    for (text, place, allowed) in table {
+        let Err(error) = principals(&text) else {
+            panic!("{text} was taken");
+        };
+        assert!(error.contains("principals.toml"), "{text}: {error}");
+        assert!(error.contains(place), "{text}: {error}");
+        assert!(error.contains(allowed), "{text}: {error}");
+    }
+}
+
+#[test]
+fn a_folder_without_policies_is_an_error_and_not_an_empty_set() {
+    let folder = tempfile::tempdir().unwrap();
+    let rules = RulesAt {
+        policies: folder.path().to_owned(),
+        principals: folder.path().join("principals.toml"),
+        money_scale: 2,
+    };
+    let error = rules.load().unwrap_err().to_string();
+    assert!(error.contains("no `*.cedar` file"), "{error}");
+}
