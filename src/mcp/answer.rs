@@ -116,7 +116,7 @@ fn refused(refusal: &Refusal, client: Client) -> Reply {
                     "The same call of `{}` was sent earlier in this session, and nobody saw how it ended. Nothing was sent now.",
                     shown(tool, 128)
                 ),
-                "Find out whether it took effect, or ask a person, before anything else is done about it.".to_owned(),
+                "Find out whether it took effect, or ask a person, before anything else is done about it. If it did not, the same call may be sent once more.".to_owned(),
                 format!("Earlier call: {earlier}"),
             ],
         ),
@@ -180,24 +180,14 @@ fn denied(
     client: Client,
 ) -> Reply {
     let mut lines = messages(denial);
-    match escalation {
-        Some(escalation) => lines.push(format!(
-            "{} may decide on exactly this call; ask for that, and do not send it again meanwhile.",
+    lines.push(match escalation {
+        Some(escalation) => format!(
+            "{} may decide on exactly this call: ask for that.",
             one_of(&escalation.roles)
-        )),
-        None => lines.push("This decision is final for this call.".to_owned()),
-    }
-    // Where no amount is the matter, the sentence would only invite the thought.
-    if denial
-        .reasons
-        .iter()
-        .any(|reason| reason.code.contains("limit"))
-    {
-        lines.push(
-            "Do not split it, rephrase it or send it again in parts; the totals count too."
-                .to_owned(),
-        );
-    }
+        ),
+        None => "This decision is final for this call.".to_owned(),
+    });
+    lines.push("Do not split, rephrase or repeat it.".to_owned());
     lines.push(reference(call));
     let codes: Vec<&str> = denial.reasons.iter().map(|reason| &*reason.code).collect();
     let mut decision = json!({

@@ -144,29 +144,32 @@ Reference: 01010101-0101-0101-0101-010101010101
 --
 Not allowed by policy (not_permitted). Nothing was sent.
 This decision is final for this call.
+Do not split, rephrase or repeat it.
 Reference: 01010101-0101-0101-0101-010101010101
 --
 Not allowed by policy (session_frozen). Nothing was sent.
 This decision is final for this call.
+Do not split, rephrase or repeat it.
 Reference: 01010101-0101-0101-0101-010101010101
 --
 Today's total is reached.
 This decision is final for this call.
-Do not split it, rephrase it or send it again in parts; the totals count too.
+Do not split, rephrase or repeat it.
 Reference: 01010101-0101-0101-0101-010101010101
 --
 Policy could not be evaluated for this call, so nothing was sent. Tell the operator.
 This decision is final for this call.
+Do not split, rephrase or repeat it.
 Reference: 01010101-0101-0101-0101-010101010101
 --
 Limit Exceeded. Escalate to Manager.
 The session's total is too high.
-An Auditor or a Manager may decide on exactly this call; ask for that, and do not send it again meanwhile.
-Do not split it, rephrase it or send it again in parts; the totals count too.
+An Auditor or a Manager may decide on exactly this call: ask for that.
+Do not split, rephrase or repeat it.
 Reference: 01010101-0101-0101-0101-010101010101
 --
 The same call of `claims__pay` was sent earlier in this session, and nobody saw how it ended. Nothing was sent now.
-Find out whether it took effect, or ask a person, before anything else is done about it.
+Find out whether it took effect, or ask a person, before anything else is done about it. If it did not, the same call may be sent once more.
 Earlier call: 02020202-0202-0202-0202-020202020202
 Reference: 01010101-0101-0101-0101-010101010101
 --
@@ -236,7 +239,7 @@ fn a_decision_carries_its_details_for_machines() {
         panic!()
     };
     let modern = modern.replace(env!("CARGO_PKG_VERSION"), "VERSION");
-    insta::assert_snapshot!(modern, @r#"{"content":[{"type":"text","text":"Limit Exceeded. Escalate to Manager.\nThe session's total is too high.\nAn Auditor or a Manager may decide on exactly this call; ask for that, and do not send it again meanwhile.\nDo not split it, rephrase it or send it again in parts; the totals count too.\nReference: 01010101-0101-0101-0101-010101010101"}],"isError":true,"resultType":"complete","_meta":{"dev.countersign/decision":{"call":"01010101-0101-0101-0101-010101010101","decision":"escalate","code":"amount_over_limit","final":false,"reasons":["amount_over_limit","session_total_over_limit"],"roles":["Auditor","Manager"],"expiresIn":259200},"io.modelcontextprotocol/serverInfo":{"name":"countersign","title":"Countersign","version":"VERSION"}}}"#);
+    insta::assert_snapshot!(modern, @r#"{"content":[{"type":"text","text":"Limit Exceeded. Escalate to Manager.\nThe session's total is too high.\nAn Auditor or a Manager may decide on exactly this call: ask for that.\nDo not split, rephrase or repeat it.\nReference: 01010101-0101-0101-0101-010101010101"}],"isError":true,"resultType":"complete","_meta":{"dev.countersign/decision":{"call":"01010101-0101-0101-0101-010101010101","decision":"escalate","code":"amount_over_limit","final":false,"reasons":["amount_over_limit","session_total_over_limit"],"roles":["Auditor","Manager"],"expiresIn":259200},"io.modelcontextprotocol/serverInfo":{"name":"countersign","title":"Countersign","version":"VERSION"}}}"#);
     let Reply::Result(legacy) = refused(
         &Refusal::Denied {
             call: id(1),
@@ -246,7 +249,7 @@ fn a_decision_carries_its_details_for_machines() {
     ) else {
         panic!()
     };
-    insta::assert_snapshot!(legacy, @r#"{"content":[{"type":"text","text":"Not allowed by policy (not_permitted). Nothing was sent.\nThis decision is final for this call.\nReference: 01010101-0101-0101-0101-010101010101"}],"isError":true,"_meta":{"dev.countersign/decision":{"call":"01010101-0101-0101-0101-010101010101","decision":"deny","code":"not_permitted","final":true,"reasons":[],"roles":[]}}}"#);
+    insta::assert_snapshot!(legacy, @r#"{"content":[{"type":"text","text":"Not allowed by policy (not_permitted). Nothing was sent.\nThis decision is final for this call.\nDo not split, rephrase or repeat it.\nReference: 01010101-0101-0101-0101-010101010101"}],"isError":true,"_meta":{"dev.countersign/decision":{"call":"01010101-0101-0101-0101-010101010101","decision":"deny","code":"not_permitted","final":true,"reasons":[],"roles":[]}}}"#);
 }
 
 #[test]
