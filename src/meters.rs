@@ -170,23 +170,7 @@ fn session_scope(session: SessionId) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Durability;
-    use crate::store::Migration;
-    use crate::store::Store;
-
-    const MIGRATIONS: [Migration; 1] = [Migration {
-        number: 1,
-        sql: &[SCHEMA],
-    }];
-
-    async fn in_store<T: Send + 'static>(
-        work: impl FnOnce(&Tx<'_>) -> Result<T, StoreError> + Send + 'static,
-    ) -> T {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&folder.path().join("store.db"), &MIGRATIONS).unwrap();
-        let done = store.write("test", Durability::Process, work).await;
-        done.unwrap().into_inner()
-    }
+    use crate::store::testing::in_store;
 
     fn charges(value: i64) -> Charges {
         Charges::new(
@@ -199,7 +183,7 @@ mod tests {
 
     #[tokio::test]
     async fn totals_include_the_call_itself_and_a_refund_takes_it_out() {
-        let after = in_store(|tx| {
+        let after = in_store(&[SCHEMA], |tx| {
             charges(900).add(tx)?;
             charges(100).add(tx)?;
             charges(100).refund(tx)?;
@@ -218,7 +202,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_negative_amount_lowers_no_total() {
-        let after = in_store(|tx| {
+        let after = in_store(&[SCHEMA], |tx| {
             charges(900).add(tx)?;
             charges(-900).add(tx)?;
             charges(-900).totals_after(tx)
@@ -230,7 +214,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_total_that_does_not_fit_is_refused() {
-        let after = in_store(|tx| {
+        let after = in_store(&[SCHEMA], |tx| {
             charges(i64::MAX).add(tx)?;
             charges(1).totals_after(tx)
         })
@@ -240,7 +224,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_clock_that_is_set_back_reopens_no_day() {
-        let days = in_store(|tx| {
+        let days = in_store(&[SCHEMA], |tx| {
             let at = |text: &str| text.parse::<Timestamp>().unwrap();
             let zone = TimeZone::get("Europe/Berlin").unwrap();
             Ok([

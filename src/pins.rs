@@ -187,14 +187,7 @@ pub fn accept(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Durability;
-    use crate::store::Migration;
-    use crate::store::Store;
-
-    const MIGRATIONS: [Migration; 1] = [Migration {
-        number: 1,
-        sql: &[SCHEMA],
-    }];
+    use crate::store::testing::in_store;
 
     fn tool(name: &str, description: &str) -> ToolDefinition {
         let json = format!(
@@ -205,24 +198,21 @@ mod tests {
 
     #[tokio::test]
     async fn a_changed_definition_waits_for_an_operator() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&folder.path().join("store.db"), &MIGRATIONS).unwrap();
-        let seen = store
-            .write("test", Durability::Process, |tx| {
-                let server: ServerName = "claims".parse().unwrap();
-                let now: Timestamp = "2026-11-22T12:00:00Z".parse().unwrap();
-                assert!(of_server(tx, &server)?.is_none());
-                let first = observe(tx, &server, &[tool("a", "x"), tool("b", "x")], now)?;
-                let again = observe(tx, &server, &[tool("a", "x"), tool("b", "x")], now)?;
-                let changed = observe(tx, &server, &[tool("a", "evil")], now)?;
-                let still = observe(tx, &server, &[tool("a", "evil")], now)?;
-                let pins = of_server(tx, &server)?.unwrap();
-                let accepted = accept(tx, &server, Some("a"), now)?;
-                let after = of_server(tx, &server)?.unwrap();
-                Ok((first, again, changed, still, pins, accepted, after))
-            })
-            .await;
-        let (first, again, changed, still, pins, accepted, after) = seen.unwrap().into_inner();
+        let seen = in_store(&[SCHEMA], |tx| {
+            let server: ServerName = "claims".parse().unwrap();
+            let now: Timestamp = "2026-11-22T12:00:00Z".parse().unwrap();
+            assert!(of_server(tx, &server)?.is_none());
+            let first = observe(tx, &server, &[tool("a", "x"), tool("b", "x")], now)?;
+            let again = observe(tx, &server, &[tool("a", "x"), tool("b", "x")], now)?;
+            let changed = observe(tx, &server, &[tool("a", "evil")], now)?;
+            let still = observe(tx, &server, &[tool("a", "evil")], now)?;
+            let pins = of_server(tx, &server)?.unwrap();
+            let accepted = accept(tx, &server, Some("a"), now)?;
+            let after = of_server(tx, &server)?.unwrap();
+            Ok((first, again, changed, still, pins, accepted, after))
+        })
+        .await;
+        let (first, again, changed, still, pins, accepted, after) = seen;
         assert_eq!(first.new, ["a", "b"]);
         assert!(again.is_nothing());
         assert_eq!(changed.changed, ["a"]);

@@ -141,23 +141,7 @@ pub fn freeze(tx: &Tx<'_>, id: SessionId, since: Option<Timestamp>) -> Result<bo
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Durability;
-    use crate::store::Migration;
-    use crate::store::Store;
-
-    const MIGRATIONS: [Migration; 1] = [Migration {
-        number: 1,
-        sql: &[SCHEMA],
-    }];
-
-    async fn in_store<T: Send + 'static>(
-        work: impl FnOnce(&Tx<'_>) -> Result<T, StoreError> + Send + 'static,
-    ) -> T {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&folder.path().join("store.db"), &MIGRATIONS).unwrap();
-        let done = store.write("test", Durability::Process, work).await;
-        done.unwrap().into_inner()
-    }
+    use crate::store::testing::in_store;
 
     fn at(text: &str) -> Timestamp {
         text.parse().unwrap()
@@ -169,7 +153,7 @@ mod tests {
         let bob = PrincipalId::parse("bob").unwrap();
         let handle: Handle = "claim-99".parse().unwrap();
         let now = at("2026-11-22T12:00:00Z");
-        let (made, alices, bobs) = in_store(move |tx| {
+        let (made, alices, bobs) = in_store(&[SCHEMA], move |tx| {
             let made = create(tx, &alice, Some(&handle), now)?;
             Ok((made, find(tx, &alice, &handle)?, find(tx, &bob, &handle)?))
         })
@@ -182,7 +166,7 @@ mod tests {
     async fn the_default_session_is_replaced_after_it_was_idle() {
         let alice = PrincipalId::parse("alice").unwrap();
         let idle = SignedDuration::from_hours(8);
-        let (first, same, used, still, new) = in_store(move |tx| {
+        let (first, same, used, still, new) = in_store(&[SCHEMA], move |tx| {
             let first = default_of(tx, &alice, idle, at("2026-11-22T00:00:00Z"))?;
             let same = default_of(tx, &alice, idle, at("2026-11-22T07:00:00Z"))?;
             let used = facts(tx, first, &alice, at("2026-11-22T07:30:00Z"))?;
@@ -200,7 +184,7 @@ mod tests {
     async fn a_frozen_session_says_so_until_it_is_let_go() {
         let alice = PrincipalId::parse("alice").unwrap();
         let now = at("2026-11-22T12:00:00Z");
-        let (frozen, thawed, nobody) = in_store(move |tx| {
+        let (frozen, thawed, nobody) = in_store(&[SCHEMA], move |tx| {
             let id = create(tx, &alice, None, now)?;
             freeze(tx, id, Some(now))?;
             let frozen = facts(tx, id, &alice, now)?;

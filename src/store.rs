@@ -7,6 +7,8 @@
 
 mod error;
 mod migrate;
+#[cfg(test)]
+pub(crate) mod testing;
 mod thread;
 mod writers;
 

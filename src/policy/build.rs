@@ -57,13 +57,7 @@ pub(super) fn bundle(inputs: &Inputs<'_>) -> Result<Bundle, BundleError> {
         quarantined,
         mut warnings,
     } = sort(inputs, &mut problems);
-    let servers: Vec<&str> = inputs
-        .servers
-        .iter()
-        .map(|server| server.name.as_str())
-        .collect();
-    let parts: Vec<ToolSchema<'_>> = tools.iter().map(Compiled::schema).collect();
-    let built = schema::assemble(&users, &servers, &parts).and_then(|(schema, text)| {
+    let built = cedar_schema(inputs, &users, &tools).and_then(|(schema, text)| {
         validate(&live, &schema, inputs, &mut problems, &mut warnings)?;
         Ok((world(inputs, schema)?, text))
     });
@@ -92,17 +86,23 @@ pub(super) fn bundle(inputs: &Inputs<'_>) -> Result<Bundle, BundleError> {
         })
 }
 
+/// The schema of these servers, users and tools, for Cedar and for people.
+fn cedar_schema(
+    inputs: &Inputs<'_>,
+    users: &BTreeMap<String, &Attribute>,
+    tools: &[Compiled<'_>],
+) -> Result<(Schema, String), String> {
+    let servers = inputs.servers.iter().map(|server| server.name.as_str());
+    let servers: Vec<&str> = servers.collect();
+    let parts: Vec<ToolSchema<'_>> = tools.iter().map(Compiled::schema).collect();
+    schema::assemble(users, &servers, &parts)
+}
+
 pub(super) fn schema_text(inputs: &Inputs<'_>) -> Result<String, BundleError> {
     let mut problems = Vec::new();
     let users = user_attributes(inputs.principals, &mut problems);
     let tools = tools(inputs, &mut problems);
-    let servers: Vec<&str> = inputs
-        .servers
-        .iter()
-        .map(|server| server.name.as_str())
-        .collect();
-    let parts: Vec<ToolSchema<'_>> = tools.iter().map(Compiled::schema).collect();
-    match schema::assemble(&users, &servers, &parts) {
+    match cedar_schema(inputs, &users, &tools) {
         Ok((_schema, text)) if problems.is_empty() => Ok(text),
         Ok(_) => Err(BundleError { problems }),
         Err(problem) => {

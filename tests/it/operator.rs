@@ -2,6 +2,7 @@
 
 use crate::world::APPROVE;
 use crate::world::GET;
+use crate::world::Wire;
 use crate::world::World;
 use crate::world::payment;
 use countersign::app;
@@ -112,13 +113,31 @@ fn the_schema_of_the_tools_is_printed() {
     assert!(schema.contains("claims/approve_payment"), "{schema}");
 }
 
-#[test]
-fn an_edit_of_a_record_is_found() {
+/// A claim was read and a payment approved; no broker runs.
+fn after_a_payment() -> World {
     let world = World::new();
     let mut broker = world.broker().initialized();
     broker.call(GET, json!({"claim_id": "99"}));
     broker.call(APPROVE, payment(9_000));
     assert!(broker.end());
+    world
+}
+
+/// A payment was executed, and the server holds its answer back.
+fn in_the_middle_of_a_payment() -> (World, Wire) {
+    let world = World::holding();
+    let mut broker = world.broker().initialized();
+    broker.request(
+        "tools/call",
+        json!({"name": APPROVE, "arguments": payment(9_000)}),
+    );
+    world.wait_until_paid(1);
+    (world, broker)
+}
+
+#[test]
+fn an_edit_of_a_record_is_found() {
+    let world = after_a_payment();
     assert!(world.run(&["journal", "verify"]).0);
 
     let database = rusqlite::Connection::open(world.path("countersign.db")).unwrap();
@@ -138,11 +157,7 @@ fn an_edit_of_a_record_is_found() {
 
 #[test]
 fn a_record_that_was_taken_out_is_found() {
-    let world = World::new();
-    let mut broker = world.broker().initialized();
-    broker.call(GET, json!({"claim_id": "99"}));
-    broker.call(APPROVE, payment(9_000));
-    assert!(broker.end());
+    let world = after_a_payment();
     let database = rusqlite::Connection::open(world.path("countersign.db")).unwrap();
     let taken = "DELETE FROM journal WHERE seq = 2";
     assert!(
@@ -161,19 +176,7 @@ fn a_record_that_was_taken_out_is_found() {
 
 #[test]
 fn a_call_that_a_killed_broker_left_open_is_shown_as_unknown_and_named_by_verify() {
-    let world = World::new();
-    world.edit(
-        "countersign.toml",
-        "\"--ledger\", \"ledger.jsonl\"",
-        "\"--ledger\", \"ledger.jsonl\", \"--hold\", \"hold\"",
-    );
-    world.write("hold", "");
-    let mut broker = world.broker().initialized();
-    broker.request(
-        "tools/call",
-        json!({"name": APPROVE, "arguments": payment(9_000)}),
-    );
-    world.wait_until_paid(1);
+    let (world, mut broker) = in_the_middle_of_a_payment();
     let (_, shown) = world.run(&["session", "show", "claim-99"]);
     assert!(shown.contains("running"), "{shown}");
     broker.kill();
@@ -194,19 +197,7 @@ fn a_call_that_a_killed_broker_left_open_is_shown_as_unknown_and_named_by_verify
 
 #[test]
 fn after_a_crash_the_same_call_is_told_of_it_and_not_sent() {
-    let world = World::new();
-    world.edit(
-        "countersign.toml",
-        "\"--ledger\", \"ledger.jsonl\"",
-        "\"--ledger\", \"ledger.jsonl\", \"--hold\", \"hold\"",
-    );
-    world.write("hold", "");
-    let mut broker = world.broker().initialized();
-    broker.request(
-        "tools/call",
-        json!({"name": APPROVE, "arguments": payment(9_000)}),
-    );
-    world.wait_until_paid(1);
+    let (world, mut broker) = in_the_middle_of_a_payment();
     broker.kill();
     std::fs::remove_file(world.path("hold")).unwrap();
 
@@ -252,12 +243,9 @@ fn logs_carry_no_arguments_and_no_results() {
 
 #[test]
 fn kept_arguments_that_were_edited_are_found() {
-    let world = World::new();
-    let mut broker = world.broker().initialized();
-    broker.call(APPROVE, payment(9_000));
-    assert!(broker.end());
+    let world = after_a_payment();
     let database = rusqlite::Connection::open(world.path("countersign.db")).unwrap();
-    let edited = "UPDATE payload SET body = replace(body, '9000', '900')";
+    let edited = "UPDATE payload SET body = replace(body, '9000', '900') WHERE body LIKE '%9000%'";
     assert_eq!(database.execute(edited, []).unwrap(), 1);
     let (holds, printed) = world.run(&["journal", "verify"]);
     assert!(!holds);

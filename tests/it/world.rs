@@ -65,6 +65,17 @@ impl World {
         world
     }
 
+    /// The same, and while the file `hold` exists a payment is executed and not
+    /// answered.
+    pub(crate) fn holding() -> Self {
+        let world = Self::new();
+        let ledger = "\"--ledger\", \"ledger.jsonl\"";
+        let hold = format!("{ledger}, \"--hold\", \"hold\"");
+        world.edit("countersign.toml", ledger, &hold);
+        world.write("hold", "");
+        world
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
