@@ -206,7 +206,7 @@ fn report_catalogue(
         } else {
             seen.join(", ")
         };
-        writeln!(report, "  {principal:<16}{seen}")?;
+        writeln!(report, "  {principal:<14}  {seen}")?;
     }
     Ok(())
 }
