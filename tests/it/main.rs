@@ -3,10 +3,12 @@
 // the permissions for tests in `.clippy.toml` hold for them.
 #![cfg(test)]
 
+mod absent;
 mod crash;
 mod downstream;
 mod house;
 mod operator;
+mod absent;
 mod policy;
 mod race;
 mod scenario;
