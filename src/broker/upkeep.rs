@@ -33,8 +33,9 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// How often a running broker looks for others that died.
-const RECOVER_EVERY: Duration = Duration::from_secs(10);
+/// How often a running broker looks for others that died, and for pins that
+/// somebody else moved.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// Why a broker did not start, or kept the policies it had.
 #[derive(Debug, thiserror::Error)]
@@ -112,6 +113,7 @@ impl Broker {
         let upkeep = Upkeep {
             broker: Arc::clone(&broker),
             rules,
+            pins,
         };
         broker.tasks.spawn(upkeep.run(incoming, orders));
         Ok(broker)
@@ -199,6 +201,9 @@ async fn stop_all(downstreams: &BTreeMap<ServerName, Downstream>) {
 struct Upkeep {
     broker: Arc<Broker>,
     rules: Rules,
+    /// What the last catalogue was made of, or would have been had the policies
+    /// fitted it.
+    pins: Pins,
 }
 
 impl Upkeep {
@@ -208,8 +213,8 @@ impl Upkeep {
         mut orders: mpsc::Receiver<Reload>,
     ) {
         let stopping = self.broker.stopping.clone();
-        let mut recovery = tokio::time::interval(RECOVER_EVERY);
-        recovery.tick().await;
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        look.tick().await;
         loop {
             tokio::select! {
                 () = stopping.cancelled() => break,
@@ -218,12 +223,15 @@ impl Upkeep {
                     let taken = self.take(order.rules).await;
                     let _nobody_waits = order.taken.send(taken);
                 }
-                _ = recovery.tick() => self.recover().await,
+                _ = look.tick() => {
+                    self.recover().await;
+                    self.follow_pins().await;
+                }
             }
         }
     }
 
-    async fn follow(&self, news: News) {
+    async fn follow(&mut self, news: News) {
         match news {
             News::Tools {
                 server,
@@ -260,7 +268,7 @@ impl Upkeep {
     }
 
     async fn observe(
-        &self,
+        &mut self,
         server: &ServerName,
         definitions: Vec<ToolDefinition>,
     ) -> Result<(), StartError> {
@@ -283,26 +291,51 @@ impl Upkeep {
         if observed.is_nothing() && !self.broker.unseen.borrow().contains(server) {
             return Ok(());
         }
-        self.rebuild(&self.rules).await
+        self.rebuild(self.rules.clone()).await
     }
 
     async fn take(&mut self, rules: Rules) -> Result<(), StartError> {
-        self.rebuild(&rules).await?;
+        self.rebuild(rules.clone()).await?;
         self.rules = rules;
         Ok(())
     }
 
-    async fn rebuild(&self, rules: &Rules) -> Result<(), StartError> {
+    /// Notices what an operator accepted, and what another broker saw.
+    async fn follow_pins(&mut self) {
+        let taken = match self.read_pins().await {
+            Ok(pins) if pins == self.pins => return,
+            Ok(_moved) => self.rebuild(self.rules.clone()).await,
+            Err(error) => Err(error),
+        };
+        match taken {
+            Ok(()) => tracing::info!("pinned tools were changed, and are taken in as they are now"),
+            Err(error) => tracing::error!(
+                error = %Chain(&error),
+                "the pinned tools as they are now could not be taken in; those known before stay"
+            ),
+        }
+    }
+
+    async fn read_pins(&self) -> Result<Pins, StartError> {
         let broker = Arc::clone(&self.broker);
-        let rules = rules.clone();
-        let catalogue = tokio::task::spawn_blocking(move || {
+        blocking(move || {
             let names: Vec<ServerName> = broker.downstreams.keys().cloned().collect();
-            let pins = read_pins(&broker.store, &names).map_err(StartError::Store)?;
-            build(&rules, &broker.settings, &pins, &broker.downstreams)
-                .map_err(StartError::Policies)
+            read_pins(&broker.store, &names)
         })
         .await
-        .map_err(|_ended| StartError::Stopping)??;
+    }
+
+    async fn rebuild(&mut self, rules: Rules) -> Result<(), StartError> {
+        self.pins = self.read_pins().await?;
+        let broker = Arc::clone(&self.broker);
+        let pins = self.pins.clone();
+        let built = tokio::task::spawn_blocking(move || {
+            build(&rules, &broker.settings, &pins, &broker.downstreams)
+        });
+        let catalogue = built
+            .await
+            .map_err(|_ended| StartError::Stopping)?
+            .map_err(StartError::Policies)?;
         for why in catalogue.refused() {
             tracing::warn!("a tool is not offered: {why}");
         }

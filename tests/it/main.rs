@@ -8,7 +8,7 @@ mod crash;
 mod downstream;
 mod house;
 mod operator;
-mod absent;
+mod pins;
 mod policy;
 mod race;
 mod scenario;
