@@ -15,6 +15,7 @@ use crate::policy::PolicyServer;
 use crate::policy::PolicyTool;
 use crate::principal::PrincipalId;
 use crate::principal::Principals;
+use crate::tool::Digest;
 use crate::tool::ServerName;
 use crate::tool::ToolId;
 use crate::tool::ToolRules;
@@ -47,6 +48,8 @@ pub(super) struct Route {
     pub(super) tool: ToolId,
     pub(super) gate: Arc<Gate>,
     pub(super) downstream: Downstream,
+    /// The digest of the pin.
+    pub(super) definition: Digest,
     /// The server says something else of it than what was pinned.
     pub(super) changed: bool,
 }
@@ -142,6 +145,7 @@ impl Catalogue {
             tool: tool.clone(),
             gate: Arc::clone(gate),
             downstream: downstream.clone(),
+            definition: pin.definition.digest,
             changed: pin.changed.is_some(),
         });
         if let Some(other) = self.routes.get(&name) {

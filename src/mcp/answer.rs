@@ -135,6 +135,13 @@ fn refused(refusal: &Refusal, client: Client) -> Reply {
                 "The call may be made again later.".to_owned(),
             ],
         ),
+        Refusal::ToolChanged { call } => say(
+            call,
+            &[
+                "This tool is no longer what was reviewed. Nothing was sent and nothing counts towards a limit.".to_owned(),
+                "Look at the list of tools again; where it is missing there, an operator must review it first.".to_owned(),
+            ],
+        ),
         Refusal::OutcomeUnknown { call, server, why: _ } => unsure(
             call,
             format!("The call was sent to the server `{server}`, and nobody saw how it ended."),

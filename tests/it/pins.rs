@@ -2,6 +2,7 @@
 
 use crate::world::World;
 use crate::world::names_of;
+use countersign::outcome::Outcome;
 use serde_json::Value;
 use serde_json::json;
 
@@ -13,6 +14,10 @@ permit (principal, action in Broker::Action::"server:shop", resource);
 "#;
 
 const LOOK: &str = "shop__look";
+
+fn list_changed(message: &Value) -> bool {
+    message["method"] == "notifications/tools/list_changed"
+}
 
 /// A world whose server was seen once, and then changed its tool.
 fn changed() -> World {
@@ -33,12 +38,12 @@ fn changed() -> World {
 fn a_tool_that_changed_between_two_starts_is_refused_and_says_why() {
     let world = changed();
     let mut broker = world.broker().initialized();
-    world.wait_for_log("is not what it was when it was pinned");
+    while !names_of(&broker.ask("tools/list", json!({}))).is_empty() {
+        assert!(broker.wait_for(list_changed).is_some());
+    }
     let answer = broker.call(LOOK, json!({}));
-    assert!(answer.starts_with("error: "), "{answer}");
-    assert!(answer.contains("changed"), "{answer}");
-    let list = broker.ask("tools/list", json!({}));
-    assert!(names_of(&list).is_empty(), "{list}");
+    let why = "error: This tool changed since it was reviewed.";
+    assert!(answer.starts_with(why), "{answer}");
 
     let (listed, printed) = world.run(&["pin", "list"]);
     assert!(listed, "{printed}");
@@ -58,6 +63,20 @@ fn a_tool_that_changed_between_two_starts_is_refused_and_says_why() {
 }
 
 #[test]
+fn a_call_made_at_the_start_does_not_outrun_the_look_at_a_changed_tool() {
+    let world = changed();
+    // Decided on the pin, before the server was up and could be compared.
+    let answer = world.broker().initialized().call(LOOK, json!({}));
+    assert!(
+        answer.starts_with("error: This tool"),
+        "it was let through: {answer}"
+    );
+    let calls = world.calls("claim-99");
+    assert_ne!(calls[1].outcome, Some(Outcome::Completed));
+    assert_eq!(calls.len(), 2);
+}
+
+#[test]
 fn a_running_broker_takes_a_changed_tool_once_it_is_accepted() {
     let world = changed();
     let mut broker = world.broker().initialized();
@@ -66,9 +85,8 @@ fn a_running_broker_takes_a_changed_tool_once_it_is_accepted() {
     let (accepted, printed) = world.run(&["pin", "accept", "shop", "look"]);
     assert!(accepted && printed == "accepted look\n", "{printed}");
     // The first change that is told may still be that the tool is gone.
-    let changed = |message: &Value| message["method"] == "notifications/tools/list_changed";
     while names_of(&broker.ask("tools/list", json!({}))) != [LOOK] {
-        assert!(broker.wait_for(changed).is_some());
+        assert!(broker.wait_for(list_changed).is_some());
     }
     assert_eq!(broker.call(LOOK, json!({})), "seen");
 }
