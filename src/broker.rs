@@ -165,12 +165,24 @@ impl Broker {
     }
 
     /// Step 4: where the name leads. A name that nobody has may be that of a
-    /// server which was never seen and is just starting.
+    /// server which was never seen and is just starting; it is waited for until
+    /// it is there, whatever other servers are up to.
     async fn route(&self, call: &ToolCall, now: Timestamp) -> Result<Arc<Route>, Refusal> {
-        if let Some(route) = self.catalogue.load().route(&call.name) {
-            return Ok(route);
+        let mut changes = self.changes();
+        let appears = async {
+            loop {
+                if let Some(route) = self.catalogue.load().route(&call.name) {
+                    return route;
+                }
+                // It cannot end: we hold the sender.
+                let _moved = changes.changed().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            route = appears => return Ok(route),
+            () = self.first_sight() => {}
         }
-        self.first_sight().await;
         if let Some(route) = self.catalogue.load().route(&call.name) {
             return Ok(route);
         }
@@ -276,6 +288,7 @@ impl Broker {
         let id = permit.call();
         let outgoing = OutgoingCall {
             name: Arc::clone(&route.tool.name),
+            definition: route.definition,
             arguments: call.arguments,
             meta: call.meta,
             deadline: Some(route.deadline()),

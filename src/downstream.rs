@@ -31,6 +31,7 @@ mod wire;
 mod tests;
 
 use crate::permit::Permit;
+use crate::tool::Digest;
 use crate::tool::ServerName;
 use crate::tool::ToolDefinition;
 use std::collections::BTreeMap;
@@ -104,6 +105,8 @@ enum Phase {
         link: Arc<Link>,
         era: Era,
         server: String,
+        /// The digests of the tools that this very process listed last.
+        listed: BTreeMap<Arc<str>, Digest>,
     },
     Failed(Failure),
     Stopped,
@@ -161,14 +164,18 @@ impl Downstream {
         let deadline = now
             .checked_add(allowed)
             .unwrap_or_else(|| now + Duration::from_secs(365 * 24 * 60 * 60));
-        let link = tokio::select! {
+        let ready = tokio::select! {
             biased;
             () = line.cancelled.cancelled() => return Sent::not_sent(link::CANCELLED_UNSENT),
-            link = self.ready() => link,
+            ready = self.ready(&call.name) => ready,
             () = tokio::time::sleep_until(deadline) => return Sent::not_sent(link::EXPIRED_UNSENT),
         };
-        match link {
-            Ok(link) => link.call(permit, &call, line, deadline).await,
+        match ready {
+            // What was decided on is not what would be called: the server was
+            // started again, or has just said so, and the broker is about to
+            // compare it with the pin.
+            Ok((_link, listed)) if listed != Some(call.definition) => Sent::Changed,
+            Ok((link, _same)) => link.call(permit, &call, line, deadline).await,
             Err(why) => Sent::NotSent { why },
         }
     }
@@ -215,15 +222,17 @@ impl Downstream {
             .await;
     }
 
-    /// The link to the server, or why there is none within the time that a
-    /// start may take.
-    async fn ready(&self) -> Result<Arc<Link>, String> {
+    /// The link to the server and what it lists under this name, or why there is
+    /// no link within the time that a start may take.
+    async fn ready(&self, tool: &str) -> Result<(Arc<Link>, Option<Digest>), String> {
         let mut phase = self.desk.phase.clone();
         let mut woken_at = None;
         let waiting = async {
             loop {
                 match &*phase.borrow_and_update() {
-                    Phase::Ready { link, .. } if !link.has_ended() => return Ok(Arc::clone(link)),
+                    Phase::Ready { link, listed, .. } if !link.has_ended() => {
+                        return Ok((Arc::clone(link), listed.get(tool).copied()));
+                    }
                     Phase::Stopped => return Err("the server was stopped".to_owned()),
                     Phase::Failed(failure) => match woken_at {
                         // One call makes one attempt come early, not a storm of them.
@@ -246,7 +255,7 @@ impl Downstream {
             }
         };
         match tokio::time::timeout(self.desk.start_timeout, waiting).await {
-            Ok(link) => link,
+            Ok(ready) => ready,
             Err(_) => Err(match self.state() {
                 State::Failed { why, .. } => format!("the server is not running: {why}"),
                 _ => "the server did not become ready in time".to_owned(),
@@ -302,6 +311,8 @@ pub enum News {
 pub struct OutgoingCall {
     /// The tool, by the name that the server gave it.
     pub name: Arc<str>,
+    /// The definition that the call was decided on. It goes to no other.
+    pub definition: Digest,
     /// The arguments: the text of a JSON object, sent as it is. (A line break
     /// between two tokens becomes a space, because a line is a message.)
     pub arguments: Option<Box<str>>,
@@ -341,6 +352,8 @@ pub enum Sent {
         /// What was in the way.
         why: String,
     },
+    /// Not sent: the server no longer lists the tool as it was decided on.
+    Changed,
     /// Sent, at least in part, and there will be no answer.
     Lost {
         /// What happened.

@@ -79,9 +79,9 @@ impl PrincipalId {
 impl fmt::Display for PrincipalId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if &*self.issuer == Self::LOCAL {
-            f.write_str(&self.subject)
+            f.pad(&self.subject)
         } else {
-            write!(f, "{}|{}", self.issuer, self.subject)
+            f.pad(&format!("{}|{}", self.issuer, self.subject))
         }
     }
 }

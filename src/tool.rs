@@ -148,7 +148,7 @@ impl fmt::Debug for Digest {
 }
 
 /// What a server says of one of its tools.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ToolDefinition {
     /// Which tool.
     pub id: ToolId,

@@ -46,6 +46,7 @@ pub async fn check(config: &Config) -> anyhow::Result<Checked> {
     };
     let mut pins = stored_pins(config, &mut checked)?;
     let downstreams = look_at_servers(config, &mut pins, &mut checked).await?;
+    checked.problems.extend(changed_tools(&pins));
     let shape = (config.broker.money_scale, config.broker.longest_name);
     let built = Catalogue::build(&rules, &config.broker.servers, &pins, &downstreams, shape);
     match built {
@@ -129,6 +130,17 @@ async fn look_at_servers(
     Ok(downstreams)
 }
 
+fn changed_tools(pins: &Pins) -> impl Iterator<Item = String> {
+    let changed = pins.values().flatten().filter(|pin| pin.changed.is_some());
+    changed.map(|pin| {
+        let tool = &pin.definition.id;
+        format!(
+            "tool {tool} changed since it was pinned, and is refused: read `countersign pin list`, then let it in with `countersign pin accept {} {}`",
+            tool.server, tool.name
+        )
+    })
+}
+
 fn report_catalogue(
     catalogue: &Catalogue,
     rules: &Rules,
@@ -177,7 +189,7 @@ fn report_catalogue(
         } else {
             seen.join(", ")
         };
-        writeln!(report, "  {principal:<16}{seen}")?;
+        writeln!(report, "  {principal:<14}  {seen}")?;
     }
     Ok(())
 }

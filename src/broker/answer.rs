@@ -86,6 +86,12 @@ pub enum Refusal {
         /// What is wrong with it.
         why: String,
     },
+    /// When the call was about to be sent, its server no longer listed the tool
+    /// as it is pinned. Not sent; what was charged was given back.
+    ToolChanged {
+        /// Our id of the call.
+        call: CallId,
+    },
     /// Sent, and nobody saw how it ended.
     OutcomeUnknown {
         /// Our id of the call.

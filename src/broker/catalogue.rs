@@ -50,6 +50,8 @@ pub(super) struct Route {
     /// The digest of the policy set that the gate belongs to.
     pub(super) policies: Digest,
     pub(super) downstream: Downstream,
+    /// The digest of the pin.
+    pub(super) definition: Digest,
     /// The server says something else of it than what was pinned.
     pub(super) changed: bool,
 }
@@ -146,6 +148,7 @@ impl Catalogue {
             gate: Arc::clone(gate),
             policies: self.bundle.digest(),
             downstream: downstream.clone(),
+            definition: pin.definition.digest,
             changed: pin.changed.is_some(),
         });
         if let Some(other) = self.routes.get(&name) {

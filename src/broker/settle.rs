@@ -47,6 +47,14 @@ pub(super) fn judged(call: CallId, route: &Route, sent: Sent, keep: Keep) -> (Cl
             close(Outcome::FailedBeforeSending, None, json!({ "why": why })),
             Answer::Refused(Refusal::ServerUnavailable { call, server, why }),
         ),
+        Sent::Changed => (
+            close(
+                Outcome::FailedBeforeSending,
+                None,
+                json!({ "code": "tool_changed" }),
+            ),
+            Answer::Refused(Refusal::ToolChanged { call }),
+        ),
         Sent::Lost { why } => (
             close(Outcome::Unknown, None, json!({ "why": why })),
             Answer::Refused(Refusal::OutcomeUnknown { call, server, why }),

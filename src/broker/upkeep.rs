@@ -33,8 +33,9 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// How often a running broker looks for others that died.
-const RECOVER_EVERY: Duration = Duration::from_secs(10);
+/// How often a running broker looks for others that died, and for pins that
+/// somebody else moved.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// Why a broker did not start, or kept the policies it had.
 #[derive(Debug, thiserror::Error)]
@@ -112,6 +113,7 @@ impl Broker {
         let upkeep = Upkeep {
             broker: Arc::clone(&broker),
             rules,
+            pins,
         };
         broker.tasks.spawn(upkeep.run(incoming, orders));
         Ok(broker)
@@ -199,6 +201,9 @@ async fn stop_all(downstreams: &BTreeMap<ServerName, Downstream>) {
 struct Upkeep {
     broker: Arc<Broker>,
     rules: Rules,
+    /// What the last catalogue was made of, or would have been had the policies
+    /// fitted it.
+    pins: Pins,
 }
 
 impl Upkeep {
@@ -208,8 +213,8 @@ impl Upkeep {
         mut orders: mpsc::Receiver<Reload>,
     ) {
         let stopping = self.broker.stopping.clone();
-        let mut recovery = tokio::time::interval(RECOVER_EVERY);
-        recovery.tick().await;
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        look.tick().await;
         loop {
             tokio::select! {
                 () = stopping.cancelled() => break,
@@ -218,12 +223,15 @@ impl Upkeep {
                     let taken = self.take(order.rules).await;
                     let _nobody_waits = order.taken.send(taken);
                 }
-                _ = recovery.tick() => self.recover().await,
+                _ = look.tick() => {
+                    self.recover().await;
+                    self.follow_pins().await;
+                }
             }
         }
     }
 
-    async fn follow(&self, news: News) {
+    async fn follow(&mut self, news: News) {
         match news {
             News::Tools {
                 server,
@@ -263,7 +271,7 @@ impl Upkeep {
     /// new tools stay out, because a server must not be able to keep the next
     /// broker from starting.
     async fn observe(
-        &self,
+        &mut self,
         server: &ServerName,
         mut listed: Vec<ToolDefinition>,
     ) -> Result<(), StartError> {
@@ -271,26 +279,21 @@ impl Upkeep {
         let known = pins.remove(server);
         let foreseen = pins::foreseen(known.clone().unwrap_or_default(), &listed, Timestamp::now());
         pins.insert(server.clone(), foreseen);
-        let error = match self.build(&self.rules, pins).await {
-            Ok(catalogue) => {
-                self.pin(server, listed).await?;
-                self.swap(catalogue);
-                return Ok(());
-            }
-            Err(error) => error,
-        };
-        let Some(known) = known else {
-            return Err(error);
-        };
-        tracing::error!(
-            server.name = %server,
-            error = %Chain(&error),
-            "the policies are not valid with the new tools of a server, so those stay out"
-        );
-        let is_known = |tool: &ToolDefinition| known.iter().any(|pin| pin.definition.id == tool.id);
-        listed.retain(is_known);
+        if let Err(error) = self.build(&self.rules, pins).await {
+            let Some(known) = known else {
+                return Err(error);
+            };
+            tracing::error!(
+                server.name = %server,
+                error = %Chain(&error),
+                "the policies are not valid with the new tools of a server, so those stay out"
+            );
+            let is_known =
+                |tool: &ToolDefinition| known.iter().any(|pin| pin.definition.id == tool.id);
+            listed.retain(is_known);
+        }
         self.pin(server, listed).await?;
-        self.rebuild(&self.rules).await
+        self.rebuild(&self.rules.clone()).await
     }
 
     async fn pin(
@@ -324,14 +327,40 @@ impl Upkeep {
         Ok(())
     }
 
+    /// Notices what an operator accepted, and what another broker saw.
+    async fn follow_pins(&mut self) {
+        let pins = match self.read_pins().await {
+            Ok(pins) if pins == self.pins => return,
+            Ok(pins) => pins,
+            Err(error) => {
+                tracing::error!(error = %Chain(&error), "the pinned tools could not be read");
+                return;
+            }
+        };
+        // Also where they cannot be taken in, so that this is said once.
+        self.pins = pins.clone();
+        match self.build(&self.rules, pins.clone()).await {
+            Ok(catalogue) => {
+                self.swap(catalogue, pins);
+                tracing::info!("pinned tools were changed, and are taken in as they are now");
+            }
+            Err(error) => tracing::error!(
+                error = %Chain(&error),
+                "the pinned tools as they are now could not be taken in; those known before stay"
+            ),
+        }
+    }
+
     /// Swaps the catalogue for one of these rules and the pins as they are now.
-    async fn rebuild(&self, rules: &Rules) -> Result<(), StartError> {
+    async fn rebuild(&mut self, rules: &Rules) -> Result<(), StartError> {
         let pins = self.read_pins().await?;
-        self.swap(self.build(rules, pins).await?);
+        let catalogue = self.build(rules, pins.clone()).await?;
+        self.swap(catalogue, pins);
         Ok(())
     }
 
-    fn swap(&self, catalogue: Catalogue) {
+    fn swap(&mut self, catalogue: Catalogue, pins: Pins) {
+        self.pins = pins;
         for why in catalogue.refused() {
             tracing::warn!("a tool is not offered: {why}");
         }

@@ -4,6 +4,8 @@ use crate::app;
 use crate::config::Config;
 use crate::pins;
 use crate::tool::ServerName;
+use anyhow::Context;
+use anyhow::ensure;
 use jiff::Timestamp;
 use std::fmt::Write;
 
@@ -11,7 +13,7 @@ use std::fmt::Write;
 pub(super) enum Command {
     /// List the pinned tools, and what their servers say of them now
     List,
-    /// Let in what a server now says of a tool. Running brokers take it at their next start
+    /// Let in what a server now says of a tool. Running brokers take it within some ten seconds
     Accept {
         /// The server
         server: ServerName,
@@ -46,6 +48,15 @@ impl Command {
                 }
             }
             Self::Accept { server, tool } => {
+                let known = store.read(|tx| pins::of_server(tx, &server))?;
+                let known = known.with_context(|| format!("no server `{server}` was ever seen"))?;
+                if let Some(tool) = &tool {
+                    let mut names = known.iter().map(|pin| &*pin.definition.id.name);
+                    ensure!(
+                        names.any(|name| name == tool),
+                        "the server `{server}` never had a tool `{tool}`"
+                    );
+                }
                 let accepted = store.write_blocking("accept", move |tx| {
                     pins::accept(tx, &server, tool.as_deref(), Timestamp::now())
                 })?;

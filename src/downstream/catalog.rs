@@ -12,12 +12,14 @@ use crate::cause::Chain;
 use crate::json;
 use crate::json::Object;
 use crate::pins;
+use crate::tool::Digest;
 use crate::tool::ServerName;
 use crate::tool::ToolDefinition;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::collections::HashSet;
+use std::sync::Arc;
 
 const MAX_PAGES: usize = 1000;
 const MAX_TOOLS: usize = 10_000;
@@ -31,6 +33,16 @@ pub(super) struct Listing {
     pub(super) definitions: Vec<ToolDefinition>,
     /// The entries that were no usable tool, and why.
     pub(super) refused: Vec<String>,
+}
+
+impl Listing {
+    /// What stands under each name.
+    pub(super) fn digests(&self) -> BTreeMap<Arc<str>, Digest> {
+        let tools = self.definitions.iter();
+        tools
+            .map(|tool| (Arc::clone(&tool.id.name), tool.digest))
+            .collect()
+    }
 }
 
 /// Reads the whole list.

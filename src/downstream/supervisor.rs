@@ -114,11 +114,13 @@ impl Supervisor {
                         Era::Legacy(_) => Opening::Initialize,
                         Era::Modern(_) => Opening::Probe,
                     };
+                    let listed = listing.digests();
                     self.tell_tools(listing);
                     self.tell(Phase::Ready {
                         link: Arc::clone(&running.link),
                         era: greeting.era,
                         server: greeting.server,
+                        listed,
                     });
                     return Ok(running);
                 }
@@ -182,7 +184,16 @@ impl Supervisor {
             };
             let listing = catalog::list(link, &self.settings.name, &era);
             match tokio::time::timeout(self.settings.start_timeout, listing).await {
-                Ok(Ok(listing)) => self.tell_tools(listing),
+                Ok(Ok(listing)) => {
+                    self.phase.send_if_modified(|phase| {
+                        if let Phase::Ready { listed, .. } = phase {
+                            *listed = listing.digests();
+                        }
+                        // Nobody waits for this.
+                        false
+                    });
+                    self.tell_tools(listing);
+                }
                 Ok(Err(why)) => {
                     tracing::warn!(server.name = %self.settings.name, why, "the changed tools cannot be listed; the known ones stay");
                 }

@@ -17,7 +17,9 @@ use super::lines::Lines;
 use super::link::Link;
 use crate::permit::Permit;
 use crate::permit::testing::countersigned;
+use crate::pins;
 use crate::tool::CallId;
+use crate::tool::Digest;
 use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
@@ -113,9 +115,17 @@ fn permit() -> Permit {
     countersigned(CallId::from_bytes([7; 16]))
 }
 
+/// What the scripted servers say of a tool.
+fn defined(name: &str) -> Digest {
+    let entry = format!(r#"{{"name":"{name}","inputSchema":{{}}}}"#);
+    let definition = pins::definition(&"claims".parse().unwrap(), &entry);
+    definition.unwrap().digest
+}
+
 fn outgoing(name: &str) -> OutgoingCall {
     OutgoingCall {
         name: name.into(),
+        definition: defined(name),
         arguments: Some("{}".into()),
         meta: None,
         deadline: None,

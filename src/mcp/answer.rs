@@ -87,11 +87,7 @@ fn refused(refusal: &Refusal, client: Client) -> Reply {
         failed(&lines, None, client)
     };
     match refusal {
-        // Hidden and absent tools have one answer: a list cannot be guessed from it.
-        Refusal::UnknownTool { name } => {
-            let message = format!("Unknown tool: {}", shown(name, 128));
-            Reply::Error(Fault::new(INVALID_PARAMS, message).json())
-        }
+        Refusal::UnknownTool { name } => unknown_tool(name),
         Refusal::InvalidArguments { call, problem } => say(
             call,
             &[
@@ -135,6 +131,13 @@ fn refused(refusal: &Refusal, client: Client) -> Reply {
                 "The call may be made again later.".to_owned(),
             ],
         ),
+        Refusal::ToolChanged { call } => say(
+            call,
+            &[
+                "This tool is no longer what was reviewed. Nothing was sent and nothing counts towards a limit.".to_owned(),
+                "Look at the list of tools again; where it is missing there, an operator must review it first.".to_owned(),
+            ],
+        ),
         Refusal::OutcomeUnknown { call, server, why: _ } => unsure(
             call,
             format!("The call was sent to the server `{server}`, and nobody saw how it ended."),
@@ -156,6 +159,12 @@ fn refused(refusal: &Refusal, client: Client) -> Reply {
         ),
         Refusal::NotRecorded => not_recorded(),
     }
+}
+
+/// Hidden and absent tools have one answer: a list cannot be guessed from it.
+fn unknown_tool(name: &str) -> Reply {
+    let message = format!("Unknown tool: {}", shown(name, 128));
+    Reply::Error(Fault::new(INVALID_PARAMS, message).json())
 }
 
 /// A call that was sent, and of which nobody knows what it did.

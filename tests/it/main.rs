@@ -3,11 +3,13 @@
 // the permissions for tests in `.clippy.toml` hold for them.
 #![cfg(test)]
 
+mod absent;
 mod crash;
 mod downstream;
 mod house;
 mod matrix;
 mod operator;
+mod pins;
 mod policy;
 mod race;
 mod scenario;

@@ -76,6 +76,16 @@ impl World {
         world
     }
 
+    /// A folder with these servers, the rules for every server, and this policy.
+    pub(crate) fn of(servers: &str, policy: &str) -> Self {
+        let world = Self::new();
+        std::fs::remove_file(world.path("policies/claims.cedar")).unwrap();
+        world.write("policies/own.cedar", policy);
+        let stdio = "[stdio]\nprincipal = \"alice\"\nsession = \"claim-99\"\n";
+        world.write("countersign.toml", &format!("{stdio}{servers}"));
+        world
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
@@ -93,6 +103,11 @@ impl World {
         let text = self.read(name);
         assert!(text.contains(old), "{name} has no {old:?}");
         self.write(name, &text.replace(old, new));
+    }
+
+    /// Adds to the end of one file.
+    pub(crate) fn append(&self, name: &str, text: &str) {
+        self.write(name, &(self.read(name) + text));
     }
 
     pub(crate) fn config(&self) -> Config {
@@ -351,6 +366,12 @@ fn initialize_params() -> Value {
         "capabilities": {},
         "clientInfo": {"name": "test", "version": "1"}
     })
+}
+
+/// The names in an answer to `tools/list`, in its order.
+pub(crate) fn names_of(answer: &Value) -> Vec<&str> {
+    let tools = answer["result"]["tools"].as_array().unwrap().iter();
+    tools.map(|tool| tool["name"].as_str().unwrap()).collect()
 }
 
 /// The text of an answer to `tools/call`.

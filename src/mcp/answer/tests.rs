@@ -107,6 +107,7 @@ fn refusals() -> Vec<Refusal> {
             server: server(),
             why: why(),
         },
+        Refusal::ToolChanged { call },
         Refusal::OutcomeUnknown {
             call,
             server: server(),
@@ -178,6 +179,10 @@ Name a session that exists, or ask the operator.
 --
 The server `claims` cannot be reached. Nothing was sent and nothing counts towards a limit.
 The call may be made again later.
+Reference: 01010101-0101-0101-0101-010101010101
+--
+This tool is no longer what was reviewed. Nothing was sent and nothing counts towards a limit.
+Look at the list of tools again; where it is missing there, an operator must review it first.
 Reference: 01010101-0101-0101-0101-010101010101
 --
 The call was sent to the server `claims`, and nobody saw how it ended. The call may have taken effect.
