@@ -139,6 +139,12 @@ impl Downstream {
     /// Starts the server and the task that owns it. Call it inside a Tokio
     /// runtime. What it learns of the server goes to `news`.
     pub fn start(settings: Settings, news: mpsc::UnboundedSender<News>) -> Self {
+        let (downstream, supervisor) = Self::supervised(settings, news);
+        tokio::spawn(supervisor.run());
+        downstream
+    }
+
+    fn supervised(settings: Settings, news: mpsc::UnboundedSender<News>) -> (Self, Supervisor) {
         let (phase_now, phase) = watch::channel(Phase::Starting);
         let wake = Arc::new(Notify::new());
         let stop = CancellationToken::new();
@@ -150,10 +156,11 @@ impl Downstream {
             stop: stop.clone(),
             _stops_with_the_last_handle: stop.clone().drop_guard(),
         };
-        tokio::spawn(Supervisor::new(settings, news, phase_now, wake, stop).run());
-        Self {
+        let downstream = Self {
             desk: Arc::new(desk),
-        }
+        };
+        let supervisor = Supervisor::new(settings, news, phase_now, wake, stop);
+        (downstream, supervisor)
     }
 
     /// Sends one call and waits for its answer, the deadline or the client's

@@ -59,6 +59,51 @@ pub(super) struct Reload {
 
 type Pins = BTreeMap<ServerName, Vec<Pin>>;
 
+/// A place among the writers of a store, and what was pinned when it was taken.
+pub(super) struct Enlisted {
+    writer: Writer,
+    pins: Pins,
+}
+
+impl Enlisted {
+    /// Enlists, and marks what dead writers left open as unknown.
+    pub(super) async fn at(
+        store: &Arc<Store>,
+        servers: Vec<ServerName>,
+    ) -> Result<Self, StartError> {
+        let store = Arc::clone(store);
+        blocking(move || {
+            let writer = Writer::enlist(&store, Timestamp::now())?;
+            recover(&store, &writer)?;
+            let pins = read_pins(&store, &servers)?;
+            Ok(Self { writer, pins })
+        })
+        .await
+    }
+}
+
+/// Servers that were started, and what is heard of them.
+pub(super) struct Servers {
+    pub(super) downstreams: BTreeMap<ServerName, Downstream>,
+    pub(super) news: mpsc::UnboundedReceiver<News>,
+}
+
+impl Servers {
+    fn start(servers: Vec<downstream::Settings>) -> Self {
+        let (sender, news) = mpsc::unbounded_channel();
+        let start = |server: downstream::Settings| {
+            (
+                server.name.clone(),
+                Downstream::start(server, sender.clone()),
+            )
+        };
+        Self {
+            downstreams: servers.into_iter().map(start).collect(),
+            news,
+        }
+    }
+}
+
 impl Broker {
     /// Enlists as a writer, marks what dead writers left open as unknown, starts
     /// the servers and answers from what is pinned until they are there.
@@ -73,21 +118,20 @@ impl Broker {
         servers: Vec<downstream::Settings>,
         rules: Rules,
     ) -> Result<Arc<Self>, StartError> {
-        let names: Vec<ServerName> = servers.iter().map(|server| server.name.clone()).collect();
-        let (writer, pins) = blocking({
-            let store = Arc::clone(&store);
-            move || {
-                let writer = Writer::enlist(&store, Timestamp::now())?;
-                recover(&store, &writer)?;
-                Ok((writer, read_pins(&store, &names)?))
-            }
-        })
-        .await?;
-        let (news, incoming) = mpsc::unbounded_channel();
-        let start = |server: downstream::Settings| {
-            (server.name.clone(), Downstream::start(server, news.clone()))
-        };
-        let downstreams: BTreeMap<_, _> = servers.into_iter().map(start).collect();
+        let names = servers.iter().map(|server| server.name.clone()).collect();
+        let enlisted = Enlisted::at(&store, names).await?;
+        let servers = Servers::start(servers);
+        Self::begin(store, enlisted, settings, servers, rules).await
+    }
+
+    /// Takes in servers that were started, and follows them from now on.
+    pub(super) async fn begin(
+        store: Arc<Store>,
+        Enlisted { writer, pins }: Enlisted,
+        settings: Settings,
+        Servers { downstreams, news }: Servers,
+        rules: Rules,
+    ) -> Result<Arc<Self>, StartError> {
         let catalogue = match build(&rules, &settings, &pins, &downstreams) {
             Ok(catalogue) => catalogue,
             Err(error) => {
@@ -115,7 +159,7 @@ impl Broker {
             rules,
             pins,
         };
-        broker.tasks.spawn(upkeep.run(incoming, orders));
+        broker.tasks.spawn(upkeep.run(news, orders));
         Ok(broker)
     }
 

@@ -23,6 +23,8 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
+use tokio::io::AsyncRead;
+use tokio::io::AsyncWrite;
 use tokio::sync::Notify;
 use tokio::sync::mpsc;
 use tokio::sync::watch;
@@ -47,9 +49,14 @@ pub(super) struct Supervisor {
     backoff: Backoff,
 }
 
-/// A server with its process and its link.
+/// A server with its process and the connection to it.
 struct Running {
     child: Child,
+    connection: Connection,
+}
+
+/// A link and what works for it.
+struct Connection {
     link: Arc<Link>,
     /// Reading, writing and listening. Dropped last, so that the last output is
     /// still read.
@@ -105,7 +112,7 @@ impl Supervisor {
             let time = self.settings.start_timeout;
             let stop = self.stop.clone();
             let opened = tokio::select! {
-                opened = tokio::time::timeout(time, self.open(&mut running)) => opened,
+                opened = tokio::time::timeout(time, self.open(&mut running.connection)) => opened,
                 () = stop.cancelled() => Ok(Err(Refusal::Failed("stopped".to_owned()))),
             };
             let why = match opened {
@@ -114,14 +121,7 @@ impl Supervisor {
                         Era::Legacy(_) => Opening::Initialize,
                         Era::Modern(_) => Opening::Probe,
                     };
-                    let listed = listing.digests();
-                    self.tell_tools(listing);
-                    self.tell(Phase::Ready {
-                        link: Arc::clone(&running.link),
-                        era: greeting.era,
-                        server: greeting.server,
-                        listed,
-                    });
+                    self.tell_ready(&running.connection, greeting, listing);
                     return Ok(running);
                 }
                 Ok(Err(Refusal::ProbeKilled)) => {
@@ -143,12 +143,13 @@ impl Supervisor {
         }
     }
 
-    async fn open(&self, running: &mut Running) -> Result<(Greeting, Listing), Refusal> {
-        let link = Arc::clone(&running.link);
+    /// Opens a connection and reads the tools for the first time.
+    async fn open(&self, connection: &mut Connection) -> Result<(Greeting, Listing), Refusal> {
+        let link = Arc::clone(&connection.link);
         let probe_time = self.settings.start_timeout / 3;
         let greeting = handshake::open(&link, self.opening, probe_time).await?;
         if greeting.tells_changes && matches!(greeting.era, Era::Modern(_)) {
-            running.listen().await;
+            connection.listen().await;
         }
         let listed = catalog::list(&link, &self.settings.name, &greeting.era).await;
         let listing = match listed {
@@ -162,16 +163,21 @@ impl Supervisor {
     /// Watches a ready server until it ends or shall end.
     async fn serve(&self, running: Running) -> Trouble {
         let since = Instant::now();
-        let why = tokio::select! {
-            () = self.stop.cancelled() => "it was stopped".to_owned(),
-            () = running.link.ended() => running.link.why(),
-            never = self.follow_changes(&running.link) => match never {},
-        };
+        let why = self.watch(&running.connection.link).await;
         let ran = since.elapsed();
         Trouble {
             cause: Cause::Server,
             why: running.end(&why).await,
             ran,
+        }
+    }
+
+    /// Follows the tools of a ready server, and says why it is one no longer.
+    async fn watch(&self, link: &Link) -> String {
+        tokio::select! {
+            () = self.stop.cancelled() => "it was stopped".to_owned(),
+            () = link.ended() => link.why(),
+            never = self.follow_changes(link) => match never {},
         }
     }
 
@@ -234,6 +240,18 @@ impl Supervisor {
         }
     }
 
+    /// A server is ready: tells its tools, then that it takes calls.
+    fn tell_ready(&self, on: &Connection, greeting: Greeting, listing: Listing) {
+        let listed = listing.digests();
+        self.tell_tools(listing);
+        self.tell(Phase::Ready {
+            link: Arc::clone(&on.link),
+            era: greeting.era,
+            server: greeting.server,
+            listed,
+        });
+    }
+
     fn tell(&self, phase: Phase) {
         self.phase.send_replace(phase);
         self.report(News::State {
@@ -268,13 +286,29 @@ impl Running {
                 ran: Duration::ZERO,
             }
         })?;
-        let (link, tasks) = Link::open(
-            settings.name.clone(),
-            settings.max_line,
-            pipes.output,
-            pipes.input,
-        );
-        Ok(Self { child, link, tasks })
+        let connection = Connection::open(settings, pipes.output, pipes.input);
+        Ok(Self { child, connection })
+    }
+
+    /// Ends connection and process, and says why in full.
+    async fn end(self, why: &str) -> String {
+        self.connection.link.close_input();
+        let how = self.child.end().await;
+        let why = format!("{why} ({how})");
+        self.connection.end(why.clone());
+        why
+    }
+}
+
+impl Connection {
+    /// Begins to read and write.
+    fn open<R, W>(settings: &Settings, from: R, to: W) -> Self
+    where
+        R: AsyncRead + Unpin + Send + 'static,
+        W: AsyncWrite + Unpin + Send + 'static,
+    {
+        let (link, tasks) = Link::open(settings.name.clone(), settings.max_line, from, to);
+        Self { link, tasks }
     }
 
     /// Subscribes to changes of the tools for as long as the link lives. On
@@ -288,13 +322,10 @@ impl Running {
         }
     }
 
-    /// Ends link and process, and says why in full.
-    async fn end(self, why: &str) -> String {
-        self.link.close_input();
-        let how = self.child.end().await;
-        self.link.end(format!("{why} ({how})"));
+    /// Ends the link, then drops what worked for it.
+    fn end(self, why: String) {
+        self.link.end(why);
         drop(self.tasks);
-        format!("{why} ({how})")
     }
 }
 
