@@ -1,0 +1,196 @@
+//! A folder with the shipped configuration, and a broker on it in this process.
+
+use countersign::app;
+use countersign::broker::Broker;
+use countersign::broker::Carrier;
+use countersign::broker::ToolCall;
+use countersign::config;
+use countersign::config::Config;
+use countersign::pins;
+use countersign::policy::Bundle;
+use countersign::policy::Facts;
+use countersign::policy::Gate;
+use countersign::policy::Inputs;
+use countersign::policy::PolicyFile;
+use countersign::policy::PolicyServer;
+use countersign::policy::PolicyTool;
+use countersign::policy::Reading;
+use countersign::policy::Totals;
+use countersign::principal::PrincipalId;
+use countersign::session::SessionFacts;
+use countersign::session::SessionId;
+use countersign::store::Store;
+use countersign::tool::ToolId;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_countersign");
+pub(crate) const CLAIMS_POLICY: &str = include_str!("../../policies/claims.cedar");
+pub(crate) const GLOBAL_POLICY: &str = include_str!("../../policies/global.cedar");
+
+pub(crate) const GET_TOOL: &str = "get_claim";
+pub(crate) const PAY_TOOL: &str = "approve_payment";
+
+pub(crate) fn tool(name: &str) -> ToolId {
+    ToolId {
+        server: "claims".parse().unwrap(),
+        name: name.into(),
+    }
+}
+
+pub(crate) struct World {
+    pub(crate) runtime: Runtime,
+    pub(crate) broker: Arc<Broker>,
+    pub(crate) alice: PrincipalId,
+    pub(crate) session: SessionId,
+    config: Config,
+    store: Arc<Store>,
+    // Last, so that the folder is there for as long as anything writes to it.
+    folder: TempDir,
+}
+
+impl World {
+    /// A broker with records of this durability, its claims server ready. Alice
+    /// has totals that no run reaches.
+    pub(crate) fn start(durability: &str) -> Self {
+        // Beside the build, because `/tmp` is memory in some places.
+        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let write = |name: &str, text: &str| {
+            std::fs::write(folder.path().join(name), text).unwrap();
+        };
+        std::fs::create_dir(folder.path().join("policies")).unwrap();
+        write("policies/claims.cedar", CLAIMS_POLICY);
+        write("policies/global.cedar", GLOBAL_POLICY);
+        write(
+            "countersign.toml",
+            &config::EXAMPLE
+                .replace(
+                    "command = \"countersign\"",
+                    &format!("command = {PROGRAM:?}"),
+                )
+                .replace(
+                    "durability = \"process\"",
+                    &format!("durability = {durability:?}"),
+                ),
+        );
+        write(
+            "principals.toml",
+            &config::PRINCIPALS_EXAMPLE
+                .replace("session = \"20000.00\"", "session = \"9000000000.00\"")
+                .replace("day = \"60000.00\"", "day = \"9000000000.00\""),
+        );
+        // As `countersign stdio` runs.
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
+        let config =
+            Config::load(&folder.path().join("countersign.toml"), Path::new(PROGRAM)).unwrap();
+        let store = Arc::new(app::open_store(&config.store).unwrap());
+        let alice = PrincipalId::parse("alice").unwrap();
+        let (broker, session) = runtime.block_on(async {
+            let broker = Broker::start(
+                Arc::clone(&store),
+                config.broker.clone(),
+                config.servers.clone(),
+                config.rules.load().unwrap(),
+            )
+            .await
+            .unwrap();
+            let mut changes = broker.changes();
+            while broker.catalogue().bundle().gate(&tool(PAY_TOOL)).is_none() {
+                changes.changed().await.unwrap();
+            }
+            let named = Carrier::Named("claim-99".to_owned());
+            let session = broker.session(&alice, &named).await.unwrap();
+            (broker, session)
+        });
+        Self {
+            runtime,
+            broker,
+            alice,
+            session,
+            config,
+            store,
+            folder,
+        }
+    }
+
+    pub(crate) fn stop(self) {
+        self.runtime
+            .block_on(self.broker.stop(Duration::from_secs(10)));
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub(crate) fn gate(&self, name: &str) -> Arc<Gate> {
+        Arc::clone(self.broker.catalogue().bundle().gate(&tool(name)).unwrap())
+    }
+
+    /// The shipped policies and these.
+    pub(crate) fn bundle_with(&self, more: &str) -> Bundle {
+        let mut rules = self.config.rules.load().unwrap();
+        rules.files.push(PolicyFile {
+            name: "more.cedar".to_owned(),
+            text: more.to_owned(),
+        });
+        let servers: Vec<_> = self.config.broker.servers.iter().collect();
+        let servers: Vec<_> = servers
+            .into_iter()
+            .map(|(name, own)| {
+                let pins = self.store.read(|tx| pins::of_server(tx, name)).unwrap();
+                let tools = pins.into_iter().flatten().map(|pin| PolicyTool {
+                    rules: own.tools[&*pin.definition.id.name].clone(),
+                    definition: pin.definition,
+                    pinned: true,
+                });
+                PolicyServer {
+                    name: name.clone(),
+                    trust: own.trust.clone(),
+                    tools: Some(tools.collect()),
+                }
+            })
+            .collect();
+        Bundle::build(&Inputs {
+            files: &rules.files,
+            servers: &servers,
+            principals: &rules.principals,
+            money_scale: 2,
+        })
+        .unwrap()
+    }
+
+    /// What is true of the session in the middle of a day.
+    pub(crate) fn facts(&self, reading: &Reading) -> Facts {
+        let totals = Totals {
+            session_after: 1_250,
+            day_after: 1_250,
+        };
+        Facts {
+            session: SessionFacts {
+                id: self.session,
+                labels: Default::default(),
+                frozen: false,
+            },
+            totals: vec![totals; reading.amounts().len()],
+            approval: None,
+        }
+    }
+
+    pub(crate) fn call(&self, name: &str, arguments: &str) -> ToolCall {
+        ToolCall {
+            principal: self.alice.clone(),
+            session: self.session,
+            name: name.into(),
+            arguments: Some(arguments.into()),
+            meta: None,
+        }
+    }
+}
