@@ -64,6 +64,7 @@ pub async fn play(folder: Option<PathBuf>, program: &Path) -> anyhow::Result<()>
 
 struct Story {
     folder: PathBuf,
+    program: PathBuf,
     config: Config,
 }
 
@@ -86,7 +87,10 @@ impl Story {
             .with_context(|| format!("cannot make the folder `{}`", folder.display()))?;
         let folder = folder.canonicalize()?;
         let file = folder.join("countersign.toml");
-        std::fs::write(&file, configuration(program)?)?;
+        let program = program
+            .canonicalize()
+            .unwrap_or_else(|_unknown| program.to_owned());
+        std::fs::write(&file, configuration(&program))?;
         std::fs::write(folder.join("principals.toml"), config::PRINCIPALS_EXAMPLE)?;
         std::fs::write(folder.join("policies/claims.cedar"), CLAIMS_POLICY)?;
         std::fs::write(folder.join("policies/global.cedar"), GLOBAL_POLICY)?;
@@ -95,8 +99,12 @@ impl Story {
              alice is a Junior claims agent. Her limit is $10,000.00 a call and $20,000.00 a session.",
             folder.display()
         ))?;
-        let config = Config::load(&file, program)?;
-        Ok(Self { folder, config })
+        let config = Config::load(&file, &program)?;
+        Ok(Self {
+            folder,
+            program,
+            config,
+        })
     }
 
     async fn reads(&self, agent: &Agent) -> anyhow::Result<()> {
@@ -259,15 +267,16 @@ impl Story {
 
     fn says_how_to_go_on(&self) -> anyhow::Result<()> {
         let config = self.config.path.display();
+        let program = format!("{} --config {config}", self.program.display());
         say(&format!(
             "\nEverything held. Go on with:\n\
-             \x20 countersign --config {config} session show claim-99\n\
-             \x20 countersign --config {config} journal tail\n\
-             \x20 countersign --config {config} check\n\
-             \x20 countersign --config {config} policy schema\n\
-             Edit the policies in {}: a running broker takes them at once.\n\
+             \x20 {program} session show claim-99\n\
+             \x20 {program} journal tail\n\
+             \x20 {program} check\n\
+             \x20 {program} policy schema\n\
+             Edit the policies in {}: a running broker takes them within a second or two.\n\
              Connect your own MCP client with this command:\n\
-             \x20 countersign --config {config} stdio --principal alice --session claim-99",
+             \x20 {program} stdio --principal alice --session claim-99",
             self.folder.join("policies").display()
         ))
     }
@@ -304,16 +313,14 @@ impl Story {
 }
 
 /// The shipped example with this program as the claims server.
-fn configuration(program: &Path) -> anyhow::Result<String> {
-    let program = std::fs::canonicalize(program).unwrap_or_else(|_unknown| program.to_owned());
+fn configuration(program: &Path) -> String {
     let program = toml::Value::from(program.to_string_lossy().into_owned());
-    let whole = config::EXAMPLE
+    config::EXAMPLE
         .replace("command = \"countersign\"", &format!("command = {program}"))
         .replace(
             "\"--ledger\", \"ledger.jsonl\"",
             "\"--ledger\", \"ledger.jsonl\", \"--hold\", \"hold\"",
-        );
-    Ok(whole)
+        )
 }
 
 fn payment(amount: &str) -> Value {
