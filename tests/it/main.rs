@@ -11,5 +11,7 @@ mod operator;
 mod pins;
 mod policy;
 mod race;
+mod real;
+mod rmcp_client;
 mod scenario;
 mod world;
