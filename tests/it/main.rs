@@ -11,6 +11,7 @@ mod operator;
 mod pins;
 mod policy;
 mod race;
+mod readme;
 mod real;
 mod rmcp_client;
 mod scenario;
