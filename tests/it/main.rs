@@ -12,5 +12,8 @@ mod operator;
 mod pins;
 mod policy;
 mod race;
+mod readme;
+mod real;
+mod rmcp_client;
 mod scenario;
 mod world;

@@ -1,0 +1,221 @@
+//! Servers: all their tools are offered as they are, an allowed call has its
+//! effect, and one that policy denies for an argument is never sent.
+
+use super::SENT;
+use super::endings;
+use super::list_with;
+use super::node_tool;
+use super::python_tool;
+use super::section;
+use crate::world::Wire;
+use crate::world::World;
+use serde_json::Value;
+use serde_json::json;
+use std::path::Path;
+use std::process::Command;
+
+/// Every tool that the server lists to us is in the broker's list under its
+/// exposed name, and else unchanged.
+fn offers_all(world: &World, broker: &mut Wire, server: &str, direct: Command) {
+    let mut direct = Wire::start(direct, &world.path("direct.log")).initialized();
+    let own = direct.ask("tools/list", json!({}));
+    let mut own = own["result"]["tools"].as_array().unwrap().clone();
+    for tool in &mut own {
+        let name = format!("{server}__{}", tool["name"].as_str().unwrap());
+        tool["name"] = name.into();
+    }
+    own.sort_by_key(|tool| tool["name"].to_string());
+    assert!(!own.is_empty());
+    let offered = list_with(broker, server);
+    assert_eq!(offered["result"]["tools"], Value::Array(own));
+}
+
+/// Calls, expects this message and that nothing of `mark`, which stands in the
+/// arguments, was sent.
+#[track_caller]
+fn is_denied(
+    world: &World,
+    broker: &mut Wire,
+    (tool, arguments): (&str, Value),
+    mark: &str,
+    message: &str,
+) {
+    assert!(arguments.to_string().contains(mark));
+    let answer = broker.call(tool, arguments);
+    assert!(answer.starts_with(&format!("error: {message}")), "{answer}");
+    assert!(!world.read(SENT).contains(mark));
+}
+
+fn direct(program: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(program);
+    command.args(args);
+    command
+}
+
+#[test]
+#[ignore = "needs the packages that tests/run installs"]
+fn the_filesystem_server_writes_only_below_the_folder_that_policy_names() {
+    let program = node_tool("mcp-server-filesystem");
+    let world = World::of("", include_str!("../../../fixtures/real/files.cedar"));
+    for folder in ["files", "files/out", "files/private"] {
+        std::fs::create_dir(world.path(folder)).unwrap();
+    }
+    world.write("files/private/key", "hidden");
+    let root = world.path("files").canonicalize().unwrap();
+    let root = root.to_str().unwrap();
+    world.append("countersign.toml", &section("files", &program, &[root]));
+    world.append(
+        "countersign.toml",
+        &format!(
+            r#"
+[servers.files.tools.write_file]
+under = {{ path = "{root}/out" }}
+
+[servers.files.tools.read_text_file]
+access = "read"
+path = ["path"]
+"#
+        ),
+    );
+    let mut broker = world.broker().initialized();
+    offers_all(&world, &mut broker, "files", direct(&program, &[root]));
+
+    let write = "files__write_file";
+    let inside = json!({"path": format!("{root}/out/note"), "content": "good"});
+    let answer = broker.call(write, inside);
+    assert!(answer.starts_with("Successfully wrote"), "{answer}");
+    assert_eq!(world.read("files/out/note"), "good");
+
+    let outside = json!({"path": format!("{root}/out/../stray"), "content": "bad"});
+    let message = "Files may be written below the folder `out` only.";
+    is_denied(&world, &mut broker, (write, outside), "stray", message);
+    assert!(!world.path("files/stray").exists());
+
+    let read = "files__read_text_file";
+    let noted = json!({"path": format!("{root}/out/note")});
+    assert_eq!(broker.call(read, noted), "good");
+    let hidden = json!({"path": format!("{root}/out/.././/private/key")});
+    let message = "Private files stay private.";
+    is_denied(&world, &mut broker, (read, hidden), "private", message);
+    assert_eq!(
+        endings(&world),
+        [
+            "completed files/write_file",
+            "denied files/write_file",
+            "completed files/read_text_file",
+            "denied files/read_text_file",
+        ]
+    );
+}
+
+fn git(folder: &Path, args: &[&str]) -> String {
+    let mut command = Command::new("git");
+    command.arg("-C").arg(folder).args(args);
+    let done = command.output().unwrap();
+    assert!(done.status.success(), "{done:?}");
+    String::from_utf8(done.stdout).unwrap()
+}
+
+#[test]
+#[ignore = "needs the packages that tests/run installs"]
+fn the_git_server_makes_branches_in_the_repository_that_policy_names_only() {
+    let program = python_tool("mcp-server-git");
+    let world = World::of("", include_str!("../../../fixtures/real/git.cedar"));
+    for folder in ["mine", "theirs"] {
+        std::fs::create_dir(world.path(folder)).unwrap();
+        git(&world.path(folder), &["init", "-q"]);
+        let identity = ["-c", "user.name=a", "-c", "user.email=a@example.org"];
+        let commit = ["commit", "-q", "--allow-empty", "-m", "one"];
+        git(&world.path(folder), &[&identity[..], &commit[..]].concat());
+    }
+    let mine = world.path("mine");
+    let mine = mine.to_str().unwrap();
+    let theirs = world.path("theirs");
+    world.append("countersign.toml", &section("git", &program, &[]));
+    world.append(
+        "countersign.toml",
+        &format!("[servers.git.tools.git_create_branch]\nunder = {{ repo_path = {mine:?} }}\n"),
+    );
+    let mut broker = world.broker().initialized();
+    offers_all(&world, &mut broker, "git", direct(&program, &[]));
+
+    let create = "git__git_create_branch";
+    let allowed = json!({"repo_path": mine, "branch_name": "good"});
+    let answer = broker.call(create, allowed);
+    assert!(answer.contains("Created branch"), "{answer}");
+    assert!(git(Path::new(mine), &["branch"]).contains("good"));
+
+    let denied = json!({"repo_path": theirs, "branch_name": "bad"});
+    let message = "Branches may be made in your own repositories only.";
+    is_denied(&world, &mut broker, (create, denied), "theirs", message);
+    assert!(!git(&theirs, &["branch"]).contains("bad"));
+    assert_eq!(
+        endings(&world),
+        [
+            "completed git/git_create_branch",
+            "denied git/git_create_branch"
+        ]
+    );
+}
+
+#[test]
+#[ignore = "needs the packages that tests/run installs"]
+fn the_time_server_tells_the_time_of_the_zones_that_policy_names_only() {
+    let program = python_tool("mcp-server-time");
+    let policy = include_str!("../../../fixtures/real/time.cedar");
+    let world = World::of(&section("time", &program, &[]), policy);
+    let mut broker = world.broker().initialized();
+    offers_all(&world, &mut broker, "time", direct(&program, &[]));
+
+    let now = "time__get_current_time";
+    let answer = broker.call(now, json!({"timezone": "Europe/Zurich"}));
+    assert!(answer.contains("datetime"), "{answer}");
+    let denied = json!({"timezone": "America/New_York"});
+    let message = "Only the time of Europe is your business.";
+    is_denied(&world, &mut broker, (now, denied), "New_York", message);
+    assert_eq!(
+        endings(&world),
+        [
+            "completed time/get_current_time",
+            "denied time/get_current_time"
+        ]
+    );
+}
+
+#[test]
+#[ignore = "needs the packages that tests/run installs"]
+fn the_everything_server_gets_only_the_texts_and_numbers_that_policy_lets_through() {
+    let program = node_tool("mcp-server-everything");
+    let policy = include_str!("../../../fixtures/real/everything.cedar");
+    let world = World::of(&section("everything", &program, &["stdio"]), policy);
+    let mut broker = world.broker().initialized();
+    offers_all(
+        &world,
+        &mut broker,
+        "everything",
+        direct(&program, &["stdio"]),
+    );
+
+    let echo = "everything__echo";
+    let answer = broker.call(echo, json!({"message": "hello"}));
+    assert_eq!(answer, "Echo: hello");
+    let denied = json!({"message": "it is bluebird"});
+    let message = "The codename must not leave.";
+    is_denied(&world, &mut broker, (echo, denied), "bluebird", message);
+
+    let sum = "everything__get-sum";
+    let answer = broker.call(sum, json!({"a": 99.5, "b": 2}));
+    assert_eq!(answer, "The sum of 99.5 and 2 is 101.5.");
+    let denied = json!({"a": 100.0625, "b": 2});
+    let message = "Sums end at one hundred.";
+    is_denied(&world, &mut broker, (sum, denied), "100.0625", message);
+    assert_eq!(
+        endings(&world),
+        [
+            "completed everything/echo",
+            "denied everything/echo",
+            "completed everything/get-sum",
+            "denied everything/get-sum",
+        ]
+    );
+}
