@@ -127,6 +127,10 @@ pub fn fold(key: &str) -> Cow<'_, str> {
         return Cow::Borrowed(key);
     }
     let cut = key.split('\0').next().unwrap_or_default();
+    // No form of normalisation changes ASCII (UAX #15, section 1.1).
+    if cut.is_ascii() {
+        return Cow::Owned(cut.to_ascii_lowercase());
+    }
     let composed: Cow<'_, str> = match is_nfkc_quick(cut.chars()) {
         IsNormalized::Yes => Cow::Borrowed(cut),
         IsNormalized::No | IsNormalized::Maybe => Cow::Owned(cut.nfkc().collect()),
@@ -161,7 +165,7 @@ impl<'de> Visitor<'de> for Members {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut members = Vec::with_capacity(8);
-        let mut seen = HashSet::new();
+        let mut seen = Seen::default();
         while let Some(Key(key)) = map.next_key()? {
             if !seen.insert(key.clone()) {
                 return Err(duplicate(&key));
@@ -237,15 +241,40 @@ impl<'de> Visitor<'de> for Checked {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let inner = self.deeper()?;
-        let mut seen = HashSet::new();
+        let mut seen = Seen::default();
         while let Some(Key(key)) = map.next_key()? {
-            if seen.contains(&key) {
+            if !seen.insert(key.clone()) {
                 return Err(duplicate(&key));
             }
-            seen.insert(key);
             map.next_value_seed(inner)?;
         }
         Ok(())
+    }
+}
+
+/// The keys of one object so far. Nearly every object is small enough to be
+/// searched from its start, which is quicker than hashing; a large one is not,
+/// or the time for a message would grow with the square of its keys.
+#[derive(Default)]
+struct Seen<'a> {
+    few: Vec<Cow<'a, str>>,
+    many: HashSet<Cow<'a, str>>,
+}
+
+impl<'a> Seen<'a> {
+    /// How many keys are searched one by one.
+    const FEW: usize = 16;
+
+    /// False where the key was there already.
+    fn insert(&mut self, key: Cow<'a, str>) -> bool {
+        if self.few.contains(&key) {
+            return false;
+        }
+        if self.few.len() < Self::FEW {
+            self.few.push(key);
+            return true;
+        }
+        self.many.insert(key)
     }
 }
 
@@ -295,6 +324,20 @@ mod tests {
             assert!(error.contains("`a` stands twice"), "{text}: {error}");
         }
         assert!(check(br#"{"a":{"a":1},"b":[{"a":1},{"a":2}]}"#).is_ok());
+    }
+
+    #[test]
+    fn a_key_that_stands_twice_is_refused_in_an_object_of_any_size() {
+        for size in [2, Seen::FEW, Seen::FEW + 1, 3 * Seen::FEW] {
+            let keys: Vec<String> = (0..size).map(|n| format!("\"k{n}\":{n}")).collect();
+            let text = format!("{{{}}}", keys.join(","));
+            assert!(check(text.as_bytes()).is_ok() && Object::parse(&text).is_ok());
+            for again in 0..size {
+                let text = format!("{{{},\"k{again}\":0}}", keys.join(","));
+                assert!(check(text.as_bytes()).is_err(), "{text}");
+                assert!(Object::parse(&text).is_err(), "{text}");
+            }
+        }
     }
 
     #[test]
