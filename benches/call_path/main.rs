@@ -18,6 +18,7 @@ use admission::Desk;
 use admission::Ledger;
 use countersign::broker::Answer;
 use countersign::broker::CallLine;
+use countersign::broker::Carrier;
 use countersign::broker::Refusal;
 use countersign::json;
 use countersign::json::Object;
@@ -175,6 +176,13 @@ fn recording(criterion: &mut Criterion, world: &World) {
             |call| world.runtime.block_on(desk.close(call)),
             BatchSize::PerIteration,
         );
+    });
+    let named = Carrier::Named("claim-99".to_owned());
+    group.bench_function("find a named session", |b| {
+        b.iter(|| {
+            let found = world.broker.session(&world.alice, &named);
+            assert_eq!(world.runtime.block_on(found).unwrap(), world.session);
+        });
     });
     group.bench_function("nothing, process", |b| {
         b.iter(|| world.runtime.block_on(ledger.nothing()));

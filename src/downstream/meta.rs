@@ -8,12 +8,13 @@ use crate::json::JsonError;
 use crate::json::Object;
 
 const OURS_PREFIX: &str = "dev.countersign/";
+/// As [`json::fold`] leaves them, because keys are compared by their folds.
 const HOP_BY_HOP: [&str; 5] = [
-    "progressToken",
-    "io.modelcontextprotocol/protocolVersion",
-    "io.modelcontextprotocol/clientInfo",
-    "io.modelcontextprotocol/clientCapabilities",
-    "io.modelcontextprotocol/logLevel",
+    "progresstoken",
+    "io.modelcontextprotocol/protocolversion",
+    "io.modelcontextprotocol/clientinfo",
+    "io.modelcontextprotocol/clientcapabilities",
+    "io.modelcontextprotocol/loglevel",
 ];
 
 /// The text of the `_meta` to send, or none where nothing is in it.
@@ -72,7 +73,7 @@ fn kept(text: &str) -> Result<Vec<&str>, JsonError> {
 /// these keys is not the client's to set.
 fn is_hop_by_hop(key: &str) -> bool {
     let folded = json::fold(key);
-    folded.starts_with(OURS_PREFIX) || HOP_BY_HOP.iter().any(|known| json::fold(known) == folded)
+    folded.starts_with(OURS_PREFIX) || HOP_BY_HOP.contains(&&*folded)
 }
 
 #[cfg(test)]
@@ -113,6 +114,26 @@ mod tests {
             ),
         ] {
             assert_eq!(legacy(clients, token).as_deref(), sent, "{clients:?}");
+        }
+    }
+
+    #[test]
+    fn what_ends_here_ends_however_its_key_is_spelled() {
+        for key in [
+            "progressToken",
+            "io.modelcontextprotocol/protocolVersion",
+            "io.modelcontextprotocol/clientInfo",
+            "io.modelcontextprotocol/clientCapabilities",
+            "io.modelcontextprotocol/logLevel",
+            "dev.countersign/session",
+        ] {
+            assert!(is_hop_by_hop(key), "{key}");
+            assert!(is_hop_by_hop(&key.to_uppercase()), "{key}");
+            assert!(is_hop_by_hop(&format!("{key}\0x")), "{key}");
+            assert!(!is_hop_by_hop(&format!("{key}x")) || key.starts_with(OURS_PREFIX));
+        }
+        for known in HOP_BY_HOP {
+            assert_eq!(json::fold(known), known);
         }
     }
 
