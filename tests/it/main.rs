@@ -3,6 +3,7 @@
 // the permissions for tests in `.clippy.toml` hold for them.
 #![cfg(test)]
 
+mod attack;
 mod crash;
 mod downstream;
 mod house;
