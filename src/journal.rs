@@ -81,6 +81,7 @@ pub fn open(
     now: Timestamp,
 ) -> Result<OpenEntry, StoreError> {
     debug_assert_eq!(subject.call, allowed.call());
+    Writer::must_live(tx, writer)?;
     let row = Row::of(subject, Kind::Open, detail, now);
     table::append(tx, writer, row)?;
     table::in_flight_insert(tx, writer, subject, effect)?;
@@ -193,6 +194,9 @@ pub fn recover(
 /// one is a new one. What a writer told that then died may have reached nobody,
 /// so recovery takes its note back.
 ///
+/// A broker that died in the middle of the same call is recovered first: its
+/// caller may come to this one before anybody else has noticed.
+///
 /// # Errors
 ///
 /// When the store cannot be read or written.
@@ -200,7 +204,13 @@ pub fn tell_unsettled(
     tx: &Tx<'_>,
     writer: WriterId,
     subject: &Subject,
+    now: Timestamp,
 ) -> Result<Option<CallId>, StoreError> {
+    for other in table::in_flight_elsewhere(tx, writer, subject)? {
+        if Writer::has_ended(tx, other)? {
+            recover(tx, writer, other, now)?;
+        }
+    }
     match table::unsettled(tx, subject)? {
         None => Ok(None),
         Some((call, None)) => {

@@ -49,12 +49,18 @@ pub struct Store {
 #[derive(Debug)]
 pub struct Tx<'a> {
     connection: &'a Connection,
+    store: &'a Path,
 }
 
 impl<'a> Tx<'a> {
     /// The connection, for the SQL in a `table.rs`.
     pub(crate) fn sql(&self) -> &'a Connection {
         self.connection
+    }
+
+    /// Where the store is.
+    fn store(&self) -> &'a Path {
+        self.store
     }
 }
 
@@ -68,6 +74,13 @@ impl Store {
     /// or was written by a newer version.
     pub fn open(path: &Path, migrations: &[Migration]) -> Result<Self, StoreError> {
         prepare_file(path)?;
+        // INVARIANT: one file has one path. SQLite follows links to it, and the
+        // lock files lie beside it: a process that came by another name would
+        // take every other writer for dead.
+        let path = &path.canonicalize().map_err(|source| StoreError::File {
+            path: path.to_owned(),
+            source,
+        })?;
         let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         connection
             .pragma_update(None, "journal_mode", "WAL")
@@ -75,7 +88,7 @@ impl Store {
         migrate::run(&mut connection, path, migrations)?;
         Ok(Self {
             path: path.to_owned(),
-            thread: thread::WriterThread::start(connection)?,
+            thread: thread::WriterThread::start(connection, path.clone())?,
             readers: Mutex::default(),
         })
     }
@@ -152,6 +165,7 @@ impl Store {
             .map_err(StoreError::sql("begin reading"))?;
         let answer = work(&Tx {
             connection: &snapshot,
+            store: &self.path,
         });
         drop(snapshot);
         if let Ok(mut idle) = self.readers.lock() {

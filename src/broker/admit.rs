@@ -87,7 +87,7 @@ impl Candidate {
             );
         };
         if self.effect() == Effect::Possible
-            && let Some(earlier) = journal::tell_unsettled(tx, writer, subject)?
+            && let Some(earlier) = journal::tell_unsettled(tx, writer, subject, now)?
         {
             return refuse(
                 Outcome::Denied,

@@ -459,8 +459,7 @@ fn read_pins(store: &Store, servers: &[ServerName]) -> Result<Pins, StoreError> 
     })
 }
 
-/// Closes what dead writers left open. Their locks are held meanwhile, so one
-/// broker recovers each.
+/// Closes what dead writers left open.
 fn recover(store: &Store, writer: &Writer) -> Result<(), StoreError> {
     let own = writer.id();
     for dead in writer.dead_others(store)? {

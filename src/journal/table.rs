@@ -195,6 +195,29 @@ pub(super) fn in_flight_all(tx: &Tx<'_>) -> Result<Vec<(CallId, WriterId)>, Stor
     read().map_err(StoreError::sql("list the calls in flight"))
 }
 
+/// The other writers that have the same call in flight, where repeating it may
+/// do harm.
+pub(super) fn in_flight_elsewhere(
+    tx: &Tx<'_>,
+    writer: WriterId,
+    subject: &Subject,
+) -> Result<Vec<WriterId>, StoreError> {
+    let (session, tool, arguments) = same_call(subject);
+    let read = || {
+        tx.sql()
+            .prepare_cached(
+                "SELECT DISTINCT writer FROM in_flight
+                 WHERE session = ?1 AND tool = ?2 AND arguments = ?3 AND writer <> ?4 AND effect = 1",
+            )?
+            .query_map(
+                params![session, tool, arguments, writer.number()],
+                |row| row.get(0).map(WriterId::from_number),
+            )?
+            .collect::<Result<Vec<_>, _>>()
+    };
+    read().map_err(StoreError::sql("look for the same call in flight"))
+}
+
 pub(super) fn unsettled_insert(tx: &Tx<'_>, left: &LeftOpen) -> Result<(), StoreError> {
     tx.sql()
         .execute(

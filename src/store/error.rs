@@ -75,6 +75,11 @@ pub enum StoreError {
         /// Which value.
         what: String,
     },
+    /// Another process took this one for dead.
+    #[error(
+        "another process took this one for dead, because its lock file is gone: leave the folder `….db-writers` alone, and start again"
+    )]
+    Buried,
     /// The writer thread has ended.
     #[error("the store is closed")]
     Closed,

@@ -5,6 +5,8 @@ use super::Tx;
 use crate::crash;
 use rusqlite::Connection;
 use rusqlite::TransactionBehavior;
+use std::path::Path;
+use std::path::PathBuf;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 use tokio::sync::oneshot;
@@ -75,11 +77,11 @@ pub(super) struct WriterThread {
 }
 
 impl WriterThread {
-    pub(super) fn start(connection: Connection) -> Result<Self, StoreError> {
+    pub(super) fn start(connection: Connection, store: PathBuf) -> Result<Self, StoreError> {
         let (jobs, waiting) = mpsc::channel();
         let thread = std::thread::Builder::new()
             .name("store-writer".to_owned())
-            .spawn(move || run(connection, &waiting))
+            .spawn(move || run(connection, &store, &waiting))
             .map_err(|_no_thread| StoreError::Closed)?;
         Ok(Self {
             jobs: Some(jobs),
@@ -148,7 +150,7 @@ impl Drop for WriterThread {
     }
 }
 
-fn run(mut connection: Connection, waiting: &mpsc::Receiver<Job>) {
+fn run(mut connection: Connection, store: &Path, waiting: &mpsc::Receiver<Job>) {
     let mut mode = None;
     while let Ok(first) = waiting.recv() {
         let mut jobs = vec![first];
@@ -161,14 +163,14 @@ fn run(mut connection: Connection, waiting: &mpsc::Receiver<Job>) {
             .partition(|job| job.durability == Durability::Power);
         for (durability, batch) in [(Durability::Process, process), (Durability::Power, power)] {
             if !batch.is_empty() {
-                commit_batch(&mut connection, &mut mode, durability, batch);
+                commit_batch((&mut connection, store), &mut mode, durability, batch);
             }
         }
     }
 }
 
 fn commit_batch(
-    connection: &mut Connection,
+    (connection, store): (&mut Connection, &Path),
     mode: &mut Option<Durability>,
     durability: Durability,
     batch: Vec<Job>,
@@ -176,7 +178,7 @@ fn commit_batch(
     let named: Vec<&'static str> = batch.iter().map(|job| job.doing).collect();
     let mut reports = Vec::with_capacity(batch.len());
     let outcome = set_mode(connection, mode, durability)
-        .and_then(|()| run_batch(connection, batch, &mut reports));
+        .and_then(|()| run_batch((connection, store), batch, &mut reports));
     for doing in &named {
         crash::point(&format!("store.{doing}.after-commit"));
     }
@@ -198,7 +200,7 @@ fn commit_batch(
 }
 
 fn run_batch(
-    connection: &mut Connection,
+    (connection, store): (&mut Connection, &Path),
     batch: Vec<Job>,
     reports: &mut Vec<Report>,
 ) -> Result<(), rusqlite::Error> {
@@ -207,6 +209,7 @@ fn run_batch(
         let savepoint = tx.savepoint()?;
         let (keep, report) = (job.work)(&Tx {
             connection: &savepoint,
+            store,
         });
         if job.doing == "admit" && crash::mutated("ack-before-commit") {
             report(Ok(()));

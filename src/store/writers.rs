@@ -8,6 +8,7 @@ use super::Store;
 use super::StoreError;
 use super::Tx;
 use jiff::Timestamp;
+use rusqlite::OptionalExtension;
 use rusqlite::params;
 use rustix::fs::FlockOperation;
 use rustix::fs::flock;
@@ -51,13 +52,12 @@ pub struct Writer {
     _held: File,
 }
 
-/// A writer that is dead, with its lock held by us, so that nobody else
-/// recovers it meanwhile.
+/// A writer that is dead. Several processes may find it so at once: whose
+/// transaction buries it first recovers it.
 #[derive(Debug)]
 pub struct Dead {
     id: WriterId,
     lock: PathBuf,
-    _held: Option<File>,
 }
 
 impl Dead {
@@ -125,19 +125,7 @@ impl Writer {
             .filter(|(id, _)| *id != self.id)
             .filter_map(|(id, name)| {
                 let lock = lock_path(store.path(), &name);
-                match take_lock(&lock) {
-                    Lock::Taken(file) => Some(Dead {
-                        id,
-                        lock,
-                        _held: Some(file),
-                    }),
-                    Lock::Absent => Some(Dead {
-                        id,
-                        lock,
-                        _held: None,
-                    }),
-                    Lock::Held => None,
-                }
+                (!is_held(&lock)).then_some(Dead { id, lock })
             });
         Ok(dead.collect())
     }
@@ -158,6 +146,32 @@ impl Writer {
             .map_err(StoreError::sql("mark a writer as ended"))
     }
 
+    /// Whether a writer has ended, by its own word or by the loss of its lock.
+    ///
+    /// # Errors
+    ///
+    /// When the row cannot be read.
+    pub fn has_ended(tx: &Tx<'_>, writer: WriterId) -> Result<bool, StoreError> {
+        Ok(match lock_of_unended(tx, writer)? {
+            Some(name) => !is_held(&lock_path(tx.store(), &name)),
+            None => true,
+        })
+    }
+
+    /// Makes sure that nobody took this writer for dead: what it opened from
+    /// then on, nobody would recover. It can only happen where its lock file was
+    /// taken away.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Buried`], or when the row cannot be read.
+    pub fn must_live(tx: &Tx<'_>, writer: WriterId) -> Result<(), StoreError> {
+        match lock_of_unended(tx, writer)? {
+            Some(_lock) => Ok(()),
+            None => Err(StoreError::Buried),
+        }
+    }
+
     /// Takes our lock file away, once we are marked as ended.
     pub fn retired(&self) {
         remove(&self.lock);
@@ -172,10 +186,9 @@ impl Store {
     /// When the list cannot be read.
     pub fn living_writers(&self) -> Result<Vec<WriterId>, StoreError> {
         let open = self.read(unended)?;
-        let living = open.into_iter().filter_map(|(id, name)| {
-            let held = matches!(take_lock(&lock_path(&self.path, &name)), Lock::Held);
-            held.then_some(id)
-        });
+        let living = open
+            .into_iter()
+            .filter_map(|(id, name)| is_held(&lock_path(&self.path, &name)).then_some(id));
         Ok(living.collect())
     }
 }
@@ -194,6 +207,16 @@ fn unended(tx: &Tx<'_>) -> Result<Vec<(WriterId, String)>, StoreError> {
             .collect::<Result<Vec<_>, _>>()
     };
     list().map_err(StoreError::sql("list the writers"))
+}
+
+fn lock_of_unended(tx: &Tx<'_>, writer: WriterId) -> Result<Option<String>, StoreError> {
+    let read = || {
+        tx.sql()
+            .prepare_cached("SELECT lock FROM writer WHERE id = ?1 AND ended IS NULL")?
+            .query_row([writer.0], |row| row.get(0))
+            .optional()
+    };
+    read().map_err(StoreError::sql("look for a writer"))
 }
 
 fn lock_path(store: &Path, name: &str) -> PathBuf {
@@ -218,20 +241,12 @@ fn make_lock(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-enum Lock {
-    Taken(File),
-    Held,
-    Absent,
-}
-
-fn take_lock(path: &Path) -> Lock {
+/// Whether the writer of a lock file is alive. The lock is shared for the moment
+/// that it is looked at: of two who look at once, both must see a dead one dead.
+fn is_held(path: &Path) -> bool {
     match File::open(path) {
-        Ok(file) => match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Lock::Taken(file),
-            // Whatever else is wrong with the lock, its writer is not provably dead.
-            Err(_held) => Lock::Held,
-        },
-        Err(source) if source.kind() == io::ErrorKind::NotFound => Lock::Absent,
-        Err(_unreadable) => Lock::Held,
+        // Whatever else is wrong with the lock, its writer is not provably dead.
+        Ok(file) => flock(&file, FlockOperation::NonBlockingLockShared).is_err(),
+        Err(source) => source.kind() != io::ErrorKind::NotFound,
     }
 }

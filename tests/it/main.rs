@@ -4,6 +4,7 @@
 #![cfg(test)]
 
 mod absent;
+mod attack;
 mod crash;
 mod downstream;
 mod house;

@@ -1,0 +1,107 @@
+//! What was tried against the promise and once went through.
+
+use crate::world::APPROVE;
+use crate::world::Wire;
+use crate::world::World;
+use crate::world::payment;
+use countersign::app::MIGRATIONS;
+use countersign::outcome::Outcome;
+use countersign::store::Store;
+use countersign::store::Writer;
+use jiff::Timestamp;
+use serde_json::json;
+use std::fs::File;
+
+/// A world in which a payment is executed and not answered while `hold` is there.
+fn holding() -> World {
+    let world = World::new();
+    world.edit(
+        "countersign.toml",
+        "\"--ledger\", \"ledger.jsonl\"",
+        "\"--ledger\", \"ledger.jsonl\", \"--hold\", \"hold\"",
+    );
+    world.write("hold", "");
+    world
+}
+
+fn release(world: &World) {
+    std::fs::remove_file(world.path("hold")).unwrap();
+}
+
+/// Sends a payment and returns its request once it was executed.
+fn pays(world: &World, broker: &mut Wire, dollars: i64) -> u64 {
+    let call = json!({"name": APPROVE, "arguments": payment(dollars)});
+    let id = broker.request("tools/call", call);
+    world.wait_until_paid(1);
+    id
+}
+
+fn lock_files(world: &World) -> Vec<std::path::PathBuf> {
+    let files = std::fs::read_dir(world.path("countersign.db-writers")).unwrap();
+    files.map(|file| file.unwrap().path()).collect()
+}
+
+#[test]
+fn a_call_whose_broker_died_is_not_repeated_through_one_that_lives() {
+    let world = holding();
+    let mut dies = world.broker().initialized();
+    let mut lives = world.broker().initialized();
+    lives.ask("tools/list", json!({}));
+    pays(&world, &mut dies, 5_000);
+    dies.kill();
+    release(&world);
+
+    let answer = lives.call(APPROVE, payment(5_000));
+    assert!(answer.contains("nobody saw how it ended"), "{answer}");
+    assert_eq!(world.paid(), [500_000]);
+}
+
+#[test]
+fn a_broker_that_lives_is_not_taken_for_dead_by_one_that_came_over_a_link() {
+    let world = holding();
+    let mut first = world.broker().initialized();
+    let id = pays(&world, &mut first, 5_000);
+
+    std::os::unix::fs::symlink(world.path("countersign.db"), world.path("link.db")).unwrap();
+    world.edit("countersign.toml", "\"countersign.db\"", "\"link.db\"");
+    let mut second = world.broker().initialized();
+    second.ask("tools/list", json!({}));
+    release(&world);
+    first.answer_to(id).expect("the broker ended");
+    assert!(first.end() && second.end());
+    let calls = world.calls("claim-99");
+    assert_eq!(calls[0].outcome, Some(Outcome::Completed));
+}
+
+#[test]
+fn a_broker_that_was_taken_for_dead_sends_nothing_any_more() {
+    let world = World::new();
+    let mut first = world.broker().initialized();
+    assert!(first.call(APPROVE, payment(1)).starts_with("Paid"));
+    for lock in lock_files(&world) {
+        std::fs::remove_file(lock).unwrap();
+    }
+    let mut second = world.broker().initialized();
+    assert!(second.call(APPROVE, payment(2)).starts_with("Paid"));
+
+    let answer = first.call(APPROVE, payment(3));
+    assert!(answer.contains("could not be recorded"), "{answer}");
+    world.wait_for_log("took this one for dead");
+    assert_eq!(world.paid(), [100, 200]);
+    assert!(world.journal_problems().is_empty());
+}
+
+#[test]
+fn a_dead_writer_is_dead_to_all_who_look_at_once() {
+    let world = World::new();
+    let store = Store::open(&world.path("countersign.db"), &MIGRATIONS).unwrap();
+    let dead = Writer::enlist(&store, Timestamp::now()).unwrap();
+    let id = dead.id();
+    drop(dead);
+    let looked_at = File::open(&lock_files(&world)[0]).unwrap();
+    looked_at.lock_shared().unwrap();
+
+    let writer = Writer::enlist(&store, Timestamp::now()).unwrap();
+    let found = writer.dead_others(&store).unwrap();
+    assert_eq!(found.iter().map(|dead| dead.id()).collect::<Vec<_>>(), [id]);
+}
