@@ -10,6 +10,9 @@ mod migrate;
 mod thread;
 mod writers;
 
+#[cfg(test)]
+pub(crate) mod testing;
+
 pub use error::StoreError;
 pub use migrate::Migration;
 pub use thread::Committed;
