@@ -8,6 +8,9 @@ mod resolve;
 mod settle;
 mod upkeep;
 
+#[cfg(test)]
+pub(crate) mod testing;
+
 pub use crate::downstream::CallLine;
 pub use crate::downstream::Era;
 pub use answer::Answer;

@@ -4,6 +4,9 @@
 
 mod lines;
 
+#[cfg(test)]
+mod tests;
+
 use crate::broker::Broker;
 use crate::crash;
 use crate::mcp::Connection;

@@ -7,10 +7,11 @@
 
 mod error;
 mod migrate;
-#[cfg(test)]
-pub(crate) mod testing;
 mod thread;
 mod writers;
+
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use error::StoreError;
 pub use migrate::Migration;

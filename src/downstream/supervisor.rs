@@ -1,5 +1,8 @@
 //! The task that owns a server: starts it, watches it, starts it again.
 
+#[cfg(test)]
+mod piped;
+
 use super::Cause;
 use super::Era;
 use super::Failure;

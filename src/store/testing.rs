@@ -1,10 +1,12 @@
-//! A store for the tests of one record room.
+//! Stores for tests: one for the tests of a record room, and what somebody else
+//! does to a store.
 
 use super::Durability;
 use super::Migration;
 use super::Store;
 use super::StoreError;
 use super::Tx;
+use rusqlite::Connection;
 
 /// Does `work` in a new store that has these tables only.
 pub(crate) async fn in_store<T: Send + 'static>(
@@ -19,4 +21,11 @@ pub(crate) async fn in_store<T: Send + 'static>(
     let store = Store::open(&folder.path().join("store.db"), &migrations).unwrap();
     let done = store.write("test", Durability::Process, work).await;
     done.unwrap().into_inner()
+}
+
+/// Runs SQL on the store's file through a connection of its own.
+pub(crate) fn tamper(store: &Store, sql: &str) {
+    let other = Connection::open(store.path()).unwrap();
+    other.busy_timeout(super::BUSY_TIMEOUT).unwrap();
+    other.execute_batch(sql).unwrap();
 }

@@ -1,0 +1,244 @@
+//! A broker for the tests of the edges: real store, real policies, and one
+//! server, `play`, that is a script on a pipe.
+
+mod script;
+
+pub(crate) use script::Script;
+
+use super::Broker;
+use super::Keep;
+use super::Rules;
+use super::ServerRules;
+use super::Settings;
+use super::upkeep::Enlisted;
+use super::upkeep::Servers;
+use crate::downstream;
+use crate::downstream::Downstream;
+use crate::journal;
+use crate::journal::CallView;
+use crate::meters;
+use crate::outcome::Outcome;
+use crate::pins;
+use crate::policy::PolicyFile;
+use crate::principal::Limits;
+use crate::principal::Principal;
+use crate::principal::PrincipalId;
+use crate::principal::Principals;
+use crate::session::SessionId;
+use crate::sessions;
+use crate::sessions::Session;
+use crate::store::Durability;
+use crate::store::Migration;
+use crate::store::Store;
+use crate::store::testing::tamper;
+use crate::tool::ServerName;
+use crate::tool::ToolRules;
+use jiff::SignedDuration;
+use jiff::tz::TimeZone;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+
+/// How long a test waits for what another thread does before it fails.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+const MIGRATIONS: [Migration; 1] = [Migration {
+    number: 1,
+    sql: &[
+        journal::SCHEMA,
+        meters::SCHEMA,
+        sessions::SCHEMA,
+        pins::SCHEMA,
+    ],
+}];
+
+const POLICIES: &str = r#"
+@id("all") permit (principal, action in Broker::Action::"tools/call", resource);
+
+@id("pay.limit") @message("That is too much.") @reason("amount_over_limit")
+forbid (principal, action == Broker::Action::"play/pay", resource)
+when { context.input.amount > principal.limit };
+
+@id("sessions.open")
+permit (principal, action == Broker::Action::"session/open", resource)
+when { context.handle like "claim-*" };
+"#;
+
+/// A broker, its store and its server.
+pub(crate) struct World {
+    pub(crate) broker: Arc<Broker>,
+    pub(crate) server: Script,
+    store: Arc<Store>,
+    _folder: TempDir,
+}
+
+/// The one who calls. One call may pay 100.00.
+pub(crate) fn alice() -> PrincipalId {
+    PrincipalId::parse("alice").unwrap()
+}
+
+impl World {
+    /// One whose server's tools are known.
+    pub(crate) async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("store.db"), &MIGRATIONS).unwrap();
+        let store = Arc::new(store);
+        let enlisted = Enlisted::at(&store, vec![play()]).await.unwrap();
+        let (sender, news) = mpsc::unbounded_channel();
+        let (server, pipe) = Script::start();
+        let (from, to) = tokio::io::split(pipe);
+        let downstream = Downstream::on(server_settings(), sender, from, to);
+        let servers = Servers {
+            downstreams: BTreeMap::from([(play(), downstream)]),
+            news,
+        };
+        let begun = Broker::begin(Arc::clone(&store), enlisted, settings(), servers, rules());
+        let broker = begun.await.unwrap();
+        broker.first_sight().await;
+        Self {
+            broker,
+            server,
+            store,
+            _folder: folder,
+        }
+    }
+
+    /// Builds everything anew from the same rules: what may have changed did not.
+    pub(crate) async fn reload(&self) {
+        self.broker.reload(rules()).await.unwrap();
+    }
+
+    /// Somebody else changes the store.
+    pub(crate) fn tamper(&self, sql: &str) {
+        tamper(&self.store, sql);
+    }
+
+    /// Ends the server, and returns when the broker has noticed.
+    pub(crate) async fn lose_server(&self) {
+        self.server.hangs_up();
+        self.broker.downstreams[&play()].gone().await;
+    }
+
+    /// Returns when nobody follows the list of tools any more.
+    pub(crate) async fn unfollowed(&self) {
+        self.broker.changes.closed().await;
+    }
+
+    /// The calls that are recorded, in the order of their records.
+    pub(crate) fn calls(&self) -> Vec<CallView> {
+        let filter = journal::Filter::default();
+        self.store.read(|tx| journal::calls(tx, &filter)).unwrap()
+    }
+
+    /// The same in words: the tool, and how the call ended.
+    pub(crate) fn trail(&self) -> Vec<String> {
+        let told = |call: CallView| {
+            let outcome = call.outcome.map_or("open", Outcome::as_str);
+            format!("{} {outcome}", call.tool)
+        };
+        self.calls().into_iter().map(told).collect()
+    }
+
+    /// Waits until so many calls have ended, and returns the trail.
+    pub(crate) async fn ended(&self, count: usize) -> Vec<String> {
+        let since = Instant::now();
+        loop {
+            let trail = self.trail();
+            let open = |call: &&String| call.ends_with(" open");
+            if trail.len() - trail.iter().filter(open).count() >= count {
+                return trail;
+            }
+            assert!(since.elapsed() < PATIENCE, "{trail:?}");
+            tokio::task::yield_now().await;
+        }
+    }
+
+    pub(crate) fn sessions(&self) -> Vec<Session> {
+        let owner = alice();
+        let listed = self.store.read(|tx| sessions::list(tx, Some(&owner)));
+        listed.unwrap()
+    }
+
+    /// What a session has paid, in cents.
+    pub(crate) fn paid(&self, session: SessionId) -> i64 {
+        let totals = self.store.read(|tx| meters::of_session(tx, session));
+        totals.unwrap().into_iter().map(|total| total.total).sum()
+    }
+
+    /// Stops the broker, and returns what the server heard that no test asked
+    /// for.
+    pub(crate) async fn end(self) -> Vec<String> {
+        self.broker.stop(PATIENCE).await;
+        self.server.end().await
+    }
+}
+
+fn play() -> ServerName {
+    "play".parse().unwrap()
+}
+
+fn settings() -> Settings {
+    let pay = ToolRules {
+        money: vec!["amount".to_owned()],
+        meters: vec!["amount".to_owned()],
+        ..ToolRules::default()
+    };
+    let rules = ServerRules {
+        trust: "internal".to_owned(),
+        tools: BTreeMap::from([("pay".to_owned(), pay)]),
+    };
+    Settings {
+        durability: Durability::Process,
+        zone: TimeZone::UTC,
+        idle: SignedDuration::from_hours(8),
+        keep: Keep::Nothing,
+        money_scale: 2,
+        longest_name: 46,
+        first_sight: PATIENCE,
+        servers: BTreeMap::from([(play(), rules)]),
+    }
+}
+
+fn server_settings() -> downstream::Settings {
+    downstream::Settings {
+        name: play(),
+        command: String::new(),
+        args: Vec::new(),
+        env: BTreeMap::new(),
+        cwd: None,
+        timeout: PATIENCE,
+        start_timeout: PATIENCE,
+        max_line: downstream::Settings::MAX_LINE,
+        keeper: PathBuf::new(),
+    }
+}
+
+fn rules() -> Rules {
+    let alice = Principal {
+        id: alice(),
+        role: "Junior".to_owned(),
+        teams: Default::default(),
+        limits: Limits {
+            call: 10_000,
+            session: 20_000,
+            day: 40_000,
+        },
+        named_limits: BTreeMap::new(),
+        attributes: BTreeMap::new(),
+        agent: None,
+    };
+    Rules {
+        files: vec![PolicyFile {
+            name: "play.cedar".to_owned(),
+            text: POLICIES.to_owned(),
+        }],
+        principals: Principals {
+            roles: BTreeMap::from([("Junior".to_owned(), Default::default())]),
+            by_id: BTreeMap::from([(alice.id.clone(), alice)]),
+        },
+    }
+}

@@ -1,0 +1,118 @@
+//! Calls that go wrong: what the client reads, what is recorded, what stays
+//! charged.
+
+use super::*;
+use crate::session::SessionId;
+
+fn pay(id: &str, amount: &str) -> String {
+    let params = format!(r#""name":"play__pay","arguments":{{"amount":{amount}}}"#);
+    modern(id, "tools/call", &params)
+}
+
+async fn session(world: &World) -> SessionId {
+    world
+        .broker
+        .session(&alice(), &Carrier::Default)
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn a_denied_call_is_recorded_and_never_sent() {
+    let world = World::new().await;
+    let mut client = Client::new(&world);
+    let answer = client.ask(&pay("1", "100.01")).await;
+    assert!(answer.contains("That is too much."), "{answer}");
+    assert!(answer.contains(r#""isError":true"#), "{answer}");
+    assert_eq!(world.trail(), ["play/pay denied"]);
+    assert_eq!(world.paid(session(&world).await), 0);
+    assert_eq!(world.end().await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_call_whose_server_is_gone_is_not_charged() {
+    let world = World::new().await;
+    let mut client = Client::new(&world);
+    world.lose_server().await;
+    let answer = client.ask(&pay("1", "100")).await;
+    assert!(
+        answer.contains("The server `play` cannot be reached. Nothing was sent"),
+        "{answer}"
+    );
+    assert_eq!(world.trail(), ["play/pay failed-before-sending"]);
+    assert_eq!(world.paid(session(&world).await), 0);
+    assert_eq!(world.end().await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_call_whose_answer_is_lost_is_unknown_and_stays_charged() {
+    let mut world = World::new().await;
+    let mut client = Client::new(&world);
+    client.say(&pay("1", "100")).await;
+    assert_eq!(world.server.hears().await, r#"pay {"amount":100}"#);
+    world.server.hangs_up();
+    let answer = client.hear().await;
+    assert!(
+        answer.contains("nobody saw how it ended. The call may have taken effect."),
+        "{answer}"
+    );
+    assert_eq!(world.trail(), ["play/pay unknown"]);
+    assert_eq!(world.paid(session(&world).await), 10_000);
+}
+
+#[tokio::test]
+async fn an_answer_after_the_deadline_changes_nothing() {
+    let mut world = World::new().await;
+    let mut client = Client::new(&world);
+    client.say(&pay("1", "100")).await;
+    assert_eq!(world.server.hears().await, r#"pay {"amount":100}"#);
+    // Only the deadline is left to wait for.
+    tokio::time::pause();
+    let answer = client.hear().await;
+    tokio::time::resume();
+    assert!(
+        answer.contains("The server `play` did not answer within 60 seconds."),
+        "{answer}"
+    );
+    assert_eq!(world.server.hears().await, "cancelled");
+    world.server.answers();
+    let echo = client
+        .ask(&modern("2", "tools/call", r#""name":"play__echo""#))
+        .await;
+    assert!(echo.contains(r#""id":2,"result""#), "{echo}");
+    assert_eq!(world.trail(), ["play/pay timed-out", "play/echo completed"]);
+    assert_eq!(world.paid(session(&world).await), 10_000);
+    assert_eq!(client.end().await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_call_that_cannot_be_recorded_is_not_sent() {
+    let world = World::new().await;
+    let mut client = Client::new(&world);
+    let session = session(&world).await;
+    world.tamper("DROP TABLE journal");
+    let answer = client.ask(&pay("1", "100")).await;
+    insta::assert_snapshot!(answer, @r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32603,"message":"the call could not be recorded, so nothing was sent; tell the operator, or call again later"}}"#);
+    assert_eq!(world.paid(session), 0);
+    assert_eq!(world.end().await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_record_that_cannot_be_closed_is_closed_later() {
+    let mut world = World::new().await;
+    let mut client = Client::new(&world);
+    client.say(&pay("1", "100")).await;
+    assert_eq!(world.server.hears().await, r#"pay {"amount":100}"#);
+    world.tamper(
+        "CREATE TRIGGER full BEFORE INSERT ON journal
+         BEGIN SELECT raise(ABORT, 'no room left'); END",
+    );
+    world.server.answers();
+    // The effect is there, so the client reads of it whatever the store does.
+    let answer = client.hear().await;
+    assert!(answer.contains(r#""id":1,"result""#), "{answer}");
+    assert_eq!(world.trail(), ["play/pay open"]);
+    world.tamper("DROP TRIGGER full");
+    assert_eq!(world.ended(1).await, ["play/pay completed"]);
+    assert_eq!(world.paid(session(&world).await), 10_000);
+}
