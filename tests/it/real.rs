@@ -9,6 +9,7 @@ use crate::world::World;
 use crate::world::names_of;
 use serde_json::Value;
 use serde_json::json;
+use std::path::Path;
 use std::path::PathBuf;
 
 /// A program from npm.
@@ -34,7 +35,7 @@ fn tool(folder: &str, name: &str) -> PathBuf {
 const SENT: &str = "sent.jsonl";
 
 /// The section of a server, every line to which goes to [`SENT`] as well.
-fn section(name: &str, program: &PathBuf, args: &[&str]) -> String {
+fn section(name: &str, program: &Path, args: &[&str]) -> String {
     let mut whole = vec!["-c", "tee -a sent.jsonl | \"$0\" \"$@\""];
     whole.push(program.to_str().unwrap());
     whole.extend(args);
