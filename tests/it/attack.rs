@@ -103,5 +103,11 @@ fn a_dead_writer_is_dead_to_all_who_look_at_once() {
 
     let writer = Writer::enlist(&store, Timestamp::now()).unwrap();
     let found = writer.dead_others(&store).unwrap();
-    assert_eq!(found.iter().map(|dead| dead.id()).collect::<Vec<_>>(), [id]);
+    assert_eq!(
+        found
+            .iter()
+            .map(countersign::store::Dead::id)
+            .collect::<Vec<_>>(),
+        [id]
+    );
 }
