@@ -122,6 +122,7 @@ impl Desk {
                 call,
                 outcome: Outcome::Completed,
                 result: Some(Digest::of(b"{}")),
+                kept: None,
                 detail: json!({}),
             };
             journal::close(tx, writer, &closing, Timestamp::now())
@@ -141,7 +142,7 @@ impl Call {
             Access::Write => Effect::Possible,
         };
         if effect == Effect::Possible {
-            assert_eq!(journal::take_unsettled(tx, &subject)?, None);
+            assert_eq!(journal::tell_unsettled(tx, writer, &subject, now)?, None);
         }
         let amounts = self.reading.amounts();
         let day = match amounts {
