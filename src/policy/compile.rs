@@ -37,11 +37,16 @@ struct Compiler<'s> {
 }
 
 impl<'s> Compiler<'s> {
+    /// Counts one schema that is read. References can lead to one schema more
+    /// often than there is time to count, so each visit counts.
+    fn spend(&mut self) -> Result<(), String> {
+        let left = self.budget.checked_sub(1);
+        self.budget = left.ok_or("the schema is too large")?;
+        Ok(())
+    }
+
     fn typed(&mut self, schema: &'s Value, depth: usize) -> Result<Typed, String> {
-        self.budget = self
-            .budget
-            .checked_sub(1)
-            .ok_or("the schema is too large")?;
+        self.spend()?;
         if depth > MAX_DEPTH {
             return Err(format!("it nests deeper than {MAX_DEPTH} levels"));
         }
@@ -120,6 +125,7 @@ impl<'s> Compiler<'s> {
 
     /// The members that a schema declares itself and through `$ref` and `allOf`.
     fn fields(&mut self, schema: &'s Value, depth: usize) -> Result<Fields, String> {
+        self.spend()?;
         if depth > MAX_DEPTH {
             return Err(format!("it nests deeper than {MAX_DEPTH} levels"));
         }
@@ -404,5 +410,20 @@ mod tests {
         }}));
         assert!(fields.opaque.contains_key("path#resolved"));
         assert!(fields.typed.contains_key("a#b"));
+    }
+
+    #[test]
+    fn references_that_multiply_are_not_followed_for_ever() {
+        let many = |target: &str| json!({"allOf": vec![json!({"$ref": target}); 100]});
+        let fields = Fields::of_tool(&json!({
+            "$ref": "#/$defs/a",
+            "$defs": {
+                "a": many("#/$defs/b"),
+                "b": many("#/$defs/c"),
+                "c": many("#/$defs/d"),
+                "d": {"properties": {"seen": {"type": "string"}}},
+            },
+        }));
+        assert!(fields.typed.is_empty() && fields.opaque.is_empty());
     }
 }
