@@ -119,7 +119,10 @@ pub struct Closing {
     pub detail: Value,
 }
 
-/// Closes the record of a call. False where it was closed before: recovery may
+/// Closes the record of a call. Where nobody knows what the call did, the next
+/// identical one is told so: at once where the client took the call back and so
+/// reads no answer, else where this writer dies before its answer is read. False
+/// where it was closed before: recovery may
 /// have taken this writer for dead, and the first word stands.
 ///
 /// # Errors
@@ -131,9 +134,34 @@ pub fn close(
     closing: &Closing,
     now: Timestamp,
 ) -> Result<bool, StoreError> {
-    if !table::in_flight_delete(tx, closing.call)? {
+    let Some(left) = table::in_flight_take(tx, closing.call)? else {
         return Ok(false);
+    };
+    if left.effect == Effect::Possible {
+        match closing.outcome {
+            Outcome::Cancelled => table::unsettled_insert(tx, &left, None)?,
+            Outcome::TimedOut | Outcome::Unknown => {
+                table::unsettled_insert(tx, &left, Some(writer))?;
+            }
+            Outcome::Completed
+            | Outcome::ToolFailed
+            | Outcome::Denied
+            | Outcome::Escalated
+            | Outcome::InvalidArguments
+            | Outcome::UnknownTool
+            | Outcome::FailedBeforeSending => {}
+        }
     }
+    append_close(tx, writer, closing, now)?;
+    Ok(true)
+}
+
+fn append_close(
+    tx: &Tx<'_>,
+    writer: WriterId,
+    closing: &Closing,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     let row = Row {
         kind: Kind::Close,
         call: closing.call,
@@ -150,7 +178,7 @@ pub fn close(
     if let Some(result) = &closing.kept {
         table::payload_insert(tx, closing.call, Part::Result, result)?;
     }
-    Ok(true)
+    Ok(())
 }
 
 /// Closes what a dead writer left open as [`Outcome::Unknown`], and notes each
@@ -174,8 +202,9 @@ pub fn recover(
     }
     let left_open = table::in_flight_of(tx, dead)?;
     for left in &left_open {
+        table::in_flight_take(tx, left.call)?;
         if left.effect == Effect::Possible {
-            table::unsettled_insert(tx, left)?;
+            table::unsettled_insert(tx, left, None)?;
         }
         let closing = Closing {
             call: left.call,
@@ -184,7 +213,7 @@ pub fn recover(
             kept: None,
             detail: serde_json::json!({ "writer_ended": dead.number() }),
         };
-        close(tx, writer, &closing, now)?;
+        append_close(tx, writer, &closing, now)?;
     }
     Ok(left_open.len())
 }

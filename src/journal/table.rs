@@ -136,18 +136,7 @@ pub(super) fn in_flight_insert(
         .map_err(StoreError::sql("note a call in flight"))
 }
 
-pub(super) fn in_flight_delete(tx: &Tx<'_>, call: CallId) -> Result<bool, StoreError> {
-    let write = || {
-        tx.sql()
-            .prepare_cached("DELETE FROM in_flight WHERE call = ?1")?
-            .execute([call.as_bytes()])
-    };
-    write()
-        .map(|rows| rows == 1)
-        .map_err(StoreError::sql("take a call out of flight"))
-}
-
-/// A call that its writer left open.
+/// A call that was opened and not closed.
 pub(super) struct LeftOpen {
     pub(super) call: CallId,
     pub(super) effect: Effect,
@@ -163,22 +152,38 @@ pub(super) fn in_flight_of(tx: &Tx<'_>, writer: WriterId) -> Result<Vec<LeftOpen
                 "SELECT call, session, tool, arguments, effect FROM in_flight
                  WHERE writer = ?1 ORDER BY call",
             )?
-            .query_map([writer.number()], |row| {
-                Ok(LeftOpen {
-                    call: CallId::from_bytes(row.get(0)?),
-                    session: SessionId::from_bytes(row.get(1)?),
-                    tool: row.get(2)?,
-                    arguments: Digest::from_bytes(row.get(3)?),
-                    effect: if row.get(4)? {
-                        Effect::Possible
-                    } else {
-                        Effect::None
-                    },
-                })
-            })?
+            .query_map([writer.number()], read_left_open)?
             .collect::<Result<Vec<_>, _>>()
     };
     read().map_err(StoreError::sql("list the calls in flight"))
+}
+
+/// Takes a call out of flight; none where it is not there any more.
+pub(super) fn in_flight_take(tx: &Tx<'_>, call: CallId) -> Result<Option<LeftOpen>, StoreError> {
+    let write = || {
+        tx.sql()
+            .prepare_cached(
+                "DELETE FROM in_flight WHERE call = ?1
+                 RETURNING call, session, tool, arguments, effect",
+            )?
+            .query_row([call.as_bytes()], read_left_open)
+            .optional()
+    };
+    write().map_err(StoreError::sql("take a call out of flight"))
+}
+
+fn read_left_open(row: &rusqlite::Row<'_>) -> rusqlite::Result<LeftOpen> {
+    Ok(LeftOpen {
+        call: CallId::from_bytes(row.get(0)?),
+        session: SessionId::from_bytes(row.get(1)?),
+        tool: row.get(2)?,
+        arguments: Digest::from_bytes(row.get(3)?),
+        effect: if row.get(4)? {
+            Effect::Possible
+        } else {
+            Effect::None
+        },
+    })
 }
 
 /// Every call in flight with its writer.
@@ -218,16 +223,22 @@ pub(super) fn in_flight_elsewhere(
     read().map_err(StoreError::sql("look for the same call in flight"))
 }
 
-pub(super) fn unsettled_insert(tx: &Tx<'_>, left: &LeftOpen) -> Result<(), StoreError> {
+/// `told` is who tells its caller.
+pub(super) fn unsettled_insert(
+    tx: &Tx<'_>,
+    left: &LeftOpen,
+    told: Option<WriterId>,
+) -> Result<(), StoreError> {
     tx.sql()
         .execute(
-            "INSERT OR REPLACE INTO unsettled (session, tool, arguments, call)
-             VALUES (?1, ?2, ?3, ?4)",
+            "INSERT OR REPLACE INTO unsettled (session, tool, arguments, call, told)
+             VALUES (?1, ?2, ?3, ?4, ?5)",
             params![
                 left.session.as_bytes(),
                 left.tool,
                 left.arguments.as_bytes(),
-                left.call.as_bytes()
+                left.call.as_bytes(),
+                told.map(WriterId::number),
             ],
         )
         .map(|_one_row| ())

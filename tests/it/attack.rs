@@ -105,3 +105,19 @@ fn a_dead_writer_is_dead_to_all_who_look_at_once() {
     let found = writer.dead_others(&store).unwrap();
     assert_eq!(found.iter().map(|dead| dead.id()).collect::<Vec<_>>(), [id]);
 }
+
+#[test]
+fn a_call_that_was_taken_back_after_it_was_sent_is_told_of_when_it_comes_again() {
+    let world = holding();
+    let mut broker = world.broker().initialized();
+    let id = pays(&world, &mut broker, 5_000);
+    broker.tell("notifications/cancelled", json!({"requestId": id}));
+    world.wait_for_log("outcome=\"cancelled\"");
+    release(&world);
+
+    let answer = broker.call(APPROVE, payment(5_000));
+    assert!(answer.contains("nobody saw how it ended"), "{answer}");
+    assert_eq!(world.paid(), [500_000]);
+    // Who was told and sends it all the same means a new call.
+    assert!(broker.call(APPROVE, payment(5_000)).starts_with("Paid"));
+}
