@@ -276,6 +276,7 @@ impl Broker {
         let id = permit.call();
         let outgoing = OutgoingCall {
             name: Arc::clone(&route.tool.name),
+            definition: route.definition,
             arguments: call.arguments,
             meta: call.meta,
             deadline: Some(route.deadline()),

@@ -31,6 +31,7 @@ mod wire;
 mod tests;
 
 use crate::permit::Permit;
+use crate::tool::Digest;
 use crate::tool::ServerName;
 use crate::tool::ToolDefinition;
 use std::collections::BTreeMap;
@@ -104,10 +105,14 @@ enum Phase {
         link: Arc<Link>,
         era: Era,
         server: String,
+        tools: Tools,
     },
     Failed(Failure),
     Stopped,
 }
+
+/// What a server last said of its tools: their digests, by name.
+type Tools = Arc<BTreeMap<Arc<str>, Digest>>;
 
 /// Why there is no server at the moment.
 #[derive(Clone, Debug)]
@@ -168,7 +173,10 @@ impl Downstream {
             () = tokio::time::sleep_until(deadline) => return Sent::not_sent(link::EXPIRED_UNSENT),
         };
         match link {
-            Ok(link) => link.call(permit, &call, line, deadline).await,
+            Ok((link, tools)) if tools.get(&call.name) == Some(&call.definition) => {
+                link.call(permit, &call, line, deadline).await
+            }
+            Ok(_) => Sent::not_sent(CHANGED_UNSENT),
             Err(why) => Sent::NotSent { why },
         }
     }
@@ -215,15 +223,17 @@ impl Downstream {
             .await;
     }
 
-    /// The link to the server, or why there is none within the time that a
+    /// The link to the server and the tools behind it, or why there is none within the time that a
     /// start may take.
-    async fn ready(&self) -> Result<Arc<Link>, String> {
+    async fn ready(&self) -> Result<(Arc<Link>, Tools), String> {
         let mut phase = self.desk.phase.clone();
         let mut woken_at = None;
         let waiting = async {
             loop {
                 match &*phase.borrow_and_update() {
-                    Phase::Ready { link, .. } if !link.has_ended() => return Ok(Arc::clone(link)),
+                    Phase::Ready { link, tools, .. } if !link.has_ended() => {
+                        return Ok((Arc::clone(link), Arc::clone(tools)));
+                    }
                     Phase::Stopped => return Err("the server was stopped".to_owned()),
                     Phase::Failed(failure) => match woken_at {
                         // One call makes one attempt come early, not a storm of them.
@@ -297,11 +307,16 @@ pub enum News {
     },
 }
 
+const CHANGED_UNSENT: &str = "the server says something else of the tool than what was reviewed";
+
 /// A call as it goes to the server.
 #[derive(Clone)]
 pub struct OutgoingCall {
     /// The tool, by the name that the server gave it.
     pub name: Arc<str>,
+    /// The digest of the definition that the call was judged by. A server that
+    /// says something else of the tool now does not get the call.
+    pub definition: Digest,
     /// The arguments: the text of a JSON object, sent as it is. (A line break
     /// between two tokens becomes a space, because a line is a message.)
     pub arguments: Option<Box<str>>,

@@ -46,6 +46,8 @@ pub struct ServerRules {
 #[derive(Debug)]
 pub(super) struct Route {
     pub(super) tool: ToolId,
+    /// The digest of the pinned definition.
+    pub(super) definition: Digest,
     pub(super) gate: Arc<Gate>,
     /// The digest of the policy set that the gate belongs to.
     pub(super) policies: Digest,
@@ -143,6 +145,7 @@ impl Catalogue {
         };
         let route = Arc::new(Route {
             tool: tool.clone(),
+            definition: pin.definition.digest,
             gate: Arc::clone(gate),
             policies: self.bundle.digest(),
             downstream: downstream.clone(),

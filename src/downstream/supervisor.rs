@@ -6,6 +6,7 @@ use super::Failure;
 use super::News;
 use super::Phase;
 use super::Settings;
+use super::Tools;
 use super::backoff;
 use super::backoff::Backoff;
 use super::catalog;
@@ -114,11 +115,13 @@ impl Supervisor {
                         Era::Legacy(_) => Opening::Initialize,
                         Era::Modern(_) => Opening::Probe,
                     };
+                    let tools = digests(&listing);
                     self.tell_tools(listing);
                     self.tell(Phase::Ready {
                         link: Arc::clone(&running.link),
                         era: greeting.era,
                         server: greeting.server,
+                        tools,
                     });
                     return Ok(running);
                 }
@@ -182,7 +185,14 @@ impl Supervisor {
             };
             let listing = catalog::list(link, &self.settings.name, &era);
             match tokio::time::timeout(self.settings.start_timeout, listing).await {
-                Ok(Ok(listing)) => self.tell_tools(listing),
+                Ok(Ok(listing)) => {
+                    self.phase.send_modify(|phase| {
+                        if let Phase::Ready { tools, .. } = phase {
+                            *tools = digests(&listing);
+                        }
+                    });
+                    self.tell_tools(listing);
+                }
                 Ok(Err(why)) => {
                     tracing::warn!(server.name = %self.settings.name, why, "the changed tools cannot be listed; the known ones stay");
                 }
@@ -242,6 +252,12 @@ impl Supervisor {
         // An error says that nobody wants to know any more.
         let _ = self.news.send(news);
     }
+}
+
+fn digests(listing: &Listing) -> Tools {
+    let definitions = listing.definitions.iter();
+    let digests = definitions.map(|tool| (Arc::clone(&tool.id.name), tool.digest));
+    Arc::new(digests.collect())
 }
 
 impl Running {

@@ -18,6 +18,7 @@ use super::link::Link;
 use crate::permit::Permit;
 use crate::permit::testing::countersigned;
 use crate::tool::CallId;
+use crate::tool::Digest;
 use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
@@ -113,9 +114,17 @@ fn permit() -> Permit {
     countersigned(CallId::from_bytes([7; 16]))
 }
 
+/// The digest of a tool as the servers in `fixtures` define it.
+fn defined(name: &str) -> Digest {
+    let entry = format!(r#"{{"name":"{name}","inputSchema":{{}}}}"#);
+    let server = "claims".parse().unwrap();
+    crate::pins::definition(&server, &entry).unwrap().digest
+}
+
 fn outgoing(name: &str) -> OutgoingCall {
     OutgoingCall {
         name: name.into(),
+        definition: defined(name),
         arguments: Some("{}".into()),
         meta: None,
         deadline: None,

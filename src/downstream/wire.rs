@@ -256,11 +256,13 @@ mod tests {
     use crate::json;
     use crate::permit::testing::countersigned;
     use crate::tool::CallId;
+    use crate::tool::Digest;
 
     fn call_line(arguments: &str, meta: Option<&str>) -> Result<String, String> {
         let permit = countersigned(CallId::from_bytes([1; 16]));
         let call = OutgoingCall {
             name: "pay \"x\"".into(),
+            definition: Digest::of(b""),
             arguments: Some(arguments.into()),
             meta: meta.map(Into::into),
             deadline: None,

@@ -28,6 +28,29 @@ fn release(world: &World) {
     std::fs::remove_file(world.path("hold")).unwrap();
 }
 
+/// A world with a second server, whose one tool is described by a file, and who
+/// may use it.
+fn described(who: &str) -> World {
+    let world = World::new();
+    world.write("says", "harmless");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/servers/described.sh");
+    let (says, done) = (world.path("says"), world.path("done"));
+    let config = world.read("countersign.toml");
+    world.write(
+        "countersign.toml",
+        &format!(
+            "{config}\n[servers.other]\ncommand = \"sh\"\nargs = [{script:?}]\nenv = {{ SAYS = {says:?}, DONE = {done:?} }}\n"
+        ),
+    );
+    world.write(
+        "policies/other.cedar",
+        &format!(
+            "@id(\"other.all\")\npermit (principal in Broker::Role::\"{who}\", action in Broker::Action::\"server:other\", resource);\n"
+        ),
+    );
+    world
+}
+
 /// Sends a payment and returns its request once it was executed.
 fn pays(world: &World, broker: &mut Wire, dollars: i64) -> u64 {
     let call = json!({"name": APPROVE, "arguments": payment(dollars)});
@@ -104,6 +127,21 @@ fn a_dead_writer_is_dead_to_all_who_look_at_once() {
     let writer = Writer::enlist(&store, Timestamp::now()).unwrap();
     let found = writer.dead_others(&store).unwrap();
     assert_eq!(found.iter().map(|dead| dead.id()).collect::<Vec<_>>(), [id]);
+}
+
+#[test]
+fn the_first_call_after_a_start_does_not_reach_a_tool_that_changed_meanwhile() {
+    let world = described("Junior");
+    let mut broker = world.broker().initialized();
+    broker.ask("tools/list", json!({}));
+    assert_eq!(broker.call("other__act", json!({})), "done");
+    assert!(broker.end());
+
+    world.write("says", "evil");
+    let mut broker = world.broker().initialized();
+    let answer = broker.call("other__act", json!({}));
+    assert!(answer.starts_with("error: "), "{answer}");
+    assert_eq!(world.read("done"), "done\n");
 }
 
 #[test]
