@@ -125,15 +125,14 @@ async fn cancel_on_signal(shutdown: CancellationToken) {
 
 /// Reloads policies and principals when their files change. Rules that are not
 /// valid change nothing; the next change is looked at again.
-async fn follow_rules(broker: Arc<Broker>, rules: RulesAt, mut known: Fingerprint) {
+async fn follow_rules(broker: Arc<Broker>, rules: RulesAt, known: Fingerprint) {
     let mut look = tokio::time::interval(LOOK_EVERY);
+    let mut looks = Looks::new(known);
     loop {
         look.tick().await;
-        let now = rules.fingerprint();
-        if now == known {
+        if !looks.show_a_change(rules.fingerprint()) {
             continue;
         }
-        known = now;
         let taken = match rules.load() {
             Ok(loaded) => broker.reload(loaded).await.map_err(anyhow::Error::from),
             Err(error) => Err(error.into()),
@@ -145,5 +144,49 @@ async fn follow_rules(broker: Arc<Broker>, rules: RulesAt, mut known: Fingerprin
                 Chain(error.as_ref())
             ),
         }
+    }
+}
+
+/// What was seen of the files of the rules.
+///
+/// A change counts once nothing moved between two looks: half of a file, or one
+/// of two, may be valid and lack the forbids.
+struct Looks {
+    taken: Fingerprint,
+    last: Fingerprint,
+}
+
+impl Looks {
+    fn new(taken: Fingerprint) -> Self {
+        let last = taken.clone();
+        Self { taken, last }
+    }
+
+    /// Whether the rules are to be read again.
+    fn show_a_change(&mut self, now: Fingerprint) -> bool {
+        if now != self.last {
+            self.last = now;
+            return false;
+        }
+        let changed = now != self.taken;
+        self.taken = now;
+        changed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_are_read_again_once_nobody_writes_them_any_more() {
+        let files = |size| vec![("claims.cedar".into(), size, None)];
+        let mut looks = Looks::new(files(90));
+        let read: Vec<bool> = [90, 0, 40, 90, 90, 91, 91, 91]
+            .into_iter()
+            .map(|size| looks.show_a_change(files(size)))
+            .collect();
+        let no = false;
+        assert_eq!(read, [no, no, no, no, no, no, true, no]);
     }
 }
