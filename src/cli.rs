@@ -13,6 +13,7 @@ use crate::config::EXAMPLE;
 use crate::config::PRINCIPALS_EXAMPLE;
 use crate::demo;
 use crate::downstream;
+use crate::mcp;
 use crate::principal::PrincipalId;
 use crate::telemetry;
 use clap::Parser;
@@ -210,8 +211,11 @@ fn own_program() -> PathBuf {
     std::env::current_exe().unwrap_or_else(|_unknown| "countersign".into())
 }
 
-/// Prints to stdout. A reader that went away (`| head`) is no failure.
+/// Prints to stdout. A reader that went away (`| head`) is no failure. Much of
+/// it was written by clients and servers, so nothing but line breaks moves the
+/// cursor, and nothing is there that cannot be seen.
 fn print(text: &str) -> anyhow::Result<()> {
+    let text = visible(text, |c| mcp::hidden(c) && c != '\n');
     let mut stdout = std::io::stdout().lock();
     match stdout
         .write_all(text.as_bytes())
@@ -220,4 +224,21 @@ fn print(text: &str) -> anyhow::Result<()> {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(()),
     }
+}
+
+/// A text of somebody else as one line.
+fn one_line(text: &str) -> String {
+    visible(text, mcp::hidden)
+}
+
+fn visible(text: &str, hidden: impl Fn(char) -> bool) -> String {
+    let mut visible = String::with_capacity(text.len());
+    for c in text.chars() {
+        if hidden(c) {
+            visible.extend(c.escape_default());
+        } else {
+            visible.push(c);
+        }
+    }
+    visible
 }

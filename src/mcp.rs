@@ -56,7 +56,7 @@ fn shown(text: &str, most: usize) -> String {
 }
 
 /// Whether a character changes how its neighbours look, or cannot be seen.
-fn hidden(c: char) -> bool {
+pub(crate) fn hidden(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{feff}'
             | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'

@@ -1,5 +1,6 @@
 //! `countersign journal`.
 
+use super::one_line;
 use crate::app;
 use crate::config::Config;
 use crate::journal;
@@ -77,14 +78,14 @@ fn show(store: &Store, call: CallId) -> anyhow::Result<()> {
     writeln!(text, "decided    {}", view.at)?;
     writeln!(text, "principal  {}", view.principal)?;
     writeln!(text, "session    {}", view.session)?;
-    writeln!(text, "tool       {}", view.tool)?;
+    writeln!(text, "tool       {}", one_line(&view.tool))?;
     writeln!(text, "outcome    {}", ending(&view, &living))?;
     if let Some(ended) = view.ended {
         writeln!(text, "ended      {ended}")?;
     }
-    writeln!(text, "decision   {}", view.detail)?;
+    writeln!(text, "decision   {}", one_line(&view.detail.to_string()))?;
     if let Some(detail) = &view.close_detail {
-        writeln!(text, "ending     {detail}")?;
+        writeln!(text, "ending     {}", one_line(&detail.to_string()))?;
     }
     if let Some(arguments) = &view.arguments {
         writeln!(text, "arguments  {}", one_line(arguments))?;
@@ -141,18 +142,4 @@ fn ending(call: &CallView, living: &[WriterId]) -> String {
         None if living.contains(&call.writer) => "running".to_owned(),
         None => format!("{} (not recovered)", Outcome::Unknown),
     }
-}
-
-/// Arguments come from outside: nothing in them may move the cursor.
-fn one_line(text: &str) -> String {
-    text.chars()
-        .flat_map(|c| {
-            let shown: Vec<char> = if c.is_control() {
-                c.escape_default().collect()
-            } else {
-                vec![c]
-            };
-            shown
-        })
-        .collect()
 }

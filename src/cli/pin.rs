@@ -1,5 +1,6 @@
 //! `countersign pin`.
 
+use super::one_line;
 use crate::app;
 use crate::config::Config;
 use crate::pins;
@@ -39,8 +40,8 @@ impl Command {
                         };
                         writeln!(text, "{state:<8}{}", pin.definition.id)?;
                         if let Some(changed) = pin.changed {
-                            writeln!(text, "  pinned: {}", pin.definition.json)?;
-                            writeln!(text, "  now:    {}", changed.json)?;
+                            writeln!(text, "  pinned: {}", one_line(&pin.definition.json))?;
+                            writeln!(text, "  now:    {}", one_line(&changed.json))?;
                         }
                     }
                 }
