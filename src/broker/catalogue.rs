@@ -188,9 +188,13 @@ impl Catalogue {
     }
 
     /// Whether a principal may know of a tool. A tool that changed since it was
-    /// pinned is in nobody's list, and whoever calls it should read why.
+    /// pinned is in nobody's list, and whoever had it there should read why.
     pub(super) fn shows(&self, principal: &PrincipalId, route: &Route) -> bool {
-        route.changed || self.bundle.lists(principal, &route.tool)
+        if route.changed {
+            self.bundle.listed(principal, &route.tool)
+        } else {
+            self.bundle.lists(principal, &route.tool)
+        }
     }
 
     /// The entries of `tools/list` that a principal may see, in one order.

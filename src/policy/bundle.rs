@@ -228,6 +228,12 @@ impl Bundle {
         self.gate(tool).is_some_and(|gate| gate.lists(principal))
     }
 
+    /// Whether a tool that changed since it was pinned would be shown to a
+    /// principal, had it not changed.
+    pub fn listed(&self, principal: &PrincipalId, tool: &ToolId) -> bool {
+        self.gate(tool).is_some_and(|gate| gate.listed(principal))
+    }
+
     /// Decides whether a principal may open a new session by this handle (the
     /// Cedar action `session/open`).
     ///

@@ -138,6 +138,12 @@ impl Gate {
         listed
     }
 
+    /// Whether a tool that changed would be shown, had it not.
+    pub(super) fn listed(&self, principal: &PrincipalId) -> bool {
+        let user = self.world.users.get(principal);
+        user.is_some_and(|user| self.slice.was_possible(&self.world, user))
+    }
+
     /// Who could lift this denial: every forbid must name a role, and an
     /// approval must really turn the answer. A role counts when one of its
     /// members, who is not the caller, alone suffices.

@@ -29,6 +29,9 @@ use cedar_policy::ResourceConstraint;
 use cedar_policy::Schema;
 use std::collections::BTreeMap;
 
+/// The built-in forbid of tools that changed.
+const UNPINNED: &str = "countersign.unpinned-tool";
+
 /// What is the same for all slices of a bundle.
 #[derive(Debug)]
 pub(super) struct World {
@@ -164,6 +167,17 @@ impl Slice {
     /// Whether this user could ever be allowed, whatever the context.
     /// Fails closed: what cannot be decided is not possible.
     pub(super) fn is_possible(&self, world: &World, user: &EntityUid) -> bool {
+        self.is_possible_by(&self.policies, world, user)
+    }
+
+    /// The same, were the tool still what was reviewed.
+    pub(super) fn was_possible(&self, world: &World, user: &EntityUid) -> bool {
+        let mut policies = self.policies.clone();
+        let id = PolicyId::new(UNPINNED);
+        policies.remove_static(id).is_ok() && self.is_possible_by(&policies, world, user)
+    }
+
+    fn is_possible_by(&self, policies: &PolicySet, world: &World, user: &EntityUid) -> bool {
         if !self.withheld.is_empty() {
             return false;
         }
@@ -177,7 +191,7 @@ impl Slice {
         let Ok(request) = request else {
             return false;
         };
-        match self.policies.tpe(&request, &world.partial, &world.schema) {
+        match policies.tpe(&request, &world.partial, &world.schema) {
             Ok(response) => {
                 let failed = response.error_permits().next().is_some()
                     || response.error_forbids().next().is_some();

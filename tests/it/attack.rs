@@ -159,3 +159,63 @@ fn a_call_that_was_taken_back_after_it_was_sent_is_told_of_when_it_comes_again()
     // Who was told and sends it all the same means a new call.
     assert!(broker.call(APPROVE, payment(5_000)).starts_with("Paid"));
 }
+
+#[test]
+fn who_may_not_see_a_tool_does_not_learn_of_it_by_its_change() {
+    let world = described("Manager");
+    let mut manager = world.broker_with(|command| {
+        command.args(["--principal", "mia"]);
+    });
+    manager.initialize();
+    manager.ask("tools/list", json!({}));
+    assert_eq!(manager.call("other__act", json!({})), "done");
+    assert!(manager.end());
+
+    world.write("says", "evil");
+    let mut broker = world.broker().initialized();
+    broker.ask("tools/list", json!({}));
+    world.wait_for_log("it is refused until");
+    let hidden = broker.call("other__act", json!({}));
+    let absent = broker.call("other__art", json!({}));
+    assert_eq!(hidden.replace("act", "art"), absent);
+
+    let mut manager = world.broker_with(|command| {
+        command.args(["--principal", "mia"]);
+    });
+    manager.initialize();
+    let told = manager.call("other__act", json!({}));
+    assert!(told.contains("changed since it was reviewed"), "{told}");
+}
+
+#[test]
+fn what_a_client_calls_a_tool_does_not_move_the_cursor_of_who_reads_of_it() {
+    let world = World::new();
+    let mut broker = world.broker().initialized();
+    let name = "x\u{1b}[2J\nPROBLEM none\u{9b}31m\u{202e}";
+    broker.call(name, json!({"a\u{9b}31m": "\u{202e}"}));
+    let call = world.calls("claim-99")[0].call.to_string();
+    for command in [&["journal", "show", &call][..], &["journal", "tail"]] {
+        let (shown, printed) = world.run(command);
+        assert!(shown, "{printed}");
+        let harmless = |c: char| c == '\n' || !(c.is_control() || c == '\u{202e}');
+        assert!(printed.chars().all(harmless), "{printed:?}");
+        assert!(!printed.contains("\nPROBLEM"), "{printed}");
+    }
+}
+
+#[test]
+fn what_a_server_says_of_its_tool_cannot_forge_what_its_reviewer_reads() {
+    let world = described("Junior");
+    let mut broker = world.broker().initialized();
+    broker.ask("tools/list", json!({}));
+    assert!(broker.end());
+    world.write("says", "a\u{9b}31m\u{202e}b\",\r \"title\":\"t");
+    let mut broker = world.broker().initialized();
+    broker.ask("tools/list", json!({}));
+    world.wait_for_log("it is refused until");
+    let (listed, printed) = world.run(&["pin", "list"]);
+    assert!(listed && printed.contains("CHANGED other/act"), "{printed}");
+    assert!(printed.contains(r"a\u{9b}31m\u{202e}b"), "{printed}");
+    let harmless = |c: char| c == '\n' || !(c.is_control() || c == '\u{202e}');
+    assert!(printed.chars().all(harmless), "{printed:?}");
+}
