@@ -6,6 +6,7 @@ use crate::world::World;
 use crate::world::payment;
 use countersign::app::MIGRATIONS;
 use countersign::outcome::Outcome;
+use countersign::store::Dead;
 use countersign::store::Store;
 use countersign::store::Writer;
 use jiff::Timestamp;
@@ -126,7 +127,7 @@ fn a_dead_writer_is_dead_to_all_who_look_at_once() {
 
     let writer = Writer::enlist(&store, Timestamp::now()).unwrap();
     let found = writer.dead_others(&store).unwrap();
-    assert_eq!(found.iter().map(|dead| dead.id()).collect::<Vec<_>>(), [id]);
+    assert_eq!(found.iter().map(Dead::id).collect::<Vec<_>>(), [id]);
 }
 
 #[test]
@@ -218,4 +219,17 @@ fn what_a_server_says_of_its_tool_cannot_forge_what_its_reviewer_reads() {
     assert!(printed.contains(r"a\u{9b}31m\u{202e}b"), "{printed}");
     let harmless = |c: char| c == '\n' || !(c.is_control() || c == '\u{202e}');
     assert!(printed.chars().all(harmless), "{printed:?}");
+}
+
+#[test]
+fn totals_in_cents_are_not_continued_in_dollars() {
+    let world = World::new();
+    let mut broker = world.broker().initialized();
+    assert!(broker.call(APPROVE, payment(9_000)).starts_with("Paid"));
+    world.edit("countersign.toml", "money_scale = 2", "money_scale = 3");
+    let (started, said) = world.run(&["stdio"]);
+    assert!(
+        !started && said.contains("`policy.money_scale` is 3"),
+        "{said}"
+    );
 }
