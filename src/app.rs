@@ -30,15 +30,21 @@ use tokio_util::sync::CancellationToken;
 
 /// The tables of every record room, by the version of the store that brought
 /// them.
-pub const MIGRATIONS: [Migration; 1] = [Migration {
-    number: 1,
-    sql: &[
-        journal::SCHEMA,
-        meters::SCHEMA,
-        sessions::SCHEMA,
-        pins::SCHEMA,
-    ],
-}];
+pub const MIGRATIONS: [Migration; 2] = [
+    Migration {
+        number: 1,
+        sql: &[
+            journal::SCHEMA,
+            meters::SCHEMA,
+            sessions::SCHEMA,
+            pins::SCHEMA,
+        ],
+    },
+    Migration {
+        number: 2,
+        sql: &[meters::SCHEMA_2],
+    },
+];
 
 /// How often the files of the rules are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

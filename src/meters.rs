@@ -8,6 +8,7 @@
 mod table;
 
 pub use table::SCHEMA;
+pub use table::SCHEMA_2;
 
 use crate::policy::Totals;
 use crate::principal::PrincipalId;
@@ -132,6 +133,17 @@ impl Charges {
     fn principal_scope(&self) -> String {
         format!("principal:{}", self.principal)
     }
+}
+
+/// How many digits of money are minor units in the totals of this store: those
+/// that the first broker on it was told. Totals in cents and in dollars cannot
+/// be compared.
+///
+/// # Errors
+///
+/// When it cannot be read or noted.
+pub fn money_scale(tx: &Tx<'_>, configured: u8) -> Result<u8, StoreError> {
+    table::scale(tx, configured)
 }
 
 /// The calendar day of `now` in the store's zone, and never a day before one

@@ -11,6 +11,7 @@ use crate::downstream::Downstream;
 use crate::downstream::News;
 use crate::downstream::State;
 use crate::journal;
+use crate::meters;
 use crate::pins;
 use crate::pins::Pin;
 use crate::policy::BundleError;
@@ -43,6 +44,16 @@ pub enum StartError {
     /// The store failed.
     #[error("the store cannot be used")]
     Store(#[source] StoreError),
+    /// The store counts money in other units.
+    #[error(
+        "the totals in the store have {stored} digits of minor units, and `policy.money_scale` is {configured}: set it back, or begin with a new store"
+    )]
+    MoneyScale {
+        /// What the totals are counted in.
+        stored: u8,
+        /// What the configuration says.
+        configured: u8,
+    },
     /// The policies are not valid.
     #[error("the policies are not valid")]
     Policies(#[source] BundleError),
@@ -110,7 +121,8 @@ impl Broker {
     ///
     /// # Errors
     ///
-    /// When the store cannot be used or the policies are not valid: a broker
+    /// When the store cannot be used, or counts money in other units, or the
+    /// policies are not valid: a broker
     /// without valid policies does not start.
     pub async fn start(
         store: Arc<Store>,
@@ -118,6 +130,14 @@ impl Broker {
         servers: Vec<downstream::Settings>,
         rules: Rules,
     ) -> Result<Arc<Self>, StartError> {
+        let configured = settings.money_scale;
+        let scale = store.write("scale", Durability::Power, move |tx| {
+            meters::money_scale(tx, configured)
+        });
+        let stored = scale.await.map_err(StartError::Store)?.into_inner();
+        if stored != configured {
+            return Err(StartError::MoneyScale { stored, configured });
+        }
         let names = servers.iter().map(|server| server.name.clone()).collect();
         let enlisted = Enlisted::at(&store, names).await?;
         let servers = Servers::start(servers);

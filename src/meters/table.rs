@@ -22,6 +22,27 @@ CREATE TABLE meter_day (             -- one row: the latest day ever counted
 ) STRICT;
 ";
 
+/// The tables of this room that came with version 2 of the store.
+pub const SCHEMA_2: &str = "
+CREATE TABLE meter_scale (           -- one row: in what money is counted
+    only INTEGER PRIMARY KEY CHECK (only = 1),
+    digits INTEGER NOT NULL          -- of minor units, 2 for cents
+) STRICT;
+";
+
+/// Notes the scale where none was noted, and returns the one that was.
+pub(super) fn scale(tx: &Tx<'_>, digits: u8) -> Result<u8, StoreError> {
+    let note = || {
+        tx.sql().execute(
+            "INSERT OR IGNORE INTO meter_scale (only, digits) VALUES (1, ?1)",
+            [digits],
+        )?;
+        tx.sql()
+            .query_row("SELECT digits FROM meter_scale", [], |row| row.get(0))
+    };
+    note().map_err(StoreError::sql("read in what money is counted"))
+}
+
 pub(super) fn total(
     tx: &Tx<'_>,
     scope: &str,

@@ -6,26 +6,38 @@ use crate::world::World;
 use crate::world::payment;
 use countersign::app::MIGRATIONS;
 use countersign::outcome::Outcome;
+use countersign::store::Dead;
 use countersign::store::Store;
 use countersign::store::Writer;
 use jiff::Timestamp;
 use serde_json::json;
 use std::fs::File;
 
-/// A world in which a payment is executed and not answered while `hold` is there.
-fn holding() -> World {
-    let world = World::new();
-    world.edit(
-        "countersign.toml",
-        "\"--ledger\", \"ledger.jsonl\"",
-        "\"--ledger\", \"ledger.jsonl\", \"--hold\", \"hold\"",
-    );
-    world.write("hold", "");
-    world
-}
-
 fn release(world: &World) {
     std::fs::remove_file(world.path("hold")).unwrap();
+}
+
+/// A world with a second server, whose one tool is described by a file, and who
+/// may use it.
+fn described(who: &str) -> World {
+    let world = World::new();
+    world.write("says", "harmless");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/servers/acting.sh");
+    let (says, done) = (world.path("says"), world.path("done"));
+    let config = world.read("countersign.toml");
+    world.write(
+        "countersign.toml",
+        &format!(
+            "{config}\n[servers.other]\ncommand = \"sh\"\nargs = [{script:?}]\nenv = {{ SAYS = {says:?}, DONE = {done:?} }}\n"
+        ),
+    );
+    world.write(
+        "policies/other.cedar",
+        &format!(
+            "@id(\"other.all\")\npermit (principal in Broker::Role::\"{who}\", action in Broker::Action::\"server:other\", resource);\n"
+        ),
+    );
+    world
 }
 
 /// Sends a payment and returns its request once it was executed.
@@ -43,7 +55,7 @@ fn lock_files(world: &World) -> Vec<std::path::PathBuf> {
 
 #[test]
 fn a_call_whose_broker_died_is_not_repeated_through_one_that_lives() {
-    let world = holding();
+    let world = World::holding();
     let mut dies = world.broker().initialized();
     let mut lives = world.broker().initialized();
     lives.ask("tools/list", json!({}));
@@ -58,7 +70,7 @@ fn a_call_whose_broker_died_is_not_repeated_through_one_that_lives() {
 
 #[test]
 fn a_broker_that_lives_is_not_taken_for_dead_by_one_that_came_over_a_link() {
-    let world = holding();
+    let world = World::holding();
     let mut first = world.broker().initialized();
     let id = pays(&world, &mut first, 5_000);
 
@@ -103,18 +115,27 @@ fn a_dead_writer_is_dead_to_all_who_look_at_once() {
 
     let writer = Writer::enlist(&store, Timestamp::now()).unwrap();
     let found = writer.dead_others(&store).unwrap();
-    assert_eq!(
-        found
-            .iter()
-            .map(countersign::store::Dead::id)
-            .collect::<Vec<_>>(),
-        [id]
-    );
+    assert_eq!(found.iter().map(Dead::id).collect::<Vec<_>>(), [id]);
+}
+
+#[test]
+fn the_first_call_after_a_start_does_not_reach_a_tool_that_changed_meanwhile() {
+    let world = described("Junior");
+    let mut broker = world.broker().initialized();
+    broker.ask("tools/list", json!({}));
+    assert_eq!(broker.call("other__act", json!({})), "done");
+    assert!(broker.end());
+
+    world.write("says", "evil");
+    let mut broker = world.broker().initialized();
+    let answer = broker.call("other__act", json!({}));
+    assert!(answer.starts_with("error: "), "{answer}");
+    assert_eq!(world.read("done"), "done\n");
 }
 
 #[test]
 fn a_call_that_was_taken_back_after_it_was_sent_is_told_of_when_it_comes_again() {
-    let world = holding();
+    let world = World::holding();
     let mut broker = world.broker().initialized();
     let id = pays(&world, &mut broker, 5_000);
     broker.tell("notifications/cancelled", json!({"requestId": id}));
@@ -186,4 +207,17 @@ fn what_a_server_says_of_its_tool_cannot_forge_what_its_reviewer_reads() {
     assert!(printed.contains(r"a\u{9b}31m\u{202e}b"), "{printed}");
     let harmless = |c: char| c == '\n' || !(c.is_control() || c == '\u{202e}');
     assert!(printed.chars().all(harmless), "{printed:?}");
+}
+
+#[test]
+fn totals_in_cents_are_not_continued_in_dollars() {
+    let world = World::new();
+    let mut broker = world.broker().initialized();
+    assert!(broker.call(APPROVE, payment(9_000)).starts_with("Paid"));
+    world.edit("countersign.toml", "money_scale = 2", "money_scale = 3");
+    let (started, said) = world.run(&["stdio"]);
+    assert!(
+        !started && said.contains("`policy.money_scale` is 3"),
+        "{said}"
+    );
 }
