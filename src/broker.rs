@@ -3,6 +3,7 @@
 mod admit;
 mod answer;
 mod catalogue;
+mod follow;
 mod names;
 mod resolve;
 mod settle;

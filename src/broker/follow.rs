@@ -1,0 +1,226 @@
+//! The task that follows the servers, the operator and other brokers while this
+//! one runs.
+
+use super::Broker;
+use super::Catalogue;
+use super::Rules;
+use super::upkeep::Pins;
+use super::upkeep::Reload;
+use super::upkeep::StartError;
+use super::upkeep::blocking;
+use super::upkeep::build;
+use super::upkeep::read_pins;
+use super::upkeep::recover;
+use crate::cause::Chain;
+use crate::downstream::Downstream;
+use crate::downstream::News;
+use crate::downstream::State;
+use crate::pins;
+use crate::store::Durability;
+use crate::tool::ServerName;
+use crate::tool::ToolDefinition;
+use jiff::Timestamp;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// How often a running broker looks for others that died, and for pins that
+/// somebody else moved.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+
+/// The task that rebuilds the catalogue. It alone does, so that two changes
+/// never race.
+pub(super) struct Upkeep {
+    pub(super) broker: Arc<Broker>,
+    pub(super) rules: Rules,
+    /// What the last catalogue was made of, or would have been had the policies
+    /// fitted it.
+    pub(super) pins: Pins,
+}
+
+impl Upkeep {
+    pub(super) async fn run(
+        mut self,
+        mut incoming: mpsc::UnboundedReceiver<News>,
+        mut orders: mpsc::Receiver<Reload>,
+    ) {
+        let stopping = self.broker.stopping.clone();
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        look.tick().await;
+        loop {
+            tokio::select! {
+                () = stopping.cancelled() => break,
+                Some(news) = incoming.recv() => self.follow(news).await,
+                Some(order) = orders.recv() => {
+                    let taken = self.take(order.rules).await;
+                    let _nobody_waits = order.taken.send(taken);
+                }
+                _ = look.tick() => {
+                    self.recover().await;
+                    self.follow_pins().await;
+                }
+            }
+        }
+    }
+
+    async fn follow(&mut self, news: News) {
+        match news {
+            News::Tools {
+                server,
+                definitions,
+                refused,
+            } => {
+                for why in refused {
+                    tracing::warn!(server.name = %server, "a tool is not offered: {why}");
+                }
+                if let Err(error) = self.observe(&server, definitions).await {
+                    tracing::error!(
+                        server.name = %server,
+                        error = %Chain(&error),
+                        "the tools of a server could not be taken in; those known before stay"
+                    );
+                }
+                self.seen(&server);
+            }
+            News::State { server } => {
+                let state = self.broker.downstreams.get(&server).map(Downstream::state);
+                if let Some(State::Failed { why, .. }) = state {
+                    tracing::warn!(server.name = %server, "a server is not there: {why}");
+                    self.seen(&server);
+                }
+            }
+        }
+    }
+
+    /// Nobody waits for the first sight of this server any more.
+    fn seen(&self, server: &ServerName) {
+        self.broker
+            .unseen
+            .send_if_modified(|unseen| unseen.remove(server));
+    }
+
+    /// Pins what is new, unless the policies would not be valid with it: then the
+    /// new tools stay out, because a server must not be able to keep the next
+    /// broker from starting.
+    async fn observe(
+        &mut self,
+        server: &ServerName,
+        mut listed: Vec<ToolDefinition>,
+    ) -> Result<(), StartError> {
+        let mut pins = self.read_pins().await?;
+        let known = pins.remove(server);
+        let foreseen = pins::foreseen(known.clone().unwrap_or_default(), &listed, Timestamp::now());
+        pins.insert(server.clone(), foreseen);
+        if let Err(error) = self.build(&self.rules, pins).await {
+            let Some(known) = known else {
+                return Err(error);
+            };
+            tracing::error!(
+                server.name = %server,
+                error = %Chain(&error),
+                "the policies are not valid with the new tools of a server, so those stay out"
+            );
+            let is_known =
+                |tool: &ToolDefinition| known.iter().any(|pin| pin.definition.id == tool.id);
+            listed.retain(is_known);
+        }
+        self.pin(server, listed).await?;
+        self.rebuild(&self.rules.clone()).await
+    }
+
+    async fn pin(
+        &self,
+        server: &ServerName,
+        listed: Vec<ToolDefinition>,
+    ) -> Result<(), StartError> {
+        let name = server.clone();
+        let observed = self
+            .broker
+            .store
+            .write("pin", Durability::Process, move |tx| {
+                pins::observe(tx, &name, &listed, Timestamp::now())
+            })
+            .await
+            .map_err(StartError::Store)?
+            .into_inner();
+        for tool in &observed.changed {
+            tracing::warn!(
+                server.name = %server,
+                tool.name = tool.as_str(),
+                "a tool is not what it was when it was pinned; it is refused until `countersign pin accept`"
+            );
+        }
+        Ok(())
+    }
+
+    async fn take(&mut self, rules: Rules) -> Result<(), StartError> {
+        self.rebuild(&rules).await?;
+        self.rules = rules;
+        Ok(())
+    }
+
+    /// Notices what an operator accepted, and what another broker saw.
+    async fn follow_pins(&mut self) {
+        let pins = match self.read_pins().await {
+            Ok(pins) if pins == self.pins => return,
+            Ok(pins) => pins,
+            Err(error) => {
+                tracing::error!(error = %Chain(&error), "the pinned tools could not be read");
+                return;
+            }
+        };
+        // Also where they cannot be taken in, so that this is said once.
+        self.pins = pins.clone();
+        match self.build(&self.rules, pins.clone()).await {
+            Ok(catalogue) => {
+                self.swap(catalogue, pins);
+                tracing::info!("pinned tools were changed, and are taken in as they are now");
+            }
+            Err(error) => tracing::error!(
+                error = %Chain(&error),
+                "the pinned tools as they are now could not be taken in; those known before stay"
+            ),
+        }
+    }
+
+    /// Swaps the catalogue for one of these rules and the pins as they are now.
+    async fn rebuild(&mut self, rules: &Rules) -> Result<(), StartError> {
+        let pins = self.read_pins().await?;
+        let catalogue = self.build(rules, pins.clone()).await?;
+        self.swap(catalogue, pins);
+        Ok(())
+    }
+
+    fn swap(&mut self, catalogue: Catalogue, pins: Pins) {
+        self.pins = pins;
+        for why in catalogue.refused() {
+            tracing::warn!("a tool is not offered: {why}");
+        }
+        self.broker.catalogue.store(Arc::new(catalogue));
+        self.broker.changes.send_modify(|changes| *changes += 1);
+    }
+
+    async fn read_pins(&self) -> Result<Pins, StartError> {
+        let broker = Arc::clone(&self.broker);
+        let names: Vec<ServerName> = broker.downstreams.keys().cloned().collect();
+        blocking(move || read_pins(&broker.store, &names)).await
+    }
+
+    async fn build(&self, rules: &Rules, pins: Pins) -> Result<Catalogue, StartError> {
+        let broker = Arc::clone(&self.broker);
+        let rules = rules.clone();
+        let built = tokio::task::spawn_blocking(move || {
+            build(&rules, &broker.settings, &pins, &broker.downstreams)
+        });
+        let built = built.await.map_err(|_ended| StartError::Stopping)?;
+        built.map_err(StartError::Policies)
+    }
+
+    async fn recover(&self) {
+        let broker = Arc::clone(&self.broker);
+        let recovered = blocking(move || recover(&broker.store, &broker.writer)).await;
+        if let Err(error) = recovered {
+            tracing::error!(error = %Chain(&error), "what a dead broker left could not be recovered");
+        }
+    }
+}
