@@ -50,7 +50,11 @@ impl Upkeep {
         loop {
             tokio::select! {
                 () = stopping.cancelled() => break,
-                Some(news) = incoming.recv() => self.follow(news).await,
+                Some(news) = incoming.recv() => {
+                    for news in newest(news, &mut incoming) {
+                        self.follow(news).await;
+                    }
+                }
                 Some(order) = orders.recv() => {
                     let taken = self.take(order.rules).await;
                     let _nobody_waits = order.taken.send(taken);
@@ -222,5 +226,40 @@ impl Upkeep {
         if let Err(error) = recovered {
             tracing::error!(error = %Chain(&error), "what a dead broker left could not be recovered");
         }
+    }
+}
+
+/// What waits, without the lists that a newer one of the same server follows: a
+/// server may list more often than a catalogue can be built.
+fn newest(first: News, incoming: &mut mpsc::UnboundedReceiver<News>) -> Vec<News> {
+    let mut waiting = vec![first];
+    while let Ok(news) = incoming.try_recv() {
+        if let News::Tools { server: lists, .. } = &news {
+            waiting.retain(|older| !matches!(older, News::Tools { server, .. } if server == lists));
+        }
+        waiting.push(news);
+    }
+    waiting
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_the_lists_that_wait_only_the_newest_of_each_server_is_read() {
+        let (sender, mut incoming) = mpsc::unbounded_channel();
+        let lists = |server: &str, why: &str| News::Tools {
+            server: server.parse().unwrap(),
+            definitions: Vec::new(),
+            refused: vec![why.to_owned()],
+        };
+        for (server, why) in [("a", "2"), ("b", "1"), ("a", "3")] {
+            sender.send(lists(server, why)).unwrap();
+        }
+        let left = newest(lists("a", "1"), &mut incoming);
+        let left: Vec<String> = left.iter().map(|news| format!("{news:?}")).collect();
+        let expected = [lists("b", "1"), lists("a", "3")];
+        assert_eq!(left, expected.map(|news| format!("{news:?}")));
     }
 }
