@@ -22,6 +22,7 @@ pub use writers::Writer;
 pub use writers::WriterId;
 
 use rusqlite::Connection;
+use rusqlite::ErrorCode;
 use rusqlite::OpenFlags;
 use std::fs::OpenOptions;
 use std::fs::Permissions;
@@ -32,9 +33,11 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Duration;
+use std::time::Instant;
 
 /// How long one process waits for another's transaction.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+const BUSY_PAUSE: Duration = Duration::from_millis(5);
 
 /// One open store: the writer thread, and connections for reading.
 ///
@@ -83,9 +86,7 @@ impl Store {
             source,
         })?;
         let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-        connection
-            .pragma_update(None, "journal_mode", "WAL")
-            .map_err(StoreError::sql("switch the store to WAL"))?;
+        switch_to_wal(&connection)?;
         migrate::run(&mut connection, path, migrations)?;
         Ok(Self {
             path: path.to_owned(),
@@ -189,6 +190,24 @@ fn connect(path: &Path, access: OpenFlags) -> Result<Connection, StoreError> {
         path: path.to_owned(),
         source,
     })
+}
+
+/// SQLite does not wait where several processes do this to a new file at once,
+/// so we do, as long as for any other transaction.
+fn switch_to_wal(connection: &Connection) -> Result<(), StoreError> {
+    let begun = Instant::now();
+    loop {
+        let switched = connection.pragma_update(None, "journal_mode", "WAL");
+        let busy = switched
+            .as_ref()
+            .err()
+            .and_then(rusqlite::Error::sqlite_error_code)
+            == Some(ErrorCode::DatabaseBusy);
+        if !busy || begun.elapsed() > BUSY_TIMEOUT {
+            return switched.map_err(StoreError::sql("switch the store to WAL"));
+        }
+        std::thread::sleep(BUSY_PAUSE);
+    }
 }
 
 /// Makes file and folder readable for their owner only. SQLite gives its

@@ -221,3 +221,20 @@ fn totals_in_cents_are_not_continued_in_dollars() {
         "{said}"
     );
 }
+
+#[test]
+fn all_who_open_a_new_store_at_once_get_it() {
+    for _round in 0..30 {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store.db");
+        let begin = std::sync::Barrier::new(8);
+        std::thread::scope(|scope| {
+            for _opener in 0..8 {
+                scope.spawn(|| {
+                    begin.wait();
+                    Store::open(&path, &MIGRATIONS).unwrap();
+                });
+            }
+        });
+    }
+}
