@@ -16,12 +16,15 @@ use crate::journal;
 use crate::meters;
 use crate::pins;
 use crate::principal::PrincipalId;
+use crate::session::Handle;
+use crate::session::SessionId;
 use crate::sessions;
 use crate::stdio;
 use crate::store::Migration;
 use crate::store::Store;
 use anyhow::Context;
 use std::path::Path;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::SignalKind;
@@ -73,13 +76,19 @@ pub async fn stdio(
         "`{principal}` is not in `{}`",
         config.rules.principals.display()
     );
+    let session = session.or(config.stdio_session);
+    if let Some(name) = &session
+        && SessionId::from_str(name).is_err()
+    {
+        Handle::from_str(name)?;
+    }
     let store = Arc::new(open_store(&config.store)?);
     let broker = Broker::start(store, config.broker, config.servers, rules).await?;
     let shutdown = CancellationToken::new();
     let signals = tokio::spawn(cancel_on_signal(shutdown.clone()));
     let watch = tokio::spawn(follow_rules(Arc::clone(&broker), config.rules, seen));
     let mut settings = stdio::Settings::new(principal);
-    settings.session = session.or(config.stdio_session);
+    settings.session = session;
     let served = stdio::serve(
         Arc::clone(&broker),
         settings,

@@ -191,7 +191,7 @@ impl Broker {
             return Ok(route);
         }
         let named = call.name.chars().take(MAX_RECORDED_NAME).collect();
-        Err(self.unknown_tool(call, named, now).await)
+        Err(self.unknown_tool(call, named, "unknown_tool", now).await)
     }
 
     /// Step 5: the arguments, read once. A tool that the caller may not see is as
@@ -203,7 +203,8 @@ impl Broker {
         now: Timestamp,
     ) -> Result<Candidate, Refusal> {
         if !self.catalogue.load().shows(&call.principal, route) {
-            return Err(self.unknown_tool(call, route.tool.to_string(), now).await);
+            let tool = route.tool.to_string();
+            return Err(self.unknown_tool(call, tool, "hidden_tool", now).await);
         }
         let arguments = call.arguments.as_deref().unwrap_or(NO_ARGUMENTS);
         let policies = route.policies;
@@ -226,11 +227,19 @@ impl Broker {
         }
     }
 
-    async fn unknown_tool(&self, call: &ToolCall, tool: String, now: Timestamp) -> Refusal {
+    /// To the caller a hidden tool and none are the same; the record tells them
+    /// apart.
+    async fn unknown_tool(
+        &self,
+        call: &ToolCall,
+        tool: String,
+        code: &str,
+        now: Timestamp,
+    ) -> Refusal {
         let arguments = call.arguments.as_deref().unwrap_or(NO_ARGUMENTS);
         let policies = self.catalogue.load().bundle().digest();
         let subject = subject(call, tool, arguments, policies);
-        let detail = value!({ "code": "unknown_tool" });
+        let detail = value!({ "code": code });
         let recorded = self.record_refused(subject, Outcome::UnknownTool, detail, now);
         match recorded.await {
             Ok(()) => Refusal::UnknownTool {

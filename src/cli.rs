@@ -10,6 +10,7 @@ use crate::app;
 use crate::cause::Chain;
 use crate::config::Config;
 use crate::config::EXAMPLE;
+use crate::config::GLOBAL_POLICY;
 use crate::config::PRINCIPALS_EXAMPLE;
 use crate::demo;
 use crate::downstream;
@@ -99,8 +100,11 @@ enum Command {
     /// Print the example configuration
     Example {
         /// Print the example of `principals.toml` instead
-        #[arg(long)]
+        #[arg(long, conflicts_with = "policies")]
         principals: bool,
+        /// Print policies that are good to have in every set instead
+        #[arg(long)]
+        policies: bool,
     },
     /// The claims server of the story: an MCP server over stdio
     #[command(hide = true)]
@@ -166,8 +170,11 @@ impl Cli {
             Command::Session(command) => command.run(&load()?)?,
             Command::Journal(command) => return command.run(&load()?),
             Command::Pin(command) => command.run(&load()?)?,
-            Command::Example { principals: false } => print(EXAMPLE)?,
-            Command::Example { principals: true } => print(PRINCIPALS_EXAMPLE)?,
+            Command::Example { policies: true, .. } => print(GLOBAL_POLICY)?,
+            Command::Example {
+                principals: true, ..
+            } => print(PRINCIPALS_EXAMPLE)?,
+            Command::Example { .. } => print(EXAMPLE)?,
             Command::ClaimsServer { ledger, hold } => {
                 on_runtime(demo::ClaimsServer::new(ledger, hold).serve())?;
             }

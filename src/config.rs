@@ -29,6 +29,9 @@ use std::time::SystemTime;
 /// and read by a test.
 pub const EXAMPLE: &str = include_str!("../fixtures/config/countersign.toml");
 
+/// Policies that are good to have in every set.
+pub const GLOBAL_POLICY: &str = include_str!("../policies/global.cedar");
+
 /// A configuration that was read whole and holds together. Not `Debug`: the
 /// environment of a server may hold secrets.
 #[derive(Clone)]

@@ -29,7 +29,6 @@ use std::time::Duration;
 use std::time::Instant;
 
 const CLAIMS_POLICY: &str = include_str!("../policies/claims.cedar");
-const GLOBAL_POLICY: &str = include_str!("../policies/global.cedar");
 
 /// How long the story waits for another process.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -93,7 +92,7 @@ impl Story {
         std::fs::write(&file, configuration(&program))?;
         std::fs::write(folder.join("principals.toml"), config::PRINCIPALS_EXAMPLE)?;
         std::fs::write(folder.join("policies/claims.cedar"), CLAIMS_POLICY)?;
-        std::fs::write(folder.join("policies/global.cedar"), GLOBAL_POLICY)?;
+        std::fs::write(folder.join("policies/global.cedar"), config::GLOBAL_POLICY)?;
         say(&format!(
             "Countersign: the story of claim 99, in {}\n\
              alice is a Junior claims agent. Her limit is $10,000.00 a call and $20,000.00 a session.",

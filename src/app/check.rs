@@ -11,6 +11,7 @@ use crate::downstream::News;
 use crate::downstream::State;
 use crate::pins;
 use crate::pins::Pin;
+use crate::tool::Access;
 use crate::tool::ServerName;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
@@ -47,6 +48,9 @@ pub async fn check(config: &Config) -> anyhow::Result<Checked> {
     let mut pins = stored_pins(config, &mut checked)?;
     let downstreams = look_at_servers(config, &mut pins, &mut checked).await?;
     checked.problems.extend(changed_tools(&pins));
+    checked
+        .problems
+        .extend(tools_that_are_not_there(config, &pins));
     let shape = (config.broker.money_scale, config.broker.longest_name);
     let built = Catalogue::build(&rules, &config.broker.servers, &pins, &downstreams, shape);
     match built {
@@ -141,6 +145,29 @@ fn changed_tools(pins: &Pins) -> impl Iterator<Item = String> {
     })
 }
 
+/// What the configuration says of tools that their server does not have: a slip
+/// of the pen would lose it without a word.
+fn tools_that_are_not_there(config: &Config, pins: &Pins) -> Vec<String> {
+    let mut problems = Vec::new();
+    for (server, rules) in &config.broker.servers {
+        let Some(pins) = pins.get(server) else {
+            continue;
+        };
+        let names: Vec<&str> = pins.iter().map(|pin| &*pin.definition.id.name).collect();
+        let absent = rules
+            .tools
+            .keys()
+            .filter(|tool| !names.contains(&tool.as_str()));
+        problems.extend(absent.map(|tool| {
+            format!(
+                "`servers.{server}.tools.{tool}`: the server has no such tool; it has {}",
+                names.join(", ")
+            )
+        }));
+    }
+    problems
+}
+
 fn report_catalogue(
     catalogue: &Catalogue,
     rules: &Rules,
@@ -172,7 +199,15 @@ fn report_catalogue(
     checked.problems.extend(catalogue.refused().iter().cloned());
     writeln!(report, "tools")?;
     for (name, tool) in catalogue.names() {
-        writeln!(report, "  {name:<46}  {tool}")?;
+        let rules = bundle.gate(tool).map(|gate| gate.rules());
+        let (access, risk) = rules.map_or(("", ""), |rules| {
+            let access = match rules.access {
+                Access::Read => "read",
+                Access::Write => "write",
+            };
+            (access, rules.risk.as_str())
+        });
+        writeln!(report, "  {name:<46}  {access:<6}{risk:<14}{tool}")?;
         for (argument, why) in bundle.opaque_arguments(tool) {
             writeln!(report, "    policy cannot see `{argument}`: {why}")?;
         }
@@ -185,7 +220,7 @@ fn report_catalogue(
             .map(|(name, _)| name)
             .collect();
         let seen = if seen.is_empty() {
-            "nothing".to_owned()
+            "nothing: no permit covers what they could call (a tool is `write` unless `access = \"read\"` says otherwise)".to_owned()
         } else {
             seen.join(", ")
         };

@@ -20,10 +20,10 @@ pub(super) fn apply(fields: &mut Fields, rules: &ToolRules, money_scale: u8) -> 
         wrong.extend(meter(fields, path, index).err());
     }
     for path in &rules.paths {
-        wrong.extend(place_fact(fields, "paths", path, Fact::Resolved).err());
+        wrong.extend(place_fact(fields, "path", path, Fact::Resolved).err());
     }
     for path in &rules.urls {
-        wrong.extend(place_fact(fields, "urls", path, Fact::Host).err());
+        wrong.extend(place_fact(fields, "url", path, Fact::Host).err());
     }
     for (path, folder) in &rules.under {
         if folder.starts_with('/') {
@@ -51,34 +51,34 @@ fn money(fields: &mut Fields, path: &str, scale: u8) -> Result<(), String> {
 fn sum(fields: &mut Fields, path: &str) -> Result<(), String> {
     let Some((array, member)) = path.rsplit_once("[].") else {
         return Err(format!(
-            "`sums` names `{path}`: write the array and the member of its items, like `line_items[].amount`"
+            "`sum` names `{path}`: write the array and the member of its items, like `line_items[].amount`"
         ));
     };
-    let summed = field_mut(fields, "sums", path)?;
+    let summed = field_mut(fields, "sum", path)?;
     if !matches!(summed.shape, Shape::Whole | Shape::Money(_)) {
         let wanted = "a whole number or money";
-        return Err(mistyped("sums", path, wanted, &summed.shape));
+        return Err(mistyped("sum", path, wanted, &summed.shape));
     }
     push(
-        field_mut(fields, "sums", array)?,
+        field_mut(fields, "sum", array)?,
         Fact::Sum(member.to_owned()),
     );
     Ok(())
 }
 
 fn meter(fields: &mut Fields, path: &str, index: usize) -> Result<(), String> {
-    let field = field_mut(fields, "meters", path)?;
+    let field = field_mut(fields, "meter", path)?;
     if path.contains("[].") {
         return Err(format!(
-            "`meters` names `{path}`, which is in an array: only a single argument has a total"
+            "`meter` names `{path}`, which is in an array: only a single argument has a total"
         ));
     }
     if !matches!(field.shape, Shape::Whole | Shape::Money(_)) {
-        let wanted = "a whole number or money";
-        return Err(mistyped("meters", path, wanted, &field.shape));
+        let wanted = "a whole number, or declared as `money`";
+        return Err(mistyped("meter", path, wanted, &field.shape));
     }
     if field.meter.replace(index).is_some() {
-        return Err(format!("`meters` names `{path}` twice"));
+        return Err(format!("`meter` names `{path}` twice"));
     }
     Ok(())
 }
@@ -217,7 +217,10 @@ mod tests {
             ),
             (money("memo"), "must be a number"),
             (money("anything"), "it declares no type"),
-            (meters("amount"), "must be a whole number or money"),
+            (
+                meters("amount"),
+                "must be a whole number, or declared as `money`",
+            ),
             (meters("items[].n"), "in an array"),
             (twice, "twice"),
             (sums("amount"), "like `line_items[].amount`"),

@@ -85,6 +85,14 @@ fn a_broker_with_no_valid_policies_does_not_start() {
 }
 
 #[test]
+fn a_session_that_cannot_be_named_so_is_refused_at_the_start() {
+    let world = World::new();
+    let (started, printed) = world.run(&["stdio", "--session", "a b"]);
+    assert!(!started);
+    assert!(printed.contains("`a b` is no session handle"), "{printed}");
+}
+
+#[test]
 fn check_shows_who_may_see_what_and_names_problems() {
     let world = World::new();
     let (good, printed) = world.run(&["check"]);
@@ -93,6 +101,14 @@ fn check_shows_who_may_see_what_and_names_problems() {
     assert!(
         !world.path("countersign.db").exists(),
         "a check writes no store"
+    );
+
+    world.edit("countersign.toml", "tools.close_claim", "tools.close_case");
+    let (good, printed) = world.run(&["check"]);
+    assert!(!good);
+    assert!(
+        printed.contains("`servers.claims.tools.close_case`: the server has no such tool"),
+        "{printed}"
     );
 
     world.edit(

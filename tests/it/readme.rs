@@ -3,6 +3,7 @@
 
 use crate::world::Wire;
 use crate::world::names_of;
+use countersign::config::Config;
 use serde_json::Value;
 use serde_json::json;
 use std::os::unix::fs::PermissionsExt;
@@ -136,11 +137,24 @@ fn every_block_of_the_readme_does_what_it_says() {
     let languages: Vec<_> = blocks.iter().map(|block| &*block.language).collect();
     assert_eq!(
         languages,
-        ["sh", "sh", "sh", "cedar", "sh", "json", "cedar", "sh"],
+        [
+            "sh", "sh", "sh", "toml", "cedar", "sh", "json", "cedar", "sh"
+        ],
         "a new block needs a place in this test"
     );
     let texts: Vec<_> = blocks.iter().map(|block| &*block.text).collect();
-    let [demo, whole, install, reading, look, client, limit, after] = texts[..] else {
+    let [
+        demo,
+        whole,
+        install,
+        server,
+        reading,
+        look,
+        client,
+        limit,
+        after,
+    ] = texts[..]
+    else {
         unreachable!("as many as there are languages");
     };
 
@@ -154,6 +168,7 @@ fn every_block_of_the_readme_does_what_it_says() {
 
     newcomer.runs(install);
     assert!(newcomer.installed().exists());
+    newcomer.takes(server);
     std::fs::write(newcomer.config("policies/mine.cedar"), reading).unwrap();
     let found = newcomer.runs(look);
     for part in ["no problems", "mine.read", "action \"claims/get_claim\""] {
@@ -185,6 +200,14 @@ fn every_block_of_the_readme_does_what_it_says() {
 }
 
 impl Newcomer {
+    /// The README's section of a server is one that a configuration takes.
+    fn takes(&self, server: &str) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("countersign.toml");
+        let config = Config::parse(&path, server, Path::new("countersign")).unwrap();
+        assert_eq!(config.servers.len(), 1);
+    }
+
     /// The limit of the README, beside a permit for what it limits.
     fn limits(&self, limit: &str, client: &str) {
         let approve = r#"
