@@ -49,6 +49,14 @@ struct Newcomer {
     clone: PathBuf,
 }
 
+impl Drop for Newcomer {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.forget_builds();
+        }
+    }
+}
+
 impl Newcomer {
     fn new() -> Self {
         let home = tempfile::tempdir().unwrap();
@@ -63,7 +71,17 @@ impl Newcomer {
         git.args(["clone", "--quiet", env!("CARGO_MANIFEST_DIR")]);
         let cloned = git.arg(&newcomer.clone).status().unwrap();
         assert!(cloned.success());
+        newcomer.forget_builds();
         newcomer
+    }
+
+    /// Cargo takes builds of one package from two folders in one target folder
+    /// for the same: without this a build here after the test, or of the clone in
+    /// it, would be called fresh and be that of the other.
+    fn forget_builds(&self) {
+        let mut cargo = self.command("cargo");
+        cargo.args(["clean", "--quiet", "--release", "--package", "countersign"]);
+        assert!(cargo.current_dir(&self.clone).status().unwrap().success());
     }
 
     /// A program in his environment, with what `cargo install` installs on his
