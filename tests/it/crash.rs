@@ -245,6 +245,18 @@ fn one_broker_killed_at_any_point_of_its_start_keeps_the_promise() {
     check(&EACH_START, false);
 }
 
+/// Recovery is left out: whichever of the two comes first does it.
+#[test]
+#[cfg_attr(
+    not(feature = "crash-points"),
+    ignore = "needs --features crash-points"
+)]
+fn two_brokers_on_one_store_one_of_them_killed_at_its_start_or_end_keep_the_promise() {
+    let both_pass = |point: &&str| !point.starts_with("store.recover.");
+    let points: Vec<&str> = EACH_START.into_iter().filter(both_pass).collect();
+    check(&points, true);
+}
+
 #[test]
 #[cfg_attr(
     not(feature = "crash-points"),
