@@ -51,11 +51,39 @@ pub use keeper::keep;
 use link::Link;
 use supervisor::Supervisor;
 
-/// What the operator says of one server.
+/// What the operator says of one server. Not `Debug`: its environment and its
+/// headers may hold secrets.
 #[derive(Clone)]
 pub struct Settings {
     /// What it is called.
     pub name: ServerName,
+    /// Where it is.
+    pub place: Place,
+    /// How long a call may take that says nothing else.
+    pub timeout: Duration,
+    /// How long the start may take, from the process or the first request to the
+    /// first list of tools, and how long a call waits for a server that is not
+    /// there.
+    pub start_timeout: Duration,
+    /// The longest message that is read from it, in bytes.
+    pub max_message: usize,
+}
+
+impl Settings {
+    /// The default of [`max_message`](Self::max_message): 16 MiB.
+    pub const MAX_MESSAGE: usize = 16 << 20;
+}
+
+/// Where a server is.
+#[derive(Clone)]
+pub enum Place {
+    /// A child process of ours, spoken to over its standard input and output.
+    Child(Program),
+}
+
+/// A program that is a server.
+#[derive(Clone)]
+pub struct Program {
     /// The program, by path or by a name that is looked up on the `PATH` that
     /// the child gets.
     pub command: String,
@@ -65,20 +93,8 @@ pub struct Settings {
     pub env: BTreeMap<String, String>,
     /// Where it runs, if not where we do.
     pub cwd: Option<PathBuf>,
-    /// How long a call may take that says nothing else.
-    pub timeout: Duration,
-    /// How long the start may take, from the process to the first list of
-    /// tools, and how long a call waits for a server that is not there.
-    pub start_timeout: Duration,
-    /// The longest line that is read from it, in bytes.
-    pub max_line: usize,
     /// The program of [`keep`]: our own.
     pub keeper: PathBuf,
-}
-
-impl Settings {
-    /// The default of [`max_line`](Self::max_line): 16 MiB.
-    pub const MAX_LINE: usize = 16 << 20;
 }
 
 /// One server, for as long as the broker runs: it is started, watched and

@@ -206,14 +206,16 @@ fn settings() -> Settings {
 fn server_settings() -> downstream::Settings {
     downstream::Settings {
         name: play(),
-        command: String::new(),
-        args: Vec::new(),
-        env: BTreeMap::new(),
-        cwd: None,
+        place: downstream::Place::Child(downstream::Program {
+            command: String::new(),
+            args: Vec::new(),
+            env: BTreeMap::new(),
+            cwd: None,
+            keeper: PathBuf::new(),
+        }),
         timeout: PATIENCE,
         start_timeout: PATIENCE,
-        max_line: downstream::Settings::MAX_LINE,
-        keeper: PathBuf::new(),
+        max_message: downstream::Settings::MAX_MESSAGE,
     }
 }
 

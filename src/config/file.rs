@@ -13,9 +13,6 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// The longest line of a server, in bytes.
-const MAX_LINE: usize = 16 << 20;
-
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct File {
@@ -222,19 +219,21 @@ impl ServerSection {
     ) -> downstream::Settings {
         downstream::Settings {
             name,
-            command: self.command.clone(),
-            args: self.args.clone(),
-            env: self.env.clone(),
-            // A desktop client starts us in a folder of its own choice.
-            cwd: Some(
-                self.cwd
-                    .as_ref()
-                    .map_or(folder.to_owned(), |cwd| folder.join(cwd)),
-            ),
+            place: downstream::Place::Child(downstream::Program {
+                command: self.command.clone(),
+                args: self.args.clone(),
+                env: self.env.clone(),
+                // A desktop client starts us in a folder of its own choice.
+                cwd: Some(
+                    self.cwd
+                        .as_ref()
+                        .map_or(folder.to_owned(), |cwd| folder.join(cwd)),
+                ),
+                keeper: keeper.to_owned(),
+            }),
             timeout: whole(self.timeout),
             start_timeout: whole(self.start_timeout),
-            max_line: MAX_LINE,
-            keeper: keeper.to_owned(),
+            max_message: downstream::Settings::MAX_MESSAGE,
         }
     }
 

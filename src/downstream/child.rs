@@ -1,7 +1,7 @@
 //! The process of a server: started with exactly the environment it shall
 //! have, in a group of its own, under a keeper, and ended as a group.
 
-use super::Settings;
+use super::Program;
 use super::lines::Line;
 use super::lines::Lines;
 use super::program;
@@ -67,16 +67,19 @@ pub(super) enum NotStarted {
 
 impl Child {
     /// Starts the server.
-    pub(super) fn spawn(settings: &Settings) -> Result<(Self, Pipes), NotStarted> {
-        let mut command = command(settings).map_err(NotStarted::Command)?;
+    pub(super) fn spawn(
+        server: &ServerName,
+        program: &Program,
+    ) -> Result<(Self, Pipes), NotStarted> {
+        let mut command = command(program).map_err(NotStarted::Command)?;
         let refused = |error: io::Error| {
             NotStarted::System(format!(
                 "cannot start `{}` to run the server: {error}",
-                settings.keeper.display()
+                program.keeper.display()
             ))
         };
         let mut child = command.spawn().map_err(refused)?;
-        match Self::adopt(&mut child, settings.name.clone()) {
+        match Self::adopt(&mut child, server.clone()) {
             Ok((group, pipes, last_words, log)) => {
                 let gone = wait_apart(child, group).map_err(refused)?;
                 let child = Self {
@@ -150,20 +153,20 @@ impl Child {
     }
 }
 
-fn command(settings: &Settings) -> Result<Command, String> {
-    let environment = program::environment(&settings.env);
+fn command(given: &Program) -> Result<Command, String> {
+    let environment = program::environment(&given.env);
     let here = std::env::current_dir().map_err(|error| format!("the current folder: {error}"))?;
-    let folder = here.join(settings.cwd.as_deref().unwrap_or(Path::new("")));
+    let folder = here.join(given.cwd.as_deref().unwrap_or(Path::new("")));
     if !folder.is_dir() {
         return Err(format!("the folder `{}` does not exist", folder.display()));
     }
     let path = environment.get(OsStr::new("PATH")).map(|path| &**path);
-    let program = program::find(&settings.command, path, &folder)?;
-    let mut command = Command::new(&settings.keeper);
+    let program = program::find(&given.command, path, &folder)?;
+    let mut command = Command::new(&given.keeper);
     command
         .args(["__keep", "--"])
         .arg(program)
-        .args(&settings.args)
+        .args(&given.args)
         .env_clear()
         .envs(environment)
         .current_dir(folder)

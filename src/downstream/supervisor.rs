@@ -8,6 +8,8 @@ use super::Era;
 use super::Failure;
 use super::News;
 use super::Phase;
+use super::Place;
+use super::Program;
 use super::Settings;
 use super::backoff;
 use super::backoff::Backoff;
@@ -111,7 +113,10 @@ impl Supervisor {
     /// One attempt: process, opening, first list.
     async fn start(&mut self) -> Result<Running, Trouble> {
         loop {
-            let mut running = Running::spawn(&self.settings)?;
+            let mut running = {
+                let Place::Child(program) = &self.settings.place;
+                Running::spawn(&self.settings, program)?
+            };
             let time = self.settings.start_timeout;
             let stop = self.stop.clone();
             let opened = tokio::select! {
@@ -277,8 +282,8 @@ impl Supervisor {
 }
 
 impl Running {
-    fn spawn(settings: &Settings) -> Result<Self, Trouble> {
-        let (child, pipes) = Child::spawn(settings).map_err(|not_started| {
+    fn spawn(settings: &Settings, program: &Program) -> Result<Self, Trouble> {
+        let (child, pipes) = Child::spawn(&settings.name, program).map_err(|not_started| {
             let (cause, why) = match not_started {
                 NotStarted::Command(why) => (Cause::Command, why),
                 NotStarted::System(why) => (Cause::Server, why),
@@ -310,7 +315,7 @@ impl Connection {
         R: AsyncRead + Unpin + Send + 'static,
         W: AsyncWrite + Unpin + Send + 'static,
     {
-        let (link, tasks) = Link::open(settings.name.clone(), settings.max_line, from, to);
+        let (link, tasks) = Link::open(settings.name.clone(), settings.max_message, from, to);
         Self { link, tasks }
     }
 

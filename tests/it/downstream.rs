@@ -4,6 +4,8 @@ use crate::world::World;
 use countersign::downstream::Downstream;
 use countersign::downstream::Era;
 use countersign::downstream::News;
+use countersign::downstream::Place;
+use countersign::downstream::Program;
 use countersign::downstream::Settings;
 use countersign::downstream::State;
 use rustix::process::Pid;
@@ -33,17 +35,19 @@ const SERVERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/servers");
 fn settings(script: &str, env: &[(&str, &str)]) -> Settings {
     Settings {
         name: "claims".parse().unwrap(),
-        command: "sh".to_owned(),
-        args: vec!["-c".to_owned(), script.to_owned()],
-        env: env
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect(),
-        cwd: None,
+        place: Place::Child(Program {
+            command: "sh".to_owned(),
+            args: vec!["-c".to_owned(), script.to_owned()],
+            env: env
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
+            cwd: None,
+            keeper: KEEPER.into(),
+        }),
         timeout: Duration::from_secs(60),
         start_timeout: Duration::from_secs(30),
-        max_line: Settings::MAX_LINE,
-        keeper: KEEPER.into(),
+        max_message: Settings::MAX_MESSAGE,
     }
 }
 
@@ -114,10 +118,9 @@ async fn a_server_becomes_ready_and_lists_its_tools() {
 
 #[tokio::test]
 async fn a_program_that_is_not_there_is_named() {
-    let settings = Settings {
-        command: "no-such-program".to_owned(),
-        ..settings("", &[("PATH", "/nowhere")])
-    };
+    let mut settings = settings("", &[("PATH", "/nowhere")]);
+    let Place::Child(program) = &mut settings.place;
+    program.command = "no-such-program".to_owned();
     let (server, _news) = starts(settings);
     server.settled().await;
     assert_eq!(

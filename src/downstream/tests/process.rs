@@ -3,6 +3,8 @@
 
 use super::super::Downstream;
 use super::super::News;
+use super::super::Place;
+use super::super::Program;
 use super::super::Settings;
 use super::super::State;
 use super::*;
@@ -34,14 +36,16 @@ fn starts(command: &str, args: &[&str], start_timeout: Duration) -> Fixture {
     let (sender, news) = mpsc::unbounded_channel();
     let settings = Settings {
         name: "claims".parse().unwrap(),
-        command: command.to_owned(),
-        args: args.iter().map(|&arg| arg.to_owned()).collect(),
-        env: BTreeMap::new(),
-        cwd: None,
+        place: Place::Child(Program {
+            command: command.to_owned(),
+            args: args.iter().map(|&arg| arg.to_owned()).collect(),
+            env: BTreeMap::new(),
+            cwd: None,
+            keeper: no_keeper(folder.path()),
+        }),
         timeout: Duration::from_secs(60),
         start_timeout,
-        max_line: Settings::MAX_LINE,
-        keeper: no_keeper(folder.path()),
+        max_message: Settings::MAX_MESSAGE,
     };
     Fixture {
         server: Downstream::start(settings, sender),

@@ -7,11 +7,14 @@ use super::source::Source;
 use super::source::sources;
 
 /// Foreign crates, and the rooms they may be used in.
-const FENCES: [(&str, &[&str]); 7] = [
+const FENCES: [(&str, &[&str]); 10] = [
     ("cedar_policy", &["policy"]),
     ("rusqlite", &["store"]),
     ("rmcp", &["mcp", "downstream", "demo"]),
-    ("hyper", &["http", "console"]),
+    ("hyper", &["http", "console", "downstream"]),
+    ("hyper_util", &["http", "console", "downstream"]),
+    ("http_body_util", &["http", "console", "downstream"]),
+    ("hyper_rustls", &["downstream"]),
     ("axum", &["http", "console"]),
     ("clap", &["cli"]),
     ("anyhow", &["main", "cli", "app", "demo"]),

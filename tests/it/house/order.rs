@@ -13,7 +13,14 @@ use syn::Item;
 const LAYERS: [&[&str]; 7] = [
     &["cause", "outcome", "principal", "session", "tool"],
     &["json", "crash", "policy", "store"],
-    &["journal", "meters", "sessions", "pins", "escalations"],
+    &[
+        "journal",
+        "meters",
+        "sessions",
+        "pins",
+        "keys",
+        "escalations",
+    ],
     &["permit", "downstream", "broker"],
     &["mcp", "http", "stdio", "console"],
     &["config", "telemetry", "app", "demo", "cli"],
