@@ -23,6 +23,7 @@ use cedar_policy::RestrictedExpression;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::RwLock;
 
@@ -36,6 +37,9 @@ pub struct Gate {
     pub(super) world: Arc<World>,
     /// Who could ever be allowed, as far as it was asked.
     listed: RwLock<BTreeMap<PrincipalId, bool>>,
+    /// The answer to each principal's [plain](Gate::is_plain) calls, once it was
+    /// asked for.
+    plain: RwLock<HashMap<EntityUid, Answer>>,
 }
 
 impl Gate {
@@ -52,6 +56,7 @@ impl Gate {
             slice,
             world,
             listed: RwLock::default(),
+            plain: RwLock::default(),
         }
     }
 
@@ -185,6 +190,34 @@ impl Gate {
     }
 
     pub(super) fn ask(&self, question: &Question<'_>, approval: Option<&PrincipalId>) -> Answer {
+        if approval.is_some() || !self.is_plain(question) {
+            return self.ask_anew(question, approval);
+        }
+        let known = self.plain.read().ok();
+        if let Some(answer) = known.and_then(|known| known.get(question.user).cloned()) {
+            return answer;
+        }
+        let answer = self.ask_anew(question, None);
+        if let Ok(mut known) = self.plain.write() {
+            known.insert(question.user.clone(), answer.clone());
+        }
+        answer
+    }
+
+    /// Whether every policy of this tool sees the same of this call as of the
+    /// caller's other plain ones, so that the answer is the same.
+    // INVARIANT: whatever `context` puts into the parts that `are_plain` lets
+    // pass is asked for here.
+    fn is_plain(&self, question: &Question<'_>) -> bool {
+        let session = &question.facts.session;
+        self.slice.reads.are_plain()
+            && question.reading.opaque().is_empty()
+            && session.labels.is_empty()
+            && !session.frozen
+            && question.facts.totals.len() == question.reading.amounts().len()
+    }
+
+    fn ask_anew(&self, question: &Question<'_>, approval: Option<&PrincipalId>) -> Answer {
         match self.context(question, approval) {
             Ok(context) => self.slice.ask(&self.world, question.user, context),
             Err(failed) => failed,

@@ -67,7 +67,7 @@ pub(super) struct Slice {
 }
 
 /// Cedar's answer, in a fixed order.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Answer {
     pub(super) decision: Decision,
     /// Ids of the determining policies, sorted.

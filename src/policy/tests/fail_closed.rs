@@ -10,6 +10,7 @@ use super::world::told;
 use crate::policy::ArgumentError;
 use crate::policy::Gate;
 use crate::policy::Totals;
+use crate::policy::Verdict;
 use crate::tool::CallId;
 use crate::tool::ToolRules;
 use serde_json::json;
@@ -366,6 +367,44 @@ fn a_frozen_session_is_denied_whatever_else_is_permitted() {
     assert_eq!(
         told(&decide(&gate, "mia", PAYMENT, &facts)),
         r#"deny session_frozen ["countersign.frozen"] []"#
+    );
+}
+
+#[test]
+fn the_answer_to_plain_calls_is_given_to_no_other_call() {
+    let mut world = World::of_tool(json!({"type": "object"}), ToolRules::default());
+    world.add(
+        "global.cedar",
+        include_str!("../../../policies/global.cedar"),
+    );
+    let gate = &world.gate("t/x");
+    let plain = facts(gate, "{}");
+    let mut tainted = plain.clone();
+    tainted.session.labels.insert("untrusted-web".to_owned());
+    let mut frozen = plain.clone();
+    frozen.session.frozen = true;
+    let answers = [
+        ("{}", &plain),
+        ("{}", &tainted),
+        ("{}", &frozen),
+        (r#"{"more":1}"#, &plain),
+        ("{}", &plain),
+    ]
+    .map(
+        |(arguments, facts)| match decide(gate, "alice", arguments, facts) {
+            Verdict::Allow(_) => "allow".to_owned(),
+            Verdict::Deny(denial) | Verdict::Escalate(denial, _) => denial.code,
+        },
+    );
+    assert_eq!(
+        answers,
+        [
+            "allow",
+            "tainted_session",
+            "session_frozen",
+            "arguments_not_checkable",
+            "allow"
+        ]
     );
 }
 
