@@ -33,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 
 /// The tables of every record room, by the version of the store that brought
 /// them.
-pub const MIGRATIONS: [Migration; 2] = [
+pub const MIGRATIONS: [Migration; 3] = [
     Migration {
         number: 1,
         sql: &[
@@ -46,6 +46,10 @@ pub const MIGRATIONS: [Migration; 2] = [
     Migration {
         number: 2,
         sql: &[meters::SCHEMA_2],
+    },
+    Migration {
+        number: 3,
+        sql: &[journal::SCHEMA_4],
     },
 ];
 

@@ -11,6 +11,7 @@ mod table;
 mod verify;
 
 pub use table::SCHEMA;
+pub use table::SCHEMA_4;
 pub use verify::Problem;
 pub use verify::Verified;
 pub use verify::verify;

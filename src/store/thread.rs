@@ -4,7 +4,6 @@ use super::StoreError;
 use super::Tx;
 use crate::crash;
 use rusqlite::Connection;
-use rusqlite::TransactionBehavior;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::mpsc;
@@ -150,7 +149,7 @@ impl Drop for WriterThread {
     }
 }
 
-fn run(mut connection: Connection, store: &Path, waiting: &mpsc::Receiver<Job>) {
+fn run(connection: Connection, store: &Path, waiting: &mpsc::Receiver<Job>) {
     let mut mode = None;
     while let Ok(first) = waiting.recv() {
         let mut jobs = vec![first];
@@ -163,14 +162,14 @@ fn run(mut connection: Connection, store: &Path, waiting: &mpsc::Receiver<Job>) 
             .partition(|job| job.durability == Durability::Power);
         for (durability, batch) in [(Durability::Process, process), (Durability::Power, power)] {
             if !batch.is_empty() {
-                commit_batch((&mut connection, store), &mut mode, durability, batch);
+                commit_batch((&connection, store), &mut mode, durability, batch);
             }
         }
     }
 }
 
 fn commit_batch(
-    (connection, store): (&mut Connection, &Path),
+    (connection, store): (&Connection, &Path),
     mode: &mut Option<Durability>,
     durability: Durability,
     batch: Vec<Job>,
@@ -199,30 +198,41 @@ fn commit_batch(
     // reply: their callers see `NotBegun`.
 }
 
+/// Runs the jobs of a batch in one transaction. Where one of them fails, what it
+/// changed is taken back and the others stay.
 fn run_batch(
-    (connection, store): (&mut Connection, &Path),
+    (connection, store): (&Connection, &Path),
     batch: Vec<Job>,
     reports: &mut Vec<Report>,
 ) -> Result<(), rusqlite::Error> {
-    let mut tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    for job in batch {
-        let savepoint = tx.savepoint()?;
-        let (keep, report) = (job.work)(&Tx {
-            connection: &savepoint,
-            store,
-        });
-        if job.doing == "admit" && crash::mutated("ack-before-commit") {
-            report(Ok(()));
-            crash::linger();
-        } else {
-            reports.push(report);
+    // Prepared once: parsing these words again for each call would cost more
+    // than what they do.
+    let run = |word: &str| connection.prepare_cached(word)?.execute([]).map(|_none| ());
+    run("BEGIN IMMEDIATE")?;
+    let ran = (|| {
+        for job in batch {
+            run("SAVEPOINT job")?;
+            let (keep, report) = (job.work)(&Tx { connection, store });
+            if job.doing == "admit" && crash::mutated("ack-before-commit") {
+                report(Ok(()));
+                crash::linger();
+            } else {
+                reports.push(report);
+            }
+            if !keep {
+                run("ROLLBACK TO job")?;
+            }
+            run("RELEASE job")?;
+            crash::point(&format!("store.{}.before-commit", job.doing));
         }
-        if keep {
-            savepoint.commit()?;
-        }
-        crash::point(&format!("store.{}.before-commit", job.doing));
+        run("COMMIT")
+    })();
+    if ran.is_err() && !connection.is_autocommit() {
+        // What began must end, or the next batch could not begin. Where even
+        // this fails, beginning fails too, and says so to whoever waits.
+        let _not_rolled_back = run("ROLLBACK");
     }
-    tx.commit()
+    ran
 }
 
 /// `FULL` flushes the write-ahead log at each commit, `NORMAL` only at
