@@ -190,11 +190,11 @@ fn recording(criterion: &mut Criterion, world: &World) {
     group.finish();
 
     let mut group = criterion.benchmark_group("group commit");
-    let desk = Arc::new(desk);
-    for (mode, durability) in [
-        ("process", Durability::Process),
-        ("power", Durability::Power),
+    for (mode, durability, tool, arguments) in [
+        ("process", Durability::Process, world::GET_TOOL, GET),
+        ("power", Durability::Power, world::PAY_TOOL, PAY),
     ] {
+        let desk = Arc::new(Desk::new(world, &ledger, tool, arguments));
         for waiters in [1_u64, 16, 64] {
             group.throughput(Throughput::Elements(waiters));
             group.bench_function(BenchmarkId::new(mode, waiters), |b| {
