@@ -1,5 +1,5 @@
-//! Wiring: settings into rooms, and the two ways in which the program runs for
-//! long: as a broker over stdio, and as the check of a configuration.
+//! Wiring: settings into rooms, and the ways in which the program runs for long:
+//! as a broker over stdio or HTTP, and as the check of a configuration.
 
 mod check;
 
@@ -7,15 +7,20 @@ pub use check::Checked;
 pub use check::check;
 pub use check::schema;
 
+use crate::broker;
 use crate::broker::Broker;
 use crate::cause::Chain;
 use crate::config::Config;
 use crate::config::Fingerprint;
 use crate::config::RulesAt;
+use crate::downstream;
+use crate::http;
 use crate::journal;
+use crate::keys;
 use crate::meters;
 use crate::pins;
 use crate::principal::PrincipalId;
+use crate::principal::Principals;
 use crate::session::Handle;
 use crate::session::SessionId;
 use crate::sessions;
@@ -23,17 +28,19 @@ use crate::stdio;
 use crate::store::Migration;
 use crate::store::Store;
 use anyhow::Context;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 /// The tables of every record room, by the version of the store that brought
 /// them.
-pub const MIGRATIONS: [Migration; 3] = [
+pub const MIGRATIONS: [Migration; 4] = [
     Migration {
         number: 1,
         sql: &[
@@ -49,7 +56,11 @@ pub const MIGRATIONS: [Migration; 3] = [
     },
     Migration {
         number: 3,
-        sql: &[journal::SCHEMA_4],
+        sql: &[journal::SCHEMA_3],
+    },
+    Migration {
+        number: 4,
+        sql: &[sessions::SCHEMA_4, keys::SCHEMA],
     },
 ];
 
@@ -70,41 +81,111 @@ pub async fn stdio(
     principal: Option<PrincipalId>,
     session: Option<String>,
 ) -> anyhow::Result<()> {
-    let seen = config.rules.fingerprint();
-    let rules = config.rules.load()?;
     let principal = principal.or(config.stdio_principal).context(
         "nobody is calling: give `--principal NAME`, or set `stdio.principal` in the configuration",
     )?;
-    anyhow::ensure!(
-        rules.principals.by_id.contains_key(&principal),
-        "`{principal}` is not in `{}`",
-        config.rules.principals.display()
-    );
+    must_be_declared(&principal, &config.rules, &config.rules.principals()?)?;
     let session = session.or(config.stdio_session);
     if let Some(name) = &session
         && SessionId::from_str(name).is_err()
     {
         Handle::from_str(name)?;
     }
-    let store = Arc::new(open_store(&config.store)?);
-    let broker = Broker::start(store, config.broker, config.servers, rules).await?;
-    let shutdown = CancellationToken::new();
-    let signals = tokio::spawn(cancel_on_signal(shutdown.clone()));
-    let watch = tokio::spawn(follow_rules(Arc::clone(&broker), config.rules, seen));
+    let running = Running::start(&config.store, config.broker, config.servers, config.rules);
+    let running = running.await?;
     let mut settings = stdio::Settings::new(principal);
     settings.session = session;
     let served = stdio::serve(
-        Arc::clone(&broker),
+        Arc::clone(&running.broker),
         settings,
         tokio::io::stdin(),
         tokio::io::stdout(),
-        shutdown,
+        running.shutdown.clone(),
     );
     let served = served.await;
-    watch.abort();
-    signals.abort();
-    broker.stop(PATIENCE).await;
+    running.stop().await;
     served.context("the connection to the client failed")
+}
+
+/// Serves clients over HTTP until we are told to end. `listen` stands over the
+/// configuration's address.
+///
+/// # Errors
+///
+/// When nothing could be started: the message says what to do.
+pub async fn serve(config: Config, listen: Option<SocketAddr>) -> anyhow::Result<()> {
+    let mut settings = config.http;
+    settings.listen = listen.unwrap_or(settings.listen);
+    if let Some(anonymous) = &settings.anonymous {
+        must_be_declared(anonymous, &config.rules, &config.rules.principals()?)?;
+    }
+    let running = Running::start(&config.store, config.broker, config.servers, config.rules);
+    let running = running.await?;
+    let (broker, store) = (Arc::clone(&running.broker), Arc::clone(&running.store));
+    let mut server = match http::Server::start(settings, broker, store) {
+        Ok(server) => server,
+        Err(error) => {
+            running.stop().await;
+            return Err(error.into());
+        }
+    };
+    tracing::info!("listening at http://{}/mcp", server.address());
+    running.shutdown.cancelled().await;
+    server.drain().await;
+    running.stop().await;
+    server.end();
+    Ok(())
+}
+
+fn must_be_declared(
+    principal: &PrincipalId,
+    rules: &RulesAt,
+    principals: &Principals,
+) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        principals.by_id.contains_key(principal),
+        "`{principal}` is not in `{}`",
+        rules.principals.display()
+    );
+    Ok(())
+}
+
+/// A broker, and the tasks that keep it up.
+struct Running {
+    broker: Arc<Broker>,
+    store: Arc<Store>,
+    /// Cancelled when we are told to end.
+    shutdown: CancellationToken,
+    tasks: JoinSet<()>,
+}
+
+impl Running {
+    async fn start(
+        store: &Path,
+        settings: broker::Settings,
+        servers: Vec<downstream::Settings>,
+        at: RulesAt,
+    ) -> anyhow::Result<Self> {
+        let seen = at.fingerprint();
+        let rules = at.load()?;
+        let store = Arc::new(open_store(store)?);
+        let broker = Broker::start(Arc::clone(&store), settings, servers, rules).await?;
+        let shutdown = CancellationToken::new();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(cancel_on_signal(shutdown.clone()));
+        tasks.spawn(follow_rules(Arc::clone(&broker), at, seen));
+        Ok(Self {
+            broker,
+            store,
+            shutdown,
+            tasks,
+        })
+    }
+
+    async fn stop(mut self) {
+        self.tasks.shutdown().await;
+        self.broker.stop(PATIENCE).await;
+    }
 }
 
 /// Opens the store of a configuration.
@@ -140,6 +221,14 @@ async fn cancel_on_signal(shutdown: CancellationToken) {
     }
     tracing::info!("told to end; calls in flight come to their end first");
     shutdown.cancel();
+    // Who tells us twice does not want to wait: as if we were killed, which the
+    // store is made for.
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::warn!("told to end again; calls in flight are given up");
+    std::process::exit(130);
 }
 
 /// Reloads policies and principals when their files change. Rules that are not

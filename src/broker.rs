@@ -4,6 +4,7 @@ mod admit;
 mod answer;
 mod catalogue;
 mod follow;
+mod known;
 mod names;
 mod resolve;
 mod settle;
@@ -39,6 +40,7 @@ use crate::store::Durability;
 use crate::store::Store;
 use crate::store::StoreError;
 use crate::store::Writer;
+use crate::tool::Access;
 use crate::tool::CallId;
 use crate::tool::Digest;
 use crate::tool::ServerName;
@@ -48,6 +50,7 @@ use catalogue::Route;
 use jiff::SignedDuration;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use known::Known;
 use serde_json::Value;
 use serde_json::json as value;
 use std::collections::BTreeMap;
@@ -126,6 +129,7 @@ pub struct Broker {
     writer: Writer,
     settings: Arc<Settings>,
     downstreams: BTreeMap<ServerName, Downstream>,
+    known: Known,
     catalogue: ArcSwap<Catalogue>,
     changes: watch::Sender<u64>,
     reloads: mpsc::Sender<Reload>,
@@ -306,7 +310,19 @@ impl Broker {
             meta: call.meta,
             deadline: Some(route.deadline()),
         };
-        let sent = route.downstream.call(permit, outgoing, line).await;
+        let access = route.gate.rules().access;
+        let (cancelled, gone) = (line.cancelled.clone(), line.gone.clone());
+        let mut call = std::pin::pin!(route.downstream.call(permit, outgoing, line));
+        let sent = tokio::select! {
+            biased;
+            sent = &mut call => sent,
+            // What only reads may stop where nobody waits for it; an effect that
+            // was begun is seen to its end.
+            () = gone.cancelled(), if access == Access::Read => {
+                cancelled.cancel();
+                call.await
+            }
+        };
         settle::judged(id, route, sent, self.settings.keep)
     }
 

@@ -2,6 +2,7 @@
 
 mod config_path;
 mod journal;
+mod key;
 mod pin;
 mod policy;
 mod session;
@@ -23,6 +24,7 @@ use clap::ValueEnum;
 use std::ffi::OsString;
 use std::future::Future;
 use std::io::Write;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -83,6 +85,16 @@ enum Command {
         #[arg(long, value_name = "HANDLE")]
         session: Option<String>,
     },
+    /// Serve MCP clients over HTTP
+    Serve {
+        /// Where to listen [default: `http.listen` of the configuration, else
+        /// 127.0.0.1:7420]
+        #[arg(long, value_name = "ADDRESS")]
+        listen: Option<SocketAddr>,
+    },
+    /// Make, list and revoke the keys of clients over HTTP
+    #[command(subcommand)]
+    Key(key::Command),
     /// Check configuration, servers and policies, and show who may see what
     Check,
     /// Look at policies
@@ -165,6 +177,8 @@ impl Cli {
             Command::Stdio { principal, session } => {
                 on_runtime(app::stdio(load()?, principal, session))?;
             }
+            Command::Serve { listen } => on_runtime(app::serve(load()?, listen))?,
+            Command::Key(command) => command.run(&load()?)?,
             Command::Check => return check(&load()?),
             Command::Policy(command) => command.run(&load()?)?,
             Command::Session(command) => command.run(&load()?)?,

@@ -2,6 +2,7 @@
 //! names, read into the settings of each room.
 
 mod file;
+mod http;
 mod principals;
 #[cfg(test)]
 mod tests;
@@ -44,6 +45,8 @@ pub struct Config {
     pub broker: broker::Settings,
     /// The servers to start.
     pub servers: Vec<downstream::Settings>,
+    /// For `countersign serve`: where and for whom.
+    pub http: crate::http::Settings,
     /// For `countersign stdio`: who calls where no `--principal` says it.
     pub stdio_principal: Option<PrincipalId>,
     /// For `countersign stdio`: the session where no `--session` says it.
@@ -164,6 +167,10 @@ impl Config {
             servers,
             stdio_principal,
             stdio_session: file.stdio.session.clone(),
+            http: file
+                .http
+                .settings()
+                .map_err(|(key, problem)| value(key, problem))?,
             rules: RulesAt {
                 policies: folder.join(&file.policy.folder),
                 principals: folder.join(&file.policy.principals),

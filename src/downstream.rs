@@ -190,6 +190,7 @@ impl Downstream {
         let ready = tokio::select! {
             biased;
             () = line.cancelled.cancelled() => return Sent::not_sent(link::CANCELLED_UNSENT),
+            () = line.gone.cancelled() => return Sent::not_sent(link::CANCELLED_UNSENT),
             ready = self.ready(&call.name) => ready,
             () = tokio::time::sleep_until(deadline) => return Sent::not_sent(link::EXPIRED_UNSENT),
         };
@@ -310,6 +311,13 @@ pub enum State {
     Stopped,
 }
 
+impl State {
+    /// Whether it takes calls.
+    pub fn is_ready(&self) -> bool {
+        matches!(self, Self::Ready { .. })
+    }
+}
+
 /// What a server has to say outside of calls.
 #[derive(Debug)]
 pub enum News {
@@ -353,6 +361,9 @@ pub struct CallLine {
     pub progress: Option<mpsc::UnboundedSender<Box<str>>>,
     /// The client took the call back.
     pub cancelled: CancellationToken,
+    /// Nobody waits for the answer any more. A call that was not sent yet is not
+    /// sent then; one that was sent is not taken back by it.
+    pub gone: CancellationToken,
 }
 
 /// How a call went.

@@ -11,7 +11,7 @@ mod table;
 mod verify;
 
 pub use table::SCHEMA;
-pub use table::SCHEMA_4;
+pub use table::SCHEMA_3;
 pub use verify::Problem;
 pub use verify::Verified;
 pub use verify::verify;

@@ -17,6 +17,7 @@ pub mod policy;
 pub mod store;
 
 pub mod journal;
+pub mod keys;
 pub mod meters;
 pub mod pins;
 pub mod sessions;
@@ -29,6 +30,7 @@ pub mod broker;
 
 pub mod mcp;
 
+pub mod http;
 pub mod stdio;
 
 pub mod config;

@@ -12,6 +12,7 @@ mod work;
 mod write;
 
 pub use connection::Connection;
+pub use connection::Opening;
 pub use connection::Received;
 pub use parse::Body;
 pub use parse::Message;
@@ -20,9 +21,17 @@ pub use parse::Notification;
 pub use parse::ParseError;
 pub use parse::RawId;
 pub use parse::Request;
+pub use parse::batch;
 pub use parse::parse;
 pub use work::Outgoing;
 pub use work::Work;
+pub use write::HEADER_MISMATCH;
+pub use write::INTERNAL_ERROR;
+pub use write::INVALID_REQUEST;
+pub use write::METHOD_NOT_FOUND;
+pub use write::Outbound;
+pub use write::PARSE_ERROR;
+pub use write::refused;
 pub use write::unread;
 
 /// The revision whose requests carry their own version and capabilities.
@@ -30,7 +39,18 @@ pub const MODERN: &str = "2026-07-28";
 
 /// The revisions that open with `initialize`, the newest first. The first one
 /// is what a client is offered that asks for one we do not serve.
-pub const LEGACY: [&str; 2] = ["2025-11-25", "2025-06-18"];
+pub const LEGACY: [&str; 4] = ["2025-11-25", "2025-06-18", BATCHES, "2024-11-05"];
+
+/// The one revision whose messages may come several at a time.
+pub const BATCHES: &str = "2025-03-26";
+
+/// What `initialize` comes to: the revision that was asked for where we serve
+/// it, else our newest of that era (MCP 2025-11-25, lifecycle).
+pub fn agreed(requested: &str) -> &'static str {
+    let [newest, ..] = LEGACY;
+    let served = LEGACY.into_iter().find(|served| *served == requested);
+    served.unwrap_or(newest)
+}
 
 /// How the client of one request reads its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -89,6 +89,29 @@ impl fmt::Display for Handle {
     }
 }
 
+/// Names one transport session of a legacy client (`Mcp-Session-Id`): a random
+/// pointer to a principal and a session, and no credential for either.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TransportId(Arc<str>);
+
+impl TransportId {
+    /// A new random id (122 bits from the system's generator).
+    pub fn random() -> Self {
+        Self(Uuid::new_v4().simple().to_string().into())
+    }
+
+    /// Reads the text of an id of ours. None where it cannot be one.
+    pub fn read(text: &str) -> Option<Self> {
+        let usable = text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit());
+        usable.then(|| Self(text.into()))
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 /// What policy may know of a session at the moment of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionFacts {

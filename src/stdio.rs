@@ -10,6 +10,8 @@ mod tests;
 use crate::broker::Broker;
 use crate::crash;
 use crate::mcp::Connection;
+use crate::mcp::Opening;
+use crate::mcp::Outbound;
 use crate::mcp::Outgoing;
 use crate::mcp::Received;
 use crate::mcp::unread;
@@ -95,7 +97,11 @@ where
     let (out, queue) = mpsc::channel(QUEUE);
     let mut writing = JoinSet::new();
     writing.spawn(write(writer, queue));
-    let connection = Connection::new(broker, settings.principal, settings.session);
+    let opening = Opening {
+        session: settings.session,
+        ..Opening::of(settings.principal)
+    };
+    let connection = Connection::new(broker, opening);
     let mut tasks = JoinSet::new();
     let mut lines = Lines::new(reader, settings.max_line);
     let read = tokio::select! {
@@ -189,18 +195,11 @@ fn report(ended: Result<(), tokio::task::JoinError>) {
 /// Writes each message as one line. The only code that touches the writer.
 async fn write<W: AsyncWrite + Unpin>(
     writer: W,
-    mut queue: mpsc::Receiver<Box<str>>,
+    mut queue: mpsc::Receiver<Outbound>,
 ) -> io::Result<()> {
     let mut writer = BufWriter::new(writer);
     while let Some(message) = queue.recv().await {
-        let mut line = message.into_string().into_bytes();
-        // A server may have sent its result over several lines. In JSON they
-        // can only stand between values.
-        for byte in &mut line {
-            if matches!(byte, b'\n' | b'\r') {
-                *byte = b' ';
-            }
-        }
+        let mut line = message.into_line();
         line.push(b'\n');
         crash::point("reply.before-write");
         writer.write_all(&line).await?;

@@ -25,6 +25,7 @@ use countersign::json::Object;
 use countersign::json::Splice;
 use countersign::mcp;
 use countersign::mcp::Connection;
+use countersign::mcp::Opening;
 use countersign::mcp::Received;
 use countersign::policy::Gate;
 use countersign::policy::Verdict;
@@ -274,6 +275,7 @@ fn calling(criterion: &mut Criterion, world: &World) {
                 let line = CallLine {
                     progress: None,
                     cancelled: CancellationToken::new(),
+                    gone: CancellationToken::new(),
                 };
                 let call = world.broker.call_tool(world.call(tool, arguments), line);
                 let answer = world.runtime.block_on(call);
@@ -284,7 +286,13 @@ fn calling(criterion: &mut Criterion, world: &World) {
     }
     let message = request(EXPOSED_GET, GET);
     let named = Some("claim-99".to_owned());
-    let connection = Connection::new(Arc::clone(&world.broker), world.alice.clone(), named);
+    let connection = Connection::new(
+        Arc::clone(&world.broker),
+        Opening {
+            session: named,
+            ..Opening::of(world.alice.clone())
+        },
+    );
     let (out, mut answers) = mpsc::channel(4);
     group.bench_function("get_claim, process, with the edge", |b| {
         b.iter(|| {
@@ -294,7 +302,7 @@ fn calling(criterion: &mut Criterion, world: &World) {
             world.runtime.block_on(async {
                 work.run(out.clone()).await;
                 let answer = answers.recv().await.unwrap();
-                assert!(answer.contains("\"content\":["), "{answer}");
+                assert!(answer.text().contains("\"content\":["), "{answer:?}");
                 answer
             })
         });

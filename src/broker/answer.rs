@@ -5,6 +5,7 @@ use crate::downstream::Era;
 use crate::policy::Denial;
 use crate::policy::Escalation;
 use crate::session::SessionId;
+use crate::session::TransportId;
 use crate::tool::CallId;
 use crate::tool::ServerName;
 use std::time::Duration;
@@ -130,6 +131,9 @@ pub enum Carrier {
     Named(String),
     /// Not at all, and nothing is shared: a new one.
     New,
+    /// By a transport session: the one that it points to, else a new one that it
+    /// points to from then on.
+    Transport(TransportId),
     /// Not at all: the one that the principal used last.
     Default,
 }

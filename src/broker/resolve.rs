@@ -36,14 +36,40 @@ impl Broker {
                 self.in_store(move |tx| sessions::create(tx, &owner, None, now))
                     .await
             }
-            Carrier::Default => {
-                self.in_store(move |tx| sessions::default_of(tx, &owner, idle, now))
+            Carrier::Transport(id) => {
+                let id = id.clone();
+                self.in_store(move |tx| sessions::of_transport(tx, &id, &owner, now))
                     .await
+            }
+            Carrier::Default => {
+                if let Some(known) = self.known.default_of(&owner, idle, now) {
+                    return Ok(known);
+                }
+                let asked = owner.clone();
+                let found = self
+                    .in_store(move |tx| sessions::default_of(tx, &asked, idle, now))
+                    .await?;
+                self.known.default_is(owner, found, now);
+                Ok(found)
             }
         }
     }
 
     async fn named(
+        &self,
+        owner: PrincipalId,
+        text: &str,
+        now: Timestamp,
+    ) -> Result<SessionId, SessionRefusal> {
+        if let Some(known) = self.known.named(&owner, text) {
+            return Ok(known);
+        }
+        let found = self.named_in_store(owner.clone(), text, now).await?;
+        self.known.is_named(owner, text, found);
+        Ok(found)
+    }
+
+    async fn named_in_store(
         &self,
         owner: PrincipalId,
         text: &str,

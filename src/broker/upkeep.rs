@@ -5,6 +5,7 @@ use super::Catalogue;
 use super::Rules;
 use super::Settings;
 use super::follow::Upkeep;
+use super::known::Known;
 use crate::downstream;
 use crate::downstream::Downstream;
 use crate::downstream::News;
@@ -161,6 +162,7 @@ impl Broker {
             writer,
             settings: Arc::new(settings),
             downstreams,
+            known: Known::default(),
             catalogue: ArcSwap::from_pointee(catalogue),
             changes: watch::Sender::new(0),
             reloads,

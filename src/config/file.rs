@@ -1,6 +1,7 @@
 //! The shape of `countersign.toml`. Unknown keys are refused, with the line they
 //! stand in and the keys that are known there.
 
+use super::http;
 use crate::broker::ServerRules;
 use crate::downstream;
 use crate::tool::Access;
@@ -24,6 +25,8 @@ pub(super) struct File {
     pub(super) session: SessionSection,
     #[serde(default)]
     pub(super) stdio: StdioSection,
+    #[serde(default)]
+    pub(super) http: http::HttpSection,
     #[serde(default)]
     pub(super) names: NamesSection,
     #[serde(default)]

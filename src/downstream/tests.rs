@@ -136,6 +136,7 @@ fn line() -> CallLine {
     CallLine {
         progress: None,
         cancelled: CancellationToken::new(),
+        gone: CancellationToken::new(),
     }
 }
 

@@ -71,9 +71,9 @@ CREATE TABLE payload (               -- may be trimmed: the chain covers digests
 ) STRICT, WITHOUT ROWID;
 ";
 
-/// What version 4 of the store takes away: few calls are in flight at a time, so
+/// What version 3 of the store takes away: few calls are in flight at a time, so
 /// looking through them costs less than an index that each call writes twice.
-pub const SCHEMA_4: &str = "DROP INDEX in_flight_by_writer;";
+pub const SCHEMA_3: &str = "DROP INDEX in_flight_by_writer;";
 
 /// Appends one record to the chain of its writer.
 pub(super) fn append(tx: &Tx<'_>, writer: WriterId, row: Row) -> Result<(), StoreError> {

@@ -6,6 +6,7 @@ use super::parse::Body;
 use super::parse::Message;
 use super::parse::Meta;
 use super::parse::Notification;
+use super::parse::ParseError;
 use super::parse::RawId;
 use super::parse::Request;
 use super::parse::parse;
@@ -16,13 +17,14 @@ use super::write::Fault;
 use super::write::INTERNAL_ERROR;
 use super::write::INVALID_REQUEST;
 use super::write::METHOD_NOT_FOUND;
-use super::write::error;
+use super::write::Outbound;
 use super::write::result;
 use crate::broker::Broker;
 use crate::broker::Carrier;
 use crate::broker::SessionRefusal;
 use crate::principal::PrincipalId;
 use crate::session::SessionId;
+use crate::session::TransportId;
 use crate::tool::Digest;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -45,6 +47,7 @@ pub struct Connection {
     pub(super) broker: Arc<Broker>,
     pub(super) principal: PrincipalId,
     session: Option<String>,
+    transport: Option<TransportId>,
     own: OnceCell<SessionId>,
     legacy: AtomicBool,
     followed: AtomicBool,
@@ -53,6 +56,43 @@ pub struct Connection {
     pub(super) listed: watch::Sender<Option<Digest>>,
     /// Cancelled when no further message will be read.
     pub(super) closing: CancellationToken,
+    /// Cancelled when nobody reads the answers any more, where that takes back
+    /// what was asked.
+    pub(super) gone: CancellationToken,
+}
+
+/// What a connection is made of. Everything but the broker and the principal may
+/// stay at its default.
+#[derive(Debug)]
+pub struct Opening {
+    /// Who calls.
+    pub principal: PrincipalId,
+    /// The handle or id of the session that requests belong to when they name
+    /// none.
+    pub session: Option<String>,
+    /// The transport session of a legacy client, which points to the durable one.
+    pub transport: Option<TransportId>,
+    /// Whether `initialize` was answered before, by this process or another.
+    pub initialized: bool,
+    /// Cancelled when no further message will be read.
+    pub closing: CancellationToken,
+    /// Cancelled when nobody reads the answers any more and the protocol takes
+    /// that for a cancellation (MCP 2026-07-28, transports/streamable-http).
+    pub gone: CancellationToken,
+}
+
+impl Opening {
+    /// A connection of this principal.
+    pub fn of(principal: PrincipalId) -> Self {
+        Self {
+            principal,
+            session: None,
+            transport: None,
+            initialized: false,
+            closing: CancellationToken::new(),
+            gone: CancellationToken::new(),
+        }
+    }
 }
 
 /// What one message comes to.
@@ -61,25 +101,26 @@ pub enum Received {
     /// Nothing is due.
     Nothing,
     /// This message goes back.
-    Answer(Box<str>),
+    Answer(Outbound),
     /// Something that takes its time, and says what goes back.
     Work(Work),
 }
 
 impl Connection {
-    /// A connection of this principal. `session` is the handle or id of the
-    /// session that requests belong to when they name none.
-    pub fn new(broker: Arc<Broker>, principal: PrincipalId, session: Option<String>) -> Arc<Self> {
+    /// Opens a connection.
+    pub fn new(broker: Arc<Broker>, opening: Opening) -> Arc<Self> {
         Arc::new(Self {
             broker,
-            principal,
-            session,
+            principal: opening.principal,
+            session: opening.session,
+            transport: opening.transport,
             own: OnceCell::new(),
-            legacy: AtomicBool::new(false),
+            legacy: AtomicBool::new(opening.initialized),
             followed: AtomicBool::new(false),
             in_flight: Mutex::default(),
             listed: watch::Sender::new(None),
-            closing: CancellationToken::new(),
+            closing: opening.closing,
+            gone: opening.gone,
         })
     }
 
@@ -87,12 +128,23 @@ impl Connection {
     /// the order in which they came: the first `initialize` opens the legacy
     /// era for those after it, and ids in flight are compared.
     pub fn receive(self: &Arc<Self>, message: &[u8]) -> Received {
-        match parse(message) {
+        self.take(parse(message))
+    }
+
+    /// [`receive`](Self::receive) of a message that was parsed before.
+    pub fn take(self: &Arc<Self>, message: Result<Message, ParseError>) -> Received {
+        match message {
             Ok(Message::Request(request)) => self.request(request),
             Ok(Message::Notification(notification)) => self.notification(&notification),
             Ok(Message::Response) => Received::Nothing,
             Err(refused) => Received::Answer(refused.answer()),
         }
+    }
+
+    /// Telling a legacy client of changes to its list, for a transport that has a
+    /// stream for it.
+    pub fn following(self: &Arc<Self>) -> Work {
+        Work::follow(Arc::clone(self))
     }
 
     /// Ends what only ends when the connection does. Calls go on.
@@ -110,7 +162,7 @@ impl Connection {
     fn request(self: &Arc<Self>, request: Request) -> Received {
         let Request { id, meta, body } = request;
         let refuse = |id: Option<&RawId>, code, message: String| {
-            Received::Answer(error(id, &Fault::new(code, message).json()))
+            Received::Answer(Fault::new(code, message).refuse(id))
         };
         if self.in_flight().contains_key(id.key()) {
             // Under its own id this answer would pass for that of the request
@@ -192,7 +244,11 @@ impl Connection {
             // Opened when it is first needed: many clients start a server and
             // never call it.
             Client::Legacy => {
-                let open = || self.broker.session(&self.principal, &Carrier::New);
+                let carrier = match &self.transport {
+                    Some(transport) => Carrier::Transport(transport.clone()),
+                    None => Carrier::New,
+                };
+                let open = || self.broker.session(&self.principal, &carrier);
                 self.own.get_or_try_init(open).await.copied()
             }
         }

@@ -4,6 +4,8 @@
 use super::Client;
 use super::LEGACY;
 use super::MODERN;
+use super::agreed;
+use super::write::Outbound;
 use super::write::notification;
 use super::write::server_info;
 use crate::broker::Broker;
@@ -58,13 +60,10 @@ impl List {
     }
 }
 
-/// The result of `initialize`: the revision that was asked for where we serve
-/// it, else our newest of that era (MCP 2025-11-25, lifecycle).
+/// The result of `initialize`.
 pub(super) fn initialized(requested: &str) -> String {
-    let [newest, ..] = LEGACY;
-    let revision = LEGACY.into_iter().find(|served| *served == requested);
     json!({
-        "protocolVersion": revision.unwrap_or(newest),
+        "protocolVersion": agreed(requested),
         "capabilities": {"tools": {"listChanged": true}},
         "serverInfo": server_info(),
         "instructions": INSTRUCTIONS,
@@ -88,7 +87,7 @@ pub(super) fn discovered() -> String {
 }
 
 /// The notification that the list changed; `meta` is the text of an object.
-pub(super) fn changed(meta: Option<&str>) -> Box<str> {
+pub(super) fn changed(meta: Option<&str>) -> Outbound {
     let params = meta.map(|meta| format!(r#"{{"_meta":{meta}}}"#));
     notification("notifications/tools/list_changed", params.as_deref())
 }

@@ -13,16 +13,20 @@ use super::shown;
 use super::write::Fault;
 use super::write::INVALID_PARAMS;
 use super::write::INVALID_REQUEST;
+use super::write::Outbound;
 use super::write::PARSE_ERROR;
-use super::write::error;
 use crate::json;
 use crate::json::JsonError;
 use crate::json::Object;
+use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::fmt;
 
 /// The longest request id, progress token or tool name, in bytes.
 const MAX_NAME: usize = 256;
+
+/// How many messages a batch may have.
+const MAX_BATCH: usize = 100;
 
 /// One message of a client.
 #[derive(Debug)]
@@ -112,8 +116,8 @@ pub struct ParseError {
 
 impl ParseError {
     /// The message that answers the refused one.
-    pub fn answer(&self) -> Box<str> {
-        error(self.id.as_ref(), &self.fault.json())
+    pub fn answer(&self) -> Outbound {
+        self.fault.refuse(self.id.as_ref())
     }
 }
 
@@ -140,6 +144,63 @@ pub fn parse(message_bytes: &[u8]) -> Result<Message, ParseError> {
     }
     let id = id.flatten();
     read(&envelope, id.as_ref()).map_err(|fault| refused(id, fault))
+}
+
+/// The messages of a batch, each to be parsed by itself. None where the text is
+/// no list at all.
+///
+/// # Errors
+///
+/// When it is a list, and none that could be a batch. The error holds the answer
+/// that is due.
+pub fn batch(text: &[u8]) -> Result<Option<Vec<Box<[u8]>>>, ParseError> {
+    if text.trim_ascii_start().first() != Some(&b'[') {
+        return Ok(None);
+    }
+    let refused = |code, message: String| ParseError {
+        id: None,
+        fault: Box::new(Fault::new(code, message)),
+    };
+    let text = json::check(text).map_err(|problem| {
+        let message = format!("this is no JSON message: {}", described(&problem));
+        refused(PARSE_ERROR, message)
+    })?;
+    let messages: Vec<&RawValue> = serde_json::from_str(text)
+        .map_err(|_no_list| refused(PARSE_ERROR, "this is no list of messages".to_owned()))?;
+    if messages.is_empty() || messages.len() > MAX_BATCH {
+        let message = format!("a batch has 1 to {MAX_BATCH} messages");
+        return Err(refused(INVALID_REQUEST, message));
+    }
+    let bytes = |message: &&RawValue| message.get().as_bytes().into();
+    Ok(Some(messages.iter().map(bytes).collect()))
+}
+
+impl Message {
+    /// The same message for the session that its transport names, where it names
+    /// one.
+    ///
+    /// # Errors
+    ///
+    /// When the message itself names another.
+    pub fn in_session(mut self, named: Option<&str>) -> Result<Self, ParseError> {
+        let (Self::Request(request), Some(named)) = (&mut self, named) else {
+            return Ok(self);
+        };
+        match &request.meta.session {
+            Some(own) if own != named => {
+                let message = "the request names two sessions: give one, or the same one in the URL, the header and `_meta`";
+                Err(ParseError {
+                    id: Some(request.id.clone()),
+                    fault: Box::new(Fault::new(INVALID_PARAMS, message)),
+                })
+            }
+            Some(_) => Ok(self),
+            None => {
+                request.meta.session = Some(named.to_owned());
+                Ok(self)
+            }
+        }
+    }
 }
 
 /// The id of a message that is refused for something deeper in it, so that its

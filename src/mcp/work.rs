@@ -11,6 +11,7 @@ use super::list::Follower;
 use super::list::List;
 use super::parse::Meta;
 use super::parse::RawId;
+use super::write::Outbound;
 use super::write::error;
 use super::write::notification;
 use super::write::result;
@@ -27,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 /// Takes messages to the client, in their order. Where it is full, answers
 /// wait and progress is dropped; where nobody reads it any more, everything is
 /// dropped and calls go on to their end.
-pub type Outgoing = mpsc::Sender<Box<str>>;
+pub type Outgoing = mpsc::Sender<Outbound>;
 
 /// Something that a message started. It must be run.
 #[derive(Debug)]
@@ -173,7 +174,7 @@ impl Connection {
         }
         match reply {
             Some(Reply::Result(object)) => send(out, result(call.id, &object)).await,
-            Some(Reply::Error(object)) => send(out, error(Some(call.id), &object)).await,
+            Some(Reply::Error(object)) => send(out, error(call.id, &object)).await,
             None => {}
         }
     }
@@ -184,6 +185,7 @@ impl Connection {
         let line = CallLine {
             progress: call.meta.progress.is_some().then_some(reports),
             cancelled: call.cancelled.clone(),
+            gone: self.gone.clone(),
         };
         let pass_on = |params: &str| {
             if let Some(token) = &call.meta.progress
@@ -269,13 +271,13 @@ impl Connection {
     }
 }
 
-async fn send(out: &Outgoing, message: Box<str>) {
+async fn send(out: &Outgoing, message: Outbound) {
     // Nobody reads any more: whoever owns the queue has noticed.
     let _gone = out.send(message).await;
 }
 
 /// `notifications/progress` under the client's own token.
-fn progress(params: &str, token: &RawId) -> Option<Box<str>> {
+fn progress(params: &str, token: &RawId) -> Option<Outbound> {
     let members = Object::parse(params).ok()?;
     let splice = Splice::new(params);
     let params = match members.get("progressToken") {

@@ -8,17 +8,59 @@ use serde_json::Value;
 use serde_json::json;
 
 /// JSON-RPC: the text is no JSON that can be read safely.
-pub(super) const PARSE_ERROR: i32 = -32700;
+pub const PARSE_ERROR: i32 = -32700;
 /// JSON-RPC: JSON, and no request that may be made now.
-pub(super) const INVALID_REQUEST: i32 = -32600;
+pub const INVALID_REQUEST: i32 = -32600;
 /// JSON-RPC: no such method here.
-pub(super) const METHOD_NOT_FOUND: i32 = -32601;
+pub const METHOD_NOT_FOUND: i32 = -32601;
 /// JSON-RPC: the method is served, its parameters are not right.
 pub(super) const INVALID_PARAMS: i32 = -32602;
 /// JSON-RPC: we failed.
-pub(super) const INTERNAL_ERROR: i32 = -32603;
+pub const INTERNAL_ERROR: i32 = -32603;
 /// MCP 2026-07-28: the request names a revision that is not served that way.
 pub(super) const UNSUPPORTED_VERSION: i32 = -32022;
+/// MCP 2026-07-28: the headers of a request say something else than its body.
+pub const HEADER_MISMATCH: i32 = -32020;
+
+/// One message to the client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outbound {
+    /// It answers a request.
+    Answer(Box<str>),
+    /// It refuses a request, or a message that was none, before anything was
+    /// done about it.
+    Refusal {
+        /// The JSON-RPC error code.
+        code: i32,
+        /// The message.
+        text: Box<str>,
+    },
+    /// It answers nothing: more may follow, and an answer with it.
+    Notification(Box<str>),
+}
+
+impl Outbound {
+    /// The text of the message.
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Answer(text) | Self::Refusal { text, .. } | Self::Notification(text) => text,
+        }
+    }
+
+    /// The message as one line, as a frame that ends with the line needs it. A
+    /// server may have sent its result over several lines; in JSON line breaks
+    /// can only stand between tokens.
+    pub fn into_line(self) -> Vec<u8> {
+        let (Self::Answer(text) | Self::Refusal { text, .. } | Self::Notification(text)) = self;
+        let mut line = text.into_string().into_bytes();
+        for byte in &mut line {
+            if matches!(byte, b'\n' | b'\r') {
+                *byte = b' ';
+            }
+        }
+        line
+    }
+}
 
 /// A JSON-RPC error that we author.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,6 +101,14 @@ impl Fault {
         }
     }
 
+    /// The message that refuses the request of this id.
+    pub(super) fn refuse(&self, id: Option<&RawId>) -> Outbound {
+        Outbound::Refusal {
+            code: self.code,
+            text: error_text(id, &self.json()),
+        }
+    }
+
     /// The JSON-RPC error object.
     pub(super) fn json(&self) -> String {
         let mut object = json!({"code": self.code, "message": self.message});
@@ -70,15 +120,19 @@ impl Fault {
 }
 
 /// The answer to a request that succeeded; `result` is the text of an object.
-pub(super) fn result(id: &RawId, result: &str) -> Box<str> {
-    format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#).into()
+pub(super) fn result(id: &RawId, result: &str) -> Outbound {
+    Outbound::Answer(format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#).into())
 }
 
 /// The answer to a request that failed; `error` is the text of an object.
+pub(super) fn error(id: &RawId, error: &str) -> Outbound {
+    Outbound::Answer(error_text(Some(id), error))
+}
+
 /// Without an id it goes to nobody in particular: MCP leaves the id out where it
 /// could not be read (schema of 2026-07-28, `JSONRPCErrorResponse`), and has no
 /// `null` as JSON-RPC 2.0 §5 has.
-pub(super) fn error(id: Option<&RawId>, error: &str) -> Box<str> {
+fn error_text(id: Option<&RawId>, error: &str) -> Box<str> {
     match id.map(RawId::as_str) {
         Some(id) => format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{error}}}"#).into(),
         None => format!(r#"{{"jsonrpc":"2.0","error":{error}}}"#).into(),
@@ -86,19 +140,25 @@ pub(super) fn error(id: Option<&RawId>, error: &str) -> Box<str> {
 }
 
 /// A message that wants no answer; `params` is the text of an object.
-pub(super) fn notification(method: &str, params: Option<&str>) -> Box<str> {
+pub(super) fn notification(method: &str, params: Option<&str>) -> Outbound {
     let method = Value::from(method);
-    match params {
+    let text = match params {
         Some(params) => format!(r#"{{"jsonrpc":"2.0","method":{method},"params":{params}}}"#),
         None => format!(r#"{{"jsonrpc":"2.0","method":{method}}}"#),
-    }
-    .into()
+    };
+    Outbound::Notification(text.into())
 }
 
 /// The answer to a message that a transport did not even read, with what is
 /// wrong with it.
-pub fn unread(problem: &str) -> Box<str> {
-    error(None, &Fault::new(INVALID_REQUEST, problem).json())
+pub fn unread(problem: &str) -> Outbound {
+    Fault::new(INVALID_REQUEST, problem).refuse(None)
+}
+
+/// The message that refuses a request, or one without an id, for a reason that
+/// only the transport knows.
+pub fn refused(id: Option<&RawId>, code: i32, problem: &str) -> Outbound {
+    Fault::new(code, problem).refuse(id)
 }
 
 /// How we name ourselves (`Implementation` of the schema).

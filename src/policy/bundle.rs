@@ -234,6 +234,11 @@ impl Bundle {
         self.gate(tool).is_some_and(|gate| gate.listed(principal))
     }
 
+    /// Whether the operator declared this principal.
+    pub fn knows(&self, principal: &PrincipalId) -> bool {
+        self.world.users.contains_key(principal)
+    }
+
     /// Decides whether a principal may open a new session by this handle (the
     /// Cedar action `session/open`).
     ///

@@ -39,7 +39,7 @@ fn check(attacks: Vec<Attack>) {
         };
         let due =
             format!(r#"{{"jsonrpc":"2.0",{id}"error":{{"code":{code},"message":{message}}}}}"#);
-        assert_eq!(&*answer, due, "{name}");
+        assert_eq!(answer.text(), due, "{name}");
     }
 }
 

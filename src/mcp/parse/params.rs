@@ -86,6 +86,21 @@ pub enum Body {
     },
 }
 
+impl Body {
+    /// The method, as JSON-RPC names it.
+    pub fn method(&self) -> &str {
+        match self {
+            Self::Initialize { .. } => "initialize",
+            Self::Ping => "ping",
+            Self::Discover => "server/discover",
+            Self::ListTools => "tools/list",
+            Self::CallTool { .. } => "tools/call",
+            Self::Listen { .. } => "subscriptions/listen",
+            Self::Unknown { method } => method,
+        }
+    }
+}
+
 /// Reads the parameters of a request.
 pub(super) fn read(method: &str, params: Option<&Object<'_>>) -> Result<(Meta, Body), Fault> {
     if let Some(params) = params {

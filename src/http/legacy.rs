@@ -1,0 +1,336 @@
+//! Transport sessions of the clients that open with `initialize` (2025-03-26 to
+//! 2025-11-25). They are stored, so that a client goes on with its
+//! `Mcp-Session-Id` after we were restarted.
+
+use super::Core;
+use super::Edge;
+use super::body::Body;
+use super::body::Events;
+use super::post::Asked;
+use super::post::QUEUE;
+use super::post::Reads;
+use super::post::VERSION;
+use super::post::Waiting;
+use super::status;
+use super::status::Era;
+use crate::cause::Chain;
+use crate::mcp;
+use crate::mcp::BATCHES;
+use crate::mcp::Connection;
+use crate::mcp::LEGACY;
+use crate::mcp::Message;
+use crate::mcp::Opening;
+use crate::mcp::ParseError;
+use crate::mcp::Received;
+use crate::mcp::Work;
+use crate::mcp::agreed;
+use crate::mcp::parse;
+use crate::principal::PrincipalId;
+use crate::session::TransportId;
+use crate::sessions;
+use crate::store::Committed;
+use crate::store::Durability;
+use crate::store::StoreError;
+use crate::store::Tx;
+use hyper::HeaderMap;
+use hyper::Request;
+use hyper::Response;
+use hyper::header::HeaderName;
+use hyper::header::HeaderValue;
+use jiff::Timestamp;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use tokio::sync::Semaphore;
+use tokio::sync::mpsc;
+
+pub(super) const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
+
+/// How many transport sessions are kept at hand. The others are in the store.
+const AT_HAND: usize = 10_000;
+
+/// The transport sessions that are at hand.
+#[derive(Default)]
+pub(super) struct Transports {
+    open: Mutex<HashMap<TransportId, Arc<Transport>>>,
+}
+
+/// One of them.
+struct Transport {
+    owner: PrincipalId,
+    revision: String,
+    connection: Arc<Connection>,
+    /// Its one stream of what nobody asked for.
+    stream: Arc<Semaphore>,
+}
+
+impl Transports {
+    fn at_hand(&self, id: &TransportId) -> Option<Arc<Transport>> {
+        self.open().get(id).map(Arc::clone)
+    }
+
+    /// Keeps a transport session at hand, or returns the one that another request
+    /// brought in meanwhile.
+    fn keep(&self, id: TransportId, transport: Transport) -> Arc<Transport> {
+        let mut open = self.open();
+        if open.len() >= AT_HAND {
+            // Those in use are held by their requests too.
+            open.retain(|_, transport| Arc::strong_count(&transport.connection) > 1);
+        }
+        Arc::clone(open.entry(id).or_insert_with(|| Arc::new(transport)))
+    }
+
+    fn forget(&self, id: &TransportId) {
+        if let Some(transport) = self.open().remove(id) {
+            transport.connection.close();
+        }
+    }
+
+    fn open(&self) -> MutexGuard<'_, HashMap<TransportId, Arc<Transport>>> {
+        // Only single operations of the map happen under the lock.
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Answers one message.
+pub(super) async fn answer(
+    core: &Core,
+    (asked, reads): (Asked, Reads),
+    head: &HeaderMap,
+    message: Result<Message, ParseError>,
+) -> Response<Body> {
+    if let Ok(Message::Request(request)) = &message
+        && let mcp::Body::Initialize { requested } = &request.body
+    {
+        let revision = agreed(requested);
+        return initialize(core, asked, revision, message).await;
+    }
+    let transport = match transport(&core.edge, &asked.principal, head).await {
+        Ok(transport) => transport,
+        Err(refused) => return *refused,
+    };
+    let notification = matches!(message, Ok(Message::Notification(_)));
+    match transport.connection.take(message) {
+        Received::Nothing => status::accepted(),
+        // What follows from having read our answer to `initialize` is the
+        // stream's to tell.
+        Received::Work(_follows) if notification => status::accepted(),
+        Received::Answer(answer) => status::message(Era::Legacy, answer),
+        Received::Work(work) => {
+            let messages = run(core, [work]);
+            Waiting::by(messages).answer(Era::Legacy, reads, None).await
+        }
+    }
+}
+
+/// Runs work to its end, whether or not anybody reads what comes of it: the loss
+/// of a connection is no cancellation (MCP 2025-11-25, transports).
+fn run(core: &Core, works: impl IntoIterator<Item = Work>) -> mpsc::Receiver<mcp::Outbound> {
+    let (out, messages) = mpsc::channel(QUEUE);
+    for work in works {
+        core.tasks.spawn(work.run(out.clone()));
+    }
+    messages
+}
+
+/// Answers the messages of a batch, which only one revision has.
+pub(super) async fn batched(
+    core: Core,
+    asked: Asked,
+    head: &HeaderMap,
+    messages: Vec<Box<[u8]>>,
+) -> Response<Body> {
+    if !head.contains_key(SESSION) {
+        return status::bad("batches are not served: send each message by itself");
+    }
+    let transport = match transport(&core.edge, &asked.principal, head).await {
+        Ok(transport) => transport,
+        Err(refused) => return *refused,
+    };
+    if transport.revision != BATCHES {
+        return status::bad("this revision has no batches: send each message by itself");
+    }
+    let (mut answers, mut works) = (Vec::new(), Vec::new());
+    for message in messages {
+        let message = parse(&message).and_then(|m| m.in_session(asked.session.as_deref()));
+        let notification = matches!(message, Ok(Message::Notification(_)));
+        match transport.connection.take(message) {
+            Received::Nothing => {}
+            Received::Work(_follows) if notification => {}
+            Received::Work(work) => works.push(work),
+            Received::Answer(answer) => answers.push(answer),
+        }
+    }
+    if answers.is_empty() && works.is_empty() {
+        return status::accepted();
+    }
+    let (out, messages) = mpsc::channel(QUEUE);
+    core.tasks.clone().spawn(async move {
+        for answer in answers {
+            // An error says that nobody reads any more.
+            let _gone = out.send(answer).await;
+        }
+        for work in works {
+            core.tasks.spawn(work.run(out.clone()));
+        }
+    });
+    status::stream(Events::new(None, messages))
+}
+
+/// Opens a transport session.
+async fn initialize(
+    core: &Core,
+    asked: Asked,
+    revision: &'static str,
+    message: Result<Message, ParseError>,
+) -> Response<Body> {
+    let id = TransportId::random();
+    let stored = sessions::Transport {
+        owner: asked.principal,
+        named: asked.session,
+        revision: revision.to_owned(),
+    };
+    let transport = opened(&core.edge, &id, stored.clone(), false);
+    let answer = match transport.connection.take(message) {
+        Received::Answer(answer) => answer,
+        Received::Nothing | Received::Work(_) => return status::accepted(),
+    };
+    let key = id.clone();
+    let written = in_store(&core.edge, move |tx| {
+        sessions::open_transport(tx, &key, &stored, Timestamp::now())
+    });
+    if let Err(refused) = written.await {
+        return *refused;
+    }
+    let mut response = status::message(Era::Legacy, answer);
+    if let Ok(value) = HeaderValue::from_str(id.as_str()) {
+        response.headers_mut().insert(SESSION, value);
+    }
+    core.edge.transports.keep(id, transport);
+    response
+}
+
+fn opened(
+    edge: &Edge,
+    id: &TransportId,
+    stored: sessions::Transport,
+    initialized: bool,
+) -> Transport {
+    let opening = Opening {
+        session: stored.named,
+        transport: Some(id.clone()),
+        initialized,
+        closing: edge.ending.child_token(),
+        ..Opening::of(stored.owner.clone())
+    };
+    Transport {
+        owner: stored.owner,
+        revision: stored.revision,
+        connection: Connection::new(Arc::clone(&edge.broker), opening),
+        stream: Arc::new(Semaphore::new(1)),
+    }
+}
+
+/// The transport session that a request names. One that is not the caller's is
+/// as unknown as one that never was.
+async fn transport(
+    edge: &Edge,
+    principal: &PrincipalId,
+    head: &HeaderMap,
+) -> Result<Arc<Transport>, Box<Response<Body>>> {
+    if let Some(version) = head.get(VERSION)
+        && !LEGACY
+            .iter()
+            .any(|known| version.as_bytes() == known.as_bytes())
+    {
+        return Err(Box::new(status::bad(
+            "`MCP-Protocol-Version` names no revision that is served",
+        )));
+    }
+    let id = named(head)?;
+    if let Some(transport) = edge.transports.at_hand(&id) {
+        return match transport.owner == *principal {
+            true => Ok(transport),
+            false => Err(Box::new(status::no_transport())),
+        };
+    }
+    let (key, owner) = (id.clone(), principal.clone());
+    let found = in_store(edge, move |tx| {
+        sessions::transport(tx, &key, &owner, Timestamp::now())
+    });
+    let Some(stored) = found.await? else {
+        return Err(Box::new(status::no_transport()));
+    };
+    let transport = opened(edge, &id, stored, true);
+    Ok(edge.transports.keep(id, transport))
+}
+
+/// The id that a request names.
+fn named(head: &HeaderMap) -> Result<TransportId, Box<Response<Body>>> {
+    let once = super::guard::one(head, &SESSION);
+    let Ok(Some(id)) = once else {
+        return Err(Box::new(status::bad(
+            "send `initialize` first, and then its `Mcp-Session-Id` with each request; or put `io.modelcontextprotocol/protocolVersion` into `params._meta`",
+        )));
+    };
+    let id = id.to_str().ok().and_then(TransportId::read);
+    id.ok_or_else(|| Box::new(status::no_transport()))
+}
+
+/// The stream of what nobody asked for: that the list of tools changed.
+pub(super) async fn stream<B>(core: &Core, asked: Asked, request: &Request<B>) -> Response<Body> {
+    if !Reads::of(request.headers()).events {
+        return status::not_acceptable();
+    }
+    let transport = match transport(&core.edge, &asked.principal, request.headers()).await {
+        Ok(transport) => transport,
+        Err(refused) => return *refused,
+    };
+    let Ok(place) = Arc::clone(&transport.stream).try_acquire_owned() else {
+        return status::conflict();
+    };
+    let (out, messages) = mpsc::channel(QUEUE);
+    let following = transport.connection.following();
+    let events = Events::new(None, messages)
+        .running(Some(Box::pin(following.run(out))))
+        .in_place(place);
+    status::stream(events)
+}
+
+/// Ends a transport session. The durable session goes on.
+pub(super) async fn delete<B>(core: &Core, asked: Asked, request: &Request<B>) -> Response<Body> {
+    let id = match named(request.headers()) {
+        Ok(id) => id,
+        Err(refused) => return *refused,
+    };
+    let key = id.clone();
+    let ended = in_store(&core.edge, move |tx| {
+        sessions::end_transport(tx, &key, &asked.principal)
+    });
+    match ended.await {
+        Ok(true) => {
+            core.edge.transports.forget(&id);
+            status::no_content()
+        }
+        Ok(false) => status::no_transport(),
+        Err(refused) => *refused,
+    }
+}
+
+async fn in_store<T: Send + 'static>(
+    edge: &Edge,
+    work: impl FnOnce(&Tx<'_>) -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, Box<Response<Body>>> {
+    let done = edge
+        .store
+        .write("transport", Durability::Process, work)
+        .await;
+    done.map(Committed::into_inner).map_err(|error| {
+        tracing::error!(error = %Chain(&error), "a transport session could not be found or kept");
+        Box::new(status::unavailable(
+            "transport sessions cannot be kept at the moment; nothing was done",
+        ))
+    })
+}

@@ -1,0 +1,138 @@
+//! Requests of 2026-07-28: each by itself, with headers that repeat what its body
+//! says.
+
+use super::Core;
+use super::body::Body;
+use super::post::Asked;
+use super::post::Reads;
+use super::post::VERSION;
+use super::post::Waiting;
+use super::status;
+use super::status::Era;
+use crate::mcp;
+use crate::mcp::Connection;
+use crate::mcp::HEADER_MISMATCH;
+use crate::mcp::MODERN;
+use crate::mcp::Message;
+use crate::mcp::Opening;
+use crate::mcp::Outbound;
+use crate::mcp::ParseError;
+use crate::mcp::Received;
+use crate::mcp::Request;
+use crate::mcp::refused;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hyper::HeaderMap;
+use hyper::Response;
+use hyper::header::HeaderName;
+use std::borrow::Cow;
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+
+const METHOD: HeaderName = HeaderName::from_static("mcp-method");
+const NAME: HeaderName = HeaderName::from_static("mcp-name");
+
+/// Answers one message.
+pub(super) async fn answer(
+    core: &Core,
+    (asked, reads): (Asked, Reads),
+    head: &HeaderMap,
+    message: Result<Message, ParseError>,
+) -> Response<Body> {
+    match &message {
+        Ok(Message::Request(request)) => {
+            // INVARIANT: nothing is done about a request whose headers were not
+            // compared: something before us may have let it pass by them.
+            if let Err(mismatch) = compare(request, head) {
+                return status::message(Era::Modern, mismatch);
+            }
+        }
+        // A request is taken back by closing its connection, and nothing else
+        // that wants no answer means anything here.
+        Ok(Message::Notification(_) | Message::Response) => return status::accepted(),
+        Err(_) => {}
+    }
+    let gone = CancellationToken::new();
+    let opening = Opening {
+        closing: core.edge.ending.clone(),
+        gone: gone.clone(),
+        ..Opening::of(asked.principal)
+    };
+    let connection = Connection::new(Arc::clone(&core.edge.broker), opening);
+    match connection.take(message) {
+        Received::Nothing => status::accepted(),
+        Received::Answer(answer) => status::message(Era::Modern, answer),
+        Received::Work(work) => {
+            let gone = gone.drop_guard();
+            Waiting::on(work)
+                .answer(Era::Modern, reads, Some(gone))
+                .await
+        }
+    }
+}
+
+/// Compares the headers with the body (MCP 2026-07-28,
+/// transports/streamable-http, server validation): each must be there once and
+/// say the same.
+fn compare(request: &Request, head: &HeaderMap) -> Result<(), Outbound> {
+    let mismatch = |problem: &str| refused(Some(&request.id), HEADER_MISMATCH, problem);
+    if !request.meta.modern {
+        // The header alone makes no modern request; the method's own answer
+        // says what is missing in `_meta`.
+        return Ok(());
+    }
+    let agrees = |name: &HeaderName, body: &str| {
+        let value = match super::guard::one(head, name) {
+            Ok(Some(value)) => value,
+            Ok(None) => return Err(mismatch(&format!("the header `{name}` is missing"))),
+            Err(()) => return Err(mismatch(&format!("the header `{name}` is there twice"))),
+        };
+        let said = value.to_str().ok().and_then(decoded);
+        match said.as_deref() == Some(body) {
+            true => Ok(()),
+            false => Err(mismatch(&format!(
+                "the header `{name}` says something else than the body"
+            ))),
+        }
+    };
+    agrees(&VERSION, MODERN)?;
+    agrees(&METHOD, request.body.method())?;
+    match &request.body {
+        mcp::Body::CallTool { name, .. } => agrees(&NAME, name),
+        mcp::Body::Initialize { .. }
+        | mcp::Body::Ping
+        | mcp::Body::Discover
+        | mcp::Body::ListTools
+        | mcp::Body::Listen { .. }
+        | mcp::Body::Unknown { .. } => Ok(()),
+    }
+}
+
+/// The value of a header: as it stands, or from its Base64 form `=?base64?…?=`
+/// (ibid., value encoding).
+fn decoded(value: &str) -> Option<Cow<'_, str>> {
+    let value = value.trim_matches([' ', '\t']);
+    let encoded = value
+        .strip_prefix("=?base64?")
+        .and_then(|rest| rest.strip_suffix("?="));
+    match encoded {
+        None => Some(Cow::Borrowed(value)),
+        Some(encoded) => {
+            let bytes = STANDARD.decode(encoded).ok()?;
+            String::from_utf8(bytes).ok().map(Cow::Owned)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_is_read_as_it_stands_or_from_base64() {
+        assert_eq!(decoded(" pay ").as_deref(), Some("pay"));
+        assert_eq!(decoded("=?base64?w6k=?=").as_deref(), Some("é"));
+        assert_eq!(decoded("=?base64?*?="), None);
+        assert_eq!(decoded("=?base64?/w==?="), None);
+    }
+}

@@ -1,0 +1,207 @@
+//! Which HTTP status goes with what. The only place that decides it.
+
+use super::body::Body;
+use super::body::Events;
+use crate::mcp::HEADER_MISMATCH;
+use crate::mcp::INTERNAL_ERROR;
+use crate::mcp::INVALID_REQUEST;
+use crate::mcp::METHOD_NOT_FOUND;
+use crate::mcp::Outbound;
+use crate::mcp::PARSE_ERROR;
+use crate::mcp::refused;
+use crate::mcp::unread;
+use bytes::Bytes;
+use hyper::Response;
+use hyper::StatusCode;
+use hyper::header::ALLOW;
+use hyper::header::CACHE_CONTROL;
+use hyper::header::CONTENT_TYPE;
+use hyper::header::HeaderName;
+use hyper::header::HeaderValue;
+use hyper::header::RETRY_AFTER;
+use hyper::header::WWW_AUTHENTICATE;
+
+/// Which era reads the status. They differ in what it says of an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Era {
+    /// 2026-07-28.
+    Modern,
+    /// Before it.
+    Legacy,
+}
+
+/// One message as the whole answer.
+///
+/// A modern client reads the status of a refusal: 404 for a method that is not
+/// there, 400 for any other request that is not right (MCP 2026-07-28,
+/// transports/streamable-http). A legacy client reads the message; only what was
+/// no message to it is 400.
+pub(super) fn message(era: Era, message: Outbound) -> Response<Body> {
+    let status = match &message {
+        Outbound::Answer(_) | Outbound::Notification(_) => StatusCode::OK,
+        Outbound::Refusal { code, .. } => match (era, *code) {
+            (_, INTERNAL_ERROR) => StatusCode::OK,
+            (Era::Modern, METHOD_NOT_FOUND) => StatusCode::NOT_FOUND,
+            (Era::Modern, _) => StatusCode::BAD_REQUEST,
+            (Era::Legacy, PARSE_ERROR | INVALID_REQUEST | HEADER_MISMATCH) => {
+                StatusCode::BAD_REQUEST
+            }
+            (Era::Legacy, _) => StatusCode::OK,
+        },
+    };
+    json(status, message)
+}
+
+/// A message with this status.
+pub(super) fn json(status: StatusCode, message: Outbound) -> Response<Body> {
+    let bytes: Bytes = message.into_line().into();
+    let mut response = Response::new(Body::Whole(bytes));
+    *response.status_mut() = status;
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// A stream of messages.
+pub(super) fn stream(events: Events) -> Response<Body> {
+    let mut response = Response::new(Body::Events(Box::new(events)));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    // Otherwise nginx holds events back until it has enough of them.
+    headers.insert(
+        HeaderName::from_static("x-accel-buffering"),
+        HeaderValue::from_static("no"),
+    );
+    response
+}
+
+/// Taken in; nothing is due.
+pub(super) fn accepted() -> Response<Body> {
+    empty(StatusCode::ACCEPTED)
+}
+
+/// Done; there is nothing to say.
+pub(super) fn no_content() -> Response<Body> {
+    empty(StatusCode::NO_CONTENT)
+}
+
+/// A request that is not right, whatever it asks.
+pub(super) fn bad(problem: &str) -> Response<Body> {
+    json(StatusCode::BAD_REQUEST, unread(problem))
+}
+
+/// No usable credential. One answer for all: which part was wrong is nobody's
+/// business.
+pub(super) fn unauthorized() -> Response<Body> {
+    let mut response = json(
+        StatusCode::UNAUTHORIZED,
+        unread("send a valid key: `Authorization: Bearer csk_…`"),
+    );
+    response
+        .headers_mut()
+        .insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    response
+}
+
+/// A page or a name that may not call us.
+pub(super) fn forbidden(problem: &str) -> Response<Body> {
+    json(StatusCode::FORBIDDEN, unread(problem))
+}
+
+/// No such transport session for this caller, whether there is one for somebody
+/// else or not. The client begins again (MCP 2025-11-25, session management).
+pub(super) fn no_transport() -> Response<Body> {
+    json(
+        StatusCode::NOT_FOUND,
+        unread("there is no such `Mcp-Session-Id`: send `initialize` again"),
+    )
+}
+
+/// No such stream for this caller.
+pub(super) fn no_stream() -> Response<Body> {
+    json(
+        StatusCode::NOT_FOUND,
+        unread("there is no such `sessionId`: open `/sse` again"),
+    )
+}
+
+/// No such path.
+pub(super) fn not_found() -> Response<Body> {
+    json(
+        StatusCode::NOT_FOUND,
+        unread("there is nothing here: MCP is at `/mcp`"),
+    )
+}
+
+/// The path has other methods.
+pub(super) fn not_allowed(allowed: &'static str) -> Response<Body> {
+    let mut response = json(
+        StatusCode::METHOD_NOT_ALLOWED,
+        unread("this method is not served here"),
+    );
+    response
+        .headers_mut()
+        .insert(ALLOW, HeaderValue::from_static(allowed));
+    response
+}
+
+/// The client reads nothing that we could send.
+pub(super) fn not_acceptable() -> Response<Body> {
+    json(
+        StatusCode::NOT_ACCEPTABLE,
+        unread("answers are `application/json` or `text/event-stream`: accept both"),
+    )
+}
+
+/// The body is no JSON.
+pub(super) fn unsupported_media() -> Response<Body> {
+    json(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        unread("messages are `Content-Type: application/json`"),
+    )
+}
+
+/// The body is longer than is read.
+pub(super) fn too_large(limit: usize) -> Response<Body> {
+    let problem = format!("a message may have at most {limit} bytes: send less at once");
+    json(StatusCode::PAYLOAD_TOO_LARGE, unread(&problem))
+}
+
+/// The body did not come in time, or not to its end.
+pub(super) fn too_slow() -> Response<Body> {
+    json(
+        StatusCode::REQUEST_TIMEOUT,
+        unread("the body of the request did not come to its end in time"),
+    )
+}
+
+/// The stream is open already.
+pub(super) fn conflict() -> Response<Body> {
+    json(
+        StatusCode::CONFLICT,
+        unread("this transport session has its stream open already"),
+    )
+}
+
+/// We are about to end, and begin nothing new.
+pub(super) fn ending() -> Response<Body> {
+    unavailable("the broker is stopping; nothing was done: try again in a moment")
+}
+
+/// The store failed before anything was done.
+pub(super) fn unavailable(problem: &str) -> Response<Body> {
+    let message = refused(None, INTERNAL_ERROR, problem);
+    let mut response = json(StatusCode::SERVICE_UNAVAILABLE, message);
+    response
+        .headers_mut()
+        .insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    response
+}
+
+fn empty(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Body::Whole(Bytes::new()));
+    *response.status_mut() = status;
+    response
+}

@@ -1,0 +1,95 @@
+//! What a request is for: the endpoint, and the session that the URL or a header
+//! names.
+
+use super::body::Body;
+use super::guard;
+use super::status;
+use hyper::HeaderMap;
+use hyper::Response;
+use hyper::header::HeaderName;
+
+/// The header that names a session by handle or id.
+const SESSION: HeaderName = HeaderName::from_static("countersign-session");
+
+/// One of our endpoints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Endpoint {
+    /// Streamable HTTP.
+    Mcp,
+    /// Where the older pair opens its stream.
+    Sse,
+    /// Where the older pair takes messages.
+    Messages,
+}
+
+/// The endpoint of a path, `/mcp` or `/s/{session}/mcp`.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Target {
+    pub(super) endpoint: Endpoint,
+    session: Option<String>,
+}
+
+impl Target {
+    /// None where the path is no endpoint.
+    pub(super) fn of(path: &str) -> Option<Self> {
+        let (session, rest) = match path.strip_prefix("/s/") {
+            Some(rest) => {
+                let (session, _) = rest.split_once('/')?;
+                (Some(session), rest.strip_prefix(session)?)
+            }
+            None => (None, path),
+        };
+        let endpoint = match rest {
+            "/mcp" | "/mcp/" => Endpoint::Mcp,
+            "/sse" => Endpoint::Sse,
+            "/messages" => Endpoint::Messages,
+            _ => return None,
+        };
+        Some(Self {
+            endpoint,
+            session: session.map(str::to_owned),
+        })
+    }
+
+    /// The session that URL and header name. Where both do, they must agree.
+    pub(super) fn session(
+        &self,
+        headers: &HeaderMap,
+    ) -> Result<Option<String>, Box<Response<Body>>> {
+        let two = || {
+            let problem = "the request names two sessions: give one, or the same one in the URL and in `Countersign-Session`";
+            Box::new(status::bad(problem))
+        };
+        let header = guard::one(headers, &SESSION).map_err(|()| two())?;
+        let header = header.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+        match (&self.session, header) {
+            (Some(path), Some(header)) if *path != header => Err(two()),
+            (Some(path), _) => Ok(Some(path.clone())),
+            (None, header) => Ok(header),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_names_an_endpoint_and_perhaps_a_session() {
+        let of = |path| Target::of(path).map(|target| (target.endpoint, target.session));
+        assert_eq!(of("/mcp"), Some((Endpoint::Mcp, None)));
+        let named = Some("claim-99".to_owned());
+        assert_eq!(of("/s/claim-99/mcp"), Some((Endpoint::Mcp, named.clone())));
+        assert_eq!(of("/s/claim-99/sse"), Some((Endpoint::Sse, named)));
+        for path in [
+            "/",
+            "/s/claim-99",
+            "/s/claim-99/x",
+            "/mcp/x",
+            "/s//",
+            "/health",
+        ] {
+            assert_eq!(of(path), None, "{path}");
+        }
+    }
+}
