@@ -17,4 +17,5 @@ mod readme;
 mod real;
 mod rmcp_client;
 mod scenario;
+mod serving;
 mod world;

@@ -6,6 +6,7 @@ use super::list_with;
 use super::node_tool;
 use super::python_tool;
 use super::section;
+use crate::serving::Serving;
 use crate::world::APPROVE;
 use crate::world::GET;
 use crate::world::PROGRAM;
@@ -13,8 +14,13 @@ use crate::world::World;
 use crate::world::payment;
 use serde_json::Value;
 use serde_json::json;
+use std::io::BufRead;
+use std::io::BufReader;
+use std::io::Write;
 use std::path::Path;
+use std::path::PathBuf;
 use std::process::Command;
+use std::process::Stdio;
 
 const LONG: &str = "everything__trigger-long-running-operation";
 
@@ -58,27 +64,23 @@ fn steps() -> Value {
     ])
 }
 
+/// How a client reaches the broker.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum By {
+    /// It starts one itself.
+    Stdio,
+    /// Streamable HTTP. A client goes on with the next broker as it is.
+    Http,
+    /// The HTTP+SSE pair of 2024-11-05.
+    Sse,
+    /// Over stdio by way of `mcp-remote`, which goes on over HTTP.
+    McpRemote,
+}
+
 /// Runs a client script and checks all that it saw and left.
-fn works(world: &World, interpreter: &Path, script: &str, (era, revision): (&str, &str)) {
-    let config = world.path("countersign.toml");
-    let plan = json!({
-        "program": PROGRAM,
-        "args": ["--config", config, "stdio"],
-        "era": era,
-        "steps": steps(),
-    });
-    let done = Command::new(interpreter)
-        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(script))
-        .arg(plan.to_string())
-        .output()
-        .unwrap();
-    let errors = String::from_utf8_lossy(&done.stderr);
-    assert!(done.status.success(), "{errors}");
-    let lines: Vec<Value> = String::from_utf8(done.stdout)
-        .unwrap()
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
+fn works(interpreter: &Path, script: &str, by: By, (era, revision): (&str, &str)) {
+    let world = world();
+    let lines = follows(&world, interpreter, script, (by, era));
     let [
         opened,
         list,
@@ -88,12 +90,18 @@ fn works(world: &World, interpreter: &Path, script: &str, (era, revision): (&str
         hidden,
         progress,
         cancelled,
-        reopened,
-        again,
-        total,
+        after @ ..,
     ] = &lines[..]
     else {
-        panic!("{lines:#?}\n{errors}");
+        panic!("{lines:#?}");
+    };
+    let (again, total) = match (by, after) {
+        (By::Http, [again, total]) => (again, total),
+        (By::Stdio | By::Sse | By::McpRemote, [reopened, again, total]) => {
+            assert_eq!(reopened["revision"], revision);
+            (again, total)
+        }
+        _ => panic!("{lines:#?}"),
     };
     assert_eq!(opened["revision"], revision);
     let tools = list["tools"].as_array().unwrap();
@@ -105,15 +113,14 @@ fn works(world: &World, interpreter: &Path, script: &str, (era, revision): (&str
     assert_eq!(hidden["code"], -32602, "{hidden}");
     assert!(hidden["message"].to_string().contains("Unknown tool"));
     says(progress, false, "Long running operation completed.");
-    // The TypeScript SDK 1.x forgets who waits for progress when the answer is
-    // in the same chunk, so the last report may be lost in it.
+    // The TypeScript SDKs forget who waits for progress when the answer is in
+    // the same chunk, so the last report may be lost in it.
     let reports = progress["progress"].as_array().unwrap();
     assert!(
         (3..=4).contains(&reports.len()) && reports[0] == json!([1, 4]),
         "{progress}"
     );
     assert_eq!(cancelled["cancelled"], true);
-    assert_eq!(reopened["revision"], revision);
     says(again, false, "Paid $9001.00 to ACME");
     says(
         total,
@@ -124,7 +131,7 @@ fn works(world: &World, interpreter: &Path, script: &str, (era, revision): (&str
     assert_eq!(world.paid(), [900_000, 900_100]);
     let long = |how: &str| format!("{how} everything/trigger-long-running-operation");
     assert_eq!(
-        endings(world),
+        endings(&world),
         [
             "completed claims/get_claim",
             "completed claims/approve_payment",
@@ -141,6 +148,72 @@ fn works(world: &World, interpreter: &Path, script: &str, (era, revision): (&str
     assert!(sent.contains("notifications/cancelled"), "{sent}");
 }
 
+/// Runs a client script to its end and returns what it printed. Where it asks
+/// for that, the broker is killed and another one takes its address.
+fn follows(world: &World, interpreter: &Path, script: &str, (by, era): (By, &str)) -> Vec<Value> {
+    let mut broker = (by != By::Stdio).then(|| world.serve());
+    let plan = json!({
+        "server": server(world, by, broker.as_ref()),
+        "era": era,
+        "steps": steps(),
+    });
+    let errors = world.path("client.log");
+    let mut client = Command::new(interpreter)
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(script))
+        .arg(plan.to_string())
+        // Where `mcp-remote` keeps notes.
+        .env("HOME", world.path("home"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(std::fs::File::create(&errors).unwrap())
+        .spawn()
+        .unwrap();
+    let mut stdin = client.stdin.take().unwrap();
+    let mut lines = Vec::new();
+    for line in BufReader::new(client.stdout.take().unwrap()).lines() {
+        let line: Value = serde_json::from_str(&line.unwrap()).unwrap();
+        if line["restart"] == true {
+            broker = broker.map(|broker| world.restarted(broker));
+            writeln!(stdin).unwrap();
+        } else {
+            lines.push(line);
+        }
+    }
+    let ended = client.wait().unwrap();
+    assert!(ended.success(), "{}", world.read("client.log"));
+    lines
+}
+
+/// How the plan of a client names the broker.
+fn server(world: &World, by: By, broker: Option<&Serving>) -> Value {
+    let Some(broker) = broker else {
+        let config = world.path("countersign.toml");
+        return json!({
+            "by": "stdio",
+            "program": PROGRAM,
+            "args": ["--config", config, "stdio"],
+        });
+    };
+    let (made, printed) = world.run(&["key", "new", "alice"]);
+    assert!(made, "{printed}");
+    let words = printed.split_whitespace();
+    let key = words.into_iter().find(|word| word.starts_with("csk_"));
+    let bearer = format!("Bearer {}", key.unwrap());
+    let url = |path| broker.url(&format!("/s/claim-99/{path}"));
+    let mut server = match by {
+        By::Sse => json!({"by": "sse", "url": url("sse")}),
+        By::Stdio | By::Http => json!({"by": "http", "url": url("mcp")}),
+        By::McpRemote => json!({
+            "by": "stdio",
+            "program": node_tool("mcp-remote"),
+            "args": [url("mcp"), "--header", format!("Authorization: {bearer}")],
+        }),
+    };
+    server["headers"] = json!({"Authorization": bearer});
+    server["elsewhere"] = true.into();
+    server
+}
+
 #[track_caller]
 fn says(answer: &Value, is_error: bool, text: &str) {
     assert_eq!(answer["isError"], is_error, "{answer}");
@@ -151,49 +224,91 @@ fn says(answer: &Value, is_error: bool, text: &str) {
 /// The interpreter stands on `PATH`, like the node that runs the servers.
 const NODE: &str = "node";
 
-#[test]
-#[ignore = "needs the packages that tests/run installs"]
-fn the_python_sdk_works_with_initialize() {
-    let python = python_tool("python");
-    let script = "fixtures/clients/python_sdk.py";
-    works(&world(), &python, script, ("legacy", "2025-11-25"));
+/// By `initialize`, and what comes of it.
+const LEGACY: (&str, &str) = ("legacy", "2025-11-25");
+/// As the client finds out by itself.
+const AUTO: (&str, &str) = ("auto", "2026-07-28");
+/// What a client of the HTTP+SSE pair agrees on.
+const SSE: (&str, &str) = ("legacy", "2025-11-25");
+
+const PYTHON_SDK: &str = "fixtures/clients/python_sdk.py";
+const FASTMCP: &str = "fixtures/clients/fastmcp_client.py";
+const TYPESCRIPT_1: &str = "fixtures/clients/typescript_sdk_v1.mjs";
+const TYPESCRIPT_2: &str = "fixtures/clients/typescript_sdk_v2.mjs";
+
+fn python() -> PathBuf {
+    python_tool("python")
 }
 
-#[test]
-#[ignore = "needs the packages that tests/run installs"]
-fn the_python_sdk_works_with_discover() {
-    let python = python_tool("python");
-    let script = "fixtures/clients/python_sdk.py";
-    works(&world(), &python, script, ("auto", "2026-07-28"));
+fn node() -> PathBuf {
+    NODE.into()
 }
 
-#[test]
-#[ignore = "needs the packages that tests/run installs"]
-fn the_typescript_sdk_of_version_1_works() {
-    let script = "fixtures/clients/typescript_sdk_v1.mjs";
-    works(&world(), Path::new(NODE), script, ("legacy", "2025-11-25"));
+/// A test for each client, way and era.
+macro_rules! clients {
+    ($($name:ident: $interpreter:ident $script:ident $by:ident $era:ident;)*) => {
+        $(
+            #[test]
+            #[ignore = "needs the packages that tests/run installs"]
+            fn $name() {
+                works(&$interpreter(), $script, By::$by, $era);
+            }
+        )*
+    };
 }
 
-#[test]
-#[ignore = "needs the packages that tests/run installs"]
-fn the_typescript_sdk_of_version_2_works_with_initialize() {
-    let script = "fixtures/clients/typescript_sdk_v2.mjs";
-    works(&world(), Path::new(NODE), script, ("legacy", "2025-11-25"));
+clients! {
+    the_python_sdk_works_with_initialize: python PYTHON_SDK Stdio LEGACY;
+    the_python_sdk_works_with_discover: python PYTHON_SDK Stdio AUTO;
+    the_python_sdk_works_over_http_with_initialize: python PYTHON_SDK Http LEGACY;
+    the_python_sdk_works_over_http_with_discover: python PYTHON_SDK Http AUTO;
+    the_python_sdk_works_over_sse: python PYTHON_SDK Sse SSE;
+    fastmcp_works_with_initialize: python FASTMCP Stdio LEGACY;
+    fastmcp_works_with_discover: python FASTMCP Stdio AUTO;
+    fastmcp_works_over_http_with_initialize: python FASTMCP Http LEGACY;
+    fastmcp_works_over_http_with_discover: python FASTMCP Http AUTO;
+    fastmcp_works_over_sse: python FASTMCP Sse SSE;
+    the_typescript_sdk_of_version_1_works: node TYPESCRIPT_1 Stdio LEGACY;
+    the_typescript_sdk_of_version_1_works_over_http: node TYPESCRIPT_1 Http LEGACY;
+    the_typescript_sdk_of_version_1_works_over_sse: node TYPESCRIPT_1 Sse SSE;
+    mcp_remote_works: node TYPESCRIPT_1 McpRemote LEGACY;
+    the_typescript_sdk_of_version_2_works_with_initialize: node TYPESCRIPT_2 Stdio LEGACY;
+    the_typescript_sdk_of_version_2_works_with_discover: node TYPESCRIPT_2 Stdio AUTO;
+    the_typescript_sdk_of_version_2_works_over_http_with_initialize: node TYPESCRIPT_2 Http LEGACY;
+    the_typescript_sdk_of_version_2_works_over_http_with_discover: node TYPESCRIPT_2 Http AUTO;
+    the_typescript_sdk_of_version_2_works_over_sse: node TYPESCRIPT_2 Sse SSE;
 }
 
-#[test]
-#[ignore = "needs the packages that tests/run installs"]
-fn the_typescript_sdk_of_version_2_works_with_discover() {
-    let script = "fixtures/clients/typescript_sdk_v2.mjs";
-    works(&world(), Path::new(NODE), script, ("auto", "2026-07-28"));
+/// How the inspector is told of a broker that it starts.
+fn inspected_child(world: &World) -> Vec<String> {
+    let config = world.path("countersign.toml");
+    let config = format!("COUNTERSIGN_CONFIG={}", config.display());
+    [PROGRAM, "stdio", "-e", &config].map(str::to_owned).into()
+}
+
+/// How the inspector is told of a broker that is elsewhere.
+fn inspected_url(world: &World, by: By, broker: &Serving) -> Vec<String> {
+    let server = server(world, by, Some(broker));
+    let text = |of: &Value| of.as_str().unwrap().to_owned();
+    let header = format!(
+        "Authorization: {}",
+        text(&server["headers"]["Authorization"])
+    );
+    let args = [
+        text(&server["url"]),
+        "--transport".into(),
+        text(&server["by"]),
+    ];
+    args.into_iter()
+        .chain(["--header".into(), header])
+        .collect()
 }
 
 /// Runs the inspector's command line, and returns what it printed.
-fn inspects(world: &World, args: &[&str]) -> Value {
-    let config = world.path("countersign.toml");
+fn inspects(world: &World, server: &[String], args: &[&str]) -> Value {
     let done = Command::new(node_tool("mcp-inspector"))
-        .args(["--cli", PROGRAM, "stdio", "-e"])
-        .arg(format!("COUNTERSIGN_CONFIG={}", config.display()))
+        .arg("--cli")
+        .args(server)
         .args(args)
         // It keeps notes there.
         .env("HOME", world.path("home"))
@@ -202,11 +317,8 @@ fn inspects(world: &World, args: &[&str]) -> Value {
     serde_json::from_slice(&done.stdout).unwrap_or_else(|_no_json| panic!("{done:?}"))
 }
 
-#[test]
-#[ignore = "needs the packages that tests/run installs"]
-fn the_inspector_lists_and_calls() {
-    let world = World::new();
-    let list = inspects(&world, &["--method", "tools/list"]);
+fn the_inspector_works(world: &World, server: &[String]) {
+    let list = inspects(world, server, &["--method", "tools/list"]);
     let tools = list["tools"].as_array().unwrap().iter();
     let names: Vec<_> = tools.map(|tool| &tool["name"]).collect();
     assert_eq!(names, [APPROVE, GET]);
@@ -218,7 +330,11 @@ fn the_inspector_lists_and_calls() {
         let args = ["claim_id=A-99", &amount, "payee=ACME"];
         let call = ["--method", "tools/call", "--tool-name", APPROVE];
         let args = args.iter().flat_map(|arg| ["--tool-arg", arg]);
-        inspects(&world, &call.into_iter().chain(args).collect::<Vec<_>>())
+        inspects(
+            world,
+            server,
+            &call.into_iter().chain(args).collect::<Vec<_>>(),
+        )
     };
     let paid = call("9000");
     assert_eq!(
@@ -230,4 +346,27 @@ fn the_inspector_lists_and_calls() {
     let text = denied["content"][0]["text"].as_str().unwrap();
     assert!(text.starts_with("Limit Exceeded."), "{text}");
     assert_eq!(world.paid(), [900_000]);
+}
+
+#[test]
+#[ignore = "needs the packages that tests/run installs"]
+fn the_inspector_lists_and_calls() {
+    let world = World::new();
+    the_inspector_works(&world, &inspected_child(&world));
+}
+
+#[test]
+#[ignore = "needs the packages that tests/run installs"]
+fn the_inspector_lists_and_calls_over_http() {
+    let world = World::new();
+    let broker = world.serve();
+    the_inspector_works(&world, &inspected_url(&world, By::Http, &broker));
+}
+
+#[test]
+#[ignore = "needs the packages that tests/run installs"]
+fn the_inspector_lists_and_calls_over_sse() {
+    let world = World::new();
+    let broker = world.serve();
+    the_inspector_works(&world, &inspected_url(&world, By::Sse, &broker));
 }

@@ -1,0 +1,84 @@
+//! `countersign serve` as a process of its own, that can be killed and come
+//! back at the same address.
+
+use crate::world::PATIENCE;
+use crate::world::World;
+use std::process::Child;
+use std::process::Stdio;
+use std::time::Duration;
+use std::time::Instant;
+
+/// A running `countersign serve`.
+pub(crate) struct Serving {
+    child: Child,
+    address: String,
+    log: String,
+}
+
+impl World {
+    /// Starts `countersign serve` at an address of its own.
+    pub(crate) fn serve(&self) -> Serving {
+        self.serve_at("127.0.0.1:0", "serve.log")
+    }
+
+    fn serve_at(&self, address: &str, log: &str) -> Serving {
+        let stderr = std::fs::File::create(self.path(log)).unwrap();
+        let child = self
+            .command(&["serve", "--listen", address])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(stderr)
+            .spawn()
+            .unwrap();
+        let mut serving = Serving {
+            child,
+            address: String::new(),
+            log: log.to_owned(),
+        };
+        let begun = Instant::now();
+        while serving.address.is_empty() {
+            let ended = serving.child.try_wait().unwrap();
+            let text = self.read(log);
+            assert!(
+                ended.is_none() && begun.elapsed() < PATIENCE,
+                "it never listens: {text}"
+            );
+            serving.address = listening(&text).unwrap_or_default();
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        serving
+    }
+
+    /// Ends one broker at once, and starts the next at its address.
+    pub(crate) fn restarted(&self, mut serving: Serving) -> Serving {
+        serving.kill();
+        let log = format!("{}+", serving.log);
+        self.serve_at(&serving.address, &log)
+    }
+}
+
+impl Serving {
+    /// The URL of this path.
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    fn kill(&mut self) {
+        let _gone_already = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// The address that a log says it listens at.
+fn listening(log: &str) -> Option<String> {
+    let line = log.lines().find(|line| line.contains("listening"))?;
+    let (_, port) = line.split_once("127.0.0.1:")?;
+    let port: String = port.chars().take_while(char::is_ascii_digit).collect();
+    Some(format!("127.0.0.1:{port}"))
+}
