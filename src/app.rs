@@ -91,8 +91,8 @@ pub async fn stdio(
     {
         Handle::from_str(name)?;
     }
-    let running = Running::start(&config.store, config.broker, config.servers, config.rules);
-    let running = running.await?;
+    let store = Arc::new(open_store(&config.store)?);
+    let running = Running::start(store, config.broker, config.servers, config.rules).await?;
     let mut settings = stdio::Settings::new(principal);
     settings.session = session;
     let served = stdio::serve(
@@ -119,8 +119,9 @@ pub async fn serve(config: Config, listen: Option<SocketAddr>) -> anyhow::Result
     if let Some(anonymous) = &settings.anonymous {
         must_be_declared(anonymous, &config.rules, &config.rules.principals()?)?;
     }
-    let running = Running::start(&config.store, config.broker, config.servers, config.rules);
-    let running = running.await?;
+    let store = Arc::new(open_store(&config.store)?);
+    settings.must_let_somebody_in(&store)?;
+    let running = Running::start(store, config.broker, config.servers, config.rules).await?;
     let (broker, store) = (Arc::clone(&running.broker), Arc::clone(&running.store));
     let mut server = match http::Server::start(settings, broker, store) {
         Ok(server) => server,
@@ -161,14 +162,13 @@ struct Running {
 
 impl Running {
     async fn start(
-        store: &Path,
+        store: Arc<Store>,
         settings: broker::Settings,
         servers: Vec<downstream::Settings>,
         at: RulesAt,
     ) -> anyhow::Result<Self> {
         let seen = at.fingerprint();
         let rules = at.load()?;
-        let store = Arc::new(open_store(store)?);
         let broker = Broker::start(Arc::clone(&store), settings, servers, rules).await?;
         let shutdown = CancellationToken::new();
         let mut tasks = JoinSet::new();

@@ -66,7 +66,7 @@ impl Server {
         broker: Arc<Broker>,
         store: Arc<Store>,
     ) -> Result<Self, HttpError> {
-        somebody_may_call(&settings, &store)?;
+        settings.must_let_somebody_in(&store)?;
         let count = settings.threads.get();
         let (address, listeners) = listeners(settings.listen, count)?;
         let ending = CancellationToken::new();
@@ -133,17 +133,25 @@ impl Server {
     }
 }
 
-fn somebody_may_call(settings: &Settings, store: &Store) -> Result<(), HttpError> {
-    let address = settings.listen;
-    match (&settings.anonymous, address.ip().is_loopback()) {
-        (Some(_), true) => return Ok(()),
-        (Some(_), false) => return Err(HttpError::AnonymousToAll { address }),
-        (None, _) => {}
-    }
-    let keys = store.read(keys::list).map_err(HttpError::Keys)?;
-    match keys.iter().any(|key| key.revoked.is_none()) {
-        true => Ok(()),
-        false => Err(HttpError::Nobody),
+impl Settings {
+    /// Makes sure that somebody could call, and not everybody.
+    ///
+    /// # Errors
+    ///
+    /// When there is neither a key nor an anonymous principal, or when strangers
+    /// on other machines could be that principal.
+    pub fn must_let_somebody_in(&self, store: &Store) -> Result<(), HttpError> {
+        let address = self.listen;
+        match (&self.anonymous, address.ip().is_loopback()) {
+            (Some(_), true) => return Ok(()),
+            (Some(_), false) => return Err(HttpError::AnonymousToAll { address }),
+            (None, _) => {}
+        }
+        let keys = store.read(keys::list).map_err(HttpError::Keys)?;
+        match keys.iter().any(|key| key.revoked.is_none()) {
+            true => Ok(()),
+            false => Err(HttpError::Nobody),
+        }
     }
 }
 

@@ -74,6 +74,8 @@ pub(super) fn open(core: Core, asked: Asked, request: &Request<Incoming>) -> Res
     let opening = Opening {
         session: asked.session,
         closing: ending.clone(),
+        // Nothing can bring an answer to the client once its stream is gone.
+        gone: ending.clone(),
         ..Opening::of(asked.principal.clone())
     };
     let (out, messages) = mpsc::channel(QUEUE);

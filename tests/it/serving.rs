@@ -21,6 +21,15 @@ impl World {
         self.serve_at("127.0.0.1:0", "serve.log")
     }
 
+    /// Makes a key for a principal.
+    pub(crate) fn key(&self, principal: &str) -> String {
+        let (made, printed) = self.run(&["key", "new", principal]);
+        assert!(made, "{printed}");
+        let mut words = printed.split_whitespace();
+        let key = words.find(|word| word.starts_with("csk_"));
+        key.unwrap().to_owned()
+    }
+
     fn serve_at(&self, address: &str, log: &str) -> Serving {
         let stderr = std::fs::File::create(self.path(log)).unwrap();
         let child = self

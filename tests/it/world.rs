@@ -167,6 +167,19 @@ impl World {
         }
     }
 
+    /// Waits until no call of alice's session is in flight.
+    pub(crate) fn wait_until_closed(&self) {
+        let begun = Instant::now();
+        while self
+            .calls("claim-99")
+            .iter()
+            .any(|call| call.outcome.is_none())
+        {
+            assert!(begun.elapsed() < PATIENCE, "a call never ends");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// What the claims server executed, in cents.
     pub(crate) fn paid(&self) -> Vec<i64> {
         let lines = read_ledger(&self.path("ledger.jsonl")).unwrap();

@@ -29,10 +29,10 @@ const LONG: &str = "everything__trigger-long-running-operation";
 fn world() -> World {
     let world = World::new();
     let everything = node_tool("mcp-server-everything");
-    world.append(
-        "countersign.toml",
-        &section("everything", &everything, &["stdio"]),
-    );
+    // What only reads may be stopped by a client that goes away.
+    let reads = "[servers.everything.tools.trigger-long-running-operation]\naccess = \"read\"\n";
+    let everything = section("everything", &everything, &["stdio"]);
+    world.append("countersign.toml", &format!("{everything}{reads}"));
     world.write(
         "policies/everything.cedar",
         include_str!("../../../fixtures/real/everything.cedar"),
@@ -58,6 +58,8 @@ fn steps() -> Value {
         call("claims__close_claim", json!({"claim_id": "99", "reason": "done"})),
         long("progress", 1, 4),
         long("cancel", 60, 240),
+        // Some clients forget what they have to send when they are closed.
+        {"do": "list"},
         {"do": "restart"},
         call(APPROVE, payment(9_001)),
         call(APPROVE, payment(9_002)),
@@ -90,6 +92,7 @@ fn works(interpreter: &Path, script: &str, by: By, (era, revision): (&str, &str)
         hidden,
         progress,
         cancelled,
+        _list,
         after @ ..,
     ] = &lines[..]
     else {
@@ -151,9 +154,10 @@ fn works(interpreter: &Path, script: &str, by: By, (era, revision): (&str, &str)
 /// Runs a client script to its end and returns what it printed. Where it asks
 /// for that, the broker is killed and another one takes its address.
 fn follows(world: &World, interpreter: &Path, script: &str, (by, era): (By, &str)) -> Vec<Value> {
+    let key = world.key("alice");
     let mut broker = (by != By::Stdio).then(|| world.serve());
     let plan = json!({
-        "server": server(world, by, broker.as_ref()),
+        "server": server(world, by, broker.as_ref(), &key),
         "era": era,
         "steps": steps(),
     });
@@ -173,6 +177,7 @@ fn follows(world: &World, interpreter: &Path, script: &str, (by, era): (By, &str
     for line in BufReader::new(client.stdout.take().unwrap()).lines() {
         let line: Value = serde_json::from_str(&line.unwrap()).unwrap();
         if line["restart"] == true {
+            world.wait_until_closed();
             broker = broker.map(|broker| world.restarted(broker));
             writeln!(stdin).unwrap();
         } else {
@@ -185,7 +190,7 @@ fn follows(world: &World, interpreter: &Path, script: &str, (by, era): (By, &str
 }
 
 /// How the plan of a client names the broker.
-fn server(world: &World, by: By, broker: Option<&Serving>) -> Value {
+fn server(world: &World, by: By, broker: Option<&Serving>, key: &str) -> Value {
     let Some(broker) = broker else {
         let config = world.path("countersign.toml");
         return json!({
@@ -194,11 +199,7 @@ fn server(world: &World, by: By, broker: Option<&Serving>) -> Value {
             "args": ["--config", config, "stdio"],
         });
     };
-    let (made, printed) = world.run(&["key", "new", "alice"]);
-    assert!(made, "{printed}");
-    let words = printed.split_whitespace();
-    let key = words.into_iter().find(|word| word.starts_with("csk_"));
-    let bearer = format!("Bearer {}", key.unwrap());
+    let bearer = format!("Bearer {key}");
     let url = |path| broker.url(&format!("/s/claim-99/{path}"));
     let mut server = match by {
         By::Sse => json!({"by": "sse", "url": url("sse")}),
@@ -287,8 +288,8 @@ fn inspected_child(world: &World) -> Vec<String> {
 }
 
 /// How the inspector is told of a broker that is elsewhere.
-fn inspected_url(world: &World, by: By, broker: &Serving) -> Vec<String> {
-    let server = server(world, by, Some(broker));
+fn inspected_url(world: &World, by: By, broker: &Serving, key: &str) -> Vec<String> {
+    let server = server(world, by, Some(broker), key);
     let text = |of: &Value| of.as_str().unwrap().to_owned();
     let header = format!(
         "Authorization: {}",
@@ -359,14 +360,16 @@ fn the_inspector_lists_and_calls() {
 #[ignore = "needs the packages that tests/run installs"]
 fn the_inspector_lists_and_calls_over_http() {
     let world = World::new();
+    let key = world.key("alice");
     let broker = world.serve();
-    the_inspector_works(&world, &inspected_url(&world, By::Http, &broker));
+    the_inspector_works(&world, &inspected_url(&world, By::Http, &broker, &key));
 }
 
 #[test]
 #[ignore = "needs the packages that tests/run installs"]
 fn the_inspector_lists_and_calls_over_sse() {
     let world = World::new();
+    let key = world.key("alice");
     let broker = world.serve();
-    the_inspector_works(&world, &inspected_url(&world, By::Sse, &broker));
+    the_inspector_works(&world, &inspected_url(&world, By::Sse, &broker, &key));
 }
