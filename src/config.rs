@@ -4,6 +4,7 @@
 mod file;
 mod http;
 mod principals;
+mod references;
 #[cfg(test)]
 mod tests;
 
@@ -150,7 +151,8 @@ impl Config {
             server
                 .validate()
                 .map_err(|(at, why)| value(&format!("{key}.{at}"), why))?;
-            servers.push(server.settings(name.clone(), folder, keeper));
+            let settings = server.settings(name.clone(), folder, keeper);
+            servers.push(settings.map_err(|(at, why)| value(&format!("{key}.{at}"), why))?);
             rules.insert(name, server.rules());
         }
         let stdio_principal = file

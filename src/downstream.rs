@@ -1,5 +1,5 @@
 //! The tool servers that we call: child processes that speak MCP on their
-//! standard input and output.
+//! standard input and output, and servers elsewhere that speak it over HTTP.
 //!
 //! What a server says is read strictly and passed on as the text it was; no
 //! typed model of it is built, because such a model loses fields. What is said
@@ -9,9 +9,11 @@
 //! ```text
 //! Downstream ── supervisor ── child ── keeper ── the server
 //!     │              │
-//!     └── link ──────┴── handshake, catalog
-//!          ├── wire     all that is written
-//!          └── message  all that is read
+//!     └── reach ─────┴── handshake, catalog
+//!          ├── link     a pair of streams
+//!          └── remote   requests over HTTP
+//!               ├── wire     all that is written
+//!               └── message  all that is read
 //! ```
 
 mod backoff;
@@ -24,6 +26,8 @@ mod link;
 mod message;
 mod meta;
 mod program;
+mod reach;
+mod remote;
 mod supervisor;
 mod wire;
 
@@ -47,8 +51,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::sync::DropGuard;
 
 pub use keeper::keep;
+pub use remote::Remote;
+pub use remote::RemoteError;
+pub use remote::Transport;
 
-use link::Link;
+use reach::Reach;
 use supervisor::Supervisor;
 
 /// What the operator says of one server. Not `Debug`: its environment and its
@@ -79,6 +86,8 @@ impl Settings {
 pub enum Place {
     /// A child process of ours, spoken to over its standard input and output.
     Child(Program),
+    /// Somewhere else, spoken to over HTTP.
+    Remote(Remote),
 }
 
 /// A program that is a server.
@@ -118,7 +127,7 @@ struct Desk {
 enum Phase {
     Starting,
     Ready {
-        link: Arc<Link>,
+        link: Reach,
         era: Era,
         server: String,
         /// The digests of the tools that this very process listed last.
@@ -248,14 +257,14 @@ impl Downstream {
 
     /// The link to the server and what it lists under this name, or why there is
     /// no link within the time that a start may take.
-    async fn ready(&self, tool: &str) -> Result<(Arc<Link>, Option<Digest>), String> {
+    async fn ready(&self, tool: &str) -> Result<(Reach, Option<Digest>), String> {
         let mut phase = self.desk.phase.clone();
         let mut woken_at = None;
         let waiting = async {
             loop {
                 match &*phase.borrow_and_update() {
                     Phase::Ready { link, listed, .. } if !link.has_ended() => {
-                        return Ok((Arc::clone(link), listed.get(tool).copied()));
+                        return Ok((link.clone(), listed.get(tool).copied()));
                     }
                     Phase::Stopped => return Err("the server was stopped".to_owned()),
                     Phase::Failed(failure) => match woken_at {

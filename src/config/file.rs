@@ -2,8 +2,14 @@
 //! stand in and the keys that are known there.
 
 use super::http;
+use super::references;
 use crate::broker::ServerRules;
 use crate::downstream;
+use crate::downstream::Place;
+use crate::downstream::Program;
+use crate::downstream::Remote;
+use crate::downstream::RemoteError;
+use crate::downstream::Transport;
 use crate::tool::Access;
 use crate::tool::ServerName;
 use crate::tool::ToolRules;
@@ -124,12 +130,17 @@ impl Default for NamesSection {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ServerSection {
-    command: String,
+    command: Option<String>,
     #[serde(default)]
     args: Vec<String>,
     #[serde(default)]
     env: BTreeMap<String, String>,
     cwd: Option<PathBuf>,
+    url: Option<String>,
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    #[serde(rename = "type")]
+    transport: Option<TransportWord>,
     #[serde(default = "unclassified")]
     trust: String,
     #[serde(default = "call_timeout")]
@@ -191,13 +202,22 @@ enum AccessWord {
     Write,
 }
 
+/// As client files write it.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum TransportWord {
+    Stdio,
+    #[serde(alias = "streamable-http", alias = "streamableHttp")]
+    Http,
+    Sse,
+}
+
+/// Why a server's section cannot be used: the key, and what would be right.
+pub(super) type Wrong = (String, String);
+
 impl ServerSection {
     /// What is wrong with the values: the key, and what would be right.
     pub(super) fn validate(&self) -> Result<(), (String, String)> {
-        if self.command.trim().is_empty() {
-            let problem = "write the program that starts the server, for example `npx`";
-            return Err(("command".to_owned(), problem.to_owned()));
-        }
         let tools = self.tools.iter().filter_map(|(name, tool)| {
             tool.timeout
                 .map(|timeout| (format!("tools.{name}.timeout"), timeout))
@@ -214,30 +234,109 @@ impl ServerSection {
         Ok(())
     }
 
+    /// What the server's room is told of it.
     pub(super) fn settings(
         &self,
         name: ServerName,
         folder: &Path,
         keeper: &Path,
-    ) -> downstream::Settings {
-        downstream::Settings {
+    ) -> Result<downstream::Settings, Wrong> {
+        Ok(downstream::Settings {
             name,
-            place: downstream::Place::Child(downstream::Program {
-                command: self.command.clone(),
-                args: self.args.clone(),
-                env: self.env.clone(),
-                // A desktop client starts us in a folder of its own choice.
-                cwd: Some(
-                    self.cwd
-                        .as_ref()
-                        .map_or(folder.to_owned(), |cwd| folder.join(cwd)),
-                ),
-                keeper: keeper.to_owned(),
-            }),
+            place: self.place(folder, keeper)?,
             timeout: whole(self.timeout),
             start_timeout: whole(self.start_timeout),
             max_message: downstream::Settings::MAX_MESSAGE,
+        })
+    }
+
+    fn place(&self, folder: &Path, keeper: &Path) -> Result<Place, Wrong> {
+        let wrong = |key: &str, problem: &str| Err((key.to_owned(), problem.to_owned()));
+        match (&self.command, &self.url) {
+            (Some(command), None) if command.trim().is_empty() => wrong(
+                "command",
+                "write the program that starts the server, for example `npx`",
+            ),
+            (Some(command), None) => {
+                if !matches!(self.transport, None | Some(TransportWord::Stdio)) {
+                    return wrong("type", "a server with a `command` is `stdio`: leave it out");
+                }
+                if !self.headers.is_empty() {
+                    return wrong("headers", "they go with a `url`; a program takes `env`");
+                }
+                let program = self.program(command, folder, keeper)?;
+                Ok(Place::Child(program))
+            }
+            (None, Some(url)) => self.remote(url, folder).map(Place::Remote),
+            (None, None) => wrong(
+                "command",
+                "a server needs `command`, the program that starts it, or `url`, where it is",
+            ),
+            (Some(_), Some(_)) => wrong(
+                "url",
+                "a server has a `command` or a `url`, not both: leave one out",
+            ),
         }
+    }
+
+    fn program(&self, command: &str, folder: &Path, keeper: &Path) -> Result<Program, Wrong> {
+        let text = |key: &str, text: &str| references::expanded(text, folder, key);
+        let mut args = Vec::new();
+        for (place, arg) in self.args.iter().enumerate() {
+            args.push(text(&format!("args[{place}]"), arg)?);
+        }
+        let mut env = BTreeMap::new();
+        for (name, value) in &self.env {
+            env.insert(name.clone(), text(&format!("env.{name}"), value)?);
+        }
+        let cwd = self.cwd.as_ref().map(|cwd| cwd.to_string_lossy());
+        let cwd = cwd.map(|cwd| text("cwd", &cwd)).transpose()?;
+        Ok(Program {
+            command: text("command", command)?,
+            args,
+            env,
+            // A desktop client starts us in a folder of its own choice.
+            cwd: Some(cwd.map_or(folder.to_owned(), |cwd| folder.join(cwd))),
+            keeper: keeper.to_owned(),
+        })
+    }
+
+    fn remote(&self, url: &str, folder: &Path) -> Result<Remote, Wrong> {
+        for (key, there) in [
+            ("args", !self.args.is_empty()),
+            ("env", !self.env.is_empty()),
+            ("cwd", self.cwd.is_some()),
+        ] {
+            if there {
+                let problem =
+                    "it goes with a `command`; a server with a `url` is not started by us";
+                return Err((key.to_owned(), problem.to_owned()));
+            }
+        }
+        let transport = match self.transport {
+            None => Transport::Either,
+            Some(TransportWord::Http) => Transport::Streamable,
+            Some(TransportWord::Sse) => Transport::Sse,
+            Some(TransportWord::Stdio) => {
+                let problem = "a server with a `url` is `http` or `sse`: leave it out to find out";
+                return Err(("type".to_owned(), problem.to_owned()));
+            }
+        };
+        let url = references::expanded(url, folder, "url")?;
+        let mut headers = BTreeMap::new();
+        for (name, value) in &self.headers {
+            let value = references::expanded(value, folder, &format!("headers.{name}"))?;
+            headers.insert(name.clone(), value);
+        }
+        Remote::new(&url, &headers, transport).map_err(|error| {
+            let key = match &error {
+                RemoteError::Url { .. } | RemoteError::Credentials => "url".to_owned(),
+                RemoteError::Name { name }
+                | RemoteError::Ours { name }
+                | RemoteError::Value { name } => format!("headers.{name}"),
+            };
+            (key, error.to_string())
+        })
     }
 
     pub(super) fn rules(&self) -> ServerRules {

@@ -4,8 +4,8 @@
 
 use super::Era;
 use super::handshake::error_shown;
-use super::link::Link;
 use super::message::Answer;
+use super::reach::Reach;
 use super::shown;
 use super::wire::Control;
 use crate::cause::Chain;
@@ -50,7 +50,7 @@ impl Listing {
 /// # Errors
 ///
 /// Where the list as such cannot be had; in words.
-pub(super) async fn list(link: &Link, server: &ServerName, era: &Era) -> Result<Listing, String> {
+pub(super) async fn list(link: &Reach, server: &ServerName, era: &Era) -> Result<Listing, String> {
     let mut reading = Reading::default();
     let mut cursor: Option<String> = None;
     let mut seen = HashSet::new();

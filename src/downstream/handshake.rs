@@ -6,9 +6,9 @@
 //! `initialize` (2026-07-28, transports/stdio, backward compatibility).
 
 use super::Era;
-use super::link::Link;
 use super::message;
 use super::message::Answer;
+use super::reach::Reach;
 use super::shown;
 use super::wire;
 use super::wire::Control;
@@ -56,7 +56,7 @@ pub(super) enum Refusal {
 /// Opens the link. `probe_time` is how long the probe may go unanswered; the
 /// time for all of it is the caller's to keep.
 pub(super) async fn open(
-    link: &Link,
+    link: &Reach,
     opening: Opening,
     probe_time: Duration,
 ) -> Result<Greeting, Refusal> {
@@ -73,7 +73,7 @@ pub(super) async fn open(
 }
 
 /// The greeting of a modern server, or none where it is no such server.
-async fn probe(link: &Link, probe_time: Duration) -> Result<Option<Greeting>, Refusal> {
+async fn probe(link: &Reach, probe_time: Duration) -> Result<Option<Greeting>, Refusal> {
     let asked = link.request(Control::Discover);
     match tokio::time::timeout(probe_time, asked).await {
         Ok(Ok(Answer::Result(result))) => Ok(discovered(&result)),
@@ -120,7 +120,7 @@ fn lists_modern(versions: &str) -> bool {
     })
 }
 
-async fn initialize(link: &Link) -> Result<Greeting, Refusal> {
+async fn initialize(link: &Reach) -> Result<Greeting, Refusal> {
     let refused = |why: String| Err(Refusal::Failed(why));
     let result = match link.request(Control::Initialize).await {
         Ok(Answer::Result(result)) => result,
@@ -144,7 +144,7 @@ async fn initialize(link: &Link) -> Result<Greeting, Refusal> {
             shown(&revision, 40)
         ));
     }
-    link.notify(Control::Initialized);
+    link.notify(Control::Initialized).await;
     Ok(greeting(
         Era::Legacy(revision.into_owned()),
         result.get("serverInfo"),

@@ -44,7 +44,7 @@ use tokio_util::sync::CancellationToken;
 
 use ticket::GivenUp;
 use ticket::Ticket;
-use ticket::judge;
+pub(super) use ticket::judge;
 
 pub(super) const CANCELLED_UNSENT: &str = "the call was cancelled before it was sent";
 pub(super) const EXPIRED_UNSENT: &str = "the deadline passed before the call could be sent";
@@ -133,7 +133,7 @@ impl Link {
         let Some(era) = self.era.get() else {
             return Sent::not_sent("the server is not ready");
         };
-        if line.cancelled.is_cancelled() {
+        if line.cancelled.is_cancelled() || line.gone.is_cancelled() {
             return Sent::not_sent(CANCELLED_UNSENT);
         }
         let id = self.take_id();

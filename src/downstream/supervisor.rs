@@ -10,6 +10,7 @@ use super::News;
 use super::Phase;
 use super::Place;
 use super::Program;
+use super::Remote;
 use super::Settings;
 use super::backoff;
 use super::backoff::Backoff;
@@ -23,6 +24,10 @@ use super::handshake::Opening;
 use super::handshake::Refusal;
 use super::link::Link;
 use super::message::Answer;
+use super::reach::Reach;
+use super::remote;
+use super::remote::HttpLink;
+use super::remote::Transport;
 use super::wire::Control;
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -51,18 +56,20 @@ pub(super) struct Supervisor {
     wake: Arc<Notify>,
     stop: CancellationToken,
     opening: Opening,
+    /// The server has the older pair of endpoints.
+    pair: bool,
     backoff: Backoff,
 }
 
-/// A server with its process and the connection to it.
+/// A server with the connection to it, and its process where it is one of ours.
 struct Running {
-    child: Child,
+    child: Option<Child>,
     connection: Connection,
 }
 
 /// A link and what works for it.
 struct Connection {
-    link: Arc<Link>,
+    link: Reach,
     /// Reading, writing and listening. Dropped last, so that the last output is
     /// still read.
     tasks: JoinSet<()>,
@@ -91,6 +98,7 @@ impl Supervisor {
             wake,
             stop,
             opening: Opening::Probe,
+            pair: false,
             backoff: Backoff::default(),
         }
     }
@@ -113,9 +121,16 @@ impl Supervisor {
     /// One attempt: process, opening, first list.
     async fn start(&mut self) -> Result<Running, Trouble> {
         loop {
-            let mut running = {
-                let Place::Child(program) = &self.settings.place;
-                Running::spawn(&self.settings, program)?
+            let mut running = match &self.settings.place {
+                Place::Child(program) => Running::spawn(&self.settings, program)?,
+                Place::Remote(remote) => {
+                    let paired = self.pair || remote.transport() == Transport::Sse;
+                    let reached = Running::reach(&self.settings, remote, paired);
+                    match self.stop.run_until_cancelled(reached).await {
+                        Some(reached) => reached?,
+                        None => return Err(Trouble::of("stopped".to_owned())),
+                    }
+                }
             };
             let time = self.settings.start_timeout;
             let stop = self.stop.clone();
@@ -139,10 +154,15 @@ impl Supervisor {
                     self.opening = Opening::Initialize;
                     continue;
                 }
+                Ok(Err(Refusal::Failed(_))) if self.finds_pair(&running) => {
+                    self.pair = true;
+                    continue;
+                }
                 Ok(Err(Refusal::Failed(why))) => why,
                 Err(_) => format!("it was not ready after {} s", time.as_secs_f32()),
             };
             self.opening = Opening::Probe;
+            self.pair = false;
             return Err(Trouble {
                 cause: Cause::Server,
                 why: running.end(&why).await,
@@ -151,13 +171,21 @@ impl Supervisor {
         }
     }
 
+    /// Whether a server that took no `initialize` may have the older pair.
+    fn finds_pair(&self, running: &Running) -> bool {
+        let Place::Remote(remote) = &self.settings.place else {
+            return false;
+        };
+        remote.transport() == Transport::Either && !self.pair && running.connection.suggests_pair()
+    }
+
     /// Opens a connection and reads the tools for the first time.
     async fn open(&self, connection: &mut Connection) -> Result<(Greeting, Listing), Refusal> {
-        let link = Arc::clone(&connection.link);
+        let link = connection.link.clone();
         let probe_time = self.settings.start_timeout / 3;
         let greeting = handshake::open(&link, self.opening, probe_time).await?;
-        if greeting.tells_changes && matches!(greeting.era, Era::Modern(_)) {
-            connection.listen().await;
+        if greeting.tells_changes {
+            connection.hear_changes(&greeting.era).await;
         }
         let listed = catalog::list(&link, &self.settings.name, &greeting.era).await;
         let listing = match listed {
@@ -181,7 +209,7 @@ impl Supervisor {
     }
 
     /// Follows the tools of a ready server, and says why it is one no longer.
-    async fn watch(&self, link: &Link) -> String {
+    async fn watch(&self, link: &Reach) -> String {
         tokio::select! {
             () = self.stop.cancelled() => "it was stopped".to_owned(),
             () = link.ended() => link.why(),
@@ -189,7 +217,7 @@ impl Supervisor {
         }
     }
 
-    async fn follow_changes(&self, link: &Link) -> std::convert::Infallible {
+    async fn follow_changes(&self, link: &Reach) -> std::convert::Infallible {
         loop {
             link.tools_changed().await;
             let era = match &*self.phase.borrow() {
@@ -253,7 +281,7 @@ impl Supervisor {
         let listed = listing.digests();
         self.tell_tools(listing);
         self.tell(Phase::Ready {
-            link: Arc::clone(&on.link),
+            link: on.link.clone(),
             era: greeting.era,
             server: greeting.server,
             listed,
@@ -295,14 +323,48 @@ impl Running {
             }
         })?;
         let connection = Connection::open(settings, pipes.output, pipes.input);
-        Ok(Self { child, connection })
+        Ok(Self {
+            child: Some(child),
+            connection,
+        })
+    }
+
+    /// Makes ready to speak to a server elsewhere.
+    async fn reach(settings: &Settings, remote: &Remote, paired: bool) -> Result<Self, Trouble> {
+        let connection = match paired {
+            false => {
+                let link = HttpLink::new(settings.name.clone(), remote, settings.max_message);
+                Connection {
+                    link: Reach::Http(Arc::new(link.map_err(Trouble::of)?)),
+                    tasks: JoinSet::new(),
+                }
+            }
+            true => {
+                let opening = remote::pair(remote, settings.max_message);
+                let opened = tokio::time::timeout(settings.start_timeout, opening).await;
+                let late = || Trouble::of("it opened no stream in time".to_owned());
+                let pair = opened.map_err(|_late| late())?.map_err(Trouble::of)?;
+                let mut connection = Connection::open(settings, pair.from, pair.to);
+                let mut tasks = pair.tasks;
+                connection
+                    .tasks
+                    .spawn(async move { while tasks.join_next().await.is_some() {} });
+                connection
+            }
+        };
+        Ok(Self {
+            child: None,
+            connection,
+        })
     }
 
     /// Ends connection and process, and says why in full.
     async fn end(self, why: &str) -> String {
         self.connection.link.close_input();
-        let how = self.child.end().await;
-        let why = format!("{why} ({how})");
+        let why = match self.child {
+            Some(child) => format!("{why} ({})", child.end().await),
+            None => why.to_owned(),
+        };
         self.connection.end(why.clone());
         why
     }
@@ -316,14 +378,37 @@ impl Connection {
         W: AsyncWrite + Unpin + Send + 'static,
     {
         let (link, tasks) = Link::open(settings.name.clone(), settings.max_message, from, to);
-        Self { link, tasks }
+        Self {
+            link: Reach::Pipe(link),
+            tasks,
+        }
+    }
+
+    fn suggests_pair(&self) -> bool {
+        match &self.link {
+            Reach::Pipe(_) => false,
+            Reach::Http(link) => link.suggests_pair(),
+        }
+    }
+
+    /// Makes sure that we hear of changes of the tools.
+    async fn hear_changes(&mut self, era: &Era) {
+        match (era, &self.link) {
+            (Era::Modern(_), _) => self.listen().await,
+            // It says so on the stream by which it answers.
+            (Era::Legacy(_), Reach::Pipe(_)) => {}
+            (Era::Legacy(_), Reach::Http(link)) => {
+                let link = Arc::clone(link);
+                self.tasks.spawn(async move { link.follow().await });
+            }
+        }
     }
 
     /// Subscribes to changes of the tools for as long as the link lives. On
     /// return the request stands before any later one, so that no change falls
     /// between the subscription and the list that is read after it.
     async fn listen(&mut self) {
-        let mut listening = Box::pin(listen(Arc::clone(&self.link)));
+        let mut listening = Box::pin(listen(self.link.clone()));
         let first = poll_fn(|cx| Poll::Ready(listening.as_mut().poll(cx))).await;
         if first.is_pending() {
             self.tasks.spawn(listening);
@@ -337,11 +422,27 @@ impl Connection {
     }
 }
 
-/// A subscription is answered when the server ends it. One that it refuses is
-/// not asked for again.
-async fn listen(link: Arc<Link>) {
-    while let Ok(Answer::Result(_)) = link.request(Control::Listen).await {
+/// A subscription is answered when the server ends it, or ends with its
+/// connection. One that it refuses is not asked for again.
+async fn listen(link: Reach) {
+    loop {
+        match link.request(Control::Listen).await {
+            Ok(Answer::Result(_)) => {}
+            Err(_) if !link.has_ended() => {}
+            Ok(Answer::Error(_) | Answer::Invalid(_)) | Err(_) => return,
+        }
         tokio::time::sleep(BEFORE_LISTENING).await;
         link.note_change();
+    }
+}
+
+impl Trouble {
+    /// Trouble with a server that never ran.
+    fn of(why: String) -> Self {
+        Self {
+            cause: Cause::Server,
+            why,
+            ran: Duration::ZERO,
+        }
     }
 }

@@ -15,6 +15,7 @@ use super::handshake::Opening;
 use super::lines::Line;
 use super::lines::Lines;
 use super::link::Link;
+use super::reach::Reach;
 use crate::permit::Permit;
 use crate::permit::testing::countersigned;
 use crate::pins;
@@ -153,9 +154,9 @@ fn calls(link: &Arc<Link>) -> JoinHandle<Sent> {
 
 fn opens(link: &Arc<Link>) -> JoinHandle<Result<Greeting, handshake::Refusal>> {
     let link = Arc::clone(link);
-    tokio::spawn(
-        async move { handshake::open(&link, Opening::Probe, Duration::from_secs(10)).await },
-    )
+    tokio::spawn(async move {
+        handshake::open(&Reach::Pipe(link), Opening::Probe, Duration::from_secs(10)).await
+    })
 }
 
 fn result(json: &str) -> Sent {

@@ -73,7 +73,11 @@ pub(super) enum Control<'a> {
 }
 
 /// One message, ready to be written.
-pub(super) struct Frame(Vec<u8>);
+pub(super) struct Frame {
+    bytes: Vec<u8>,
+    method: Option<&'static str>,
+    name: Option<Arc<str>>,
+}
 
 impl Frame {
     /// A message that needs no permit. Those that are no requests of ours leave
@@ -89,9 +93,10 @@ impl Frame {
                     r#"{{"protocolVersion":"{LEGACY}","capabilities":{{}},"clientInfo":{CLIENT_INFO}}}"#
                 ),
             ),
-            Control::Initialized => {
-                Self::line(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#)
-            }
+            Control::Initialized => Self::of(
+                "notifications/initialized",
+                r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#,
+            ),
             Control::ListTools { cursor, era } => {
                 let cursor = cursor.map(|cursor| format!("\"cursor\":{}", Value::from(cursor)));
                 let meta = matches!(era, Era::Modern(_)).then(|| format!("\"_meta\":{meta}"));
@@ -103,10 +108,13 @@ impl Frame {
                 "subscriptions/listen",
                 &format!(r#"{{"notifications":{{"toolsListChanged":true}},"_meta":{meta}}}"#),
             ),
-            Control::Cancelled { request, reason } => Self::line(&format!(
-                r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{request},"reason":{}}}}}"#,
-                Value::from(reason)
-            )),
+            Control::Cancelled { request, reason } => Self::of(
+                "notifications/cancelled",
+                &format!(
+                    r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{request},"reason":{}}}}}"#,
+                    Value::from(reason)
+                ),
+            ),
             Control::Pong { id } => {
                 Self::line(&format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#))
             }
@@ -144,7 +152,24 @@ impl Frame {
             params.push_str(&meta);
         }
         params.push('}');
-        Ok(request(id, "tools/call", &params))
+        let mut frame = request(id, "tools/call", &params);
+        frame.name = Some(Arc::clone(&call.name));
+        Ok(frame)
+    }
+
+    /// The method, where it is no answer.
+    pub(super) fn method(&self) -> Option<&'static str> {
+        self.method
+    }
+
+    /// What is called by the method, where that has a name.
+    pub(super) fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
+    /// The message, with a line break at its end.
+    pub(super) fn into_bytes(self) -> Vec<u8> {
+        self.bytes
     }
 
     /// INVARIANT: a frame has exactly one line break, its last byte. In JSON
@@ -157,14 +182,26 @@ impl Frame {
             other => other,
         }));
         bytes.push(b'\n');
-        Self(bytes)
+        Self {
+            bytes,
+            method: None,
+            name: None,
+        }
+    }
+
+    fn of(method: &'static str, text: &str) -> Self {
+        Self {
+            method: Some(method),
+            ..Self::line(text)
+        }
     }
 }
 
 fn request(id: u64, method: &'static str, params: &str) -> Frame {
-    Frame::line(&format!(
-        r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{params}}}"#
-    ))
+    Frame::of(
+        method,
+        &format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{params}}}"#),
+    )
 }
 
 /// A frame on its way. It knows whether a byte of it was written, which is what
@@ -212,18 +249,18 @@ impl Slot {
         &self,
         cx: &mut Context<'_>,
         out: &mut W,
-    ) -> Poll<io::Result<Option<(Frame, usize)>>> {
+    ) -> Poll<io::Result<Option<(Vec<u8>, usize)>>> {
         let mut stage = self.stage.lock().unwrap_or_else(PoisonError::into_inner);
-        let Stage::Waiting(Frame(bytes)) = &mut *stage else {
+        let Stage::Waiting(Frame { bytes, .. }) = &mut *stage else {
             return Poll::Ready(Ok(None));
         };
         let written = ready!(Pin::new(out).poll_write(cx, bytes))?;
         if written == 0 {
             return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
         }
-        let frame = Frame(std::mem::take(bytes));
+        let bytes = std::mem::take(bytes);
         *stage = Stage::Started;
-        Poll::Ready(Ok(Some((frame, written))))
+        Poll::Ready(Ok(Some((bytes, written))))
     }
 }
 
@@ -240,7 +277,7 @@ pub(super) async fn write_frames<W: AsyncWrite + Unpin>(
     while let Some(slot) = queue.recv().await {
         crash::point("send.before-write");
         let started = poll_fn(|cx| slot.poll_start(cx, &mut out)).await?;
-        if let Some((Frame(bytes), written)) = started {
+        if let Some((bytes, written)) = started {
             out.write_all(bytes.get(written..).unwrap_or_default())
                 .await?;
             out.flush().await?;
@@ -268,7 +305,7 @@ mod tests {
             deadline: None,
         };
         let era = Era::Legacy(LEGACY.to_owned());
-        Frame::tool_call(permit, 7, &call, None, &era).map(|f| String::from_utf8(f.0).unwrap())
+        Frame::tool_call(permit, 7, &call, None, &era).map(|f| String::from_utf8(f.bytes).unwrap())
     }
 
     #[test]

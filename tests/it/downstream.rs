@@ -119,7 +119,9 @@ async fn a_server_becomes_ready_and_lists_its_tools() {
 #[tokio::test]
 async fn a_program_that_is_not_there_is_named() {
     let mut settings = settings("", &[("PATH", "/nowhere")]);
-    let Place::Child(program) = &mut settings.place;
+    let Place::Child(program) = &mut settings.place else {
+        panic!("the server is a child");
+    };
     program.command = "no-such-program".to_owned();
     let (server, _news) = starts(settings);
     server.settled().await;

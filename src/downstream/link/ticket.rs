@@ -97,7 +97,7 @@ impl Drop for Ticket<'_> {
 }
 
 /// What an answer to a call is worth.
-pub(super) fn judge(answer: Answer, era: &Era) -> Sent {
+pub(in crate::downstream) fn judge(answer: Answer, era: &Era) -> Sent {
     let json = match answer {
         Answer::Result(json) => json,
         Answer::Error(json) => return Sent::Error { json },

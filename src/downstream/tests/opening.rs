@@ -170,7 +170,9 @@ async fn an_initialize_that_fails_or_names_an_unknown_revision_is_refused() {
 
 fn lists(link: &Arc<Link>, era: Era) -> JoinHandle<Result<catalog::Listing, String>> {
     let link = Arc::clone(link);
-    tokio::spawn(async move { catalog::list(&link, &"claims".parse().unwrap(), &era).await })
+    tokio::spawn(async move {
+        catalog::list(&Reach::Pipe(link), &"claims".parse().unwrap(), &era).await
+    })
 }
 
 #[tokio::test]

@@ -127,7 +127,12 @@ async fn a_server_of_the_sdk_is_opened_listed_and_called_in_both_eras() {
             let listener = Arc::clone(&link);
             tasks.spawn(async move { drop(listener.request(Control::Listen).await) });
         }
-        let listing = catalog::list(&link, &"claims".parse().unwrap(), &era).await;
+        let listing = catalog::list(
+            &Reach::Pipe(Arc::clone(&link)),
+            &"claims".parse().unwrap(),
+            &era,
+        )
+        .await;
         assert_eq!(listing.unwrap().definitions.len(), 1);
 
         let call = OutgoingCall {

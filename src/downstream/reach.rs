@@ -1,0 +1,119 @@
+//! The way to a server that is there: a pipe, or HTTP.
+
+use super::CallLine;
+use super::Era;
+use super::OutgoingCall;
+use super::Sent;
+use super::link::Ended;
+use super::link::Link;
+use super::message::Answer;
+use super::remote::HttpLink;
+use super::wire::Control;
+use crate::permit::Permit;
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// One of the two.
+#[derive(Clone)]
+pub(super) enum Reach {
+    /// Both ends write to a pair of streams.
+    Pipe(Arc<Link>),
+    /// Each message is a request of its own.
+    Http(Arc<HttpLink>),
+}
+
+impl Reach {
+    /// Sends one call and waits for how it ends. The permit is used up by it.
+    pub(super) async fn call(
+        &self,
+        permit: Permit,
+        call: &OutgoingCall,
+        line: CallLine,
+        deadline: Instant,
+    ) -> Sent {
+        match self {
+            Self::Pipe(link) => link.call(permit, call, line, deadline).await,
+            Self::Http(link) => Box::pin(link.call(permit, call, line, deadline)).await,
+        }
+    }
+
+    /// Sends a request that needs no permit, and waits for its answer.
+    pub(super) async fn request(&self, control: Control<'_>) -> Result<Answer, Ended> {
+        match self {
+            Self::Pipe(link) => link.request(control).await,
+            Self::Http(link) => Box::pin(link.request(control)).await,
+        }
+    }
+
+    /// Sends what wants no answer.
+    pub(super) async fn notify(&self, control: Control<'_>) {
+        match self {
+            Self::Pipe(link) => link.notify(control),
+            Self::Http(link) => Box::pin(link.notify(control)).await,
+        }
+    }
+
+    /// Sets what the rest is written in.
+    pub(super) fn settle(&self, era: Era) {
+        match self {
+            Self::Pipe(link) => link.settle(era),
+            Self::Http(link) => link.settle(era),
+        }
+    }
+
+    /// Waits for the server to say that its tools changed.
+    pub(super) async fn tools_changed(&self) {
+        match self {
+            Self::Pipe(link) => link.tools_changed().await,
+            Self::Http(link) => link.tools_changed().await,
+        }
+    }
+
+    /// Makes [`tools_changed`](Self::tools_changed) return.
+    pub(super) fn note_change(&self) {
+        match self {
+            Self::Pipe(link) => link.note_change(),
+            Self::Http(link) => link.note_change(),
+        }
+    }
+
+    /// Waits for the end.
+    pub(super) async fn ended(&self) {
+        match self {
+            Self::Pipe(link) => link.ended().await,
+            Self::Http(link) => link.ended().await,
+        }
+    }
+
+    /// True once nothing more can be sent or read.
+    pub(super) fn has_ended(&self) -> bool {
+        match self {
+            Self::Pipe(link) => link.has_ended(),
+            Self::Http(link) => link.has_ended(),
+        }
+    }
+
+    /// Why it ended.
+    pub(super) fn why(&self) -> String {
+        match self {
+            Self::Pipe(link) => link.why(),
+            Self::Http(link) => link.why(),
+        }
+    }
+
+    /// Closes the server's input once everything waiting was written.
+    pub(super) fn close_input(&self) {
+        match self {
+            Self::Pipe(link) => link.close_input(),
+            Self::Http(_each_message_is_by_itself) => {}
+        }
+    }
+
+    /// Ends it, if it has not ended yet.
+    pub(super) fn end(&self, why: String) {
+        match self {
+            Self::Pipe(link) => link.end(why),
+            Self::Http(link) => link.end(why),
+        }
+    }
+}

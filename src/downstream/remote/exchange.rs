@@ -1,0 +1,251 @@
+//! One message by one request: what is sent with it, and what may be said of how
+//! it went.
+
+use super::events::Broken;
+use super::events::Events;
+use super::pool::Pool;
+use crate::downstream::message::Answer;
+use crate::downstream::message::Message;
+use crate::downstream::message::Unreadable;
+use crate::downstream::message::read;
+use bytes::Bytes;
+use http_body_util::BodyExt as _;
+use http_body_util::Full;
+use http_body_util::LengthLimitError;
+use http_body_util::Limited;
+use hyper::HeaderMap;
+use hyper::Method;
+use hyper::Request;
+use hyper::Response;
+use hyper::StatusCode;
+use hyper::Uri;
+use hyper::body::Incoming;
+use hyper::header::ACCEPT;
+use hyper::header::CONTENT_TYPE;
+use hyper::header::HeaderValue;
+use hyper::header::LOCATION;
+use url::Url;
+
+/// How often a request is sent on within its server.
+const MAX_REDIRECTS: usize = 3;
+
+/// How an exchange went.
+pub(super) enum Exchange {
+    /// The server answers with one message, or several.
+    Messages(Vec<Result<Message, Unreadable>>),
+    /// The server answers with a stream.
+    Stream(Events<Incoming>),
+    /// Taken in; no answer comes.
+    Accepted,
+    /// Provably not one byte of it reached the server; in words.
+    NotSent(String),
+    /// The server, or what stands before it, did not take the message in.
+    Refused {
+        /// With which status.
+        status: StatusCode,
+        /// What it says, where it says it as JSON-RPC.
+        answer: Option<Answer>,
+        /// In words, what to do.
+        why: String,
+    },
+    /// It may have been taken in, and there will be no answer; in words.
+    Lost(String),
+    /// Answered, but with nothing that can be read; in words.
+    Invalid(String),
+}
+
+/// What is needed to make requests of one server.
+pub(super) struct Exchanges {
+    pub(super) pool: Pool,
+    pub(super) url: Url,
+    pub(super) uri: Uri,
+    pub(super) max_message: usize,
+}
+
+impl Exchanges {
+    /// Sends one message. `headers` has all but what every message has. Returns
+    /// the headers of the answer too.
+    pub(super) async fn post(&self, headers: HeaderMap, body: Bytes) -> (Exchange, HeaderMap) {
+        let mut uri = self.uri.clone();
+        for _ in 0..=MAX_REDIRECTS {
+            let mut request = Request::new(Full::new(body.clone()));
+            *request.method_mut() = Method::POST;
+            *request.uri_mut() = uri;
+            *request.headers_mut() = headers.clone();
+            let sent = request.headers_mut();
+            sent.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            sent.insert(
+                ACCEPT,
+                HeaderValue::from_static("application/json, text/event-stream"),
+            );
+            let response = match self.pool.send(request).await {
+                Ok(response) => response,
+                Err(error) => return (self.unanswered(&error), HeaderMap::new()),
+            };
+            match self.redirected(&response) {
+                None => {
+                    let headers = response.headers().clone();
+                    return (self.read(response).await, headers);
+                }
+                Some(Ok(next)) => uri = next,
+                Some(Err(refused)) => return (refused, HeaderMap::new()),
+            }
+        }
+        let why = "the server redirects again and again".to_owned();
+        (Exchange::NotSent(why), HeaderMap::new())
+    }
+
+    /// Opens a stream of what the server has to say by itself.
+    ///
+    /// # Errors
+    ///
+    /// The status, where the server has no such stream, or none with words.
+    pub(super) async fn get(
+        &self,
+        headers: HeaderMap,
+    ) -> Result<Events<Incoming>, (Option<StatusCode>, String)> {
+        let mut request = Request::new(Full::new(Bytes::new()));
+        *request.uri_mut() = self.uri.clone();
+        *request.headers_mut() = headers;
+        request
+            .headers_mut()
+            .insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
+        let response = self.pool.send(request).await;
+        let response = response.map_err(|error| (None, described(&error)))?;
+        let status = response.status();
+        match status == StatusCode::OK && is(response.headers(), "text/event-stream") {
+            true => Ok(Events::new(response.into_body(), self.max_message)),
+            false => Err((Some(status), format!("the server answered {status}"))),
+        }
+    }
+
+    /// A request that has no response. Only where no connection was made, or one
+    /// was closed before the first byte, is it sure that nothing was sent.
+    fn unanswered(&self, error: &hyper_util::client::legacy::Error) -> Exchange {
+        let why = described(error);
+        match error.is_connect() {
+            true => Exchange::NotSent(format!("no connection to {}: {why}", self.shown())),
+            false => Exchange::Lost(format!("the connection broke: {why}")),
+        }
+    }
+
+    fn shown(&self) -> String {
+        self.url.origin().ascii_serialization()
+    }
+
+    /// Where a redirect leads. It is followed only where the message stays the
+    /// same and at the same server: headers that are meant for one must not
+    /// reach another.
+    fn redirected(&self, response: &Response<Incoming>) -> Option<Result<Uri, Exchange>> {
+        let status = response.status();
+        if !status.is_redirection() {
+            return None;
+        }
+        let to = response.headers().get(LOCATION);
+        let to = to.and_then(|to| self.url.join(to.to_str().ok()?).ok());
+        let keeps = matches!(
+            status,
+            StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT
+        );
+        let same = to.filter(|to| keeps && to.origin() == self.url.origin());
+        if let Some(next) = same.and_then(|to| super::uri_of(&to)) {
+            return Some(Ok(next));
+        }
+        let why = format!(
+            "the server answered {status} and sends requests elsewhere, which is not followed: put the right URL into the configuration"
+        );
+        Some(Err(Exchange::NotSent(why)))
+    }
+
+    async fn read(&self, response: Response<Incoming>) -> Exchange {
+        let status = response.status();
+        let is_events = is(response.headers(), "text/event-stream");
+        let is_json = is(response.headers(), "application/json");
+        if status.is_success() && is_events {
+            return Exchange::Stream(Events::new(response.into_body(), self.max_message));
+        }
+        let body = match Limited::new(response.into_body(), self.max_message)
+            .collect()
+            .await
+        {
+            Ok(body) => body.to_bytes(),
+            Err(error) if error.is::<LengthLimitError>() => {
+                let limit = self.max_message;
+                return Exchange::Invalid(format!("the answer has more than {limit} bytes"));
+            }
+            Err(error) => return Exchange::Lost(format!("the connection broke: {error}")),
+        };
+        match (status.is_success(), is_json) {
+            (true, _) if body.is_empty() => Exchange::Accepted,
+            (true, true) => Exchange::Messages(read(&body)),
+            (true, false) => {
+                Exchange::Invalid("the answer is neither JSON nor a stream of events".to_owned())
+            }
+            (false, _) => refused(status, &body),
+        }
+    }
+}
+
+/// What an answer that is no success says of the message. A server that answers
+/// 5xx may have begun; of the others only those count as refusals that HTTP and
+/// MCP define to come before any effect.
+fn refused(status: StatusCode, body: &[u8]) -> Exchange {
+    let answer = read(body).into_iter().find_map(|message| match message {
+        Ok(Message::Answer { answer, .. }) => Some(answer),
+        Ok(Message::NamelessError(error)) => Some(Answer::Error(error)),
+        Ok(Message::Request { .. } | Message::Notification { .. }) | Err(_) => None,
+    });
+    let advice = match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+            ": check the credentials in `headers` of the server's section"
+        }
+        StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => {
+            ": check the path of `url` in the server's section"
+        }
+        StatusCode::TOO_MANY_REQUESTS => ": it wants fewer calls, so wait before the next",
+        _ => "",
+    };
+    let why = format!("the server answered {status}{advice}");
+    match status {
+        StatusCode::BAD_REQUEST
+        | StatusCode::UNAUTHORIZED
+        | StatusCode::FORBIDDEN
+        | StatusCode::NOT_FOUND
+        | StatusCode::METHOD_NOT_ALLOWED
+        | StatusCode::NOT_ACCEPTABLE
+        | StatusCode::LENGTH_REQUIRED
+        | StatusCode::PAYLOAD_TOO_LARGE
+        | StatusCode::UNSUPPORTED_MEDIA_TYPE
+        | StatusCode::MISDIRECTED_REQUEST
+        | StatusCode::UPGRADE_REQUIRED
+        | StatusCode::TOO_MANY_REQUESTS
+        | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => Exchange::Refused {
+            status,
+            answer,
+            why,
+        },
+        _ => match answer {
+            Some(_) => Exchange::Messages(read(body)),
+            None => Exchange::Lost(why),
+        },
+    }
+}
+
+fn is(headers: &HeaderMap, media: &str) -> bool {
+    let found = headers.get(CONTENT_TYPE).and_then(|m| m.to_str().ok());
+    let found = found.and_then(|found| found.split(';').next());
+    found.is_some_and(|found| found.trim().eq_ignore_ascii_case(media))
+}
+
+/// An error with its causes. None of them has a header or a URL in it.
+fn described(error: &(dyn std::error::Error + 'static)) -> String {
+    crate::cause::Chain(error).to_string()
+}
+
+/// Why a stream of events ended, in words.
+pub(super) fn broken(broken: &Broken) -> String {
+    match broken {
+        Broken::Connection(why) => format!("the stream of the answer broke: {why}"),
+        Broken::TooLong => "an event of the answer is longer than `max_message`".to_owned(),
+    }
+}

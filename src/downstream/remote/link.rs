@@ -1,0 +1,589 @@
+//! The link to a server over Streamable HTTP, of either era. It holds no
+//! connection: each message is a request, and its answer comes with the response.
+
+use super::Remote;
+use super::events::Broken;
+use super::events::Events;
+use super::exchange::Exchange;
+use super::exchange::Exchanges;
+use super::exchange::broken;
+use super::pool::Pool;
+use crate::crash;
+use crate::downstream::CallLine;
+use crate::downstream::Era;
+use crate::downstream::OutgoingCall;
+use crate::downstream::Sent;
+use crate::downstream::link::CANCELLED_UNSENT;
+use crate::downstream::link::Ended;
+use crate::downstream::link::judge;
+use crate::downstream::message;
+use crate::downstream::message::Answer;
+use crate::downstream::message::Message;
+use crate::downstream::message::Unreadable;
+use crate::downstream::wire::Control;
+use crate::downstream::wire::Frame;
+use crate::downstream::wire::MODERN;
+use crate::json;
+use crate::json::Object;
+use crate::permit::Permit;
+use crate::tool::ServerName;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use hyper::HeaderMap;
+use hyper::StatusCode;
+use hyper::body::Incoming;
+use hyper::header::HeaderName;
+use hyper::header::HeaderValue;
+use serde_json::json as value;
+use std::sync::Mutex;
+use std::sync::OnceLock;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
+const METHOD: HeaderName = HeaderName::from_static("mcp-method");
+const NAME: HeaderName = HeaderName::from_static("mcp-name");
+const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
+const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
+
+/// How long telling a server that nobody waits any more may take.
+const PARTING: Duration = Duration::from_secs(2);
+/// How long to wait before a broken stream is taken up again, where the server
+/// says nothing else, and how long at most.
+const RESUME: Duration = Duration::from_secs(1);
+const RESUME_AT_MOST: Duration = Duration::from_secs(30);
+/// How often the stream of one answer is taken up again.
+const RESUMED: usize = 5;
+
+/// The link.
+pub(in crate::downstream) struct HttpLink {
+    server: ServerName,
+    exchanges: Exchanges,
+    fixed: HeaderMap,
+    next_id: AtomicU64,
+    era: OnceLock<Era>,
+    /// The transport session of a legacy server.
+    session: Mutex<Option<HeaderValue>>,
+    reopening: tokio::sync::Mutex<()>,
+    /// The server took no `initialize` by POST: it may have the older pair.
+    suggests_pair: AtomicBool,
+    why: OnceLock<String>,
+    ended: CancellationToken,
+    tools_changed: Notify,
+}
+
+/// Who waits for an answer.
+struct Waits<'a> {
+    id: u64,
+    progress: Option<&'a mpsc::UnboundedSender<Box<str>>>,
+}
+
+impl HttpLink {
+    /// A link to this server. Nothing is sent yet.
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot be spoken to in safety; in words.
+    pub(in crate::downstream) fn new(
+        server: ServerName,
+        remote: &Remote,
+        max_message: usize,
+    ) -> Result<Self, String> {
+        Ok(Self {
+            server,
+            exchanges: Exchanges {
+                pool: Pool::new(remote)?,
+                url: remote.url.clone(),
+                uri: remote.uri.clone(),
+                max_message,
+            },
+            fixed: remote.headers.clone(),
+            next_id: AtomicU64::new(1),
+            era: OnceLock::new(),
+            session: Mutex::default(),
+            reopening: tokio::sync::Mutex::default(),
+            suggests_pair: AtomicBool::new(false),
+            why: OnceLock::new(),
+            ended: CancellationToken::new(),
+            tools_changed: Notify::new(),
+        })
+    }
+
+    /// Sends one call and waits for how it ends. The permit is used up by it.
+    pub(in crate::downstream) async fn call(
+        &self,
+        permit: Permit,
+        call: &OutgoingCall,
+        line: CallLine,
+        deadline: Instant,
+    ) -> Sent {
+        let Some(era) = self.era.get() else {
+            return Sent::not_sent("the server is not ready");
+        };
+        if line.cancelled.is_cancelled() || line.gone.is_cancelled() {
+            return Sent::not_sent(CANCELLED_UNSENT);
+        }
+        let id = self.take_id();
+        let token = line.progress.is_some().then_some(id);
+        let frame = match Frame::tool_call(permit, id, call, token, era) {
+            Ok(frame) => frame,
+            Err(why) => return Sent::NotSent { why },
+        };
+        let waits = Waits {
+            id,
+            progress: line.progress.as_ref(),
+        };
+        let reason = tokio::select! {
+            biased;
+            sent = self.send_call(frame, &waits, era) => return sent,
+            () = line.cancelled.cancelled() => "the client cancelled the call",
+            () = tokio::time::sleep_until(deadline) => "the deadline of the call passed",
+        };
+        // A modern server takes the end of the connection for it, which has just
+        // been dropped (2026-07-28, patterns/cancellation).
+        if matches!(era, Era::Legacy(_)) {
+            let told = self.notify(Control::Cancelled {
+                request: id,
+                reason,
+            });
+            let _told_or_late = tokio::time::timeout(PARTING, told).await;
+        }
+        match line.cancelled.is_cancelled() {
+            true => Sent::Cancelled,
+            false => Sent::TimedOut,
+        }
+    }
+
+    /// A call is sent once. It is sent again only where the server said that it
+    /// does not know our transport session, which it says before anything else
+    /// (2025-11-25, transports, session management).
+    async fn send_call(&self, frame: Frame, waits: &Waits<'_>, era: &Era) -> Sent {
+        let headers = self.headers(&frame);
+        let body = Bytes::from(frame.into_bytes());
+        let session = self.session();
+        crash::point("send.before-write");
+        let first = self
+            .exchanges
+            .post(self.with_session(headers.clone()), body.clone());
+        let (exchange, _headers) = first.await;
+        crash::point("send.after-write");
+        let lost = match (&exchange, session) {
+            (Exchange::Refused { status, .. }, Some(session)) => {
+                (*status == StatusCode::NOT_FOUND).then_some(session)
+            }
+            _ => None,
+        };
+        let exchange = match lost {
+            None => exchange,
+            Some(lost) => match self.reopen(&lost).await {
+                Ok(()) => {
+                    self.exchanges
+                        .post(self.with_session(headers), body)
+                        .await
+                        .0
+                }
+                Err(why) => return Sent::NotSent { why },
+            },
+        };
+        match self.concluded(exchange, waits).await {
+            Ok(answer) => judge(answer, era),
+            Err(Failed::NotSent(why)) => {
+                self.end(why.clone());
+                Sent::NotSent { why }
+            }
+            Err(Failed::Refused { why, .. }) => Sent::NotSent { why },
+            Err(Failed::Lost(why)) => Sent::Lost { why },
+            Err(Failed::Invalid(why)) => Sent::Invalid { why },
+        }
+    }
+
+    /// Sends a request that needs no permit, and waits for its answer.
+    pub(in crate::downstream) async fn request(
+        &self,
+        control: Control<'_>,
+    ) -> Result<Answer, Ended> {
+        let listens = matches!(control, Control::Listen);
+        let opens = matches!(control, Control::Initialize);
+        let id = self.take_id();
+        let frame = Frame::control(id, control);
+        let headers = self.with_session(self.headers(&frame));
+        let body = Bytes::from(frame.into_bytes());
+        let (exchange, answered) = self.exchanges.post(headers, body).await;
+        if opens {
+            self.set_session(answered.get(SESSION).cloned());
+        }
+        let waits = Waits { id, progress: None };
+        match self.concluded(exchange, &waits).await {
+            Ok(answer) => Ok(answer),
+            Err(Failed::Refused { status, why }) => {
+                let older = [
+                    StatusCode::BAD_REQUEST,
+                    StatusCode::NOT_FOUND,
+                    StatusCode::METHOD_NOT_ALLOWED,
+                ];
+                if opens && older.contains(&status) {
+                    self.suggests_pair.store(true, Ordering::Relaxed);
+                }
+                let error = value!({"code": -32000, "message": why});
+                Ok(Answer::Error(error.to_string().into()))
+            }
+            Err(Failed::Invalid(why)) => Ok(Answer::Invalid(why)),
+            // A subscription ends with its connection and is taken up again.
+            Err(Failed::NotSent(_) | Failed::Lost(_)) if listens => Err(Ended),
+            Err(Failed::NotSent(why) | Failed::Lost(why)) => {
+                self.end(why);
+                Err(Ended)
+            }
+        }
+    }
+
+    /// Sends what wants no answer. Whether it arrives is not waited for in vain:
+    /// nothing depends on it.
+    pub(in crate::downstream) async fn notify(&self, control: Control<'_>) {
+        self.post_alone(Frame::control(0, control)).await;
+    }
+
+    async fn post_alone(&self, frame: Frame) {
+        let headers = self.with_session(self.headers(&frame));
+        let body = Bytes::from(frame.into_bytes());
+        let (exchange, _headers) = self.exchanges.post(headers, body).await;
+        if let Exchange::NotSent(why) | Exchange::Lost(why) | Exchange::Refused { why, .. } =
+            exchange
+        {
+            tracing::debug!(server.name = %self.server, why, "a message to the server was not taken in");
+        }
+    }
+
+    /// Follows what a legacy server says by itself, until it has no such stream.
+    pub(in crate::downstream) async fn follow(&self) {
+        let mut resume: Option<String> = None;
+        loop {
+            let mut headers = self.with_session(self.fixed_headers());
+            if let Some(last) = resume
+                .as_deref()
+                .and_then(|id| HeaderValue::from_str(id).ok())
+            {
+                headers.insert(LAST_EVENT, last);
+            }
+            let mut pause = RESUME_AT_MOST;
+            match self.exchanges.get(headers).await {
+                Ok(mut events) => {
+                    while let Ok(Some(event)) = events.next().await {
+                        self.take_all(message::read(&event.data), None).await;
+                    }
+                    resume = events.last_id().map(str::to_owned).or(resume);
+                    pause = events.retry().unwrap_or(RESUME).min(RESUME_AT_MOST);
+                    // What it said meanwhile is lost.
+                    self.note_change();
+                }
+                Err((Some(_status), _why)) => return,
+                Err((None, _why)) => {}
+            }
+            tokio::time::sleep(pause.max(RESUME)).await;
+        }
+    }
+
+    /// Sets what the rest is written in.
+    pub(in crate::downstream) fn settle(&self, era: Era) {
+        // The first one stays; a link is opened once.
+        let _first = self.era.set(era);
+    }
+
+    /// Whether the server may have the older pair of endpoints instead.
+    pub(in crate::downstream) fn suggests_pair(&self) -> bool {
+        self.suggests_pair.load(Ordering::Relaxed)
+    }
+
+    /// Waits for the server to say that its tools changed.
+    pub(in crate::downstream) async fn tools_changed(&self) {
+        self.tools_changed.notified().await;
+    }
+
+    /// Makes [`tools_changed`](Self::tools_changed) return.
+    pub(in crate::downstream) fn note_change(&self) {
+        self.tools_changed.notify_one();
+    }
+
+    /// Waits for the end of the link.
+    pub(in crate::downstream) async fn ended(&self) {
+        self.ended.cancelled().await;
+    }
+
+    /// True once nothing more can be sent.
+    pub(in crate::downstream) fn has_ended(&self) -> bool {
+        self.ended.is_cancelled()
+    }
+
+    /// Why the link ended.
+    pub(in crate::downstream) fn why(&self) -> String {
+        let why = self.why.get().map(String::as_str);
+        why.unwrap_or("the server is not spoken to any more")
+            .to_owned()
+    }
+
+    /// Ends the link, if it has not ended yet.
+    pub(in crate::downstream) fn end(&self, why: String) {
+        // The first reason is the one that counts.
+        let _first = self.why.set(why);
+        self.ended.cancel();
+    }
+
+    /// Opens a new transport session where this one was lost. Of many calls that
+    /// find it lost, one does it.
+    async fn reopen(&self, lost: &HeaderValue) -> Result<(), String> {
+        let _one_at_a_time = self.reopening.lock().await;
+        if self.session().as_ref() != Some(lost) {
+            return Ok(());
+        }
+        self.set_session(None);
+        let revision = match self.request(Control::Initialize).await {
+            Ok(Answer::Result(result)) => Object::parse(&result)
+                .ok()
+                .and_then(|result| result.get("protocolVersion").and_then(json::text))
+                .map(std::borrow::Cow::into_owned),
+            Ok(Answer::Error(_) | Answer::Invalid(_)) | Err(Ended) => None,
+        };
+        let known = self.era.get().map(ToString::to_string);
+        if revision.is_none() || revision != known {
+            let why = "the server lost our transport session, and opens no new one like it";
+            self.end(why.to_owned());
+            return Err(why.to_owned());
+        }
+        self.notify(Control::Initialized).await;
+        self.note_change();
+        Ok(())
+    }
+
+    fn take_id(&self) -> u64 {
+        self.next_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn session(&self) -> Option<HeaderValue> {
+        let session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
+        session.clone()
+    }
+
+    fn set_session(&self, session: Option<HeaderValue>) {
+        *self.session.lock().unwrap_or_else(PoisonError::into_inner) = session;
+    }
+
+    fn with_session(&self, mut headers: HeaderMap) -> HeaderMap {
+        if let Some(session) = self.session() {
+            headers.insert(SESSION, session);
+        }
+        headers
+    }
+
+    /// What goes with every request, by the era of the server.
+    fn fixed_headers(&self) -> HeaderMap {
+        let mut headers = self.fixed.clone();
+        if let Some(Era::Legacy(revision)) = self.era.get()
+            && let Ok(revision) = HeaderValue::from_str(revision)
+        {
+            headers.insert(VERSION, revision);
+        }
+        headers
+    }
+
+    /// The headers of a message. They are made from the message itself, so that
+    /// both say the same (2026-07-28, transports/streamable-http, client
+    /// behaviour).
+    fn headers(&self, frame: &Frame) -> HeaderMap {
+        let mut headers = self.fixed_headers();
+        let method = frame.method().unwrap_or_default();
+        if method == "initialize" {
+            headers.remove(VERSION);
+            return headers;
+        }
+        let modern = match self.era.get() {
+            Some(Era::Modern(_)) => true,
+            Some(Era::Legacy(_)) => false,
+            None => method == "server/discover",
+        };
+        if modern {
+            headers.insert(VERSION, HeaderValue::from_static(MODERN));
+            headers.insert(METHOD, HeaderValue::from_static(method));
+            if let Some(name) = frame.name() {
+                headers.insert(NAME, encoded(name));
+            }
+        }
+        headers
+    }
+
+    /// What became of a request, once its answer is there or nothing can come
+    /// any more.
+    async fn concluded(&self, exchange: Exchange, waits: &Waits<'_>) -> Result<Answer, Failed> {
+        match exchange {
+            Exchange::Messages(messages) => {
+                let answer = self.take_all(messages, Some(waits)).await;
+                answer.ok_or_else(|| {
+                    Failed::Invalid("the answer is to another request, or none".to_owned())
+                })
+            }
+            Exchange::Stream(events) => self.streamed(events, waits).await,
+            Exchange::Accepted => Err(Failed::Invalid("the answer is empty".to_owned())),
+            Exchange::Refused {
+                answer: Some(answer @ Answer::Error(_)),
+                ..
+            } => Ok(answer),
+            Exchange::Refused { status, why, .. } => Err(Failed::Refused { status, why }),
+            Exchange::NotSent(why) => Err(Failed::NotSent(why)),
+            Exchange::Lost(why) => Err(Failed::Lost(why)),
+            Exchange::Invalid(why) => Err(Failed::Invalid(why)),
+        }
+    }
+
+    /// Reads a stream up to the answer. One that breaks before is taken up again
+    /// where the server gave its events ids (2025-11-25, transports,
+    /// resumability).
+    async fn streamed(
+        &self,
+        mut events: Events<Incoming>,
+        waits: &Waits<'_>,
+    ) -> Result<Answer, Failed> {
+        let mut left = RESUMED;
+        loop {
+            let why = match events.next().await {
+                Ok(Some(event)) => {
+                    let messages = message::read(&event.data);
+                    if let Some(answer) = self.take_all(messages, Some(waits)).await {
+                        return Ok(answer);
+                    }
+                    continue;
+                }
+                Ok(None) => "the stream ended before the answer".to_owned(),
+                Err(Broken::TooLong) => return Err(Failed::Invalid(broken(&Broken::TooLong))),
+                Err(why) => broken(&why),
+            };
+            let last = events
+                .last_id()
+                .and_then(|id| HeaderValue::from_str(id).ok());
+            let legacy = matches!(self.era.get(), Some(Era::Legacy(_)));
+            let Some(last) = last.filter(|_| legacy && left > 0) else {
+                return Err(Failed::Lost(why));
+            };
+            left -= 1;
+            let pause = events.retry().unwrap_or(RESUME);
+            tokio::time::sleep(pause.min(RESUME_AT_MOST)).await;
+            let mut headers = self.with_session(self.fixed_headers());
+            headers.insert(LAST_EVENT, last);
+            events = match self.exchanges.get(headers).await {
+                Ok(events) => events,
+                Err((_status, _why)) => return Err(Failed::Lost(why)),
+            };
+        }
+    }
+
+    /// Takes messages in, and returns the answer to who waits.
+    async fn take_all(
+        &self,
+        messages: Vec<Result<Message, Unreadable>>,
+        waits: Option<&Waits<'_>>,
+    ) -> Option<Answer> {
+        let mut found = None;
+        for message in messages {
+            match message {
+                Ok(Message::Answer { id, answer }) if waits.is_some_and(|w| w.id == id) => {
+                    found = Some(answer);
+                }
+                // An error that names no request can only be to this one, which
+                // its response carries.
+                Ok(Message::NamelessError(error)) if waits.is_some() => {
+                    found = Some(Answer::Error(error));
+                }
+                Ok(Message::Answer { .. } | Message::NamelessError(_)) => {
+                    tracing::debug!(server.name = %self.server, "dropped an answer that nobody waits for");
+                }
+                Ok(Message::Request { id, method }) => self.reply(&id, &method).await,
+                Ok(Message::Notification { method, params }) => {
+                    self.take_notification(&method, params, waits);
+                }
+                Err(reason) => {
+                    tracing::warn!(server.name = %self.server, reason = reason.as_str(), "dropped what is no message");
+                }
+            }
+        }
+        found
+    }
+
+    /// Answers a legacy server's own request; a modern one must not make any.
+    async fn reply(&self, id: &str, method: &str) {
+        if matches!(self.era.get(), Some(Era::Modern(_))) {
+            tracing::warn!(server.name = %self.server, "ignored a request of a server whose protocol has none");
+            return;
+        }
+        let reply = match method {
+            "ping" => Control::Pong { id },
+            _ => Control::Refused { id },
+        };
+        let replied = self.post_alone(Frame::control(0, reply));
+        let _replied_or_late = tokio::time::timeout(PARTING, replied).await;
+    }
+
+    fn take_notification(&self, method: &str, params: Option<Box<str>>, waits: Option<&Waits<'_>>) {
+        match (method, params) {
+            ("notifications/tools/list_changed", _) => self.note_change(),
+            ("notifications/progress", Some(params)) => {
+                let token = Object::parse(&params)
+                    .ok()
+                    .and_then(|params| params.get("progressToken").and_then(message::whole_number));
+                let listener = waits.filter(|waits| token == Some(waits.id));
+                if let Some(listener) = listener.and_then(|waits| waits.progress) {
+                    // An error says that the client listens no longer.
+                    let _unheard = listener.send(params);
+                }
+            }
+            _ => {
+                tracing::debug!(server.name = %self.server, "dropped a notification that nobody asked for");
+            }
+        }
+    }
+}
+
+/// Why a request has no answer.
+enum Failed {
+    NotSent(String),
+    Refused { status: StatusCode, why: String },
+    Lost(String),
+    Invalid(String),
+}
+
+/// A name as a header may carry it: as it is, or in Base64 where a header cannot
+/// have it (2026-07-28, transports/streamable-http, value encoding).
+fn encoded(name: &str) -> HeaderValue {
+    let plain = name.bytes().all(|b| (0x20..=0x7e).contains(&b))
+        && name.trim() == name
+        && !name.starts_with("=?base64?");
+    let text = match plain {
+        true => name.to_owned(),
+        false => format!("=?base64?{}?=", STANDARD.encode(name)),
+    };
+    // Both forms have visible characters only.
+    HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static(""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_no_header_can_have_is_encoded() {
+        for (name, header) in [
+            ("get_claim", "get_claim"),
+            ("write.file \"x\"", "write.file \"x\""),
+            ("é", "=?base64?w6k=?="),
+            (" a", "=?base64?IGE=?="),
+            ("=?base64?x", "=?base64?PT9iYXNlNjQ/eA==?="),
+        ] {
+            assert_eq!(encoded(name), header);
+        }
+    }
+}
