@@ -217,6 +217,9 @@ enum Stage {
     Withdrawn,
 }
 
+/// The bytes of a frame, and how many of them were written.
+type Begun = (Vec<u8>, usize);
+
 impl Slot {
     /// A frame that waits. `room` is given back when it was written.
     pub(super) fn new(frame: Frame, room: Option<OwnedSemaphorePermit>) -> Self {
@@ -249,7 +252,7 @@ impl Slot {
         &self,
         cx: &mut Context<'_>,
         out: &mut W,
-    ) -> Poll<io::Result<Option<(Vec<u8>, usize)>>> {
+    ) -> Poll<io::Result<Option<Begun>>> {
         let mut stage = self.stage.lock().unwrap_or_else(PoisonError::into_inner);
         let Stage::Waiting(Frame { bytes, .. }) = &mut *stage else {
             return Poll::Ready(Ok(None));

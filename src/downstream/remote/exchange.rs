@@ -154,7 +154,11 @@ impl Exchanges {
         let why = format!(
             "the server answered {status} and sends requests elsewhere, which is not followed: put the right URL into the configuration"
         );
-        Some(Err(Exchange::NotSent(why)))
+        // The others may be the answer to something that was done.
+        Some(Err(match keeps {
+            true => Exchange::NotSent(why),
+            false => Exchange::Lost(why),
+        }))
     }
 
     async fn read(&self, response: Response<Incoming>) -> Exchange {
