@@ -14,6 +14,7 @@ use crate::mcp::Opening;
 use crate::mcp::Outbound;
 use crate::mcp::Outgoing;
 use crate::mcp::Received;
+use crate::mcp::batch;
 use crate::mcp::unread;
 use crate::principal::PrincipalId;
 use lines::Line;
@@ -150,21 +151,48 @@ async fn read<R: AsyncRead + Unpin>(
                     "a message may have at most {limit} bytes: send less at once"
                 ))
             }
-            Some(Line::Whole(line)) => match connection.receive(&line) {
-                Received::Nothing => continue,
-                Received::Answer(answer) => answer,
-                Received::Work(work) => {
-                    tasks.spawn(work.run(out.clone()));
-                    continue;
+            Some(Line::Whole(line)) => {
+                if !take_line(connection, &line, tasks, out).await {
+                    return Ok(());
                 }
-            },
+                continue;
+            }
         };
-        // Waiting here also stops reading: a client that does not read its
-        // answers does not get to send more.
         if out.send(answer).await.is_err() {
             return Ok(());
         }
     }
+}
+
+/// Takes in one line: a message, or a batch of them. False where nobody reads the
+/// answers any more.
+async fn take_line(
+    connection: &Arc<Connection>,
+    line: &[u8],
+    tasks: &mut JoinSet<()>,
+    out: &Outgoing,
+) -> bool {
+    let messages = match connection.takes_batches() {
+        true => batch(line).unwrap_or_default(),
+        false => None,
+    };
+    let messages = messages.unwrap_or_else(|| vec![line.into()]);
+    for message in messages {
+        match connection.receive(&message) {
+            Received::Nothing => {}
+            Received::Work(work) => {
+                tasks.spawn(work.run(out.clone()));
+            }
+            // Waiting here also stops reading: a client that does not read its
+            // answers does not get to send more.
+            Received::Answer(answer) => {
+                if out.send(answer).await.is_err() {
+                    return false;
+                }
+            }
+        }
+    }
+    true
 }
 
 /// Waits for what is in flight; then takes it back; then gives it up.

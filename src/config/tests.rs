@@ -59,7 +59,37 @@ fn an_error_of_the_configuration_says_where_it_is_and_what_is_allowed() {
             "servers.a__b",
             "without `__`",
         ),
-        ("[servers.a]\nargs = []", "line 1", "command"),
+        ("[servers.a]\nargs = []", "servers.a.command", "`url`"),
+        (
+            "[servers.a]\ncommand = \"x\"\nurl = \"https://a.example/\"",
+            "servers.a.url",
+            "not both",
+        ),
+        (
+            "[servers.a]\nurl = \"https://a.example/\"\nargs = [\"x\"]",
+            "servers.a.args",
+            "`command`",
+        ),
+        (
+            "[servers.a]\nurl = \"https://a.example/\"\nheaders = { X = \"${NO_SUCH_VARIABLE}\" }",
+            "servers.a.headers.X",
+            "`NO_SUCH_VARIABLE`",
+        ),
+        (
+            "[servers.a]\nurl = \"https://a.example/\"\ntype = \"websocket\"",
+            "line 3",
+            "`sse`",
+        ),
+        (
+            "[http]\nlisten = \"7420\"",
+            "http.listen",
+            "`127.0.0.1:7420`",
+        ),
+        (
+            "[http]\norigins = [\"app.example\"]",
+            "http.origins",
+            "`https://app.example`",
+        ),
         ("[servers.a]\ncommand = \" \"", "servers.a.command", "`npx`"),
         (
             "[servers.a]\ncommand = \"x\"\ntimeout = \"0s\"",

@@ -15,7 +15,6 @@ use super::status;
 use super::status::Era;
 use crate::cause::Chain;
 use crate::mcp;
-use crate::mcp::BATCHES;
 use crate::mcp::Connection;
 use crate::mcp::LEGACY;
 use crate::mcp::Message;
@@ -60,7 +59,6 @@ pub(super) struct Transports {
 /// One of them.
 struct Transport {
     owner: PrincipalId,
-    revision: String,
     connection: Arc<Connection>,
     /// Its one stream of what nobody asked for.
     stream: Arc<Semaphore>,
@@ -149,7 +147,7 @@ pub(super) async fn batched(
         Ok(transport) => transport,
         Err(refused) => return *refused,
     };
-    if transport.revision != BATCHES {
+    if !transport.connection.takes_batches() {
         return status::bad("this revision has no batches: send each message by itself");
     }
     let (mut answers, mut works) = (Vec::new(), Vec::new());
@@ -192,7 +190,7 @@ async fn initialize(
         named: asked.session,
         revision: revision.to_owned(),
     };
-    let transport = opened(&core.edge, &id, stored.clone(), false);
+    let transport = opened(&core.edge, &id, stored.clone(), None);
     let answer = match transport.connection.take(message) {
         Received::Answer(answer) => answer,
         Received::Nothing | Received::Work(_) => return status::accepted(),
@@ -216,18 +214,17 @@ fn opened(
     edge: &Edge,
     id: &TransportId,
     stored: sessions::Transport,
-    initialized: bool,
+    revision: Option<String>,
 ) -> Transport {
     let opening = Opening {
         session: stored.named,
         transport: Some(id.clone()),
-        initialized,
+        revision,
         closing: edge.ending.child_token(),
         ..Opening::of(stored.owner.clone())
     };
     Transport {
         owner: stored.owner,
-        revision: stored.revision,
         connection: Connection::new(Arc::clone(&edge.broker), opening),
         stream: Arc::new(Semaphore::new(1)),
     }
@@ -263,7 +260,8 @@ async fn transport(
     let Some(stored) = found.await? else {
         return Err(Box::new(status::no_transport()));
     };
-    let transport = opened(edge, &id, stored, true);
+    let revision = stored.revision.clone();
+    let transport = opened(edge, &id, stored, Some(revision));
     Ok(edge.transports.keep(id, transport))
 }
 

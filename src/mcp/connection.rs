@@ -1,6 +1,8 @@
 //! One client's connection: the era it opened, the requests it waits for.
 
+use super::BATCHES;
 use super::Client;
+use super::agreed;
 use super::list;
 use super::parse::Body;
 use super::parse::Message;
@@ -50,6 +52,7 @@ pub struct Connection {
     transport: Option<TransportId>,
     own: OnceCell<SessionId>,
     legacy: AtomicBool,
+    batches: AtomicBool,
     followed: AtomicBool,
     in_flight: Mutex<HashMap<Box<str>, CancellationToken>>,
     /// The list that a legacy client was last sent.
@@ -72,8 +75,9 @@ pub struct Opening {
     pub session: Option<String>,
     /// The transport session of a legacy client, which points to the durable one.
     pub transport: Option<TransportId>,
-    /// Whether `initialize` was answered before, by this process or another.
-    pub initialized: bool,
+    /// The revision that `initialize` came to, where it was answered before, by
+    /// this process or another.
+    pub revision: Option<String>,
     /// Cancelled when no further message will be read.
     pub closing: CancellationToken,
     /// Cancelled when nobody reads the answers any more and the protocol takes
@@ -88,7 +92,7 @@ impl Opening {
             principal,
             session: None,
             transport: None,
-            initialized: false,
+            revision: None,
             closing: CancellationToken::new(),
             gone: CancellationToken::new(),
         }
@@ -115,7 +119,8 @@ impl Connection {
             session: opening.session,
             transport: opening.transport,
             own: OnceCell::new(),
-            legacy: AtomicBool::new(opening.initialized),
+            legacy: AtomicBool::new(opening.revision.is_some()),
+            batches: AtomicBool::new(opening.revision.as_deref() == Some(BATCHES)),
             followed: AtomicBool::new(false),
             in_flight: Mutex::default(),
             listed: watch::Sender::new(None),
@@ -139,6 +144,11 @@ impl Connection {
             Ok(Message::Response) => Received::Nothing,
             Err(refused) => Received::Answer(refused.answer()),
         }
+    }
+
+    /// Whether several messages may come at once.
+    pub fn takes_batches(&self) -> bool {
+        self.batches.load(Ordering::Relaxed)
     }
 
     /// Telling a legacy client of changes to its list, for a transport that has a
@@ -174,6 +184,8 @@ impl Connection {
         let task = match body {
             Body::Initialize { requested } => {
                 self.legacy.store(true, Ordering::Relaxed);
+                let batches = agreed(&requested) == BATCHES;
+                self.batches.store(batches, Ordering::Relaxed);
                 return Received::Answer(result(&id, &list::initialized(&requested)));
             }
             Body::Ping => return Received::Answer(result(&id, "{}")),

@@ -140,7 +140,7 @@ fn eras() -> Vec<(bool, String)> {
         ),
         (false, initialize("2025-06-18")),
         (false, initialize("2025-11-25")),
-        (false, initialize("2024-11-05")),
+        (false, initialize("2023-01-01")),
         (false, initialize("2026-07-28")),
         (true, legacy("1", "tools/list", "")),
         (
@@ -185,7 +185,7 @@ async fn each_request_is_served_in_its_own_era() {
 {"jsonrpc":"2.0","id":1,"error":{"code":-32602,"message":"`params._meta` needs `io.modelcontextprotocol/protocolVersion`: \"2026-07-28\""}}
 
 {"jsonrpc":"2.0","id":1,"method":"server/discover","params":{"_meta":{MODERN}}}
-{"jsonrpc":"2.0","id":1,"result":{"resultType":"complete","supportedVersions":["2026-07-28","2025-11-25","2025-06-18"],"capabilities":{"tools":{"listChanged":true}},"instructions":"Every tool call is checked against the operator's policy before it is sent. A refused call says whether the decision is final or who can approve exactly that call; ask that person instead of trying other ways. Do not split, rephrase or repeat a refused call.","ttlMs":3600000,"cacheScope":"private","_meta":{"io.modelcontextprotocol/serverInfo":{"name":"countersign","title":"Countersign","version":"VERSION"}}}}
+{"jsonrpc":"2.0","id":1,"result":{"resultType":"complete","supportedVersions":["2026-07-28","2025-11-25","2025-06-18","2025-03-26","2024-11-05"],"capabilities":{"tools":{"listChanged":true}},"instructions":"Every tool call is checked against the operator's policy before it is sent. A refused call says whether the decision is final or who can approve exactly that call; ask that person instead of trying other ways. Do not split, rephrase or repeat a refused call.","ttlMs":3600000,"cacheScope":"private","_meta":{"io.modelcontextprotocol/serverInfo":{"name":"countersign","title":"Countersign","version":"VERSION"}}}}
 
 {"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"_meta":{MODERN}}}
 {"jsonrpc":"2.0","id":1,"result":{"resultType":"complete","tools":[{"name":"play__echo","inputSchema":{"type":"object"}},{"name":"play__pay","inputSchema":{"type":"object","properties":{"amount":{"type":"number"}},"required":["amount"]}},{"name":"play__slow","inputSchema":{"type":"object"}},{"name":"play__steps","inputSchema":{"type":"object"}},{"name":"play__wait","inputSchema":{"type":"object"}}],"ttlMs":60000,"cacheScope":"private","_meta":{"io.modelcontextprotocol/serverInfo":{"name":"countersign","title":"Countersign","version":"VERSION"}}}}
@@ -203,10 +203,10 @@ async fn each_request_is_served_in_its_own_era() {
 {"jsonrpc":"2.0","id":1,"error":{"code":-32601,"message":"`logging/setLevel` is not served: this version serves tools only"}}
 
 {"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2027-01-01","io.modelcontextprotocol/clientCapabilities":{}}}}
-{"jsonrpc":"2.0","id":1,"error":{"code":-32022,"message":"protocol version `2027-01-01` is not served; use one of `data.supported`","data":{"requested":"2027-01-01","supported":["2026-07-28","2025-11-25","2025-06-18"]}}}
+{"jsonrpc":"2.0","id":1,"error":{"code":-32022,"message":"protocol version `2027-01-01` is not served; use one of `data.supported`","data":{"requested":"2027-01-01","supported":["2026-07-28","2025-11-25","2025-06-18","2025-03-26","2024-11-05"]}}}
 
 {"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2025-11-25","io.modelcontextprotocol/clientCapabilities":{}}}}
-{"jsonrpc":"2.0","id":1,"error":{"code":-32022,"message":"`2025-11-25` opens with `initialize`; a request by itself names `2026-07-28`","data":{"requested":"2025-11-25","supported":["2026-07-28","2025-11-25","2025-06-18"]}}}
+{"jsonrpc":"2.0","id":1,"error":{"code":-32022,"message":"`2025-11-25` opens with `initialize`; a request by itself names `2026-07-28`","data":{"requested":"2025-11-25","supported":["2026-07-28","2025-11-25","2025-06-18","2025-03-26","2024-11-05"]}}}
 
 {"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{}}}
 {"jsonrpc":"2.0","id":1,"result":{"protocolVersion":"2025-06-18","capabilities":{"tools":{"listChanged":true}},"serverInfo":{"name":"countersign","title":"Countersign","version":"VERSION"},"instructions":"Every tool call is checked against the operator's policy before it is sent. A refused call says whether the decision is final or who can approve exactly that call; ask that person instead of trying other ways. Do not split, rephrase or repeat a refused call."}}
@@ -214,7 +214,7 @@ async fn each_request_is_served_in_its_own_era() {
 {"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{}}}
 {"jsonrpc":"2.0","id":1,"result":{"protocolVersion":"2025-11-25","capabilities":{"tools":{"listChanged":true}},"serverInfo":{"name":"countersign","title":"Countersign","version":"VERSION"},"instructions":"Every tool call is checked against the operator's policy before it is sent. A refused call says whether the decision is final or who can approve exactly that call; ask that person instead of trying other ways. Do not split, rephrase or repeat a refused call."}}
 
-{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2024-11-05","capabilities":{}}}
+{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2023-01-01","capabilities":{}}}
 {"jsonrpc":"2.0","id":1,"result":{"protocolVersion":"2025-11-25","capabilities":{"tools":{"listChanged":true}},"serverInfo":{"name":"countersign","title":"Countersign","version":"VERSION"},"instructions":"Every tool call is checked against the operator's policy before it is sent. A refused call says whether the decision is final or who can approve exactly that call; ask that person instead of trying other ways. Do not split, rephrase or repeat a refused call."}}
 
 {"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2026-07-28","capabilities":{}}}

@@ -8,6 +8,7 @@ mod attack;
 mod crash;
 mod downstream;
 mod house;
+mod http;
 mod matrix;
 mod operator;
 mod pins;

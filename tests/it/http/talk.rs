@@ -1,0 +1,162 @@
+//! One connection, spoken to in plain HTTP/1.1, so that a test can say what no
+//! client would.
+
+use crate::world::PATIENCE;
+use serde_json::Value;
+use std::io::BufRead;
+use std::io::BufReader;
+use std::io::Read;
+use std::io::Write;
+use std::net::TcpStream;
+
+/// A connection.
+pub(super) struct Talk {
+    stream: BufReader<TcpStream>,
+    host: String,
+    always: Vec<(String, String)>,
+}
+
+/// An answer, read to its end where it has one.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    headers: Vec<(String, String)>,
+    pub(super) body: String,
+}
+
+impl Answer {
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        let found = self.headers.iter().find(|(known, _)| known == name);
+        found.map(|(_, value)| value.as_str())
+    }
+
+    pub(super) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("{self:?}"))
+    }
+
+    /// The messages of a stream.
+    pub(super) fn events(&self) -> Vec<Value> {
+        assert_eq!(
+            self.header("content-type"),
+            Some("text/event-stream"),
+            "{self:?}"
+        );
+        let data = self
+            .body
+            .lines()
+            .filter_map(|line| line.strip_prefix("data: "));
+        data.map(|data| serde_json::from_str(data).unwrap())
+            .collect()
+    }
+}
+
+impl Talk {
+    pub(super) fn new(address: &str) -> Self {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Self {
+            stream: BufReader::new(stream),
+            host: address.to_owned(),
+            always: Vec::new(),
+        }
+    }
+
+    /// With this header on every request.
+    pub(super) fn with(mut self, name: &str, value: &str) -> Self {
+        self.always.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// As if it had been reached under this name.
+    pub(super) fn under(mut self, host: &str) -> Self {
+        host.clone_into(&mut self.host);
+        self
+    }
+
+    pub(super) fn post(&mut self, path: &str, body: &str) -> Answer {
+        self.post_with(path, &[], body)
+    }
+
+    pub(super) fn post_with(&mut self, path: &str, more: &[(&str, &str)], body: &str) -> Answer {
+        let mut headers = vec![("content-type", "application/json")];
+        headers.extend(more);
+        self.send("POST", path, &headers, body)
+    }
+
+    pub(super) fn send(
+        &mut self,
+        verb: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Answer {
+        self.write(verb, path, headers, body);
+        self.read()
+    }
+
+    /// Sends a request and does not wait for its answer.
+    pub(super) fn write(&mut self, verb: &str, path: &str, headers: &[(&str, &str)], body: &str) {
+        let mut text = format!("{verb} {path} HTTP/1.1\r\nhost: {}\r\n", self.host);
+        let always = self.always.iter().map(|(name, value)| (&**name, &**value));
+        for (name, value) in always.chain(headers.iter().copied()) {
+            text.push_str(&format!("{name}: {value}\r\n"));
+        }
+        text.push_str(&format!("content-length: {}\r\n\r\n{body}", body.len()));
+        self.raw(text.as_bytes());
+    }
+
+    pub(super) fn raw(&mut self, bytes: &[u8]) {
+        // The other side may have closed already; reading shows what it said.
+        let _written = self.stream.get_mut().write_all(bytes);
+    }
+
+    pub(super) fn read(&mut self) -> Answer {
+        let (status, headers) = self.head().expect("the broker closed the connection");
+        let mut answer = Answer {
+            status,
+            headers,
+            body: String::new(),
+        };
+        if let Some(length) = answer.header("content-length") {
+            let mut body = vec![0; length.parse().unwrap()];
+            self.stream.read_exact(&mut body).unwrap();
+            answer.body = String::from_utf8(body).unwrap();
+        } else if answer.header("transfer-encoding").is_some() {
+            while let Some(chunk) = self.chunk() {
+                answer.body.push_str(&chunk);
+            }
+        }
+        answer
+    }
+
+    /// The head of an answer, or none where the connection ended.
+    pub(super) fn head(&mut self) -> Option<(u16, Vec<(String, String)>)> {
+        let first = self.line()?;
+        let status = first.split(' ').nth(1).unwrap().parse().unwrap();
+        let mut headers = Vec::new();
+        loop {
+            let line = self.line()?;
+            let Some((name, value)) = line.split_once(": ") else {
+                return Some((status, headers));
+            };
+            headers.push((name.to_ascii_lowercase(), value.to_owned()));
+        }
+    }
+
+    /// The next piece of a stream, or none at its end.
+    pub(super) fn chunk(&mut self) -> Option<String> {
+        let length = usize::from_str_radix(&self.line()?, 16).unwrap();
+        let mut bytes = vec![0; length + 2];
+        self.stream.read_exact(&mut bytes).ok()?;
+        bytes.truncate(length);
+        (length > 0).then(|| String::from_utf8(bytes).unwrap())
+    }
+
+    fn line(&mut self) -> Option<String> {
+        let mut line = String::new();
+        match self.stream.read_line(&mut line) {
+            Ok(0) | Err(_) => None,
+            Ok(_) => Some(line.trim_end().to_owned()),
+        }
+    }
+}
