@@ -1,12 +1,11 @@
 //! The link to a server over Streamable HTTP, of either era. It holds no
 //! connection: each message is a request, and its answer comes with the response.
 
+mod answers;
+
 use super::Remote;
-use super::events::Broken;
-use super::events::Events;
 use super::exchange::Exchange;
 use super::exchange::Exchanges;
-use super::exchange::broken;
 use super::pool::Pool;
 use crate::crash;
 use crate::downstream::CallLine;
@@ -18,8 +17,6 @@ use crate::downstream::link::Ended;
 use crate::downstream::link::judge;
 use crate::downstream::message;
 use crate::downstream::message::Answer;
-use crate::downstream::message::Message;
-use crate::downstream::message::Unreadable;
 use crate::downstream::wire::Control;
 use crate::downstream::wire::Frame;
 use crate::downstream::wire::MODERN;
@@ -32,7 +29,6 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use hyper::HeaderMap;
 use hyper::StatusCode;
-use hyper::body::Incoming;
 use hyper::header::HeaderName;
 use hyper::header::HeaderValue;
 use serde_json::json as value;
@@ -44,9 +40,11 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::Notify;
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+
+use answers::Failed;
+use answers::Waits;
 
 const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 const METHOD: HeaderName = HeaderName::from_static("mcp-method");
@@ -78,12 +76,6 @@ pub(in crate::downstream) struct HttpLink {
     why: OnceLock<String>,
     ended: CancellationToken,
     tools_changed: Notify,
-}
-
-/// Who waits for an answer.
-struct Waits<'a> {
-    id: u64,
-    progress: Option<&'a mpsc::UnboundedSender<Box<str>>>,
 }
 
 impl HttpLink {
@@ -417,143 +409,6 @@ impl HttpLink {
         }
         headers
     }
-
-    /// What became of a request, once its answer is there or nothing can come
-    /// any more.
-    async fn concluded(&self, exchange: Exchange, waits: &Waits<'_>) -> Result<Answer, Failed> {
-        match exchange {
-            Exchange::Messages(messages) => {
-                let answer = self.take_all(messages, Some(waits)).await;
-                answer.ok_or_else(|| {
-                    Failed::Invalid("the answer is to another request, or none".to_owned())
-                })
-            }
-            Exchange::Stream(events) => self.streamed(events, waits).await,
-            Exchange::Accepted => Err(Failed::Invalid("the answer is empty".to_owned())),
-            Exchange::Refused {
-                answer: Some(answer @ Answer::Error(_)),
-                ..
-            } => Ok(answer),
-            Exchange::Refused { status, why, .. } => Err(Failed::Refused { status, why }),
-            Exchange::NotSent(why) => Err(Failed::NotSent(why)),
-            Exchange::Lost(why) => Err(Failed::Lost(why)),
-            Exchange::Invalid(why) => Err(Failed::Invalid(why)),
-        }
-    }
-
-    /// Reads a stream up to the answer. One that breaks before is taken up again
-    /// where the server gave its events ids (2025-11-25, transports,
-    /// resumability).
-    async fn streamed(
-        &self,
-        mut events: Events<Incoming>,
-        waits: &Waits<'_>,
-    ) -> Result<Answer, Failed> {
-        let mut left = RESUMED;
-        loop {
-            let why = match events.next().await {
-                Ok(Some(event)) => {
-                    let messages = message::read(&event.data);
-                    if let Some(answer) = self.take_all(messages, Some(waits)).await {
-                        return Ok(answer);
-                    }
-                    continue;
-                }
-                Ok(None) => "the stream ended before the answer".to_owned(),
-                Err(Broken::TooLong) => return Err(Failed::Invalid(broken(&Broken::TooLong))),
-                Err(why) => broken(&why),
-            };
-            let last = events
-                .last_id()
-                .and_then(|id| HeaderValue::from_str(id).ok());
-            let legacy = matches!(self.era.get(), Some(Era::Legacy(_)));
-            let Some(last) = last.filter(|_| legacy && left > 0) else {
-                return Err(Failed::Lost(why));
-            };
-            left -= 1;
-            let pause = events.retry().unwrap_or(RESUME);
-            tokio::time::sleep(pause.min(RESUME_AT_MOST)).await;
-            let mut headers = self.with_session(self.fixed_headers());
-            headers.insert(LAST_EVENT, last);
-            events = match self.exchanges.get(headers).await {
-                Ok(events) => events,
-                Err((_status, _why)) => return Err(Failed::Lost(why)),
-            };
-        }
-    }
-
-    /// Takes messages in, and returns the answer to who waits.
-    async fn take_all(
-        &self,
-        messages: Vec<Result<Message, Unreadable>>,
-        waits: Option<&Waits<'_>>,
-    ) -> Option<Answer> {
-        let mut found = None;
-        for message in messages {
-            match message {
-                Ok(Message::Answer { id, answer }) if waits.is_some_and(|w| w.id == id) => {
-                    found = Some(answer);
-                }
-                // An error that names no request can only be to this one, which
-                // its response carries.
-                Ok(Message::NamelessError(error)) if waits.is_some() => {
-                    found = Some(Answer::Error(error));
-                }
-                Ok(Message::Answer { .. } | Message::NamelessError(_)) => {
-                    tracing::debug!(server.name = %self.server, "dropped an answer that nobody waits for");
-                }
-                Ok(Message::Request { id, method }) => self.reply(&id, &method).await,
-                Ok(Message::Notification { method, params }) => {
-                    self.take_notification(&method, params, waits);
-                }
-                Err(reason) => {
-                    tracing::warn!(server.name = %self.server, reason = reason.as_str(), "dropped what is no message");
-                }
-            }
-        }
-        found
-    }
-
-    /// Answers a legacy server's own request; a modern one must not make any.
-    async fn reply(&self, id: &str, method: &str) {
-        if matches!(self.era.get(), Some(Era::Modern(_))) {
-            tracing::warn!(server.name = %self.server, "ignored a request of a server whose protocol has none");
-            return;
-        }
-        let reply = match method {
-            "ping" => Control::Pong { id },
-            _ => Control::Refused { id },
-        };
-        let replied = self.post_alone(Frame::control(0, reply));
-        let _replied_or_late = tokio::time::timeout(PARTING, replied).await;
-    }
-
-    fn take_notification(&self, method: &str, params: Option<Box<str>>, waits: Option<&Waits<'_>>) {
-        match (method, params) {
-            ("notifications/tools/list_changed", _) => self.note_change(),
-            ("notifications/progress", Some(params)) => {
-                let token = Object::parse(&params)
-                    .ok()
-                    .and_then(|params| params.get("progressToken").and_then(message::whole_number));
-                let listener = waits.filter(|waits| token == Some(waits.id));
-                if let Some(listener) = listener.and_then(|waits| waits.progress) {
-                    // An error says that the client listens no longer.
-                    let _unheard = listener.send(params);
-                }
-            }
-            _ => {
-                tracing::debug!(server.name = %self.server, "dropped a notification that nobody asked for");
-            }
-        }
-    }
-}
-
-/// Why a request has no answer.
-enum Failed {
-    NotSent(String),
-    Refused { status: StatusCode, why: String },
-    Lost(String),
-    Invalid(String),
 }
 
 /// A name as a header may carry it: as it is, or in Base64 where a header cannot
