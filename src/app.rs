@@ -2,10 +2,14 @@
 //! as a broker over stdio or HTTP, and as the check of a configuration.
 
 mod check;
+mod starting;
 
 pub use check::Checked;
 pub use check::check;
 pub use check::schema;
+pub use starting::Start;
+pub use starting::Starting;
+pub use starting::starting;
 
 use crate::broker;
 use crate::broker::Broker;

@@ -1,6 +1,9 @@
 //! The command line.
 
 mod config_path;
+mod connect;
+mod import;
+mod init;
 mod journal;
 mod key;
 mod pin;
@@ -18,6 +21,7 @@ use crate::downstream;
 use crate::mcp;
 use crate::principal::PrincipalId;
 use crate::telemetry;
+use clap::CommandFactory;
 use clap::Parser;
 use clap::Subcommand;
 use clap::ValueEnum;
@@ -71,6 +75,16 @@ enum LogFormat {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Make a configuration to begin with, and say what comes next
+    Init {
+        /// Where [default: ~/.config/countersign]
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
+    /// Copy the servers of an MCP client into the configuration
+    Import(import::Import),
+    /// Write an MCP client's file so that it starts Countersign
+    Connect(connect::Connect),
     /// Play the claims story end to end, in a folder of its own
     Demo {
         /// Where to play it [default: a new temporary folder]
@@ -109,6 +123,11 @@ enum Command {
     /// Look at pinned tools, and accept changed ones
     #[command(subcommand)]
     Pin(pin::Command),
+    /// Print what a shell needs to complete our commands
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
     /// Print the example configuration
     Example {
         /// Print the example of `principals.toml` instead
@@ -173,6 +192,17 @@ impl Cli {
             anyhow::Ok(Config::load(&path, &own_program())?)
         };
         match self.command {
+            Command::Init { dir } => init::run(dir)?,
+            Command::Import(import) => {
+                let path = config_path::find(self.config.as_deref())?;
+                import.run(&std::path::absolute(path)?, &own_program())?;
+            }
+            Command::Connect(connect) => connect.run(&load()?)?,
+            Command::Completions { shell } => {
+                let mut text = Vec::new();
+                clap_complete::generate(shell, &mut Cli::command(), "countersign", &mut text);
+                print(&String::from_utf8_lossy(&text))?;
+            }
             Command::Demo { folder } => on_runtime(demo::play(folder, &own_program()))?,
             Command::Stdio { principal, session } => {
                 on_runtime(app::stdio(load()?, principal, session))?;

@@ -3,11 +3,16 @@
 
 mod file;
 mod http;
+mod imported;
 mod principals;
 mod references;
 #[cfg(test)]
 mod tests;
 
+pub use imported::Entry;
+pub use imported::Imported;
+pub use imported::as_json;
+pub use imported::read as read_client;
 pub use principals::EXAMPLE as PRINCIPALS_EXAMPLE;
 
 use crate::broker;
@@ -131,7 +136,7 @@ impl Config {
     ///
     /// When it does not hold together.
     pub fn parse(path: &Path, text: &str, keeper: &Path) -> Result<Self, ConfigError> {
-        let file: file::File = toml::from_str(text).map_err(|error| ConfigError::Shape {
+        let mut file: file::File = toml::from_str(text).map_err(|error| ConfigError::Shape {
             path: path.to_owned(),
             message: error.to_string(),
         })?;
@@ -141,6 +146,19 @@ impl Config {
             key: key.to_owned(),
             problem,
         };
+        for from in file.servers_from.paths() {
+            let from = references::expanded(from, folder, "servers_from");
+            let from = from.map_err(|(key, problem)| value(&key, problem))?;
+            let from = folder.join(from);
+            for imported in imported::read(&from, &read(&from)?)? {
+                if imported.left_out.is_none() {
+                    let section = file.servers.entry(imported.server.to_string());
+                    section
+                        .or_insert_with(file::ServerSection::empty)
+                        .fill(&imported.entry);
+                }
+            }
+        }
         let mut servers = Vec::new();
         let mut rules = BTreeMap::new();
         for (name, server) in &file.servers {
@@ -250,7 +268,12 @@ impl RulesAt {
         principals::parse(&self.principals, &read(&self.principals)?, self.money_scale)
     }
 
-    fn policy_files(&self) -> Result<Vec<PolicyFile>, ConfigError> {
+    /// Reads the policies as they are now.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be read, or there are none.
+    pub fn policy_files(&self) -> Result<Vec<PolicyFile>, ConfigError> {
         let mut files = Vec::new();
         for path in self.policy_paths()? {
             files.push(PolicyFile {

@@ -35,6 +35,8 @@ pub mod stdio;
 
 pub mod config;
 
+pub mod clients;
+
 pub mod telemetry;
 
 pub mod app;

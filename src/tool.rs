@@ -199,7 +199,7 @@ pub enum Access {
 /// What the operator says of a tool. An argument is named by its property
 /// (`amount`), or by the property of the records in an array
 /// (`line_items[].amount`).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ToolRules {
     /// Whether it changes anything.
     pub access: Access,
@@ -225,6 +225,27 @@ pub struct ToolRules {
     pub refund_on_failure: bool,
     /// How long a call may take, where it differs from the server's.
     pub timeout: Option<Duration>,
+}
+
+/// The word for servers and tools of which the operator said nothing.
+pub const UNCLASSIFIED: &str = "unclassified";
+
+impl Default for ToolRules {
+    /// What holds of a tool that the operator does not mention.
+    fn default() -> Self {
+        Self {
+            access: Access::default(),
+            risk: UNCLASSIFIED.to_owned(),
+            money: Vec::new(),
+            meters: Vec::new(),
+            sums: Vec::new(),
+            paths: Vec::new(),
+            urls: Vec::new(),
+            under: BTreeMap::new(),
+            refund_on_failure: false,
+            timeout: None,
+        }
+    }
 }
 
 #[cfg(test)]

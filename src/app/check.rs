@@ -27,7 +27,7 @@ pub struct Checked {
     pub problems: Vec<String>,
 }
 
-type Pins = BTreeMap<ServerName, Vec<Pin>>;
+pub(super) type Pins = BTreeMap<ServerName, Vec<Pin>>;
 
 /// Checks configuration, servers, schema and policies, and shows which tools
 /// each principal may see.
@@ -63,7 +63,7 @@ pub async fn check(config: &Config) -> anyhow::Result<Checked> {
     Ok(checked)
 }
 
-fn stored_pins(config: &Config, checked: &mut Checked) -> anyhow::Result<Pins> {
+pub(super) fn stored_pins(config: &Config, checked: &mut Checked) -> anyhow::Result<Pins> {
     if !config.store.exists() {
         let path = config.store.display();
         writeln!(checked.report, "store          {path} (not there yet)")?;
@@ -84,7 +84,7 @@ fn stored_pins(config: &Config, checked: &mut Checked) -> anyhow::Result<Pins> {
 }
 
 /// Starts each server, and puts what it lists beside what is pinned.
-async fn look_at_servers(
+pub(super) async fn look_at_servers(
     config: &Config,
     pins: &mut Pins,
     checked: &mut Checked,

@@ -2,6 +2,7 @@
 //! stand in and the keys that are known there.
 
 use super::http;
+use super::imported::Entry;
 use super::references;
 use crate::broker::ServerRules;
 use crate::downstream;
@@ -13,6 +14,7 @@ use crate::downstream::Transport;
 use crate::tool::Access;
 use crate::tool::ServerName;
 use crate::tool::ToolRules;
+use crate::tool::UNCLASSIFIED;
 use jiff::SignedDuration;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -36,7 +38,29 @@ pub(super) struct File {
     #[serde(default)]
     pub(super) names: NamesSection,
     #[serde(default)]
+    pub(super) servers_from: From,
+    #[serde(default)]
     pub(super) servers: BTreeMap<String, ServerSection>,
+}
+
+/// Files of clients whose servers are taken over.
+#[derive(Debug, Default, Deserialize)]
+#[serde(untagged, expecting = "a path, or a list of paths")]
+pub(super) enum From {
+    #[default]
+    Nowhere,
+    One(String),
+    Several(Vec<String>),
+}
+
+impl From {
+    pub(super) fn paths(&self) -> &[String] {
+        match self {
+            Self::Nowhere => &[],
+            Self::One(path) => std::slice::from_ref(path),
+            Self::Several(paths) => paths,
+        }
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -152,7 +176,7 @@ pub(super) struct ServerSection {
 }
 
 fn unclassified() -> String {
-    "unclassified".to_owned()
+    UNCLASSIFIED.to_owned()
 }
 
 fn call_timeout() -> SignedDuration {
@@ -216,6 +240,41 @@ enum TransportWord {
 pub(super) type Wrong = (String, String);
 
 impl ServerSection {
+    /// A section that says nothing: every key has its default.
+    pub(super) fn empty() -> Self {
+        Self {
+            command: None,
+            args: Vec::new(),
+            env: BTreeMap::new(),
+            cwd: None,
+            url: None,
+            headers: BTreeMap::new(),
+            transport: None,
+            trust: unclassified(),
+            timeout: call_timeout(),
+            start_timeout: start_timeout(),
+            tools: BTreeMap::new(),
+        }
+    }
+
+    /// Takes over how a client reaches the server, unless the section says it
+    /// itself.
+    pub(super) fn fill(&mut self, entry: &Entry) {
+        if self.command.is_some() || self.url.is_some() {
+            return;
+        }
+        self.command.clone_from(&entry.command);
+        self.args.clone_from(&entry.args);
+        self.env.clone_from(&entry.env);
+        self.cwd = entry.cwd.as_ref().map(PathBuf::from);
+        self.url.clone_from(&entry.url);
+        self.headers.clone_from(&entry.headers);
+        self.transport = entry.transport.map(|word| match word {
+            "sse" => TransportWord::Sse,
+            _ => TransportWord::Http,
+        });
+    }
+
     /// What is wrong with the values: the key, and what would be right.
     pub(super) fn validate(&self) -> Result<(), (String, String)> {
         let tools = self.tools.iter().filter_map(|(name, tool)| {

@@ -19,4 +19,5 @@ mod real;
 mod rmcp_client;
 mod scenario;
 mod serving;
+mod setup;
 mod world;

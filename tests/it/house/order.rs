@@ -23,7 +23,7 @@ const LAYERS: [&[&str]; 7] = [
     ],
     &["permit", "downstream", "broker"],
     &["mcp", "http", "stdio", "console"],
-    &["config", "telemetry", "app", "demo", "cli"],
+    &["config", "clients", "telemetry", "app", "demo", "cli"],
     &["main"],
 ];
 

@@ -1,0 +1,125 @@
+//! `countersign init`: a folder to begin in.
+
+use super::print;
+use crate::clients::Client;
+use crate::config;
+use crate::config::GLOBAL_POLICY;
+use crate::config::Imported;
+use anyhow::Context;
+use std::fmt::Write;
+use std::path::Path;
+use std::path::PathBuf;
+
+/// What `countersign.toml` begins with.
+const CONFIGURATION: &str = include_str!("../../fixtures/config/begin.toml");
+/// What `principals.toml` begins with.
+const PRINCIPALS: &str = include_str!("../../fixtures/config/begin-principals.toml");
+
+/// Makes the files of a configuration, as far as they are not there, and says
+/// what comes next.
+pub(super) fn run(folder: Option<PathBuf>) -> anyhow::Result<()> {
+    let home = std::env::home_dir().context("there is no home folder: say `--dir DIR`")?;
+    let usual = || {
+        let config = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from);
+        config
+            .unwrap_or_else(|| home.join(".config"))
+            .join("countersign")
+    };
+    let folder = std::path::absolute(folder.unwrap_or_else(usual))?;
+    let name = user_name();
+    let mut text = String::new();
+    for (file, content) in [
+        ("countersign.toml", CONFIGURATION.replace("USER", &name)),
+        ("principals.toml", PRINCIPALS.replace("USER", &name)),
+        ("policies/global.cedar", GLOBAL_POLICY.to_owned()),
+    ] {
+        let path = folder.join(file);
+        let word = match make(&path, &content)? {
+            Made::New => "made",
+            Made::WasThere => "is there already",
+        };
+        writeln!(text, "{word:<17} {}", path.display())?;
+    }
+    writeln!(text, "\nYou are the principal `{name}`.")?;
+    text.push_str(&found(&home)?);
+    print(&text)
+}
+
+enum Made {
+    New,
+    WasThere,
+}
+
+fn make(path: &Path, content: &str) -> anyhow::Result<Made> {
+    if path.exists() {
+        return Ok(Made::WasThere);
+    }
+    let failed = || format!("cannot make `{}`", path.display());
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).with_context(failed)?;
+    }
+    std::fs::write(path, content).with_context(failed)?;
+    Ok(Made::New)
+}
+
+/// The name of whoever is logged in, as far as it can name a principal.
+fn user_name() -> String {
+    let given = ["USER", "LOGNAME"].into_iter().find_map(std::env::var_os);
+    let given = given.map(|name| name.to_string_lossy().into_owned());
+    let plain: String = given
+        .unwrap_or_default()
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
+        .collect();
+    match plain.is_empty() {
+        true => "me".to_owned(),
+        false => plain,
+    }
+}
+
+/// The servers that clients have, and the commands that come next.
+fn found(home: &Path) -> anyhow::Result<String> {
+    let here = std::env::current_dir()?;
+    let mut text = String::new();
+    let mut first = None;
+    for client in Client::ALL {
+        for path in client.places(home, &here) {
+            let Ok(content) = std::fs::read_to_string(&path) else {
+                continue;
+            };
+            let servers = match config::read_client(&path, &content) {
+                Ok(servers) => servers,
+                Err(error) => {
+                    writeln!(text, "{client}: {error}")?;
+                    continue;
+                }
+            };
+            let usable = |imported: &&Imported| imported.left_out.is_none();
+            let names: Vec<&str> = servers
+                .iter()
+                .filter(usable)
+                .map(|imported| imported.name.as_str())
+                .collect();
+            if names.is_empty() {
+                continue;
+            }
+            writeln!(
+                text,
+                "{client} has {} ({})",
+                names.join(", "),
+                path.display()
+            )?;
+            first = first.or(Some(client));
+        }
+    }
+    match first {
+        Some(client) => write!(
+            text,
+            "\nNext:\n  countersign import {client}\n  countersign policy new --permissive\n  countersign check\n  countersign connect {client}\n"
+        )?,
+        None => text.push_str(
+            "\nNo MCP client with servers was found. Next: write a `[servers.NAME]` section into countersign.toml, then\n  countersign policy new --permissive\n  countersign check\n",
+        ),
+    }
+    Ok(text)
+}
