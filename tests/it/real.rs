@@ -2,6 +2,7 @@
 //! `tests/run` installs them and says where; without it these tests are ignored.
 
 mod clients;
+mod remote;
 mod servers;
 
 use crate::world::Wire;
@@ -20,6 +21,11 @@ fn node_tool(name: &str) -> PathBuf {
 /// A program from PyPI.
 fn python_tool(name: &str) -> PathBuf {
     tool("COUNTERSIGN_PY_TOOLS", name)
+}
+
+/// A program from PyPI that needs version 1 of the Python SDK.
+fn old_python_tool(name: &str) -> PathBuf {
+    tool("COUNTERSIGN_OLD_PY_TOOLS", name)
 }
 
 fn tool(folder: &str, name: &str) -> PathBuf {

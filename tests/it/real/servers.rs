@@ -5,6 +5,7 @@ use super::SENT;
 use super::endings;
 use super::list_with;
 use super::node_tool;
+use super::old_python_tool;
 use super::python_tool;
 use super::section;
 use crate::world::Wire;
@@ -217,5 +218,148 @@ fn the_everything_server_gets_only_the_texts_and_numbers_that_policy_lets_throug
             "completed everything/get-sum",
             "denied everything/get-sum",
         ]
+    );
+}
+
+#[test]
+#[ignore = "needs the packages that tests/run installs"]
+fn the_memory_server_takes_no_more_entities_at_a_time_than_policy_says() {
+    let program = node_tool("mcp-server-memory");
+    let policy = include_str!("../../../fixtures/real/memory.cedar");
+    let world = World::of(&section("memory", &program, &[]), policy);
+    let file = world.path("memory.jsonl");
+    world.append(
+        "countersign.toml",
+        &format!("env = {{ MEMORY_FILE_PATH = {file:?} }}\n"),
+    );
+    let mut broker = world.broker().initialized();
+    offers_all(&world, &mut broker, "memory", direct(&program, &[]));
+
+    let create = "memory__create_entities";
+    let entity = |name: &str| json!({"name": name, "entityType": "t", "observations": ["o"]});
+    let answer = broker.call(create, json!({"entities": [entity("good")]}));
+    assert!(answer.contains("good"), "{answer}");
+    assert!(world.read("memory.jsonl").contains("good"));
+    let many = json!({"entities": [entity("bad1"), entity("bad2"), entity("bad3")]});
+    let message = "At most two entities at a time.";
+    is_denied(&world, &mut broker, (create, many), "bad2", message);
+}
+
+#[test]
+#[ignore = "needs the packages that tests/run installs"]
+fn the_sqlite_server_reads_only_what_policy_lets_through() {
+    let program = old_python_tool("mcp-server-sqlite");
+    let policy = include_str!("../../../fixtures/real/sqlite.cedar");
+    let world = World::of("", policy);
+    let file = world.path("data.db");
+    let args = ["--db-path", file.to_str().unwrap()];
+    world.append("countersign.toml", &section("sqlite", &program, &args));
+    let mut broker = world.broker().initialized();
+    offers_all(&world, &mut broker, "sqlite", direct(&program, &args));
+
+    let read = "sqlite__read_query";
+    let answer = broker.call(read, json!({"query": "SELECT 41 + 1 AS n"}));
+    assert!(answer.contains("42"), "{answer}");
+    let denied = json!({"query": "SELECT salary FROM people"});
+    let message = "Salaries are not for agents.";
+    is_denied(&world, &mut broker, (read, denied), "salary", message);
+}
+
+#[test]
+#[ignore = "needs the packages that tests/run installs"]
+fn policy_sees_into_the_records_of_a_fastmcp_server() {
+    let program = python_tool("python");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/servers/typed.py");
+    let policy = include_str!("../../../fixtures/real/typed.cedar");
+    let world = World::of(&section("typed", &program, &[script]), policy);
+    world.append(
+        "countersign.toml",
+        "[servers.typed.tools.bill]\nmoney = [\"items[].amount\"]\nsum = [\"items[].amount\"]\n",
+    );
+    let mut broker = world.broker().initialized();
+    offers_all(&world, &mut broker, "typed", direct(&program, &[script]));
+
+    let bill = |country: &str, amount: f64| {
+        let home = json!({"street": "s", "zip": 1, "country": country});
+        let items = json!([{"text": "a", "amount": amount}, {"text": "b", "amount": 0.5}]);
+        json!({"person": {"name": "Eva", "home": home}, "items": items})
+    };
+    let answer = broker.call("typed__bill", bill("DE", 99.5));
+    assert_eq!(answer, "billed Eva for 2 items in EUR");
+    let message = "Bills go to Germany only.";
+    let french = ("typed__bill", bill("FR", 1.0));
+    is_denied(&world, &mut broker, french, "FR", message);
+    let dear = ("typed__bill", bill("DE", 99.75));
+    is_denied(
+        &world,
+        &mut broker,
+        dear,
+        "99.75",
+        "No bill above a hundred.",
+    );
+}
+
+/// Every argument of these servers that policy cannot see, and why.
+#[test]
+#[ignore = "needs the packages that tests/run installs"]
+fn policy_sees_nearly_every_argument_of_real_servers() {
+    let world = World::of(
+        "",
+        "@id(\"all\") permit (principal, action in Broker::Action::\"tools/call\", resource);",
+    );
+    let root = world.path("").canonicalize().unwrap();
+    let root = root.to_str().unwrap();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/servers/typed.py");
+    let data = world.path("data.db");
+    let servers: [(&str, _, Vec<&str>); 7] = [
+        (
+            "everything",
+            node_tool("mcp-server-everything"),
+            vec!["stdio"],
+        ),
+        ("files", node_tool("mcp-server-filesystem"), vec![root]),
+        ("memory", node_tool("mcp-server-memory"), vec![]),
+        ("git", python_tool("mcp-server-git"), vec![]),
+        (
+            "sqlite",
+            old_python_tool("mcp-server-sqlite"),
+            vec!["--db-path", data.to_str().unwrap()],
+        ),
+        ("time", python_tool("mcp-server-time"), vec![]),
+        ("typed", python_tool("python"), vec![script]),
+    ];
+    for (name, program, args) in &servers {
+        world.append("countersign.toml", &section(name, program, args));
+    }
+    let (_well, report) = world.run(&["check"]);
+    let opaque = report
+        .lines()
+        .filter(|line| line.contains("policy cannot see"));
+    let opaque: Vec<&str> = opaque.map(str::trim).collect();
+    insta::assert_snapshot!(opaque.join("\n"), @r"
+    policy cannot see `groups`: it is an array of arrays
+    policy cannot see `labels`: it is an object without declared properties
+    policy cannot see `reference`: it may have several types
+    ");
+    let mut broker = world.broker().initialized();
+    for (name, ..) in &servers {
+        list_with(&mut broker, name);
+    }
+    let list = broker.ask("tools/list", json!({}));
+    let tools = list["result"]["tools"].as_array().unwrap();
+    let arguments = tools.iter().map(|tool| {
+        let properties = tool["inputSchema"]["properties"].as_object();
+        properties.map_or(0, serde_json::Map::len)
+    });
+    let arguments: usize = arguments.sum();
+    assert!(
+        tools.len() >= 50 && arguments >= 60,
+        "{} {arguments}",
+        tools.len()
+    );
+    assert!(
+        opaque.len() * 20 <= arguments,
+        "{} of {arguments}",
+        opaque.len()
     );
 }
