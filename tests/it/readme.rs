@@ -1,6 +1,7 @@
 //! The README, followed by a newcomer: every block of it is run in a clean copy,
 //! with a home of its own, in the order in which it stands there.
 
+use crate::world::PATIENCE;
 use crate::world::Wire;
 use crate::world::names_of;
 use countersign::config::Config;
@@ -10,6 +11,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
+use std::time::Instant;
 use tempfile::TempDir;
 
 /// A block between fences.
@@ -104,6 +107,7 @@ impl Newcomer {
                 Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap(),
             )
             .env("HOME", self.home.path())
+            .env("USER", "ann")
             .env("TMPDIR", self.home.path())
             .env("PATH", std::env::join_paths(path).unwrap())
             .env_remove("XDG_CONFIG_HOME")
@@ -155,9 +159,7 @@ fn every_block_of_the_readme_does_what_it_says() {
     let languages: Vec<_> = blocks.iter().map(|block| &*block.language).collect();
     assert_eq!(
         languages,
-        [
-            "sh", "sh", "sh", "toml", "cedar", "sh", "json", "cedar", "sh"
-        ],
+        ["sh", "sh", "sh", "sh", "toml", "json", "sh", "cedar", "sh"],
         "a new block needs a place in this test"
     );
     let texts: Vec<_> = blocks.iter().map(|block| &*block.text).collect();
@@ -165,10 +167,10 @@ fn every_block_of_the_readme_does_what_it_says() {
         demo,
         whole,
         install,
-        server,
-        reading,
-        look,
+        set_up,
+        servers,
         client,
+        serve,
         limit,
         after,
     ] = texts[..]
@@ -186,23 +188,20 @@ fn every_block_of_the_readme_does_what_it_says() {
 
     newcomer.runs(install);
     assert!(newcomer.installed().exists());
-    newcomer.takes(server);
-    std::fs::write(newcomer.config("policies/mine.cedar"), reading).unwrap();
-    let found = newcomer.runs(look);
-    for part in ["no problems", "mine.read", "action \"claims/get_claim\""] {
-        assert!(found.contains(part), "{part}: {found}");
-    }
+    newcomer.sets_up(set_up);
+    newcomer.adds(servers);
 
     let get = ("claims__get_claim", json!({"claim_id": "99"}));
     let mut wire = newcomer.connects(client);
     let opened = wire.initialize();
     assert_eq!(opened["result"]["serverInfo"]["name"], "countersign");
     let list = wire.ask("tools/list", json!({}));
-    assert_eq!(names_of(&list), [get.0]);
+    assert!(names_of(&list).contains(&get.0));
     let answer = wire.call(get.0, get.1.clone());
     assert!(answer.starts_with("Claim 99"), "{answer}");
     assert!(wire.end());
 
+    newcomer.serves(serve);
     newcomer.limits(limit, client);
 
     let shown = newcomer.runs(after);
@@ -218,26 +217,86 @@ fn every_block_of_the_readme_does_what_it_says() {
 }
 
 impl Newcomer {
-    /// The README's section of a server is one that a configuration takes.
-    fn takes(&self, server: &str) {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("countersign.toml");
-        let config = Config::parse(&path, server, Path::new("countersign")).unwrap();
-        assert_eq!(config.servers.len(), 1);
+    /// The five commands, in a project that has the claims server.
+    fn sets_up(&self, commands: &str) {
+        let ledger = self.home.path().join("ledger.jsonl");
+        let claims = json!({
+            "command": self.installed(),
+            "args": ["claims-server", "--ledger", ledger],
+        });
+        let file = self.clone.join(".mcp.json");
+        let before = json!({"mcpServers": {"claims": claims}}).to_string();
+        std::fs::write(&file, &before).unwrap();
+        let said = self.runs(commands);
+        for part in ["added     claims", "no problems", "Start claude-code again"] {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+        let written = std::fs::read_to_string(&file).unwrap();
+        assert!(written.contains("countersign") && !written.contains("claims-server"));
+        self.runs("countersign connect claude-code --undo");
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), before);
     }
 
-    /// The limit of the README, beside a permit for what it limits.
+    /// The README's sections go with what `init` and `import` wrote. The server
+    /// elsewhere is not there.
+    fn adds(&self, servers: &str) {
+        let path = self.config("countersign.toml");
+        let tools = servers.find("[servers.claims").unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let whole = format!("{text}\n{servers}");
+        Config::parse(&path, &whole, Path::new("countersign")).unwrap();
+        let text = format!("{text}\n{}", servers.split_at(tools).1);
+        std::fs::write(&path, text).unwrap();
+    }
+
+    /// Makes a key and serves, at a port of the test's own.
+    fn serves(&self, commands: &str) {
+        let (key, serve) = commands.split_once('\n').unwrap();
+        assert_eq!(serve, "countersign serve\n");
+        let made = self.runs(key);
+        let key = made
+            .split_whitespace()
+            .find(|word| word.starts_with("csk_"));
+        let log = self.home.path().join("serve.log");
+        let mut command = self.command(self.installed().to_str().unwrap());
+        command.args(["serve", "--listen", "127.0.0.1:0"]);
+        let mut broker = command
+            .stderr(std::fs::File::create(&log).unwrap())
+            .spawn()
+            .unwrap();
+        let begun = Instant::now();
+        let address = loop {
+            let text = std::fs::read_to_string(&log).unwrap();
+            if let Some(address) = crate::serving::listening(&text) {
+                break address;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{text}");
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        let asked = format!(
+            "curl --silent --fail -H 'Authorization: Bearer {}' -H 'Content-Type: application/json' -d '{}' http://{address}/mcp",
+            key.unwrap(),
+            r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"curl","version":"1"}}}"#,
+        );
+        let answer = self.runs(&asked);
+        broker.kill().unwrap();
+        broker.wait().unwrap();
+        assert!(answer.contains("\"name\":\"countersign\""), "{answer}");
+    }
+
+    /// The limit of the README, for somebody whose own limit is 10,000.
     fn limits(&self, limit: &str, client: &str) {
-        let approve = r#"
-@id("mine.payments")
-permit (
-  principal in Broker::Role::"Junior",
-  action == Broker::Action::"claims/approve_payment",
-  resource
-);
-"#;
-        std::fs::write(self.config("policies/limit.cedar"), limit).unwrap();
-        std::fs::write(self.config("policies/payments.cedar"), approve).unwrap();
+        let principals = self.config("principals.toml");
+        let text = std::fs::read_to_string(&principals).unwrap();
+        let limits = r#"limits = { call = "10000.00", session = "90000.00", day = "90000.00" }
+[[principals]]
+subject = "mia"
+role = "Manager"
+limits = { call = "100000.00", session = "100000.00", day = "100000.00" }"#;
+        let begun = r#"limits = { call = "100.00", session = "500.00", day = "1000.00" }"#;
+        assert!(text.contains(begun));
+        std::fs::write(&principals, text.replace(begun, limits)).unwrap();
+        std::fs::write(self.config("policies/mine.cedar"), limit).unwrap();
         let found = self.runs("countersign check");
         assert!(found.contains("no problems"), "{found}");
         let mut wire = self.connects(client).initialized();

@@ -101,7 +101,7 @@ impl Drop for Serving {
 }
 
 /// The address that a log says it listens at.
-fn listening(log: &str) -> Option<String> {
+pub(crate) fn listening(log: &str) -> Option<String> {
     let line = log.lines().find(|line| line.contains("listening"))?;
     let (_, port) = line.split_once("127.0.0.1:")?;
     let port: String = port.chars().take_while(char::is_ascii_digit).collect();
