@@ -2,11 +2,15 @@
 //! as a broker over stdio or HTTP, and as the check of a configuration.
 
 mod check;
+mod doctor;
 mod starting;
 
 pub use check::Checked;
 pub use check::check;
 pub use check::schema;
+pub use doctor::Finding;
+pub use doctor::Level;
+pub use doctor::doctor;
 pub use starting::Start;
 pub use starting::Starting;
 pub use starting::starting;

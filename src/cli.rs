@@ -2,12 +2,14 @@
 
 mod config_path;
 mod connect;
+mod doctor;
 mod import;
 mod init;
 mod journal;
 mod key;
 mod pin;
 mod policy;
+mod published;
 mod session;
 
 use crate::app;
@@ -63,8 +65,20 @@ struct Cli {
     /// What is logged: `info`, `debug`, `countersign::broker=debug`
     #[arg(long, global = true, env = "COUNTERSIGN_LOG", value_name = "FILTER")]
     log: Option<String>,
+    /// Print one JSON document, where a command prints facts
+    #[arg(long, global = true)]
+    json: bool,
     #[command(subcommand)]
     command: Command,
+}
+
+/// How facts are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -111,6 +125,8 @@ enum Command {
     Key(key::Command),
     /// Check configuration, servers and policies, and show who may see what
     Check,
+    /// Say what is wrong with servers, policies, store and clients, and what to do
+    Doctor,
     /// Look at policies
     #[command(subcommand)]
     Policy(policy::Command),
@@ -191,6 +207,10 @@ impl Cli {
             let path = config_path::find(self.config.as_deref())?;
             anyhow::Ok(Config::load(&path, &own_program())?)
         };
+        let form = match self.json {
+            true => Form::Json,
+            false => Form::Text,
+        };
         match self.command {
             Command::Init { dir } => init::run(dir)?,
             Command::Import(import) => {
@@ -208,12 +228,13 @@ impl Cli {
                 on_runtime(app::stdio(load()?, principal, session))?;
             }
             Command::Serve { listen } => on_runtime(app::serve(load()?, listen))?,
-            Command::Key(command) => command.run(&load()?)?,
-            Command::Check => return check(&load()?),
-            Command::Policy(command) => command.run(&load()?)?,
-            Command::Session(command) => command.run(&load()?)?,
-            Command::Journal(command) => return command.run(&load()?),
-            Command::Pin(command) => command.run(&load()?)?,
+            Command::Key(command) => command.run(&load()?, form)?,
+            Command::Check => return check(&load()?, form),
+            Command::Doctor => return doctor::run(load(), form),
+            Command::Policy(command) => command.run(&load()?, form)?,
+            Command::Session(command) => command.run(&load()?, form)?,
+            Command::Journal(command) => return command.run(&load()?, form),
+            Command::Pin(command) => command.run(&load()?, form)?,
             Command::Example { policies: true, .. } => print(GLOBAL_POLICY)?,
             Command::Example {
                 principals: true, ..
@@ -228,8 +249,17 @@ impl Cli {
     }
 }
 
-fn check(config: &Config) -> anyhow::Result<ExitCode> {
-    let checked = on_runtime(app::check(config))?;
+fn check(config: &Config, form: Form) -> anyhow::Result<ExitCode> {
+    let mut checked = on_runtime(app::check(config))?;
+    if form == Form::Json {
+        let problems = checked.problems.clone().into();
+        checked.facts.insert("problems".to_owned(), problems);
+        print_json(&checked.facts.into())?;
+        return Ok(match checked.problems.is_empty() {
+            true => ExitCode::SUCCESS,
+            false => ExitCode::FAILURE,
+        });
+    }
     print(&checked.report)?;
     if checked.problems.is_empty() {
         print("no problems\n")?;
@@ -275,6 +305,21 @@ fn print(text: &str) -> anyhow::Result<()> {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(()),
     }
+}
+
+/// Prints one JSON document. What cannot be seen is escaped in it, as JSON does.
+fn print_json(document: &serde_json::Value) -> anyhow::Result<()> {
+    let mut text = String::new();
+    for c in document.to_string().chars() {
+        if mcp::hidden(c) {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                text.push_str(&format!("\\u{unit:04x}"));
+            }
+        } else {
+            text.push(c);
+        }
+    }
+    print(&format!("{text}\n"))
 }
 
 /// A text of somebody else as one line.

@@ -14,6 +14,9 @@ use crate::pins::Pin;
 use crate::tool::Access;
 use crate::tool::ServerName;
 use jiff::Timestamp;
+use serde_json::Map;
+use serde_json::Value;
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use tokio::sync::mpsc;
@@ -25,6 +28,9 @@ pub struct Checked {
     pub report: String,
     /// What must be mended before a start, or before a tool can be called.
     pub problems: Vec<String>,
+    /// The same as `report`, for programs: `servers`, `policies`, `tools`,
+    /// `visible`.
+    pub facts: Map<String, Value>,
 }
 
 pub(super) type Pins = BTreeMap<ServerName, Vec<Pin>>;
@@ -116,10 +122,16 @@ pub(super) async fn look_at_servers(
             );
         }
     }
+    let mut servers = Vec::new();
     for (name, downstream) in &downstreams {
         match downstream.state() {
             State::Ready { era, server } => {
                 writeln!(checked.report, "server         {name}: {server}, MCP {era}")?;
+                servers.push(json!({
+                    "name": name.as_str(),
+                    "says": server,
+                    "revision": era.to_string(),
+                }));
             }
             State::Failed { why, .. } => {
                 checked.problems.push(format!("server {name}: {why}"));
@@ -131,6 +143,7 @@ pub(super) async fn look_at_servers(
             }
         }
     }
+    checked.facts.insert("servers".to_owned(), servers.into());
     Ok(downstreams)
 }
 
@@ -174,6 +187,7 @@ fn report_catalogue(
     checked: &mut Checked,
 ) -> anyhow::Result<()> {
     let bundle = catalogue.bundle();
+    publish(catalogue, rules, &mut checked.facts);
     let report = &mut checked.report;
     writeln!(report, "policy set     {}", bundle.digest())?;
     for policy in bundle.policies() {
@@ -227,6 +241,48 @@ fn report_catalogue(
         writeln!(report, "  {principal:<14}  {seen}")?;
     }
     Ok(())
+}
+
+/// What the report says, for programs.
+fn publish(catalogue: &Catalogue, rules: &Rules, facts: &mut Map<String, Value>) {
+    let bundle = catalogue.bundle();
+    let policies = bundle.policies().map(|policy| {
+        json!({
+            "id": policy.id,
+            "effect": policy.effect.as_str(),
+            "file": policy.file,
+            "line": policy.line,
+        })
+    });
+    facts.insert("policies".to_owned(), policies.collect());
+    let tools = catalogue.names().into_iter().map(|(name, tool)| {
+        let opaque = bundle.opaque_arguments(tool).into_iter();
+        let opaque = opaque.map(|(argument, why)| json!({"argument": argument, "why": why}));
+        let rules = bundle.gate(tool).map(|gate| gate.rules());
+        json!({
+            "name": name,
+            "tool": tool.to_string(),
+            "access": rules.map(|rules| match rules.access {
+                Access::Read => "read",
+                Access::Write => "write",
+            }),
+            "risk": rules.map(|rules| rules.risk.as_str()),
+            "opaque": opaque.collect::<Value>(),
+        })
+    });
+    facts.insert("tools".to_owned(), tools.collect());
+    let visible: Map<String, Value> = rules
+        .principals
+        .by_id
+        .keys()
+        .map(|principal| {
+            let seen = catalogue.names().into_iter();
+            let seen = seen.filter(|(_, tool)| bundle.lists(principal, tool));
+            let seen = seen.map(|(name, _)| name.to_string()).collect();
+            (principal.to_string(), seen)
+        })
+        .collect();
+    facts.insert("visible".to_owned(), visible.into());
 }
 
 /// The Cedar schema of the configured servers, as far as they can be seen.

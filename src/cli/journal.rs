@@ -1,6 +1,8 @@
 //! `countersign journal`.
 
+use super::Form;
 use super::one_line;
+use super::published;
 use crate::app;
 use crate::config::Config;
 use crate::journal;
@@ -11,6 +13,8 @@ use crate::store::Store;
 use crate::store::WriterId;
 use crate::tool::CallId;
 use anyhow::Context;
+use serde_json::Value;
+use serde_json::json;
 use std::fmt::Write;
 use std::process::ExitCode;
 use uuid::Uuid;
@@ -33,27 +37,38 @@ pub(super) enum Command {
 }
 
 impl Command {
-    pub(super) fn run(self, config: &Config) -> anyhow::Result<ExitCode> {
+    pub(super) fn run(self, config: &Config, form: Form) -> anyhow::Result<ExitCode> {
         let store = app::existing_store(&config.store)?;
         match self {
-            Self::Tail { lines } => tail(&store, lines)?,
-            Self::Show { call } => show(&store, CallId::from_bytes(call.into_bytes()))?,
-            Self::Verify => return verify(&store),
+            Self::Tail { lines } => tail(&store, lines, form)?,
+            Self::Show { call } => show(&store, CallId::from_bytes(call.into_bytes()), form)?,
+            Self::Verify => return verify(&store, form),
         }
         Ok(ExitCode::SUCCESS)
     }
 }
 
-fn tail(store: &Store, lines: u32) -> anyhow::Result<()> {
+fn tail(store: &Store, lines: u32, form: Form) -> anyhow::Result<()> {
     let living = store.living_writers()?;
     let filter = Filter {
         newest: Some(lines),
         ..Filter::default()
     };
     let calls = store.read(|tx| journal::calls(tx, &filter))?;
+    if form == Form::Json {
+        let calls = calls
+            .iter()
+            .map(|call| published::call(call, &ending(call, &living)));
+        return super::print_json(&json!({ "calls": calls.collect::<Value>() }));
+    }
     let mut text = String::new();
     for call in &calls {
-        writeln!(text, "{}  {}", call_line(call, &living), call.principal)?;
+        let (principal, session) = (&call.principal, call.session);
+        writeln!(
+            text,
+            "{}  {principal}  session {session}",
+            call_line(call, &living)
+        )?;
     }
     if calls.is_empty() {
         text.push_str("no calls yet\n");
@@ -61,7 +76,7 @@ fn tail(store: &Store, lines: u32) -> anyhow::Result<()> {
     super::print(&text)
 }
 
-fn show(store: &Store, call: CallId) -> anyhow::Result<()> {
+fn show(store: &Store, call: CallId, form: Form) -> anyhow::Result<()> {
     let living = store.living_writers()?;
     let filter = Filter {
         call: Some(call),
@@ -73,6 +88,9 @@ fn show(store: &Store, call: CallId) -> anyhow::Result<()> {
         .with_context(|| {
             format!("there is no call {call}: `countersign journal tail` shows the last")
         })?;
+    if form == Form::Json {
+        return super::print_json(&published::call(&view, &ending(&view, &living)));
+    }
     let mut text = String::new();
     writeln!(text, "call       {}", view.call)?;
     writeln!(text, "decided    {}", view.at)?;
@@ -93,9 +111,17 @@ fn show(store: &Store, call: CallId) -> anyhow::Result<()> {
     super::print(&text)
 }
 
-fn verify(store: &Store) -> anyhow::Result<ExitCode> {
+fn verify(store: &Store, form: Form) -> anyhow::Result<ExitCode> {
     let living = store.living_writers()?;
     let found = store.read(|tx| journal::verify(tx, &living))?;
+    let status = match found.problems.is_empty() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    };
+    if form == Form::Json {
+        super::print_json(&published::verified(&found))?;
+        return Ok(status);
+    }
     let mut text = String::new();
     for (writer, (seq, hash)) in &found.heads {
         writeln!(text, "writer {writer}: {seq} records, last {hash}")?;
@@ -111,18 +137,14 @@ fn verify(store: &Store) -> anyhow::Result<ExitCode> {
         )?;
     }
     super::print(&text)?;
-    Ok(if found.problems.is_empty() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(status)
 }
 
 /// One call as one line.
 pub(super) fn call_line(call: &CallView, living: &[WriterId]) -> String {
     let mut line = format!(
         "{}  {:<22}{:<32}  {}",
-        call.at.strftime("%Y-%m-%d %H:%M:%S"),
+        call.at.strftime("%Y-%m-%d %H:%M:%SZ"),
         ending(call, living),
         call.tool.escape_debug().to_string(),
         call.call,
@@ -136,7 +158,7 @@ pub(super) fn call_line(call: &CallView, living: &[WriterId]) -> String {
 
 /// How a call ended. One that a dead broker left open is unknown, even before
 /// the next start writes that down.
-fn ending(call: &CallView, living: &[WriterId]) -> String {
+pub(super) fn ending(call: &CallView, living: &[WriterId]) -> String {
     match call.outcome {
         Some(outcome) => outcome.to_string(),
         None if living.contains(&call.writer) => "running".to_owned(),

@@ -1,5 +1,6 @@
 //! `countersign key`: the keys of clients over HTTP.
 
+use super::Form;
 use super::one_line;
 use super::print;
 use crate::app;
@@ -22,16 +23,9 @@ pub(super) enum Command {
         /// What you call it, to find it again
         #[arg(long)]
         name: Option<String>,
-        /// Print one JSON document
-        #[arg(long)]
-        json: bool,
     },
     /// List the keys
-    List {
-        /// Print one JSON document
-        #[arg(long)]
-        json: bool,
-    },
+    List,
     /// Take a key back; running brokers refuse it from the next request on
     Revoke {
         /// Its id in the list
@@ -40,14 +34,10 @@ pub(super) enum Command {
 }
 
 impl Command {
-    pub(super) fn run(self, config: &Config) -> anyhow::Result<()> {
+    pub(super) fn run(self, config: &Config, form: Form) -> anyhow::Result<()> {
         match self {
-            Self::New {
-                principal,
-                name,
-                json,
-            } => new(config, &principal, name.as_deref(), json),
-            Self::List { json } => list(config, json),
+            Self::New { principal, name } => new(config, &principal, name.as_deref(), form),
+            Self::List => list(config, form),
             Self::Revoke { id } => revoke(config, &id),
         }
     }
@@ -57,7 +47,7 @@ fn new(
     config: &Config,
     principal: &PrincipalId,
     name: Option<&str>,
-    json: bool,
+    form: Form,
 ) -> anyhow::Result<()> {
     let principals = config.rules.principals()?;
     anyhow::ensure!(
@@ -70,9 +60,9 @@ fn new(
     let key = store.write_blocking("key", move |tx| {
         keys::make(tx, &of, name.as_deref(), Timestamp::now())
     })?;
-    if json {
+    if form == Form::Json {
         let made = json!({"id": key.id, "principal": principal.to_string(), "key": key.text});
-        return print(&format!("{made}\n"));
+        return super::print_json(&made);
     }
     print(&format!(
         "{}\n\nThis is shown once. Clients send it with each request:\n  Authorization: Bearer {}\nTake it back with `countersign key revoke {}`.\n",
@@ -80,12 +70,12 @@ fn new(
     ))
 }
 
-fn list(config: &Config, json: bool) -> anyhow::Result<()> {
+fn list(config: &Config, form: Form) -> anyhow::Result<()> {
     let store = app::existing_store(&config.store)?;
     let keys = store.read(keys::list)?;
-    if json {
+    if form == Form::Json {
         let keys: Vec<Value> = keys.iter().map(published).collect();
-        return print(&format!("{}\n", json!({ "keys": keys })));
+        return super::print_json(&json!({ "keys": keys }));
     }
     if keys.is_empty() {
         return print("there are no keys; make one with `countersign key new PRINCIPAL`\n");

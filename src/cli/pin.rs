@@ -1,6 +1,8 @@
 //! `countersign pin`.
 
+use super::Form;
 use super::one_line;
+use super::published;
 use crate::app;
 use crate::config::Config;
 use crate::pins;
@@ -24,10 +26,18 @@ pub(super) enum Command {
 }
 
 impl Command {
-    pub(super) fn run(self, config: &Config) -> anyhow::Result<()> {
+    pub(super) fn run(self, config: &Config, form: Form) -> anyhow::Result<()> {
         let store = app::existing_store(&config.store)?;
         let mut text = String::new();
         match self {
+            Self::List if form == Form::Json => {
+                let mut tools = Vec::new();
+                for server in config.broker.servers.keys() {
+                    let pins = store.read(|tx| pins::of_server(tx, server))?;
+                    tools.extend(pins.unwrap_or_default().iter().map(published::pin));
+                }
+                return super::print_json(&serde_json::json!({ "tools": tools }));
+            }
             Self::List => {
                 for server in config.broker.servers.keys() {
                     let Some(pins) = store.read(|tx| pins::of_server(tx, server))? else {

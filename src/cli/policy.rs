@@ -1,5 +1,6 @@
 //! `countersign policy`.
 
+use super::Form;
 use crate::app;
 use crate::app::Start;
 use crate::config::Config;
@@ -27,11 +28,14 @@ pub(super) struct New {
 }
 
 impl Command {
-    pub(super) fn run(self, config: &Config) -> anyhow::Result<()> {
+    pub(super) fn run(self, config: &Config, form: Form) -> anyhow::Result<()> {
         match self {
             Self::Schema => {
                 let schema = super::on_runtime(app::schema(config))?;
-                super::print(&schema)
+                match form {
+                    Form::Json => super::print_json(&serde_json::json!({ "schema": schema })),
+                    Form::Text => super::print(&schema),
+                }
             }
             Self::New(new) => new.run(config),
         }

@@ -1,6 +1,9 @@
 //! `countersign session`.
 
+use super::Form;
 use super::journal::call_line;
+use super::journal::ending;
+use super::published;
 use crate::app;
 use crate::config::Config;
 use crate::journal;
@@ -13,6 +16,8 @@ use crate::sessions::Session;
 use crate::store::Store;
 use anyhow::Context;
 use jiff::Timestamp;
+use serde_json::Value;
+use serde_json::json;
 use std::fmt::Write;
 use std::str::FromStr;
 
@@ -42,11 +47,11 @@ pub(super) struct Which {
 }
 
 impl Command {
-    pub(super) fn run(self, config: &Config) -> anyhow::Result<()> {
+    pub(super) fn run(self, config: &Config, form: Form) -> anyhow::Result<()> {
         let store = app::existing_store(&config.store)?;
         match self {
-            Self::List { owner } => list(&store, owner.as_ref()),
-            Self::Show(which) => show(&store, &which.find(&store)?),
+            Self::List { owner } => list(&store, owner.as_ref(), form),
+            Self::Show(which) => show(&store, &which.find(&store)?, form),
             Self::Freeze(which) => which.freeze(&store, Some(Timestamp::now())),
             Self::Thaw(which) => which.freeze(&store, None),
         }
@@ -82,11 +87,15 @@ impl Which {
     }
 }
 
-fn list(store: &Store, owner: Option<&PrincipalId>) -> anyhow::Result<()> {
+fn list(store: &Store, owner: Option<&PrincipalId>, form: Form) -> anyhow::Result<()> {
     let sessions = store.read(|tx| sessions::list(tx, owner))?;
+    if form == Form::Json {
+        let sessions: Value = sessions.iter().map(published::session).collect();
+        return super::print_json(&json!({ "sessions": sessions }));
+    }
     let mut text = String::new();
     for session in &sessions {
-        let used = session.used.strftime("%Y-%m-%d %H:%M");
+        let used = session.used.strftime("%Y-%m-%d %H:%MZ");
         let frozen = if session.frozen.is_some() {
             "  frozen"
         } else {
@@ -106,7 +115,7 @@ fn list(store: &Store, owner: Option<&PrincipalId>) -> anyhow::Result<()> {
     super::print(&text)
 }
 
-fn show(store: &Store, session: &Session) -> anyhow::Result<()> {
+fn show(store: &Store, session: &Session, form: Form) -> anyhow::Result<()> {
     let living = store.living_writers()?;
     let filter = journal::Filter {
         session: Some(session.id),
@@ -118,6 +127,16 @@ fn show(store: &Store, session: &Session) -> anyhow::Result<()> {
             journal::calls(tx, &filter)?,
         ))
     })?;
+    if form == Form::Json {
+        let calls: Vec<_> = calls
+            .into_iter()
+            .map(|call| {
+                let ending = ending(&call, &living);
+                (call, ending)
+            })
+            .collect();
+        return super::print_json(&published::session_whole(session, &totals, &calls));
+    }
     let mut text = String::new();
     writeln!(text, "session   {}", title(session))?;
     writeln!(text, "id        {}", session.id)?;

@@ -8,6 +8,7 @@ use crate::world::payment;
 use countersign::app;
 use countersign::outcome::Outcome;
 use countersign::store::Store;
+use serde_json::Value;
 use serde_json::json;
 use std::os::unix::fs::PermissionsExt;
 
@@ -344,4 +345,63 @@ fn commands_show_the_session_and_its_calls() {
     assert_eq!(call.outcome, Some(Outcome::Escalated));
     let (done, shown) = world.run(&["journal", "show", &call.call.to_string()]);
     assert!(done && shown.contains("\"amount\":50000"), "{shown}");
+}
+
+#[test]
+fn what_commands_tell_people_they_tell_programs_as_json() {
+    let world = World::new();
+    let mut broker = world.broker().initialized();
+    broker.call(GET, json!({"claim_id": "9\u{202e}9"}));
+    assert!(broker.end());
+    let json = |args: &[&str]| -> Value {
+        let done = world.command(args).output().unwrap();
+        assert!(done.status.success(), "{args:?} {done:?}");
+        let text = String::from_utf8(done.stdout).unwrap();
+        assert!(!text.contains('\u{202e}'));
+        serde_json::from_str(&text).unwrap()
+    };
+    assert_eq!(
+        json(&["--json", "session", "list"])["sessions"][0]["handles"][0],
+        "claim-99"
+    );
+    let shown = json(&["session", "show", "claim-99", "--json"]);
+    let call = shown["calls"][0]["id"].as_str().unwrap();
+    assert_eq!(
+        json(&["journal", "tail", "--json"])["calls"][0]["id"],
+        *call
+    );
+    assert_eq!(
+        json(&["journal", "show", call, "--json"])["arguments"],
+        "{\"claim_id\":\"9\u{202e}9\"}"
+    );
+    assert_eq!(
+        json(&["journal", "verify", "--json"])["problems"],
+        json!([])
+    );
+    assert_eq!(
+        json(&["pin", "list", "--json"])["tools"][0]["state"],
+        "pinned"
+    );
+    assert!(
+        json(&["policy", "schema", "--json"])["schema"]
+            .as_str()
+            .unwrap()
+            .contains("claims/get_claim")
+    );
+    let checked = json(&["check", "--json"]);
+    assert_eq!(checked["problems"], json!([]));
+    assert_eq!(checked["servers"][0]["name"], "claims");
+    assert!(
+        checked["tools"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|tool| tool["access"] == "read")
+    );
+    assert!(
+        checked["visible"]["alice"]
+            .as_array()
+            .unwrap()
+            .contains(&json!(GET))
+    );
 }

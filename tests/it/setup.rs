@@ -249,3 +249,64 @@ fn shells_can_complete_our_commands() {
         );
     }
 }
+
+#[test]
+fn the_doctor_says_what_is_wrong_and_what_to_do() {
+    let home = Home::new();
+    let (well, said) = home.run(&["doctor"]);
+    assert!(
+        !well && said.contains("do: mend the configuration, or begin with `countersign init`"),
+        "{said}"
+    );
+    home.does(&["init"]);
+    home.does(&["import", "claude-code"]);
+    home.does(&["policy", "new", "--permissive"]);
+    home.does(&["connect", "claude-code"]);
+    let said = home.does(&["doctor"]);
+    assert!(said.contains("ok       server claims (rmcp "), "{said}");
+    assert!(said.contains("claude-code starts "), "{said}");
+    assert!(
+        said.contains("note     claude-code reaches claims, old claims past every policy"),
+        "{said}"
+    );
+
+    let ours = home.path(".config/countersign/countersign.toml");
+    let text = std::fs::read_to_string(&ours).unwrap();
+    std::fs::write(
+        &ours,
+        format!("{text}\n[servers.gone]\ncommand = \"no-such-program\"\n"),
+    )
+    .unwrap();
+    let client = home.path("project/.mcp.json");
+    let text = std::fs::read_to_string(&client).unwrap();
+    std::fs::write(
+        &client,
+        text.replacen(
+            &format!("\"command\": \"{PROGRAM}\""),
+            "\"command\": \"/gone\"",
+            1,
+        ),
+    )
+    .unwrap();
+    let (well, said) = home.run(&["doctor", "--json"]);
+    assert!(!well);
+    let found: Value =
+        serde_json::from_str(said.lines().find(|line| line.starts_with('{')).unwrap()).unwrap();
+    let problems = found["findings"].as_array().unwrap().iter();
+    let problems: Vec<&str> = problems
+        .filter(|finding| finding["level"] == "problem")
+        .map(|finding| finding["what"].as_str().unwrap())
+        .collect();
+    assert!(
+        problems
+            .iter()
+            .any(|what| what.contains("`no-such-program` was not found on PATH")),
+        "{problems:?}"
+    );
+    assert!(
+        problems
+            .iter()
+            .any(|what| what.contains("claude-code starts `/gone`")),
+        "{problems:?}"
+    );
+}

@@ -1,0 +1,227 @@
+//! `countersign doctor`: what is wrong with an installation, and what to do.
+
+use super::check::check;
+use super::existing_store;
+use crate::cause::Chain;
+use crate::clients::Client;
+use crate::config;
+use crate::config::Config;
+use crate::config::Imported;
+use crate::keys;
+use serde_json::Value;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::path::PathBuf;
+
+/// How much room a store should have at least, in bytes.
+const ROOM: u64 = 200 << 20;
+
+/// How bad a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// As it should be.
+    Good,
+    /// Worth knowing.
+    Note,
+    /// Must be mended.
+    Problem,
+}
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// How bad it is.
+    pub level: Level,
+    /// What was found.
+    pub what: String,
+    /// What to do; empty where there is nothing to do.
+    pub advice: String,
+}
+
+impl Finding {
+    fn good(what: String) -> Self {
+        let advice = String::new();
+        Self {
+            level: Level::Good,
+            what,
+            advice,
+        }
+    }
+
+    fn note(what: String, advice: &str) -> Self {
+        let advice = advice.to_owned();
+        Self {
+            level: Level::Note,
+            what,
+            advice,
+        }
+    }
+
+    fn problem(what: String, advice: &str) -> Self {
+        let advice = advice.to_owned();
+        Self {
+            level: Level::Problem,
+            what,
+            advice,
+        }
+    }
+}
+
+/// Looks at everything that a start, a call and a client need. `home` and `here`
+/// are where clients have their files.
+pub async fn doctor(
+    config: Result<Config, anyhow::Error>,
+    home: Option<PathBuf>,
+    here: &Path,
+) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    match &config {
+        Err(error) => findings.push(Finding::problem(
+            Chain(error.as_ref()).to_string(),
+            "mend the configuration, or begin with `countersign init`",
+        )),
+        Ok(config) => {
+            findings.push(Finding::good(format!(
+                "configuration {}",
+                config.path.display()
+            )));
+            store(config, &mut findings);
+            servers_and_policies(config, &mut findings).await;
+        }
+    }
+    if let Some(home) = home {
+        for client in Client::ALL {
+            for path in client.places(&home, here) {
+                client_file(client, &path, &mut findings);
+            }
+        }
+    }
+    findings
+}
+
+fn store(config: &Config, findings: &mut Vec<Finding>) {
+    let path = config.store.display();
+    if !config.store.exists() {
+        findings.push(Finding::good(format!(
+            "the store {path} is made at the first start"
+        )));
+        return;
+    }
+    let mode = std::fs::metadata(&config.store).map(|found| found.permissions().mode());
+    if mode.is_ok_and(|mode| mode & 0o077 != 0) {
+        findings.push(Finding::problem(
+            format!("others can read the store {path}"),
+            &format!("chmod 600 {path}"),
+        ));
+    }
+    let store = match existing_store(&config.store) {
+        Ok(store) => store,
+        Err(error) => {
+            let what = Chain(error.as_ref()).to_string();
+            let advice = "restore it from a backup, or name another with `store.path`";
+            findings.push(Finding::problem(what, advice));
+            return;
+        }
+    };
+    findings.push(Finding::good(format!("the store {path} can be used")));
+    if let Ok(room) = rustix::fs::statvfs(&config.store)
+        && room.f_bavail.saturating_mul(room.f_frsize) < ROOM
+    {
+        findings.push(Finding::problem(
+            format!("little room is left where the store {path} lies"),
+            "make room: without it effects are refused",
+        ));
+    }
+    let valid = store.read(keys::list).unwrap_or_default();
+    let valid = valid.iter().filter(|key| key.revoked.is_none()).count();
+    match (valid, &config.http.anonymous) {
+        (0, None) => findings.push(Finding::note(
+            "nobody could call over HTTP".to_owned(),
+            "make a key with `countersign key new PRINCIPAL`, if you want to serve",
+        )),
+        (keys, _) => findings.push(Finding::good(format!("{keys} keys for HTTP"))),
+    }
+}
+
+async fn servers_and_policies(config: &Config, findings: &mut Vec<Finding>) {
+    let checked = match check(config).await {
+        Ok(checked) => checked,
+        Err(error) => {
+            let what = Chain(error.as_ref()).to_string();
+            findings.push(Finding::problem(what, "run `countersign check`"));
+            return;
+        }
+    };
+    let fact = |name: &str| checked.facts.get(name).cloned().unwrap_or_default();
+    for server in fact("servers").as_array().into_iter().flatten() {
+        let text = |key: &str| server.get(key).and_then(Value::as_str).unwrap_or_default();
+        let what = format!(
+            "server {} ({}, MCP {})",
+            text("name"),
+            text("says"),
+            text("revision")
+        );
+        findings.push(Finding::good(what));
+    }
+    for (principal, tools) in fact("visible").as_object().into_iter().flatten() {
+        if tools.as_array().is_some_and(Vec::is_empty) {
+            findings.push(Finding::note(
+                format!("{principal} may call nothing"),
+                "write a permit, or begin with `countersign policy new --permissive`",
+            ));
+        }
+    }
+    if config.servers.is_empty() {
+        findings.push(Finding::note(
+            "no server is configured".to_owned(),
+            "take over those of a client with `countersign import CLIENT`",
+        ));
+    }
+    for problem in checked.problems {
+        findings.push(Finding::problem(problem, "see `countersign check`"));
+    }
+}
+
+/// What a client's file says of us, and of servers that it reaches past us.
+fn client_file(client: Client, path: &Path, findings: &mut Vec<Finding>) {
+    let Ok(text) = std::fs::read_to_string(path) else {
+        return;
+    };
+    let shown = path.display();
+    let servers = match config::read_client(path, &text) {
+        Ok(servers) => servers,
+        Err(error) => {
+            let what = format!("{client}: {}", Chain(&error));
+            findings.push(Finding::note(what, "the client may not read it either"));
+            return;
+        }
+    };
+    let ours = |server: &&Imported| server.name == "countersign";
+    let Some(entry) = servers.iter().find(ours) else {
+        return;
+    };
+    let program = entry.entry.command.clone().unwrap_or_default();
+    match Path::new(&program).is_file() {
+        true => findings.push(Finding::good(format!(
+            "{client} starts {program} ({shown})"
+        ))),
+        false => findings.push(Finding::problem(
+            format!("{client} starts `{program}`, which is not there ({shown})"),
+            &format!("countersign connect {client}"),
+        )),
+    }
+    let beside: Vec<&str> = servers
+        .iter()
+        .filter(|server| server.left_out.is_none() && server.name != "countersign")
+        .map(|server| server.name.as_str())
+        .collect();
+    if !beside.is_empty() {
+        findings.push(Finding::note(
+            format!(
+                "{client} reaches {} past every policy ({shown})",
+                beside.join(", ")
+            ),
+            &format!("countersign import {client}, then countersign connect {client} --replace"),
+        ));
+    }
+}

@@ -1,0 +1,168 @@
+//! The JSON forms of what commands print, for programs: stable names, times as
+//! RFC 3339, amounts in minor units. One place, so that a change shows.
+
+use crate::journal::CallView;
+use crate::journal::Verified;
+use crate::meters::Total;
+use crate::pins::Pin;
+use crate::sessions::Session;
+use jiff::Timestamp;
+use serde_json::Value;
+use serde_json::json;
+
+fn time(at: Option<Timestamp>) -> Value {
+    at.map_or(Value::Null, |at| at.to_string().into())
+}
+
+/// One session.
+pub(super) fn session(session: &Session) -> Value {
+    json!({
+        "id": session.id.to_string(),
+        "handles": session.handles,
+        "owner": session.owner.to_string(),
+        "created": time(Some(session.created)),
+        "used": time(Some(session.used)),
+        "frozen": time(session.frozen),
+    })
+}
+
+/// One session with its totals and calls; `ending` says how a call ended.
+pub(super) fn session_whole(
+    whole: &Session,
+    totals: &[Total],
+    calls: &[(CallView, String)],
+) -> Value {
+    let mut value = session(whole);
+    let totals = totals
+        .iter()
+        .map(|total| json!({"meter": total.meter, "total": total.total}));
+    let calls = calls.iter().map(|(view, ending)| call(view, ending));
+    if let Some(members) = value.as_object_mut() {
+        members.insert("totals".to_owned(), totals.collect());
+        members.insert("calls".to_owned(), calls.collect());
+    }
+    value
+}
+
+/// One call.
+pub(super) fn call(call: &CallView, ending: &str) -> Value {
+    json!({
+        "id": call.call.to_string(),
+        "decided": time(Some(call.at)),
+        "ended": time(call.ended),
+        "outcome": ending,
+        "principal": call.principal,
+        "session": call.session.to_string(),
+        "tool": call.tool,
+        "decision": call.detail,
+        "ending": call.close_detail,
+        "arguments": call.arguments,
+    })
+}
+
+/// What a verification found.
+pub(super) fn verified(found: &Verified) -> Value {
+    let heads = found.heads.iter().map(|(writer, (records, hash))| {
+        json!({"writer": writer.number(), "records": records, "last_hash": hash.to_string()})
+    });
+    let problems = found.problems.iter().map(ToString::to_string);
+    json!({
+        "records": found.records,
+        "in_flight": found.in_flight,
+        "heads": heads.collect::<Value>(),
+        "problems": problems.collect::<Vec<_>>(),
+    })
+}
+
+/// One pinned tool.
+pub(super) fn pin(pin: &Pin) -> Value {
+    let state = match (&pin.changed, pin.listed) {
+        (Some(_), _) => "changed",
+        (None, true) => "pinned",
+        (None, false) => "gone",
+    };
+    json!({
+        "tool": pin.definition.id.to_string(),
+        "state": state,
+        "since": time(Some(pin.since)),
+        "digest": pin.definition.digest.to_string(),
+        "changed_digest": pin.changed.as_ref().map(|changed| changed.digest.to_string()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outcome::Outcome;
+    use crate::principal::PrincipalId;
+    use crate::session::SessionId;
+    use crate::store::WriterId;
+    use crate::tool::CallId;
+
+    #[test]
+    fn published_forms_stay_as_they_are() {
+        let at: Timestamp = "2026-11-24T12:00:00Z".parse().unwrap();
+        let one = Session {
+            id: SessionId::from_bytes([1; 16]),
+            owner: PrincipalId::parse("alice").unwrap(),
+            handles: vec!["claim-99".to_owned()],
+            created: at,
+            used: at,
+            frozen: None,
+        };
+        let view = CallView {
+            call: CallId::from_bytes([2; 16]),
+            at,
+            writer: WriterId::from_number(1),
+            session: one.id,
+            principal: "alice".to_owned(),
+            tool: "claims/get_claim".to_owned(),
+            outcome: Some(Outcome::Completed),
+            ended: Some(at),
+            detail: json!({"policies": ["p"]}),
+            close_detail: Some(json!({})),
+            arguments: Some("{}".to_owned()),
+        };
+        let total = Total {
+            meter: "claims/approve_payment#amount".to_owned(),
+            total: 900_000,
+        };
+        let calls = [(view, "completed".to_owned())];
+        insta::assert_json_snapshot!(session_whole(&one, &[total], &calls), @r#"
+        {
+          "id": "01010101-0101-0101-0101-010101010101",
+          "handles": [
+            "claim-99"
+          ],
+          "owner": "alice",
+          "created": "2026-11-24T12:00:00Z",
+          "used": "2026-11-24T12:00:00Z",
+          "frozen": null,
+          "totals": [
+            {
+              "meter": "claims/approve_payment#amount",
+              "total": 900000
+            }
+          ],
+          "calls": [
+            {
+              "id": "02020202-0202-0202-0202-020202020202",
+              "decided": "2026-11-24T12:00:00Z",
+              "ended": "2026-11-24T12:00:00Z",
+              "outcome": "completed",
+              "principal": "alice",
+              "session": "01010101-0101-0101-0101-010101010101",
+              "tool": "claims/get_claim",
+              "decision": {
+                "policies": [
+                  "p"
+                ]
+              },
+              "ending": {},
+              "arguments": "{}"
+            }
+          ]
+        }
+        "#);
+    }
+}
