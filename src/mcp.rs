@@ -27,6 +27,7 @@ pub use work::Outgoing;
 pub use work::Work;
 pub use write::HEADER_MISMATCH;
 pub use write::INTERNAL_ERROR;
+pub use write::INVALID_PARAMS;
 pub use write::INVALID_REQUEST;
 pub use write::METHOD_NOT_FOUND;
 pub use write::Outbound;

@@ -216,7 +216,11 @@ impl Thread {
             Err(error) => tracing::error!(%error, "a listener cannot be used"),
         }
         self.core.tasks.close();
-        self.core.tasks.wait().await;
+        tokio::select! {
+            () = self.core.tasks.wait() => {}
+            // A client that reads nothing would hold us for ever.
+            () = self.over.cancelled() => {}
+        }
         drop(self.working);
         // INVARIANT: calls that were begun here run on this runtime until the
         // broker has seen them to their end.

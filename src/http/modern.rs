@@ -12,6 +12,7 @@ use super::status::Era;
 use crate::mcp;
 use crate::mcp::Connection;
 use crate::mcp::HEADER_MISMATCH;
+use crate::mcp::INVALID_PARAMS;
 use crate::mcp::MODERN;
 use crate::mcp::Message;
 use crate::mcp::Opening;
@@ -77,9 +78,10 @@ pub(super) async fn answer(
 fn compare(request: &Request, head: &HeaderMap) -> Result<(), Outbound> {
     let mismatch = |problem: &str| refused(Some(&request.id), HEADER_MISMATCH, problem);
     if !request.meta.modern {
-        // The header alone makes no modern request; the method's own answer
-        // says what is missing in `_meta`.
-        return Ok(());
+        // The header alone makes no modern request, and no older one either.
+        let problem =
+            "`params._meta` needs `io.modelcontextprotocol/protocolVersion`: \"2026-07-28\"";
+        return Err(refused(Some(&request.id), INVALID_PARAMS, problem));
     }
     let agrees = |name: &HeaderName, body: &str| {
         let value = match super::guard::one(head, name) {

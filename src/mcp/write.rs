@@ -14,7 +14,7 @@ pub const INVALID_REQUEST: i32 = -32600;
 /// JSON-RPC: no such method here.
 pub const METHOD_NOT_FOUND: i32 = -32601;
 /// JSON-RPC: the method is served, its parameters are not right.
-pub(super) const INVALID_PARAMS: i32 = -32602;
+pub const INVALID_PARAMS: i32 = -32602;
 /// JSON-RPC: we failed.
 pub const INTERNAL_ERROR: i32 = -32603;
 /// MCP 2026-07-28: the request names a revision that is not served that way.

@@ -179,6 +179,16 @@ fn a_modern_request_stands_by_itself_and_its_headers_must_agree() {
         (unknown.status, unknown.json()["error"]["code"].clone()),
         (404, json!(-32601))
     );
+    // The header alone makes neither an older request nor a newer one.
+    let version = [
+        ("mcp-protocol-version", "2026-07-28"),
+        ("mcp-method", "initialize"),
+    ];
+    let neither = talk.post_with("/mcp", &version, &initialize("2025-11-25"));
+    assert_eq!(
+        (neither.status, neither.json()["error"]["code"].clone()),
+        (400, json!(-32602))
+    );
     for verb in ["GET", "DELETE"] {
         let version = [("mcp-protocol-version", "2026-07-28")];
         assert_eq!(talk.send(verb, "/mcp", &version, "").status, 405);
