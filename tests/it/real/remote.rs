@@ -159,3 +159,39 @@ fn a_fastmcp_server_works_over_http() {
     );
     assert!(broker.end());
 }
+
+#[test]
+#[ignore = "needs the packages that tests/run installs"]
+fn a_server_over_tls_is_trusted_by_its_certificate_only() {
+    let port = free_port();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/servers/typed.py");
+    let section = format!("\n[servers.typed]\nurl = \"https://127.0.0.1:{port}/mcp\"\n");
+    let permit =
+        "@id(\"all\") permit (principal, action in Broker::Action::\"tools/call\", resource);";
+    let world = World::of(&section, permit);
+    let mut command = Command::new(python_tool("python"));
+    command
+        .arg(script)
+        .arg(port.to_string())
+        .arg(world.path(""));
+    let _server = Elsewhere::start(command, port);
+    let check = |roots: Option<&str>| {
+        let mut check = world.command(&["check"]);
+        match roots {
+            Some(roots) => check.env("SSL_CERT_FILE", world.path(roots)),
+            None => check.env_remove("SSL_CERT_FILE"),
+        };
+        let done = check.output().unwrap();
+        (
+            done.status.success(),
+            String::from_utf8(done.stdout).unwrap(),
+        )
+    };
+    let (well, said) = check(Some("ca.pem"));
+    assert!(
+        well && said.contains("server         typed: typed "),
+        "{said}"
+    );
+    let (well, said) = check(None);
+    assert!(!well && said.contains("invalid peer certificate"), "{said}");
+}
