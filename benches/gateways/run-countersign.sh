@@ -3,7 +3,7 @@
 # shipped global policies, a permit, and two limits on an argument.
 NAME=countersign PORT=9209; . "$(dirname "$0")/lib.sh"
 D=$PEERS/countersign; TOOL=echo__echo
-mkdir -p "$D/policies"; rm -f "$D"/countersign.db*; rm -rf "$D/countersign.db-writers"
+mkdir -p "$D/policies"; rm -rf "$D"/countersign.db*
 COUNTERSIGN=${COUNTERSIGN:?the path of the program}
 cat >"$D/countersign.toml" <<C
 [http]
