@@ -187,9 +187,9 @@ fn connect(path: &Path, access: OpenFlags) -> Result<Connection, StoreError> {
         // Otherwise a statement is planned anew at each use whose parameters
         // could change its plan; ours have one plan.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
-        // A checkpoint copies each page once, however often it was written: at
-        // this size (16 MiB of log) the pages of every call are copied seldom.
-        connection.pragma_update(None, "wal_autocheckpoint", 4_000)?;
+        // A checkpoint copies each page once, however often it was written, and
+        // calls wait for it: at this size (64 MiB of log) it comes seldom.
+        connection.pragma_update(None, "wal_autocheckpoint", 16_000)?;
         connection.set_prepared_statement_cache_capacity(64);
         Ok(connection)
     };
