@@ -306,6 +306,7 @@ impl Broker {
         let outgoing = OutgoingCall {
             name: Arc::clone(&route.tool.name),
             definition: route.definition,
+            mirrored: Arc::clone(&route.mirrored),
             arguments: call.arguments,
             meta: call.meta,
             deadline: Some(route.deadline()),

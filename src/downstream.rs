@@ -36,6 +36,7 @@ mod tests;
 
 use crate::permit::Permit;
 use crate::tool::Digest;
+use crate::tool::Mirrored;
 use crate::tool::ServerName;
 use crate::tool::ToolDefinition;
 use std::collections::BTreeMap;
@@ -353,6 +354,8 @@ pub struct OutgoingCall {
     pub name: Arc<str>,
     /// The definition that the call was decided on. It goes to no other.
     pub definition: Digest,
+    /// The arguments that a modern server over HTTP reads in headers too.
+    pub mirrored: Arc<[Mirrored]>,
     /// The arguments: the text of a JSON object, sent as it is. (A line break
     /// between two tokens becomes a space, because a line is a message.)
     pub arguments: Option<Box<str>>,

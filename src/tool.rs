@@ -1,6 +1,11 @@
 //! The words of a tool: which server has it, how it is named towards clients,
 //! what its server says of it and what the operator says of it.
 
+mod mirrored;
+
+pub use mirrored::MirrorError;
+pub use mirrored::Mirrored;
+
 use sha2::Digest as _;
 use sha2::Sha256;
 use std::collections::BTreeMap;
@@ -72,6 +77,69 @@ pub struct ToolId {
 impl fmt::Display for ToolId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.server, self.name)
+    }
+}
+
+/// What a request asks of a server, as far as it is decided. Everything that
+/// reaches a server in somebody's name is one of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Asking {
+    /// `tools/call`.
+    Tool,
+    /// `prompts/get`.
+    Prompt,
+    /// `resources/read`.
+    Read,
+    /// `resources/subscribe`, and the end of it.
+    Subscribe,
+    /// `completion/complete`.
+    Complete,
+}
+
+/// What stands before the name of a prompt in its [`ToolId`].
+const PROMPT: &str = "prompts/";
+
+impl Asking {
+    /// The Cedar action group of all that asks the same, and the name of the
+    /// method.
+    pub fn method(self) -> &'static str {
+        match self {
+            Self::Tool => "tools/call",
+            Self::Prompt => "prompts/get",
+            Self::Read => "resources/read",
+            Self::Subscribe => "resources/subscribe",
+            Self::Complete => "completion/complete",
+        }
+    }
+}
+
+impl ToolId {
+    /// What is asked under this name. Prompts are named `prompts/NAME` beside
+    /// the tools of their server, and the other methods by themselves.
+    pub fn asking(&self) -> Asking {
+        match &*self.name {
+            name if name.starts_with(PROMPT) => Asking::Prompt,
+            "resources/read" => Asking::Read,
+            "resources/subscribe" => Asking::Subscribe,
+            "completion/complete" => Asking::Complete,
+            _ => Asking::Tool,
+        }
+    }
+
+    /// The name of a prompt of a server.
+    pub fn prompt(server: &ServerName, name: &str) -> Self {
+        Self {
+            server: server.clone(),
+            name: format!("{PROMPT}{name}").into(),
+        }
+    }
+
+    /// The name by which the server knows it.
+    pub fn native(&self) -> &str {
+        match self.asking() {
+            Asking::Prompt => self.name.strip_prefix(PROMPT).unwrap_or(&self.name),
+            Asking::Tool | Asking::Read | Asking::Subscribe | Asking::Complete => &self.name,
+        }
     }
 }
 
@@ -217,6 +285,9 @@ pub struct ToolRules {
     pub paths: Vec<String>,
     /// URL arguments: policy sees `input["url#host"]`, in lower case.
     pub urls: Vec<String>,
+    /// URI arguments: policy sees `input["uri#scheme"]`, `input["uri#host"]` and
+    /// `input["uri#path"]`.
+    pub uris: Vec<String>,
     /// Path arguments (also arrays) with the folder that all of them should be
     /// under: policy sees the truth of it as `input["paths#under"]`.
     pub under: BTreeMap<String, String>,
@@ -230,6 +301,26 @@ pub struct ToolRules {
 /// The word for servers and tools of which the operator said nothing.
 pub const UNCLASSIFIED: &str = "unclassified";
 
+impl ToolRules {
+    /// What holds of what the operator does not mention: a tool writes, and
+    /// everything else only reads.
+    pub fn unmentioned(asking: Asking) -> Self {
+        let uris = match asking {
+            Asking::Tool | Asking::Prompt | Asking::Complete => Vec::new(),
+            Asking::Read | Asking::Subscribe => vec!["uri".to_owned()],
+        };
+        let access = match asking {
+            Asking::Tool => Access::Write,
+            Asking::Prompt | Asking::Read | Asking::Subscribe | Asking::Complete => Access::Read,
+        };
+        Self {
+            access,
+            uris,
+            ..Self::default()
+        }
+    }
+}
+
 impl Default for ToolRules {
     /// What holds of a tool that the operator does not mention.
     fn default() -> Self {
@@ -241,6 +332,7 @@ impl Default for ToolRules {
             sums: Vec::new(),
             paths: Vec::new(),
             urls: Vec::new(),
+            uris: Vec::new(),
             under: BTreeMap::new(),
             refund_on_failure: false,
             timeout: None,

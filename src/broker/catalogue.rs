@@ -16,6 +16,7 @@ use crate::policy::PolicyTool;
 use crate::principal::PrincipalId;
 use crate::principal::Principals;
 use crate::tool::Digest;
+use crate::tool::Mirrored;
 use crate::tool::ServerName;
 use crate::tool::ToolId;
 use crate::tool::ToolRules;
@@ -52,6 +53,8 @@ pub(super) struct Route {
     pub(super) downstream: Downstream,
     /// The digest of the pin.
     pub(super) definition: Digest,
+    /// The arguments that are repeated in headers.
+    pub(super) mirrored: Arc<[Mirrored]>,
     /// The server says something else of it than what was pinned.
     pub(super) changed: bool,
 }
@@ -149,6 +152,10 @@ impl Catalogue {
             policies: self.bundle.digest(),
             downstream: downstream.clone(),
             definition: pin.definition.digest,
+            // Where they break a rule, no client follows them.
+            mirrored: Mirrored::of(&pin.definition.input_schema)
+                .unwrap_or_default()
+                .into(),
             changed: pin.changed.is_some(),
         });
         if let Some(other) = self.routes.get(&name) {

@@ -20,6 +20,7 @@ use crate::store::Durability;
 use crate::store::Store;
 use crate::store::StoreError;
 use crate::store::Writer;
+use crate::tool::Mirrored;
 use crate::tool::ServerName;
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
@@ -197,6 +198,18 @@ impl Broker {
     pub async fn tools(&self, principal: &PrincipalId) -> Vec<Arc<str>> {
         self.first_sight().await;
         self.catalogue.load().visible(principal)
+    }
+
+    /// The arguments of a tool that are repeated in headers, where the principal
+    /// may know of the tool.
+    pub fn mirrored(&self, principal: &PrincipalId, name: &str) -> Arc<[Mirrored]> {
+        let catalogue = self.catalogue.load();
+        match catalogue.route(name) {
+            Some(route) if !route.mirrored.is_empty() && catalogue.shows(principal, &route) => {
+                Arc::clone(&route.mirrored)
+            }
+            Some(_) | None => Arc::default(),
+        }
     }
 
     /// Moves when what [`Broker::tools`] returns may have changed.

@@ -423,6 +423,7 @@ impl ToolSection {
             sums: self.sum.clone(),
             paths: self.path.clone(),
             urls: self.url.clone(),
+            uris: Vec::new(),
             under: self.under.clone(),
             refund_on_failure: self.refund_on_failure,
             timeout: self.timeout.map(whole),

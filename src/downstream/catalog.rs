@@ -13,6 +13,7 @@ use crate::json;
 use crate::json::Object;
 use crate::pins;
 use crate::tool::Digest;
+use crate::tool::Mirrored;
 use crate::tool::ServerName;
 use crate::tool::ToolDefinition;
 use serde_json::value::RawValue;
@@ -51,7 +52,10 @@ impl Listing {
 ///
 /// Where the list as such cannot be had; in words.
 pub(super) async fn list(link: &Reach, server: &ServerName, era: &Era) -> Result<Listing, String> {
-    let mut reading = Reading::default();
+    let mut reading = Reading {
+        needs_headers: matches!((link, era), (Reach::Http(_), Era::Modern(_))),
+        ..Reading::default()
+    };
     let mut cursor: Option<String> = None;
     let mut seen = HashSet::new();
     for _ in 0..MAX_PAGES {
@@ -86,6 +90,9 @@ pub(super) async fn list(link: &Reach, server: &ServerName, era: &Era) -> Result
 
 #[derive(Default)]
 struct Reading {
+    /// A tool whose arguments cannot be repeated in headers may not be offered
+    /// (2026-07-28, transports/streamable-http, schema extension).
+    needs_headers: bool,
     entries: usize,
     bytes: usize,
     found: Vec<ToolDefinition>,
@@ -102,10 +109,16 @@ impl Reading {
             serde_json::from_str(tools).map_err(|_| "`tools` is no list".to_owned())?;
         for entry in tools {
             self.entries += 1;
-            match pins::definition(server, entry.get()) {
+            let read = pins::definition(server, entry.get())
+                .map_err(|error| Chain(&error).to_string())
+                .and_then(|definition| match Mirrored::of(&definition.input_schema) {
+                    Err(error) if self.needs_headers => Err(error.to_string()),
+                    Ok(_) | Err(_) => Ok(definition),
+                });
+            match read {
                 Ok(definition) => self.found.push(definition),
-                Err(error) => {
-                    let why = shown(&Chain(&error).to_string(), 200);
+                Err(why) => {
+                    let why = shown(&why, 200);
                     let name = named(entry.get(), self.entries);
                     self.refused.push(format!("{name}: {why}"));
                 }

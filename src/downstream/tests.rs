@@ -127,6 +127,7 @@ fn outgoing(name: &str) -> OutgoingCall {
     OutgoingCall {
         name: name.into(),
         definition: defined(name),
+        mirrored: Arc::default(),
         arguments: Some("{}".into()),
         meta: None,
         deadline: None,

@@ -7,6 +7,7 @@ use super::meta;
 use crate::crash;
 use crate::json::Object;
 use crate::permit::Permit;
+use crate::tool::Mirrored;
 use serde_json::Value;
 use std::future::poll_fn;
 use std::io;
@@ -77,6 +78,8 @@ pub(super) struct Frame {
     bytes: Vec<u8>,
     method: Option<&'static str>,
     name: Option<Arc<str>>,
+    /// Arguments that a header repeats: its name and what it says.
+    mirrored: Vec<(String, String)>,
 }
 
 impl Frame {
@@ -154,6 +157,7 @@ impl Frame {
         params.push('}');
         let mut frame = request(id, "tools/call", &params);
         frame.name = Some(Arc::clone(&call.name));
+        frame.mirrored = mirrored(call);
         Ok(frame)
     }
 
@@ -165,6 +169,11 @@ impl Frame {
     /// What is called by the method, where that has a name.
     pub(super) fn name(&self) -> Option<&str> {
         self.name.as_deref()
+    }
+
+    /// The headers that repeat an argument, and what they say.
+    pub(super) fn mirrored(&self) -> &[(String, String)] {
+        &self.mirrored
     }
 
     /// The message, with a line break at its end.
@@ -186,6 +195,7 @@ impl Frame {
             bytes,
             method: None,
             name: None,
+            mirrored: Vec::new(),
         }
     }
 
@@ -195,6 +205,16 @@ impl Frame {
             ..Self::line(text)
         }
     }
+}
+
+fn mirrored(call: &OutgoingCall) -> Vec<(String, String)> {
+    if call.mirrored.is_empty() {
+        return Vec::new();
+    }
+    let arguments = call.arguments.as_deref().unwrap_or("{}");
+    let arguments = serde_json::from_str(arguments).unwrap_or(Value::Null);
+    let said = |mirrored: &Mirrored| Some((mirrored.header.clone(), mirrored.value(&arguments)?));
+    call.mirrored.iter().filter_map(said).collect()
 }
 
 fn request(id: u64, method: &'static str, params: &str) -> Frame {
@@ -303,6 +323,7 @@ mod tests {
         let call = OutgoingCall {
             name: "pay \"x\"".into(),
             definition: Digest::of(b""),
+            mirrored: Arc::default(),
             arguments: Some(arguments.into()),
             meta: meta.map(Into::into),
             deadline: None,

@@ -21,6 +21,7 @@ use crate::mcp::ParseError;
 use crate::mcp::Received;
 use crate::mcp::Request;
 use crate::mcp::refused;
+use crate::tool::Mirrored;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hyper::HeaderMap;
@@ -44,7 +45,7 @@ pub(super) async fn answer(
         Ok(Message::Request(request)) => {
             // INVARIANT: nothing is done about a request whose headers were not
             // compared: something before us may have let it pass by them.
-            if let Err(mismatch) = compare(request, head) {
+            if let Err(mismatch) = compare(core, &asked, request, head) {
                 return status::message(Era::Modern, mismatch);
             }
         }
@@ -75,7 +76,12 @@ pub(super) async fn answer(
 /// Compares the headers with the body (MCP 2026-07-28,
 /// transports/streamable-http, server validation): each must be there once and
 /// say the same.
-fn compare(request: &Request, head: &HeaderMap) -> Result<(), Outbound> {
+fn compare(
+    core: &Core,
+    asked: &Asked,
+    request: &Request,
+    head: &HeaderMap,
+) -> Result<(), Outbound> {
     let mismatch = |problem: &str| refused(Some(&request.id), HEADER_MISMATCH, problem);
     if !request.meta.modern {
         // The header alone makes no modern request, and no older one either.
@@ -100,7 +106,12 @@ fn compare(request: &Request, head: &HeaderMap) -> Result<(), Outbound> {
     agrees(&VERSION, MODERN)?;
     agrees(&METHOD, request.body.method())?;
     match &request.body {
-        mcp::Body::CallTool { name, .. } => agrees(&NAME, name),
+        mcp::Body::CallTool { name, arguments } => {
+            agrees(&NAME, name)?;
+            let mirrored = core.edge.broker.mirrored(&asked.principal, name);
+            compare_arguments(&mirrored, arguments.as_deref(), head)
+                .map_err(|problem| mismatch(&problem))
+        }
         mcp::Body::Initialize { .. }
         | mcp::Body::Ping
         | mcp::Body::Discover
@@ -108,6 +119,38 @@ fn compare(request: &Request, head: &HeaderMap) -> Result<(), Outbound> {
         | mcp::Body::Listen { .. }
         | mcp::Body::Unknown { .. } => Ok(()),
     }
+}
+
+/// Compares the headers that repeat an argument (ibid., server behavior for
+/// custom headers). Others of that kind mean nothing here.
+fn compare_arguments(
+    mirrored: &[Mirrored],
+    arguments: Option<&str>,
+    head: &HeaderMap,
+) -> Result<(), String> {
+    if mirrored.is_empty() {
+        return Ok(());
+    }
+    let arguments = serde_json::from_str(arguments.unwrap_or("{}")).unwrap_or_default();
+    for mirrored in mirrored {
+        let name = &mirrored.header;
+        let mut said = head.get_all(name).iter();
+        let (first, second) = (said.next(), said.next());
+        let agrees = match (first, second, mirrored.value(&arguments)) {
+            (None, None, None) => true,
+            (Some(said), None, Some(body)) => {
+                let said = said.to_str().ok().and_then(decoded);
+                said.is_some_and(|said| mirrored.agrees(&said, &body))
+            }
+            _ => false,
+        };
+        if !agrees {
+            return Err(format!(
+                "the header `{name}` must say what the argument does, once, and be left out where the argument is"
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// The value of a header: as it stands, or from its Base64 form `=?base64?…?=`
@@ -129,6 +172,39 @@ fn decoded(value: &str) -> Option<Cow<'_, str>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_header_that_repeats_an_argument_says_what_it_does_once_or_is_not_there() {
+        let schema = serde_json::json!({"properties": {
+            "region": {"type": "string", "x-mcp-header": "Region"},
+            "floor": {"type": "integer", "x-mcp-header": "Floor"},
+        }});
+        let mirrored = Mirrored::of(&schema).unwrap();
+        let agrees = |arguments: Option<&str>, headers: &[(&'static str, &'static str)]| {
+            let mut head = HeaderMap::new();
+            for (name, value) in headers {
+                head.append(*name, value.parse().unwrap());
+            }
+            compare_arguments(&mirrored, arguments, &head).is_ok()
+        };
+        let both = Some(r#"{"region":"é","floor":3}"#);
+        let region = ("mcp-param-region", "=?base64?w6k=?=");
+        let floor = ("mcp-param-floor", "3.0");
+        assert!(agrees(both, &[region, floor, ("mcp-param-other", "x")]));
+        assert!(agrees(Some(r#"{"region":null}"#), &[]));
+        assert!(agrees(None, &[]));
+        for wrong in [
+            [region].as_slice(),
+            &[floor],
+            &[region, region, floor],
+            &[("mcp-param-region", "e"), floor],
+            &[("mcp-param-region", "=?base64?/w==?="), floor],
+            &[region, ("mcp-param-floor", "4")],
+        ] {
+            assert!(!agrees(both, wrong), "{wrong:?}");
+        }
+        assert!(!agrees(None, &[region]));
+    }
 
     #[test]
     fn a_value_is_read_as_it_stands_or_from_base64() {

@@ -93,6 +93,61 @@ pub(super) fn host(url: &str) -> Result<String, AmbiguousHost> {
     without_port(host)
 }
 
+/// The scheme of a URI in lower case, empty where it has none.
+pub(super) fn scheme(uri: &str) -> String {
+    let Some((scheme, _)) = uri.split_once(':') else {
+        return String::new();
+    };
+    let fits = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
+    let named = scheme.starts_with(|c: char| c.is_ascii_alphabetic()) && scheme.chars().all(fits);
+    match named {
+        true => scheme.to_ascii_lowercase(),
+        false => String::new(),
+    }
+}
+
+/// The path of a URI as a server would find it: without authority, query and
+/// fragment, decoded once, `.` and `..` taken out of it.
+pub(super) fn path(uri: &str) -> String {
+    let rest = match scheme(uri).len() {
+        0 => uri,
+        length => uri.get(length + 1..).unwrap_or_default(),
+    };
+    let rest = rest.split(['?', '#']).next().unwrap_or_default();
+    let path = match rest.strip_prefix("//") {
+        Some(with_authority) => with_authority.find('/').map_or("", |at| {
+            with_authority.get(at..).unwrap_or_default()
+        }),
+        None => rest,
+    };
+    if path.is_empty() {
+        return String::new();
+    }
+    resolved(&decoded(path))
+}
+
+/// Percent-encoding taken off once (RFC 3986, section 2.1); what is no UTF-8
+/// then is marked as such.
+fn decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let pair = after.get(..2).filter(|_| *first == b'%');
+        let pair = pair.and_then(|pair| std::str::from_utf8(pair).ok());
+        match pair.and_then(|pair| u8::from_str_radix(pair, 16).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = after.get(2..).unwrap_or_default();
+            }
+            None => {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
 /// A text without a scheme names no host, unless a browser would read one.
 fn no_scheme(url: &str) -> Result<String, AmbiguousHost> {
     if url.starts_with("//") {
@@ -146,6 +201,21 @@ mod tests {
             ("a/b/../c", "a/c"),
         ] {
             assert_eq!(resolved(path), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_uri_has_a_scheme_and_a_path_in_one_spelling() {
+        for (uri, expected) in [
+            ("FILE:///srv/a/../b", ("file", "/srv/b")),
+            ("file:///srv/%2e%2E/etc%2Fpasswd", ("file", "/etc/passwd")),
+            ("https://h.example/a?b=/c#/d", ("https", "/a")),
+            ("test://static-text", ("test", "")),
+            ("urn:a:b", ("urn", "a:b")),
+            ("/no/scheme:x", ("", "/no/scheme:x")),
+            ("file:///a/%zz%", ("file", "/a/%zz%")),
+        ] {
+            assert_eq!((&*scheme(uri), &*path(uri)), expected, "{uri}");
         }
     }
 

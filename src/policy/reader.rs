@@ -256,6 +256,8 @@ impl Walk {
                 .map_err(|_| ArgumentError::AmbiguousHost {
                     argument: place.to_owned(),
                 })?,
+            Fact::Scheme => texts.iter().map(|uri| place::scheme(uri)).collect(),
+            Fact::Path => texts.iter().map(|uri| place::path(uri)).collect(),
             Fact::Sum(_) => Vec::new(),
         };
         let mut derived = derived.into_iter().map(RestrictedExpression::new_string);
@@ -358,7 +360,7 @@ fn absent(name: &str, field: &Field, sink: &mut Sink<'_>) {
                     RestrictedExpression::new_bool(false)
                 });
             }
-            Fact::Resolved | Fact::Host => {}
+            Fact::Resolved | Fact::Host | Fact::Scheme | Fact::Path => {}
         }
     }
 }

@@ -25,6 +25,11 @@ pub(super) fn apply(fields: &mut Fields, rules: &ToolRules, money_scale: u8) -> 
     for path in &rules.urls {
         wrong.extend(place_fact(fields, "url", path, Fact::Host).err());
     }
+    for path in &rules.uris {
+        for fact in [Fact::Scheme, Fact::Host, Fact::Path] {
+            wrong.extend(place_fact(fields, "uri", path, fact).err());
+        }
+    }
     for (path, folder) in &rules.under {
         if folder.starts_with('/') {
             let fact = Fact::Under(place::resolved(folder));

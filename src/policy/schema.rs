@@ -10,6 +10,7 @@ use super::shape::Shape;
 use super::shape::count_attribute;
 use crate::principal::Attribute;
 use crate::tool::Access;
+use crate::tool::Asking;
 use crate::tool::ToolId;
 use cedar_policy::Schema;
 use cedar_policy::SchemaFragment;
@@ -28,7 +29,16 @@ pub(super) const OPEN: &str = "session/open";
 pub(super) const BROKER: &str = "countersign";
 
 /// Actions of the base part: no tool may be named like one.
-pub(super) const BASE_ACTIONS: [&str; 4] = ["tools/call", "read", "write", OPEN];
+pub(super) const BASE_ACTIONS: [&str; 8] = [
+    "tools/call",
+    "read",
+    "write",
+    "prompts/get",
+    "resources/read",
+    "resources/subscribe",
+    "completion/complete",
+    OPEN,
+];
 
 /// Attributes of users in the base part.
 pub(super) const BASE_ATTRIBUTES: [&str; 5] =
@@ -60,8 +70,7 @@ pub(super) fn assemble(
     }
     let actions = members(&mut json, "/Broker/actions")?;
     for server in servers {
-        let group = json!({"memberOf": [{"id": "tools/call"}]});
-        actions.insert(format!("server:{server}"), group);
+        actions.insert(format!("server:{server}"), json!({}));
     }
     for tool in tools {
         actions.insert(tool.id.to_string(), action(tool));
@@ -79,9 +88,10 @@ fn members<'v>(json: &'v mut Value, pointer: &str) -> Result<&'v mut Map<String,
 }
 
 fn action(tool: &ToolSchema<'_>) -> Value {
-    let group = match tool.access {
-        Access::Read => "read",
-        Access::Write => "write",
+    let group = match (tool.id.asking(), tool.access) {
+        (Asking::Tool, Access::Read) => "read",
+        (Asking::Tool, Access::Write) => "write",
+        (other, Access::Read | Access::Write) => other.method(),
     };
     let mut context = Map::new();
     context.insert("call".to_owned(), named("Call"));
@@ -150,10 +160,10 @@ fn record(fields: &Fields) -> Value {
             let (declared, presence) = match fact {
                 Fact::Sum(_) => (named("Long"), Presence::Always),
                 Fact::Under(_) => (named("Bool"), Presence::Always),
-                Fact::Resolved | Fact::Host if many => {
+                Fact::Resolved | Fact::Host | Fact::Scheme | Fact::Path if many => {
                     (json!({"type": "Set", "element": text}), presence)
                 }
-                Fact::Resolved | Fact::Host => (text, presence),
+                Fact::Resolved | Fact::Host | Fact::Scheme | Fact::Path => (text, presence),
             };
             insert(fact.attribute(name), declared, presence);
         }

@@ -60,6 +60,10 @@ pub(super) enum Fact {
     Resolved,
     /// The host of the URL (or of each).
     Host,
+    /// The scheme of the URI, in lower case.
+    Scheme,
+    /// The path of the URI, decoded and resolved.
+    Path,
     /// Whether all paths are under this folder.
     Under(String),
     /// The sum of this member of the records.
@@ -79,6 +83,8 @@ impl Fact {
         match self {
             Self::Resolved => format!("{argument}#resolved"),
             Self::Host => format!("{argument}#host"),
+            Self::Scheme => format!("{argument}#scheme"),
+            Self::Path => format!("{argument}#path"),
             Self::Under(_) => format!("{argument}#under"),
             Self::Sum(member) => format!("{argument}#sum({member})"),
         }
@@ -210,7 +216,10 @@ impl Fields {
             .keys()
             .filter(|name| {
                 name.rsplit_once('#').is_some_and(|(of, fact)| {
-                    let derived = matches!(fact, "count" | "resolved" | "host" | "under")
+                    let derived = matches!(
+                        fact,
+                        "count" | "resolved" | "host" | "scheme" | "path" | "under"
+                    )
                         || fact.starts_with("sum(");
                     derived && names.contains(&of.to_owned())
                 })

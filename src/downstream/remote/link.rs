@@ -186,7 +186,13 @@ impl HttpLink {
             },
         };
         match self.concluded(exchange, waits).await {
-            Ok(answer) => judge(answer, era),
+            Ok(answer) => {
+                if speaks_of_headers(&answer) {
+                    // What it wants repeated is not what it last listed.
+                    self.note_change();
+                }
+                judge(answer, era)
+            }
             Err(Failed::NotSent(why)) => {
                 self.end(why.clone());
                 Sent::NotSent { why }
@@ -406,9 +412,23 @@ impl HttpLink {
             if let Some(name) = frame.name() {
                 headers.insert(NAME, encoded(name));
             }
+            for (name, value) in frame.mirrored() {
+                if let Ok(name) = HeaderName::from_bytes(name.as_bytes()) {
+                    headers.insert(name, encoded(value));
+                }
+            }
         }
         headers
     }
+}
+
+/// `HeaderMismatch` (2026-07-28, transports/streamable-http, client behavior).
+fn speaks_of_headers(answer: &Answer) -> bool {
+    let Answer::Error(error) = answer else {
+        return false;
+    };
+    let error = Object::parse(error).ok();
+    error.and_then(|error| message::error_code(&error)) == Some(-32020)
 }
 
 /// A name as a header may carry it: as it is, or in Base64 where a header cannot

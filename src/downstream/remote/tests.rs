@@ -16,10 +16,12 @@ use crate::downstream::State;
 use crate::permit::testing::countersigned;
 use crate::pins;
 use crate::tool::CallId;
+use crate::tool::Mirrored;
 use script::Asked;
 use script::Reply;
 use script::Script;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -93,12 +95,58 @@ async fn pays(server: &Downstream, line: CallLine, deadline: Duration) -> Sent {
     let call = OutgoingCall {
         name: "pay".into(),
         definition: definition.digest,
+        mirrored: Arc::default(),
         arguments: Some(r#"{ "amount" : 1e3 }"#.into()),
         meta: None,
         deadline: Some(deadline),
     };
     let permit = countersigned(CallId::from_bytes([7; 16]));
     server.call(permit, call, line).await
+}
+
+#[tokio::test]
+async fn what_a_modern_server_wants_repeated_in_headers_is_and_a_tool_with_a_bad_wish_is_not_offered()
+ {
+    let tools = r#"{"tools":[
+        {"name":"pay","inputSchema":{"properties":{"amount":{"type":"integer","x-mcp-header":"Amount"}}}},
+        {"name":"bad","inputSchema":{"properties":{"amount":{"type":"number","x-mcp-header":"Amount"}}}}
+    ]}"#;
+    let script = Script::start(move |asked, _before| match asked.method.as_str() {
+        "tools/list" => Reply::result(asked, tools),
+        _ => modern(asked, |asked| Reply::result(asked, PAID)),
+    })
+    .await;
+    let settings = settings(&script.url("/mcp"), &[], Transport::Either);
+    let (news, mut told) = mpsc::unbounded_channel();
+    let server = Downstream::start(settings, news);
+    server.settled().await;
+    let Some(crate::downstream::News::Tools {
+        definitions,
+        refused,
+        ..
+    }) = told.recv().await
+    else {
+        panic!("no list");
+    };
+    assert_eq!(definitions.len(), 1);
+    assert!(
+        refused[0].starts_with("`bad`: `x-mcp-header` may only"),
+        "{refused:?}"
+    );
+    let call = OutgoingCall {
+        name: "pay".into(),
+        definition: definitions[0].digest,
+        mirrored: Mirrored::of(&definitions[0].input_schema).unwrap().into(),
+        arguments: Some(r#"{ "amount" : 1e3 }"#.into()),
+        meta: None,
+        deadline: Some(Duration::from_secs(30)),
+    };
+    let permit = countersigned(CallId::from_bytes([7; 16]));
+    let sent = server.call(permit, call, line()).await;
+    assert!(matches!(sent, Sent::Result { .. }), "{sent:?}");
+    let asked = script.asked("tools/call");
+    assert_eq!(asked[0].header("mcp-param-amount"), Some("1000"));
+    server.stop().await;
 }
 
 /// How a call ends that nothing hurries.

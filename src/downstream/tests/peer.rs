@@ -136,6 +136,7 @@ async fn a_server_of_the_sdk_is_opened_listed_and_called_in_both_eras() {
         assert_eq!(listing.unwrap().definitions.len(), 1);
 
         let call = OutgoingCall {
+            mirrored: Arc::default(),
             arguments: Some(r#"{"amount":5}"#.into()),
             meta: Some(r#"{"traceparent":"00-a","progressToken":"theirs"}"#.into()),
             ..outgoing("pay")
