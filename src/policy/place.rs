@@ -115,9 +115,9 @@ pub(super) fn path(uri: &str) -> String {
     };
     let rest = rest.split(['?', '#']).next().unwrap_or_default();
     let path = match rest.strip_prefix("//") {
-        Some(with_authority) => with_authority.find('/').map_or("", |at| {
-            with_authority.get(at..).unwrap_or_default()
-        }),
+        Some(with_authority) => with_authority
+            .find('/')
+            .map_or("", |at| with_authority.get(at..).unwrap_or_default()),
         None => rest,
     };
     if path.is_empty() {

@@ -219,8 +219,7 @@ impl Fields {
                     let derived = matches!(
                         fact,
                         "count" | "resolved" | "host" | "scheme" | "path" | "under"
-                    )
-                        || fact.starts_with("sum(");
+                    ) || fact.starts_with("sum(");
                     derived && names.contains(&of.to_owned())
                 })
             })
