@@ -7,6 +7,7 @@ mod follow;
 mod known;
 mod names;
 mod resolve;
+mod resources;
 mod settle;
 mod upkeep;
 
@@ -20,6 +21,10 @@ pub use answer::Carrier;
 pub use answer::Refusal;
 pub use answer::SessionRefusal;
 pub use catalogue::Catalogue;
+pub use catalogue::Has;
+pub use catalogue::Known;
+pub use catalogue::Lists;
+pub use catalogue::Naming;
 pub use catalogue::Rules;
 pub use catalogue::ServerRules;
 pub use upkeep::StartError;
@@ -31,6 +36,8 @@ use crate::journal;
 use crate::journal::Closing;
 use crate::journal::Subject;
 use crate::json;
+use crate::json::Object;
+use crate::json::Splice;
 use crate::meters::Charges;
 use crate::outcome::Outcome;
 use crate::permit::Permit;
@@ -41,6 +48,7 @@ use crate::store::Store;
 use crate::store::StoreError;
 use crate::store::Writer;
 use crate::tool::Access;
+use crate::tool::Asking;
 use crate::tool::CallId;
 use crate::tool::Digest;
 use crate::tool::ServerName;
@@ -50,7 +58,7 @@ use catalogue::Route;
 use jiff::SignedDuration;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use known::Known;
+use known::Known as KnownSessions;
 use serde_json::Value;
 use serde_json::json as value;
 use std::collections::BTreeMap;
@@ -87,8 +95,8 @@ pub struct Settings {
     pub keep: Keep,
     /// How many digits of money are minor units (2 for cents).
     pub money_scale: u8,
-    /// The longest name of a tool towards clients.
-    pub longest_name: usize,
+    /// How tools and prompts are named towards clients.
+    pub naming: Naming,
     /// How long a list or an unknown name waits for servers that were never
     /// seen before.
     pub first_sight: Duration,
@@ -114,12 +122,51 @@ pub struct ToolCall {
     pub principal: PrincipalId,
     /// The session it belongs to, as [`Broker::session`] found it.
     pub session: SessionId,
-    /// The exposed name of the tool.
+    /// What is asked.
+    pub asking: Asking,
+    /// The exposed name of the tool or prompt, the URI of the resource, or what
+    /// is completed: the exposed name of a prompt, or a URI.
     pub name: Box<str>,
     /// The arguments, as the text they were; checked strictly.
     pub arguments: Option<Box<str>>,
+    /// What else was in the parameters: each key with the text of its value.
+    pub rest: Vec<(Box<str>, Box<str>)>,
     /// The request's `_meta`, as the text it was.
     pub meta: Option<Box<str>>,
+}
+
+impl ToolCall {
+    /// Whether it completes an argument of a prompt.
+    fn of_prompt(&self) -> bool {
+        let reference = |arguments: &Object<'_>| {
+            let reference = Object::parse(arguments.get("ref")?).ok()?;
+            reference
+                .get("type")
+                .and_then(json::text)
+                .map(|kind| kind == "ref/prompt")
+        };
+        let arguments = self
+            .arguments
+            .as_deref()
+            .and_then(|text| Object::parse(text).ok());
+        arguments.and_then(|arguments| reference(&arguments)) == Some(true)
+    }
+
+    /// The same completion under the name that the server gave the prompt.
+    fn completing(mut self, native: &str) -> Self {
+        let Some(text) = self.arguments.take() else {
+            return self;
+        };
+        let named = Object::parse(&text)
+            .ok()
+            .and_then(|arguments| Object::parse(arguments.get("ref")?).ok()?.get("name"));
+        let replaced = named.map(|named| {
+            let native = Value::from(native).to_string();
+            Splice::new(&text).replace(named, native).finish().into()
+        });
+        self.arguments = Some(replaced.unwrap_or(text));
+        self
+    }
 }
 
 /// The broker of one process.
@@ -129,7 +176,7 @@ pub struct Broker {
     writer: Writer,
     settings: Arc<Settings>,
     downstreams: BTreeMap<ServerName, Downstream>,
-    known: Known,
+    known: KnownSessions,
     catalogue: ArcSwap<Catalogue>,
     changes: watch::Sender<u64>,
     reloads: mpsc::Sender<Reload>,
@@ -162,9 +209,17 @@ impl Broker {
         }
     }
 
-    async fn steps(self: &Arc<Self>, call: ToolCall, line: CallLine) -> Result<Answer, Refusal> {
+    async fn steps(
+        self: &Arc<Self>,
+        mut call: ToolCall,
+        line: CallLine,
+    ) -> Result<Answer, Refusal> {
         let now = Timestamp::now();
         let route = self.route(&call, now).await?;
+        if call.asking == Asking::Complete && call.of_prompt() {
+            let prompt = self.catalogue.load().route(Asking::Prompt, &call.name);
+            call = call.completing(prompt.as_ref().map_or("", |prompt| prompt.tool.native()));
+        }
         let candidate = self.read_arguments(&call, &route, now).await?;
         let (charges, permit) = self.admit(candidate, now).await?;
         let (closing, answer) = self.send(permit, &route, call, line).await;
@@ -179,7 +234,7 @@ impl Broker {
         let mut changes = self.changes();
         let appears = async {
             loop {
-                if let Some(route) = self.catalogue.load().route(&call.name) {
+                if let Some(route) = self.leads(call) {
                     return route;
                 }
                 // It cannot end: we hold the sender.
@@ -191,11 +246,27 @@ impl Broker {
             route = appears => return Ok(route),
             () = self.first_sight() => {}
         }
-        if let Some(route) = self.catalogue.load().route(&call.name) {
+        if let Some(route) = self.leads(call) {
             return Ok(route);
         }
-        let named = call.name.chars().take(MAX_RECORDED_NAME).collect();
+        let named: String = call.name.chars().take(MAX_RECORDED_NAME).collect();
+        let named = match call.asking {
+            Asking::Tool => named,
+            other => format!("{} {named}", other.method()),
+        };
         Err(self.unknown_tool(call, named, "unknown_tool", now).await)
+    }
+
+    fn leads(&self, call: &ToolCall) -> Option<Arc<Route>> {
+        let catalogue = self.catalogue.load();
+        let completes_prompt = call.asking == Asking::Complete && call.of_prompt();
+        match completes_prompt {
+            false => catalogue.route(call.asking, &call.name),
+            true => {
+                let prompt = catalogue.route(Asking::Prompt, &call.name)?;
+                catalogue.other(&prompt.tool.server, Asking::Complete)
+            }
+        }
     }
 
     /// Step 5: the arguments, read once. A tool that the caller may not see is as
@@ -247,6 +318,7 @@ impl Broker {
         let recorded = self.record_refused(subject, Outcome::UnknownTool, detail, now);
         match recorded.await {
             Ok(()) => Refusal::UnknownTool {
+                asking: call.asking,
                 name: call.name.clone(),
             },
             Err(refusal) => refusal,
@@ -304,10 +376,13 @@ impl Broker {
     ) -> (Closing, Answer) {
         let id = permit.call();
         let outgoing = OutgoingCall {
-            name: Arc::clone(&route.tool.name),
+            asking: call.asking,
+            name: native(route, &call),
+            pinned: Arc::clone(&route.tool.name),
             definition: route.definition,
             mirrored: Arc::clone(&route.mirrored),
             arguments: call.arguments,
+            rest: call.rest,
             meta: call.meta,
             deadline: Some(route.deadline()),
         };
@@ -375,6 +450,14 @@ impl Broker {
             }
         });
         closed.await.map(|_committed| ())
+    }
+}
+
+/// What the server calls it.
+fn native(route: &Route, call: &ToolCall) -> Arc<str> {
+    match call.asking {
+        Asking::Tool | Asking::Prompt => route.tool.native().into(),
+        Asking::Read | Asking::Subscribe | Asking::Complete => call.name.as_ref().into(),
     }
 }
 

@@ -17,6 +17,7 @@ pub use principals::EXAMPLE as PRINCIPALS_EXAMPLE;
 
 use crate::broker;
 use crate::broker::Keep;
+use crate::broker::Naming;
 use crate::broker::Rules;
 use crate::broker::ServerRules;
 use crate::downstream;
@@ -216,6 +217,14 @@ fn broker_settings(
             format!("{longest} is out of range: names may be at most 24 to 64 characters");
         return Err(("names.longest", problem));
     }
+    let naming = match file.names.prefix {
+        true => Naming::Prefixed { longest },
+        false if file.servers.len() > 1 => {
+            let problem = "without prefixes there can be one server only, or nobody could say whose a name is: write `true`, or leave one server";
+            return Err(("names.prefix", problem.to_owned()));
+        }
+        false => Naming::Plain,
+    };
     if file.policy.money_scale > 4 {
         let problem = "minor units have 0 to 4 digits (2 for cents)".to_owned();
         return Err(("policy.money_scale", problem));
@@ -237,7 +246,7 @@ fn broker_settings(
             file::Kept::Everything => Keep::Everything,
         },
         money_scale: file.policy.money_scale,
-        longest_name: longest,
+        naming,
         first_sight: FIRST_SIGHT,
         servers,
     })

@@ -25,6 +25,7 @@ mod lines;
 mod link;
 mod message;
 mod meta;
+mod offers;
 mod program;
 mod reach;
 mod remote;
@@ -35,6 +36,7 @@ mod wire;
 mod tests;
 
 use crate::permit::Permit;
+use crate::tool::Asking;
 use crate::tool::Digest;
 use crate::tool::Mirrored;
 use crate::tool::ServerName;
@@ -51,7 +53,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::sync::DropGuard;
 
+pub use catalog::Resource;
+pub use catalog::Resources;
 pub use keeper::keep;
+pub use offers::Offers;
 pub use remote::Remote;
 pub use remote::RemoteError;
 pub use remote::Transport;
@@ -130,6 +135,7 @@ enum Phase {
     Ready {
         link: Reach,
         era: Era,
+        offers: Offers,
         server: String,
         /// The digests of the tools that this very process listed last.
         listed: BTreeMap<Arc<str>, Digest>,
@@ -201,7 +207,7 @@ impl Downstream {
             biased;
             () = line.cancelled.cancelled() => return Sent::not_sent(link::CANCELLED_UNSENT),
             () = line.gone.cancelled() => return Sent::not_sent(link::CANCELLED_UNSENT),
-            ready = self.ready(&call.name) => ready,
+            ready = self.ready(&call.pinned) => ready,
             () = tokio::time::sleep_until(deadline) => return Sent::not_sent(link::EXPIRED_UNSENT),
         };
         match ready {
@@ -232,6 +238,14 @@ impl Downstream {
                 attempts: failure.attempts,
             },
             Phase::Stopped => State::Stopped,
+        }
+    }
+
+    /// What the server has, while it takes calls.
+    pub fn offers(&self) -> Option<Offers> {
+        match &*self.desk.phase.borrow() {
+            Phase::Ready { offers, .. } => Some(*offers),
+            Phase::Starting | Phase::Failed(_) | Phase::Stopped => None,
         }
     }
 
@@ -339,6 +353,8 @@ pub enum News {
         definitions: Vec<ToolDefinition>,
         /// The entries that were no usable tool, and why.
         refused: Vec<String>,
+        /// Its resources.
+        resources: Resources,
     },
     /// Its [`State`] changed.
     State {
@@ -350,8 +366,12 @@ pub enum News {
 /// A call as it goes to the server.
 #[derive(Clone)]
 pub struct OutgoingCall {
-    /// The tool, by the name that the server gave it.
+    /// What is asked.
+    pub asking: Asking,
+    /// Of what, by the name that the server gave it, or by the URI.
     pub name: Arc<str>,
+    /// The name of what was decided on, under which the server lists it.
+    pub pinned: Arc<str>,
     /// The definition that the call was decided on. It goes to no other.
     pub definition: Digest,
     /// The arguments that a modern server over HTTP reads in headers too.
@@ -359,6 +379,9 @@ pub struct OutgoingCall {
     /// The arguments: the text of a JSON object, sent as it is. (A line break
     /// between two tokens becomes a space, because a line is a message.)
     pub arguments: Option<Box<str>>,
+    /// What else the client put into the parameters: each key with the text of
+    /// its value.
+    pub rest: Vec<(Box<str>, Box<str>)>,
     /// The client's `_meta`, the text of a JSON object. What is between the
     /// client and us is taken out of it.
     pub meta: Option<Box<str>>,

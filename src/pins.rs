@@ -11,6 +11,8 @@ mod table;
 
 pub use definition::DefinitionError;
 pub use definition::definition;
+pub use definition::fixed;
+pub use definition::prompt;
 pub use table::SCHEMA;
 
 use crate::store::StoreError;

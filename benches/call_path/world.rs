@@ -188,7 +188,9 @@ impl World {
         ToolCall {
             principal: self.alice.clone(),
             session: self.session,
+            asking: countersign::tool::Asking::Tool,
             name: name.into(),
+            rest: Vec::new(),
             arguments: Some(arguments.into()),
             meta: None,
         }

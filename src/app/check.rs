@@ -3,6 +3,7 @@
 
 use super::existing_store;
 use crate::broker::Catalogue;
+use crate::broker::Known;
 use crate::broker::Rules;
 use crate::cause::Chain;
 use crate::config::Config;
@@ -57,8 +58,13 @@ pub async fn check(config: &Config) -> anyhow::Result<Checked> {
     checked
         .problems
         .extend(tools_that_are_not_there(config, &pins));
-    let shape = (config.broker.money_scale, config.broker.longest_name);
-    let built = Catalogue::build(&rules, &config.broker.servers, &pins, &downstreams, shape);
+    let shape = (config.broker.money_scale, config.broker.naming);
+    let known = Known {
+        pins: &pins,
+        resources: &BTreeMap::new(),
+        downstreams: &downstreams,
+    };
+    let built = Catalogue::build(&rules, &config.broker.servers, known, shape);
     match built {
         Ok(catalogue) => report_catalogue(&catalogue, &rules, &mut checked)?,
         Err(error) => checked.problems.push(error.to_string()),
@@ -109,6 +115,7 @@ pub(super) async fn look_at_servers(
             server,
             definitions,
             refused,
+            resources: _,
         } = news
         {
             let refused = refused

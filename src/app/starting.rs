@@ -4,12 +4,14 @@
 use super::check;
 use super::check::Checked;
 use crate::broker::Catalogue;
+use crate::broker::Known;
 use crate::broker::Rules;
 use crate::config::Config;
 use crate::pins::Pin;
 use crate::policy::PolicyFile;
 use crate::tool::ServerName;
 use crate::tool::ToolId;
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::PathBuf;
 
@@ -71,8 +73,13 @@ pub async fn starting(config: &Config, start: Start) -> anyhow::Result<Starting>
         name: FILE.to_owned(),
         text: text.clone(),
     });
-    let shape = (config.broker.money_scale, config.broker.longest_name);
-    let built = Catalogue::build(&rules, &config.broker.servers, &pins, &downstreams, shape);
+    let shape = (config.broker.money_scale, config.broker.naming);
+    let known = Known {
+        pins: &pins,
+        resources: &BTreeMap::new(),
+        downstreams: &downstreams,
+    };
+    let built = Catalogue::build(&rules, &config.broker.servers, known, shape);
     for downstream in downstreams.values() {
         downstream.stop().await;
     }

@@ -6,6 +6,7 @@ use crate::policy::Denial;
 use crate::policy::Escalation;
 use crate::session::SessionId;
 use crate::session::TransportId;
+use crate::tool::Asking;
 use crate::tool::CallId;
 use crate::tool::ServerName;
 use std::time::Duration;
@@ -34,8 +35,10 @@ pub enum Answer {
 /// Why a call has no answer of a server.
 #[derive(Debug)]
 pub enum Refusal {
-    /// There is no such tool for this caller.
+    /// There is nothing of this name for this caller.
     UnknownTool {
+        /// What was asked.
+        asking: Asking,
         /// The name that was asked for.
         name: Box<str>,
     },

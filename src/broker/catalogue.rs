@@ -2,7 +2,9 @@
 //! Built when pins or policies change, never for a call.
 
 use super::names;
+use super::resources::Owners;
 use crate::downstream::Downstream;
+use crate::downstream::Resources;
 use crate::json::Object;
 use crate::json::Splice;
 use crate::pins::Pin;
@@ -15,6 +17,7 @@ use crate::policy::PolicyServer;
 use crate::policy::PolicyTool;
 use crate::principal::PrincipalId;
 use crate::principal::Principals;
+use crate::tool::Asking;
 use crate::tool::Digest;
 use crate::tool::Mirrored;
 use crate::tool::ServerName;
@@ -22,6 +25,7 @@ use crate::tool::ToolId;
 use crate::tool::ToolRules;
 use std::collections::BTreeMap;
 use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -67,20 +71,101 @@ impl Route {
     }
 }
 
-/// One tool as clients see it.
+/// One tool or prompt as clients see it.
 #[derive(Debug)]
 struct Listed {
-    tool: ToolId,
+    route: Arc<Route>,
     json: Arc<str>,
+}
+
+/// How tools and prompts are named towards clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Naming {
+    /// `server__tool`, at most so many characters.
+    Prefixed {
+        /// How many.
+        longest: usize,
+    },
+    /// As the one server names them.
+    Plain,
+}
+
+/// What there is to know of the servers.
+#[derive(Clone, Copy, Debug)]
+pub struct Known<'a> {
+    /// What was pinned of each that was ever seen.
+    pub pins: &'a BTreeMap<ServerName, Vec<Pin>>,
+    /// What each listed last of its resources.
+    pub resources: &'a BTreeMap<ServerName, Arc<Resources>>,
+    /// The way to each.
+    pub downstreams: &'a BTreeMap<ServerName, Downstream>,
+}
+
+/// What clients may be told that there is.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a capability that is there or not"
+)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Has {
+    /// Prompts.
+    pub prompts: bool,
+    /// Resources that can be read.
+    pub resources: bool,
+    /// Resources that can be followed.
+    pub subscriptions: bool,
+    /// Completion of arguments.
+    pub completions: bool,
+    /// Servers that log.
+    pub logging: bool,
 }
 
 /// Everything that calls and lists are answered from, swapped whole.
 #[derive(Debug)]
 pub struct Catalogue {
     bundle: Bundle,
+    tools: Named,
+    prompts: Named,
+    /// What can be asked of a server besides its tools and prompts.
+    others: HashMap<(ServerName, Asking), Arc<Route>>,
+    owners: Owners,
+    refused: Vec<String>,
+}
+
+/// Tools or prompts under their exposed names.
+#[derive(Debug, Default)]
+struct Named {
     routes: HashMap<String, Arc<Route>>,
     listed: Vec<Listed>,
-    refused: Vec<String>,
+    /// Names that two of them would have, so that neither does.
+    clashing: HashSet<String>,
+}
+
+impl Named {
+    fn add(&mut self, name: String, route: Arc<Route>, json: Arc<str>, refused: &mut Vec<String>) {
+        if self.clashing.contains(&name) {
+            refused.push(format!(
+                "`{}` would be called `{name}` like others: none is offered",
+                route.tool
+            ));
+            return;
+        }
+        if let Some(other) = self.routes.remove(&name) {
+            refused.push(format!(
+                "`{}` and `{}` would both be called `{name}`: neither is offered",
+                route.tool, other.tool
+            ));
+            self.listed
+                .retain(|listed| !Arc::ptr_eq(&listed.route, &other));
+            self.clashing.insert(name);
+            return;
+        }
+        self.listed.push(Listed {
+            route: Arc::clone(&route),
+            json,
+        });
+        self.routes.insert(name, route);
+    }
 }
 
 impl Catalogue {
@@ -92,31 +177,42 @@ impl Catalogue {
     pub fn build(
         rules: &Rules,
         servers: &BTreeMap<ServerName, ServerRules>,
-        pins: &BTreeMap<ServerName, Vec<Pin>>,
-        downstreams: &BTreeMap<ServerName, Downstream>,
-        (money_scale, longest_name): (u8, usize),
+        known: Known<'_>,
+        (money_scale, naming): (u8, Naming),
     ) -> Result<Self, BundleError> {
         let bundle = Bundle::build(&Inputs {
             files: &rules.files,
-            servers: &policy_servers(servers, pins),
+            servers: &policy_servers(servers, known.pins),
             principals: &rules.principals,
             money_scale,
         })?;
         let mut catalogue = Self {
             bundle,
-            routes: HashMap::new(),
-            listed: Vec::new(),
+            tools: Named::default(),
+            prompts: Named::default(),
+            others: HashMap::new(),
+            owners: Owners::default(),
             refused: Vec::new(),
         };
-        for (server, downstream) in downstreams {
-            let listed = pins.get(server).into_iter().flatten();
+        for (server, downstream) in known.downstreams {
+            let listed = known.pins.get(server).into_iter().flatten();
             for pin in listed.filter(|pin| pin.listed) {
-                catalogue.add(pin, downstream, longest_name);
+                catalogue.add(pin, downstream, naming);
             }
         }
-        catalogue
-            .listed
-            .retain(|listed| catalogue.routes.values().any(|r| r.tool == listed.tool));
+        let readable = catalogue.others.keys();
+        let readable = readable.filter(|(_, asking)| *asking == Asking::Read);
+        let readable = readable.map(|(server, _)| server.clone()).collect();
+        catalogue.owners = Owners::new(known.resources.clone(), readable);
+        let contested = catalogue.owners.contested();
+        let contested: Vec<String> = contested
+            .map(|uri| {
+                format!(
+                    "the resource `{uri}` is listed by several servers: nobody can say whose it is"
+                )
+            })
+            .collect();
+        catalogue.refused.extend(contested);
         Ok(catalogue)
     }
 
@@ -139,9 +235,8 @@ impl Catalogue {
         })
     }
 
-    fn add(&mut self, pin: &Pin, downstream: &Downstream, longest_name: usize) {
+    fn add(&mut self, pin: &Pin, downstream: &Downstream, naming: Naming) {
         let tool = &pin.definition.id;
-        let name = names::exposed(tool, longest_name);
         let Some(gate) = self.bundle.gate(tool) else {
             self.refused.push(format!("`{tool}` has no policy action"));
             return;
@@ -158,20 +253,26 @@ impl Catalogue {
                 .into(),
             changed: pin.changed.is_some(),
         });
-        if let Some(other) = self.routes.get(&name) {
-            self.refused.push(format!(
-                "`{tool}` and `{}` would both be called `{name}`: neither is offered",
-                other.tool
-            ));
-            // The name stays taken by nobody, so that a third tool does not get it.
-            self.routes.remove(&name);
-            return;
+        let name = match naming {
+            Naming::Prefixed { longest } => names::exposed(tool, longest),
+            Naming::Plain => tool.native().to_owned(),
+        };
+        let json = &*pin.definition.json;
+        match tool.asking() {
+            Asking::Tool => {
+                let entry = renamed(json, &name);
+                self.tools.add(name, route, entry, &mut self.refused);
+            }
+            Asking::Prompt => {
+                let whole = Object::parse(json).ok();
+                let entry = whole.and_then(|whole| whole.get("prompt")).unwrap_or(json);
+                let entry = renamed(entry, &name);
+                self.prompts.add(name, route, entry, &mut self.refused);
+            }
+            asking @ (Asking::Read | Asking::Subscribe | Asking::Complete) => {
+                self.others.insert((tool.server.clone(), asking), route);
+            }
         }
-        self.listed.push(Listed {
-            tool: tool.clone(),
-            json: renamed(&pin.definition.json, &name),
-        });
-        self.routes.insert(name, route);
     }
 
     /// The policies in force.
@@ -179,19 +280,49 @@ impl Catalogue {
         &self.bundle
     }
 
-    /// Tools that are not offered, and why.
+    /// What is not offered, and why.
     pub fn refused(&self) -> &[String] {
         &self.refused
     }
 
     /// The tools of this catalogue with their exposed names, by name.
     pub fn names(&self) -> BTreeMap<&str, &ToolId> {
-        let routes = self.routes.iter();
+        let routes = self.tools.routes.iter();
         routes.map(|(name, r)| (name.as_str(), &r.tool)).collect()
     }
 
-    pub(super) fn route(&self, name: &str) -> Option<Arc<Route>> {
-        self.routes.get(name).map(Arc::clone)
+    /// What there is besides tools.
+    pub fn has(&self) -> Has {
+        let has = |asking| self.others.keys().any(|(_, other)| *other == asking);
+        Has {
+            prompts: !self.prompts.routes.is_empty(),
+            resources: has(Asking::Read),
+            subscriptions: has(Asking::Subscribe),
+            completions: has(Asking::Complete),
+            logging: false,
+        }
+    }
+
+    /// Where a name or a URI leads; completion is found by what it completes.
+    pub(super) fn route(&self, asking: Asking, name: &str) -> Option<Arc<Route>> {
+        match asking {
+            Asking::Tool => self.tools.routes.get(name).map(Arc::clone),
+            Asking::Prompt => self.prompts.routes.get(name).map(Arc::clone),
+            Asking::Read | Asking::Subscribe => {
+                let server = self.owners.of(name)?;
+                self.other(server, asking)
+            }
+            Asking::Complete => {
+                let server = self.owners.of_template(name)?;
+                self.other(server, asking)
+            }
+        }
+    }
+
+    /// What is asked of this server under a method of its own.
+    pub(super) fn other(&self, server: &ServerName, asking: Asking) -> Option<Arc<Route>> {
+        let route = self.others.get(&(server.clone(), asking));
+        route.map(Arc::clone)
     }
 
     /// Whether a principal may know of a tool. A tool that changed since it was
@@ -204,14 +335,45 @@ impl Catalogue {
         }
     }
 
-    /// The entries of `tools/list` that a principal may see, in one order.
-    pub fn visible(&self, principal: &PrincipalId) -> Vec<Arc<str>> {
-        let listed = self.listed.iter();
-        listed
-            .filter(|listed| self.bundle.lists(principal, &listed.tool))
-            .map(|listed| Arc::clone(&listed.json))
-            .collect()
+    /// The entries of a list that a principal may see, in one order.
+    pub fn visible(&self, principal: &PrincipalId, list: Lists) -> Vec<Arc<str>> {
+        let named = |named: &Named| {
+            let listed = named.listed.iter();
+            let seen = listed.filter(|listed| self.bundle.lists(principal, &listed.route.tool));
+            seen.map(|listed| Arc::clone(&listed.json)).collect()
+        };
+        let may_read = |server: &ServerName| {
+            let route = self.other(server, Asking::Read);
+            route.is_some_and(|route| self.bundle.lists(principal, &route.tool))
+        };
+        match list {
+            Lists::Tools => named(&self.tools),
+            Lists::Prompts => named(&self.prompts),
+            Lists::Resources => {
+                let resources = self.owners.resources();
+                let seen = resources.filter(|(server, _)| may_read(server));
+                seen.map(|(_, one)| Arc::clone(&one.json)).collect()
+            }
+            Lists::Templates => {
+                let templates = self.owners.templates();
+                let seen = templates.filter(|(server, _)| may_read(server));
+                seen.map(|(_, one)| Arc::clone(&one.json)).collect()
+            }
+        }
     }
+}
+
+/// What clients can have a list of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lists {
+    /// `tools/list`.
+    Tools,
+    /// `prompts/list`.
+    Prompts,
+    /// `resources/list`.
+    Resources,
+    /// `resources/templates/list`.
+    Templates,
 }
 
 /// The definition as its server wrote it, but for the name.
@@ -243,7 +405,7 @@ fn policy_tools(rules: &ServerRules, pins: &[Pin]) -> Vec<PolicyTool> {
             .tools
             .get(&*pin.definition.id.name)
             .cloned()
-            .unwrap_or_default(),
+            .unwrap_or_else(|| ToolRules::unmentioned(pin.definition.id.asking())),
         pinned: pin.changed.is_none(),
     });
     tools.collect()

@@ -4,6 +4,7 @@
 use super::Broker;
 use super::Catalogue;
 use super::Rules;
+use super::resources::Listings;
 use super::upkeep::Pins;
 use super::upkeep::Reload;
 use super::upkeep::StartError;
@@ -36,6 +37,8 @@ pub(super) struct Upkeep {
     /// What the last catalogue was made of, or would have been had the policies
     /// fitted it.
     pub(super) pins: Pins,
+    /// What each server listed last of its resources.
+    pub(super) resources: Listings,
 }
 
 impl Upkeep {
@@ -73,7 +76,9 @@ impl Upkeep {
                 server,
                 definitions,
                 refused,
+                resources,
             } => {
+                self.resources.insert(server.clone(), Arc::new(resources));
                 for why in refused {
                     tracing::warn!(server.name = %server, "a tool is not offered: {why}");
                 }
@@ -213,8 +218,15 @@ impl Upkeep {
     async fn build(&self, rules: &Rules, pins: Pins) -> Result<Catalogue, StartError> {
         let broker = Arc::clone(&self.broker);
         let rules = rules.clone();
+        let resources = self.resources.clone();
         let built = tokio::task::spawn_blocking(move || {
-            build(&rules, &broker.settings, &pins, &broker.downstreams)
+            build(
+                &rules,
+                &broker.settings,
+                &pins,
+                &resources,
+                &broker.downstreams,
+            )
         });
         let built = built.await.map_err(|_ended| StartError::Stopping)?;
         built.map_err(StartError::Policies)
@@ -253,6 +265,7 @@ mod tests {
             server: server.parse().unwrap(),
             definitions: Vec::new(),
             refused: vec![why.to_owned()],
+            resources: crate::downstream::Resources::default(),
         };
         for (server, why) in [("a", "2"), ("b", "1"), ("a", "3")] {
             sender.send(lists(server, why)).unwrap();

@@ -197,7 +197,7 @@ fn settings() -> Settings {
         idle: SignedDuration::from_hours(8),
         keep: Keep::Nothing,
         money_scale: 2,
-        longest_name: 46,
+        naming: super::Naming::Prefixed { longest: 46 },
         first_sight: PATIENCE,
         servers: BTreeMap::from([(play(), rules)]),
     }

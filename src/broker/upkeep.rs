@@ -2,10 +2,14 @@
 
 use super::Broker;
 use super::Catalogue;
+use super::Has;
+use super::Known;
+use super::Lists;
 use super::Rules;
 use super::Settings;
 use super::follow::Upkeep;
-use super::known::Known;
+use super::known::Known as KnownSessions;
+use super::resources::Listings;
 use crate::downstream;
 use crate::downstream::Downstream;
 use crate::downstream::News;
@@ -20,6 +24,7 @@ use crate::store::Durability;
 use crate::store::Store;
 use crate::store::StoreError;
 use crate::store::Writer;
+use crate::tool::Asking;
 use crate::tool::Mirrored;
 use crate::tool::ServerName;
 use arc_swap::ArcSwap;
@@ -148,7 +153,7 @@ impl Broker {
         Servers { downstreams, news }: Servers,
         rules: Rules,
     ) -> Result<Arc<Self>, StartError> {
-        let catalogue = match build(&rules, &settings, &pins, &downstreams) {
+        let catalogue = match build(&rules, &settings, &pins, &Listings::new(), &downstreams) {
             Ok(catalogue) => catalogue,
             Err(error) => {
                 stop_all(&downstreams).await;
@@ -163,7 +168,7 @@ impl Broker {
             writer,
             settings: Arc::new(settings),
             downstreams,
-            known: Known::default(),
+            known: KnownSessions::default(),
             catalogue: ArcSwap::from_pointee(catalogue),
             changes: watch::Sender::new(0),
             reloads,
@@ -175,6 +180,7 @@ impl Broker {
             broker: Arc::clone(&broker),
             rules,
             pins,
+            resources: Listings::new(),
         };
         broker.tasks.spawn(upkeep.run(news, orders));
         Ok(broker)
@@ -193,18 +199,18 @@ impl Broker {
         answer.await.unwrap_or(Err(StartError::Stopping))
     }
 
-    /// The tools that a principal may see: entries of `tools/list` under their
+    /// What a principal may see: entries of a list, tools and prompts under their
     /// exposed names, in one order. Depends on nothing that a session did.
-    pub async fn tools(&self, principal: &PrincipalId) -> Vec<Arc<str>> {
+    pub async fn list(&self, principal: &PrincipalId, list: Lists) -> Vec<Arc<str>> {
         self.first_sight().await;
-        self.catalogue.load().visible(principal)
+        self.catalogue.load().visible(principal, list)
     }
 
     /// The arguments of a tool that are repeated in headers, where the principal
     /// may know of the tool.
     pub fn mirrored(&self, principal: &PrincipalId, name: &str) -> Arc<[Mirrored]> {
         let catalogue = self.catalogue.load();
-        match catalogue.route(name) {
+        match catalogue.route(Asking::Tool, name) {
             Some(route) if !route.mirrored.is_empty() && catalogue.shows(principal, &route) => {
                 Arc::clone(&route.mirrored)
             }
@@ -212,7 +218,21 @@ impl Broker {
         }
     }
 
-    /// Moves when what [`Broker::tools`] returns may have changed.
+    /// Whether every server answered or failed once.
+    pub fn is_seen(&self) -> bool {
+        self.unseen.borrow().is_empty()
+    }
+
+    /// What there is besides tools.
+    pub fn has(&self) -> Has {
+        let logs = |downstream: &Downstream| downstream.offers().is_some_and(|o| o.logging);
+        Has {
+            logging: self.downstreams.values().any(logs),
+            ..self.catalogue.load().has()
+        }
+    }
+
+    /// Moves when what [`Broker::list`] returns may have changed.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }
@@ -273,10 +293,16 @@ pub(super) fn build(
     rules: &Rules,
     settings: &Settings,
     pins: &Pins,
+    resources: &Listings,
     downstreams: &BTreeMap<ServerName, Downstream>,
 ) -> Result<Catalogue, BundleError> {
-    let shape = (settings.money_scale, settings.longest_name);
-    Catalogue::build(rules, &settings.servers, pins, downstreams, shape)
+    let shape = (settings.money_scale, settings.naming);
+    let known = Known {
+        pins,
+        resources,
+        downstreams,
+    };
+    Catalogue::build(rules, &settings.servers, known, shape)
 }
 
 pub(super) fn read_pins(store: &Store, servers: &[ServerName]) -> Result<Pins, StoreError> {

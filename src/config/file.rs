@@ -141,13 +141,18 @@ pub(super) struct StdioSection {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct NamesSection {
     pub(super) longest: usize,
+    /// Whether the name of the server stands before each name.
+    pub(super) prefix: bool,
 }
 
 impl Default for NamesSection {
     /// Claude Code puts `mcp__countersign__` before each name, and model
     /// providers take 64 characters.
     fn default() -> Self {
-        Self { longest: 46 }
+        Self {
+            longest: 46,
+            prefix: true,
+        }
     }
 }
 

@@ -31,7 +31,7 @@ fn the_example_shows_the_defaults() {
     assert_eq!(shown.idle, default.idle);
     assert_eq!(shown.keep, default.keep);
     assert_eq!(shown.money_scale, default.money_scale);
-    assert_eq!(shown.longest_name, default.longest_name);
+    assert_eq!(shown.naming, default.naming);
 }
 
 #[test]

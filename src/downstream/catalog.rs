@@ -1,17 +1,20 @@
-//! The tools of a server: `tools/list`, page by page, each entry by itself.
+//! What a server lists, page by page, each entry by itself.
 //!
 //! One bad entry never hides the others, and never becomes a tool.
 
 use super::Era;
 use super::handshake::error_shown;
 use super::message::Answer;
+use super::offers::Offers;
 use super::reach::Reach;
 use super::shown;
 use super::wire::Control;
+use super::wire::Listed;
 use crate::cause::Chain;
 use crate::json;
 use crate::json::Object;
 use crate::pins;
+use crate::tool::Asking;
 use crate::tool::Digest;
 use crate::tool::Mirrored;
 use crate::tool::ServerName;
@@ -24,16 +27,52 @@ use std::sync::Arc;
 
 const MAX_PAGES: usize = 1000;
 const MAX_TOOLS: usize = 10_000;
+/// The longest URI, in bytes.
+const MAX_URI: usize = 8 << 10;
 /// Of all pages together.
 const MAX_BYTES: usize = 64 << 20;
 
 /// What a server lists.
 #[derive(Debug, Default)]
 pub(super) struct Listing {
-    /// The tools that can be called, in the server's order.
+    /// What can be called, in the server's order.
     pub(super) definitions: Vec<ToolDefinition>,
+    /// What can be read.
+    pub(super) resources: Resources,
     /// The entries that were no usable tool, and why.
     pub(super) refused: Vec<String>,
+}
+
+/// The resources of a server, in its order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Resources {
+    /// Those that it lists.
+    pub listed: Vec<Resource>,
+    /// The templates by which others are made.
+    pub templates: Vec<Resource>,
+}
+
+/// One entry of a list of resources or of templates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resource {
+    /// Its URI, or the template of URIs.
+    pub uri: Box<str>,
+    /// The entry, byte for byte as the server sent it.
+    pub json: Arc<str>,
+}
+
+impl Resource {
+    fn read(entry: &str, key: &str) -> Result<Self, String> {
+        json::check(entry.as_bytes()).map_err(|error| error.to_string())?;
+        let object = Object::parse(entry).map_err(|error| error.to_string())?;
+        let uri = object.get(key).and_then(json::text);
+        let uri = uri.filter(|uri| !uri.is_empty() && uri.len() <= MAX_URI);
+        let uri = uri.ok_or_else(|| format!("its `{key}` is missing, empty or too long"))?;
+        Ok(Self {
+            uri: uri.into(),
+            json: entry.trim_ascii().into(),
+        })
+    }
 }
 
 impl Listing {
@@ -46,46 +85,79 @@ impl Listing {
     }
 }
 
-/// Reads the whole list.
+/// Reads all of its lists.
 ///
 /// # Errors
 ///
-/// Where the list as such cannot be had; in words.
-pub(super) async fn list(link: &Reach, server: &ServerName, era: &Era) -> Result<Listing, String> {
+/// Where a list that the server says it has cannot be had; in words.
+pub(super) async fn list(
+    link: &Reach,
+    server: &ServerName,
+    (era, offers): (&Era, Offers),
+) -> Result<Listing, String> {
     let mut reading = Reading {
         needs_headers: matches!((link, era), (Reach::Http(_), Era::Modern(_))),
         ..Reading::default()
     };
+    for (of, offered) in [
+        (Listed::Tools, offers.tools),
+        (Listed::Prompts, offers.prompts),
+        (Listed::Resources, offers.resources),
+        (Listed::Templates, offers.resources),
+    ] {
+        // Some servers have tools and do not say so.
+        if !offered && of != Listed::Tools {
+            continue;
+        }
+        match pages(link, (era, of), &mut reading, server).await {
+            Ok(()) => {}
+            // Without the capability an error is the answer to be expected, and
+            // many servers with resources have no templates.
+            Err(_) if (!offered || of == Listed::Templates) && !link.has_ended() => {}
+            Err(why) => return Err(format!("`{}`: {why}", of.method())),
+        }
+    }
+    let mut others = Vec::new();
+    others.extend(offers.resources.then_some(Asking::Read));
+    others.extend(offers.subscriptions.then_some(Asking::Subscribe));
+    others.extend(offers.completions.then_some(Asking::Complete));
+    let others = others.into_iter().map(|asking| pins::fixed(server, asking));
+    reading.found.extend(others.filter_map(Result::ok));
+    Ok(reading.finish())
+}
+
+/// Reads one list, page by page.
+async fn pages(
+    link: &Reach,
+    (era, of): (&Era, Listed),
+    reading: &mut Reading,
+    server: &ServerName,
+) -> Result<(), String> {
     let mut cursor: Option<String> = None;
     let mut seen = HashSet::new();
     for _ in 0..MAX_PAGES {
-        let page = Control::ListTools {
+        let page = Control::List {
+            of,
             cursor: cursor.as_deref(),
             era,
         };
         let result = match link.request(page).await {
             Ok(Answer::Result(result)) => result,
             Ok(Answer::Error(error)) => {
-                return Err(format!(
-                    "`tools/list` was answered with {}",
-                    error_shown(&error)
-                ));
+                return Err(format!("it was answered with {}", error_shown(&error)));
             }
-            Ok(Answer::Invalid(why)) => return Err(format!("`tools/list`: {why}")),
+            Ok(Answer::Invalid(why)) => return Err(why),
             Err(_) => return Err(link.why()),
         };
-        let next = reading
-            .page(server, &result)
-            .map_err(|why| format!("`tools/list`: {why}"))?;
-        let Some(next) = next else {
-            return Ok(reading.finish());
+        let Some(next) = reading.page(server, of, &result)? else {
+            return Ok(());
         };
         if !seen.insert(next.clone()) {
-            return Err("`tools/list` gave the same cursor twice".to_owned());
+            return Err("it gave the same cursor twice".to_owned());
         }
         cursor = Some(next);
     }
-    Err(format!("`tools/list` has more than {MAX_PAGES} pages"))
+    Err(format!("it has more than {MAX_PAGES} pages"))
 }
 
 #[derive(Default)]
@@ -96,36 +168,37 @@ struct Reading {
     entries: usize,
     bytes: usize,
     found: Vec<ToolDefinition>,
+    resources: Resources,
     refused: Vec<String>,
 }
 
 impl Reading {
     /// Takes one page, and returns the cursor of the next.
-    fn page(&mut self, server: &ServerName, result: &str) -> Result<Option<String>, String> {
+    fn page(
+        &mut self,
+        server: &ServerName,
+        of: Listed,
+        result: &str,
+    ) -> Result<Option<String>, String> {
         self.bytes += result.len();
         let page = Object::parse(result).map_err(|error| error.to_string())?;
-        let tools = page.get("tools").ok_or("the result has no `tools`")?;
-        let tools: Vec<&RawValue> =
-            serde_json::from_str(tools).map_err(|_| "`tools` is no list".to_owned())?;
-        for entry in tools {
+        let member = of.member();
+        let entries = page
+            .get(member)
+            .ok_or_else(|| format!("the result has no `{member}`"))?;
+        let entries: Vec<&RawValue> =
+            serde_json::from_str(entries).map_err(|_| format!("`{member}` is no list"))?;
+        for (place, entry) in entries.iter().enumerate() {
             self.entries += 1;
-            let read = pins::definition(server, entry.get())
-                .map_err(|error| Chain(&error).to_string())
-                .and_then(|definition| match Mirrored::of(&definition.input_schema) {
-                    Err(error) if self.needs_headers => Err(error.to_string()),
-                    Ok(_) | Err(_) => Ok(definition),
-                });
-            match read {
-                Ok(definition) => self.found.push(definition),
-                Err(why) => {
-                    let why = shown(&why, 200);
-                    let name = named(entry.get(), self.entries);
-                    self.refused.push(format!("{name}: {why}"));
-                }
+            let entry = entry.get();
+            if let Err(why) = self.entry(server, of, entry) {
+                let why = shown(&why, 200);
+                let name = named(entry, place + 1);
+                self.refused.push(format!("{name}: {why}"));
             }
         }
         if self.entries > MAX_TOOLS {
-            return Err(format!("more than {MAX_TOOLS} tools"));
+            return Err(format!("more than {MAX_TOOLS} entries"));
         }
         if self.bytes > MAX_BYTES {
             return Err(format!("more than {MAX_BYTES} bytes"));
@@ -137,6 +210,33 @@ impl Reading {
                 None => Err("`nextCursor` is no string".to_owned()),
             },
         }
+    }
+
+    fn entry(&mut self, server: &ServerName, of: Listed, entry: &str) -> Result<(), String> {
+        let in_words = |error: pins::DefinitionError| Chain(&error).to_string();
+        match of {
+            Listed::Tools => {
+                let definition = pins::definition(server, entry).map_err(in_words)?;
+                if definition.id.asking() != Asking::Tool {
+                    return Err("its name is one of Countersign's own".to_owned());
+                }
+                match Mirrored::of(&definition.input_schema) {
+                    Err(error) if self.needs_headers => return Err(error.to_string()),
+                    Ok(_) | Err(_) => {}
+                }
+                self.found.push(definition);
+            }
+            Listed::Prompts => {
+                let definition = pins::prompt(server, entry).map_err(in_words)?;
+                self.found.push(definition);
+            }
+            Listed::Resources => self.resources.listed.push(Resource::read(entry, "uri")?),
+            Listed::Templates => {
+                let template = Resource::read(entry, "uriTemplate")?;
+                self.resources.templates.push(template);
+            }
+        }
+        Ok(())
     }
 
     /// Takes out every name that stands more than once: which of them a call
@@ -157,6 +257,7 @@ impl Reading {
         self.refused.extend(twice);
         Listing {
             definitions: self.found,
+            resources: self.resources,
             refused: self.refused,
         }
     }
@@ -182,7 +283,7 @@ mod tests {
         let server = "s".parse().unwrap();
         let mut reading = Reading::default();
         for page in pages {
-            reading.page(&server, page).unwrap();
+            reading.page(&server, Listed::Tools, page).unwrap();
         }
         reading.finish()
     }
@@ -227,10 +328,19 @@ mod tests {
     fn a_list_that_is_none_or_never_ends_is_an_error() {
         let server = "s".parse().unwrap();
         for bad in ["{}", r#"{"tools":{}}"#, r#"{"tools":[],"nextCursor":5}"#] {
-            assert!(Reading::default().page(&server, bad).is_err(), "{bad}");
+            assert!(
+                Reading::default()
+                    .page(&server, Listed::Tools, bad)
+                    .is_err(),
+                "{bad}"
+            );
         }
         let entries = vec!["7"; MAX_TOOLS + 1].join(",");
         let many = format!(r#"{{"tools":[{entries}]}}"#);
-        assert!(Reading::default().page(&server, &many).is_err());
+        assert!(
+            Reading::default()
+                .page(&server, Listed::Tools, &many)
+                .is_err()
+        );
     }
 }

@@ -8,6 +8,7 @@
 use super::Era;
 use super::message;
 use super::message::Answer;
+use super::offers::Offers;
 use super::reach::Reach;
 use super::shown;
 use super::wire;
@@ -38,10 +39,8 @@ pub(super) struct Greeting {
     pub(super) era: Era,
     /// Name and version, for display.
     pub(super) server: String,
-    /// It declared that it has tools.
-    pub(super) has_tools: bool,
-    /// It declared that it tells when they change.
-    pub(super) tells_changes: bool,
+    /// What it declared that it has.
+    pub(super) offers: Offers,
 }
 
 /// Why there was no greeting.
@@ -107,8 +106,10 @@ fn modern_by_error(error: &str) -> Option<Greeting> {
     stays.then(|| Greeting {
         era: Era::Modern(wire::MODERN.to_owned()),
         server: String::new(),
-        has_tools: true,
-        tells_changes: false,
+        offers: Offers {
+            tools: true,
+            ..Offers::default()
+        },
     })
 }
 
@@ -153,11 +154,6 @@ async fn initialize(link: &Reach) -> Result<Greeting, Refusal> {
 }
 
 fn greeting(era: Era, info: Option<&str>, capabilities: Option<&str>) -> Greeting {
-    let capabilities = capabilities.and_then(|text| Object::parse(text).ok());
-    let tools = capabilities.and_then(|capabilities| capabilities.get("tools"));
-    let tells_changes = tools
-        .and_then(|tools| Object::parse(tools).ok())
-        .is_some_and(|tools| tools.get("listChanged") == Some("true"));
     let info = info.and_then(|info| Object::parse(info).ok());
     let said = |key| {
         let text = info
@@ -171,8 +167,7 @@ fn greeting(era: Era, info: Option<&str>, capabilities: Option<&str>) -> Greetin
         server: format!("{} {}", said("name"), said("version"))
             .trim()
             .to_owned(),
-        has_tools: tools.is_some(),
-        tells_changes,
+        offers: Offers::read(capabilities),
     }
 }
 

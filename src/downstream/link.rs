@@ -139,7 +139,7 @@ impl Link {
         let id = self.take_id();
         // Unique like the id, so that one number serves as both.
         let token = line.progress.is_some().then_some(id);
-        let frame = match Frame::tool_call(permit, id, call, token, era) {
+        let frame = match Frame::permitted(permit, id, call, token, era) {
             Ok(frame) => frame,
             Err(why) => return Sent::NotSent { why },
         };
@@ -161,7 +161,7 @@ impl Link {
     pub(super) async fn request(&self, control: Control<'_>) -> Result<Answer, Ended> {
         let kind = match control {
             Control::Discover | Control::Initialize => Kind::Opening,
-            Control::Listen => Kind::Listen,
+            Control::Listen { .. } => Kind::Listen,
             _ => Kind::Control,
         };
         let id = self.take_id();

@@ -24,6 +24,7 @@ use super::handshake::Opening;
 use super::handshake::Refusal;
 use super::link::Link;
 use super::message::Answer;
+use super::offers::Offers;
 use super::reach::Reach;
 use super::remote;
 use super::remote::HttpLink;
@@ -184,15 +185,12 @@ impl Supervisor {
         let link = connection.link.clone();
         let probe_time = self.settings.start_timeout / 3;
         let greeting = handshake::open(&link, self.opening, probe_time).await?;
-        if greeting.tells_changes {
-            connection.hear_changes(&greeting.era).await;
+        let (era, offers) = (&greeting.era, greeting.offers);
+        if offers.tells_changes {
+            connection.hear_changes(era, offers).await;
         }
-        let listed = catalog::list(&link, &self.settings.name, &greeting.era).await;
-        let listing = match listed {
-            // Without the capability an error is the answer to be expected.
-            Err(_) if !greeting.has_tools && !link.has_ended() => Listing::default(),
-            listed => listed.map_err(Refusal::Failed)?,
-        };
+        let listed = catalog::list(&link, &self.settings.name, (era, offers)).await;
+        let listing = listed.map_err(Refusal::Failed)?;
         Ok((greeting, listing))
     }
 
@@ -220,11 +218,11 @@ impl Supervisor {
     async fn follow_changes(&self, link: &Reach) -> std::convert::Infallible {
         loop {
             link.tools_changed().await;
-            let era = match &*self.phase.borrow() {
-                Phase::Ready { era, .. } => era.clone(),
+            let (era, offers) = match &*self.phase.borrow() {
+                Phase::Ready { era, offers, .. } => (era.clone(), *offers),
                 _ => continue,
             };
-            let listing = catalog::list(link, &self.settings.name, &era);
+            let listing = catalog::list(link, &self.settings.name, (&era, offers));
             match tokio::time::timeout(self.settings.start_timeout, listing).await {
                 Ok(Ok(listing)) => {
                     self.phase.send_if_modified(|phase| {
@@ -283,6 +281,7 @@ impl Supervisor {
         self.tell(Phase::Ready {
             link: on.link.clone(),
             era: greeting.era,
+            offers: greeting.offers,
             server: greeting.server,
             listed,
         });
@@ -300,6 +299,7 @@ impl Supervisor {
             server: self.settings.name.clone(),
             definitions: listing.definitions,
             refused: listing.refused,
+            resources: listing.resources,
         });
     }
 
@@ -392,9 +392,9 @@ impl Connection {
     }
 
     /// Makes sure that we hear of changes of the tools.
-    async fn hear_changes(&mut self, era: &Era) {
+    async fn hear_changes(&mut self, era: &Era, offers: Offers) {
         match (era, &self.link) {
-            (Era::Modern(_), _) => self.listen().await,
+            (Era::Modern(_), _) => self.listen(offers).await,
             // It says so on the stream by which it answers.
             (Era::Legacy(_), Reach::Pipe(_)) => {}
             (Era::Legacy(_), Reach::Http(link)) => {
@@ -407,8 +407,8 @@ impl Connection {
     /// Subscribes to changes of the tools for as long as the link lives. On
     /// return the request stands before any later one, so that no change falls
     /// between the subscription and the list that is read after it.
-    async fn listen(&mut self) {
-        let mut listening = Box::pin(listen(self.link.clone()));
+    async fn listen(&mut self, offers: Offers) {
+        let mut listening = Box::pin(listen(self.link.clone(), offers));
         let first = poll_fn(|cx| Poll::Ready(listening.as_mut().poll(cx))).await;
         if first.is_pending() {
             self.tasks.spawn(listening);
@@ -424,9 +424,9 @@ impl Connection {
 
 /// A subscription is answered when the server ends it, or ends with its
 /// connection. One that it refuses is not asked for again.
-async fn listen(link: Reach) {
+async fn listen(link: Reach, offers: Offers) {
     loop {
-        match link.request(Control::Listen).await {
+        match link.request(Control::Listen { offers }).await {
             Ok(Answer::Result(_)) => {}
             Err(_) if !link.has_ended() => {}
             Ok(Answer::Error(_) | Answer::Invalid(_)) | Err(_) => return,

@@ -19,6 +19,7 @@ use super::reach::Reach;
 use crate::permit::Permit;
 use crate::permit::testing::countersigned;
 use crate::pins;
+use crate::tool::Asking;
 use crate::tool::CallId;
 use crate::tool::Digest;
 use serde_json::Value;
@@ -125,6 +126,9 @@ fn defined(name: &str) -> Digest {
 
 fn outgoing(name: &str) -> OutgoingCall {
     OutgoingCall {
+        asking: Asking::Tool,
+        pinned: name.into(),
+        rest: Vec::new(),
         name: name.into(),
         definition: defined(name),
         mirrored: Arc::default(),

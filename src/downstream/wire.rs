@@ -4,9 +4,11 @@
 use super::Era;
 use super::OutgoingCall;
 use super::meta;
+use super::offers::Offers;
 use crate::crash;
 use crate::json::Object;
 use crate::permit::Permit;
+use crate::tool::Asking;
 use crate::tool::Mirrored;
 use serde_json::Value;
 use std::future::poll_fn;
@@ -34,6 +36,37 @@ pub(super) const CLIENT_INFO: &str = concat!(
     r#""}"#
 );
 
+/// What a server has lists of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Listed {
+    Tools,
+    Prompts,
+    Resources,
+    Templates,
+}
+
+impl Listed {
+    /// The method that asks for the list.
+    pub(super) fn method(self) -> &'static str {
+        match self {
+            Self::Tools => "tools/list",
+            Self::Prompts => "prompts/list",
+            Self::Resources => "resources/list",
+            Self::Templates => "resources/templates/list",
+        }
+    }
+
+    /// The member of the result that holds the entries.
+    pub(super) fn member(self) -> &'static str {
+        match self {
+            Self::Tools => "tools",
+            Self::Prompts => "prompts",
+            Self::Resources => "resources",
+            Self::Templates => "resourceTemplates",
+        }
+    }
+}
+
 /// The messages that need no permit.
 // INVARIANT: no variant has a method as text, so that no other method can
 // reach a server.
@@ -45,15 +78,20 @@ pub(super) enum Control<'a> {
     Initialize,
     /// `notifications/initialized`.
     Initialized,
-    /// `tools/list`, one page.
-    ListTools {
+    /// A list, one page.
+    List {
+        /// Of what.
+        of: Listed,
         /// Where the page begins, as the server said.
         cursor: Option<&'a str>,
         /// What the request is written in.
         era: &'a Era,
     },
-    /// `subscriptions/listen` for changes of the tools; modern only.
-    Listen,
+    /// `subscriptions/listen` for changes of the lists; modern only.
+    Listen {
+        /// What there are lists of.
+        offers: Offers,
+    },
     /// `notifications/cancelled`.
     Cancelled {
         /// The request that nobody waits for any more.
@@ -100,17 +138,28 @@ impl Frame {
                 "notifications/initialized",
                 r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#,
             ),
-            Control::ListTools { cursor, era } => {
+            Control::List { of, cursor, era } => {
                 let cursor = cursor.map(|cursor| format!("\"cursor\":{}", Value::from(cursor)));
                 let meta = matches!(era, Era::Modern(_)).then(|| format!("\"_meta\":{meta}"));
                 let members: Vec<String> = cursor.into_iter().chain(meta).collect();
-                request(id, "tools/list", &format!("{{{}}}", members.join(",")))
+                request(id, of.method(), &format!("{{{}}}", members.join(",")))
             }
-            Control::Listen => request(
-                id,
-                "subscriptions/listen",
-                &format!(r#"{{"notifications":{{"toolsListChanged":true}},"_meta":{meta}}}"#),
-            ),
+            Control::Listen { offers } => {
+                let wanted = [
+                    (offers.tools, "toolsListChanged"),
+                    (offers.prompts, "promptsListChanged"),
+                    (offers.resources, "resourcesListChanged"),
+                ];
+                let wanted = wanted.iter().filter(|(offered, _)| *offered);
+                let wanted: Vec<String> =
+                    wanted.map(|(_, name)| format!("\"{name}\":true")).collect();
+                let wanted = wanted.join(",");
+                request(
+                    id,
+                    "subscriptions/listen",
+                    &format!(r#"{{"notifications":{{{wanted}}},"_meta":{meta}}}"#),
+                )
+            }
             Control::Cancelled { request, reason } => Self::of(
                 "notifications/cancelled",
                 &format!(
@@ -132,7 +181,7 @@ impl Frame {
     /// # Errors
     ///
     /// Where arguments or `_meta` are no JSON object; in words.
-    pub(super) fn tool_call(
+    pub(super) fn permitted(
         permit: Permit,
         id: u64,
         call: &OutgoingCall,
@@ -140,22 +189,35 @@ impl Frame {
         era: &Era,
     ) -> Result<Self, String> {
         tracing::debug!(call.id = %permit.call(), request = id, "sending the call");
-        let mut params = format!("{{\"name\":{}", Value::from(&*call.name));
-        if let Some(arguments) = &call.arguments {
-            // Both texts stand inside ours: one that is no object of its own
-            // could close ours and go on with anything.
-            Object::parse(arguments).map_err(|error| format!("arguments: {error}"))?;
-            params.push_str(",\"arguments\":");
-            params.push_str(arguments);
+        let mut members = Vec::new();
+        // Each text stands inside ours: one that is no object of its own could
+        // close ours and go on with anything.
+        let arguments = match &call.arguments {
+            Some(text) => Some(Object::parse(text).map_err(|error| format!("arguments: {error}"))?),
+            None => None,
+        };
+        match call.asking {
+            Asking::Tool | Asking::Prompt => {
+                members.push(format!("\"name\":{}", Value::from(&*call.name)));
+                if let Some(arguments) = &call.arguments {
+                    members.push(format!("\"arguments\":{arguments}"));
+                }
+            }
+            // What policy read as the arguments are the parameters themselves.
+            Asking::Read | Asking::Subscribe | Asking::Complete => {
+                let arguments = arguments.iter().flat_map(Object::iter);
+                members
+                    .extend(arguments.map(|(key, value)| format!("{}:{value}", Value::from(key))));
+            }
+        }
+        for (key, value) in &call.rest {
+            members.push(format!("{}:{value}", Value::from(&**key)));
         }
         let meta = meta::outgoing(call.meta.as_deref(), progress_token, era)
             .map_err(|error| format!("`_meta`: {error}"))?;
-        if let Some(meta) = meta {
-            params.push_str(",\"_meta\":");
-            params.push_str(&meta);
-        }
-        params.push('}');
-        let mut frame = request(id, "tools/call", &params);
+        members.extend(meta.map(|meta| format!("\"_meta\":{meta}")));
+        let method = call.asking.method();
+        let mut frame = request(id, method, &format!("{{{}}}", members.join(",")));
         frame.name = Some(Arc::clone(&call.name));
         frame.mirrored = mirrored(call);
         Ok(frame)
@@ -321,15 +383,18 @@ mod tests {
     fn call_line(arguments: &str, meta: Option<&str>) -> Result<String, String> {
         let permit = countersigned(CallId::from_bytes([1; 16]));
         let call = OutgoingCall {
+            asking: Asking::Tool,
+            pinned: "pay \"x\"".into(),
             name: "pay \"x\"".into(),
             definition: Digest::of(b""),
             mirrored: Arc::default(),
             arguments: Some(arguments.into()),
+            rest: Vec::new(),
             meta: meta.map(Into::into),
             deadline: None,
         };
         let era = Era::Legacy(LEGACY.to_owned());
-        Frame::tool_call(permit, 7, &call, None, &era).map(|f| String::from_utf8(f.bytes).unwrap())
+        Frame::permitted(permit, 7, &call, None, &era).map(|f| String::from_utf8(f.bytes).unwrap())
     }
 
     #[test]

@@ -103,7 +103,7 @@ pub(super) async fn answer(
         && let mcp::Body::Initialize { requested } = &request.body
     {
         let revision = agreed(requested);
-        return initialize(core, asked, revision, message).await;
+        return initialize(core, (asked, reads), revision, message).await;
     }
     let transport = match transport(&core.edge, &asked.principal, head).await {
         Ok(transport) => transport,
@@ -180,7 +180,7 @@ pub(super) async fn batched(
 /// Opens a transport session.
 async fn initialize(
     core: &Core,
-    asked: Asked,
+    (asked, reads): (Asked, Reads),
     revision: &'static str,
     message: Result<Message, ParseError>,
 ) -> Response<Body> {
@@ -191,9 +191,13 @@ async fn initialize(
         revision: revision.to_owned(),
     };
     let transport = opened(&core.edge, &id, stored.clone(), None);
-    let answer = match transport.connection.take(message) {
-        Received::Answer(answer) => answer,
-        Received::Nothing | Received::Work(_) => return status::accepted(),
+    let mut response = match transport.connection.take(message) {
+        Received::Answer(answer) => status::message(Era::Legacy, answer),
+        Received::Work(work) => {
+            let messages = run(core, [work]);
+            Waiting::by(messages).answer(Era::Legacy, reads, None).await
+        }
+        Received::Nothing => return status::accepted(),
     };
     let key = id.clone();
     let written = in_store(&core.edge, move |tx| {
@@ -202,7 +206,6 @@ async fn initialize(
     if let Err(refused) = written.await {
         return *refused;
     }
-    let mut response = status::message(Era::Legacy, answer);
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {
         response.headers_mut().insert(SESSION, value);
     }

@@ -21,6 +21,7 @@ use crate::mcp::ParseError;
 use crate::mcp::Received;
 use crate::mcp::Request;
 use crate::mcp::refused;
+use crate::tool::Asking;
 use crate::tool::Mirrored;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -106,8 +107,15 @@ fn compare(
     agrees(&VERSION, MODERN)?;
     agrees(&METHOD, request.body.method())?;
     match &request.body {
-        mcp::Body::CallTool { name, arguments } => {
+        mcp::Body::Ask(ask) => {
+            if ask.asking == Asking::Complete {
+                return Ok(());
+            }
+            let (name, arguments) = (&ask.name, &ask.arguments);
             agrees(&NAME, name)?;
+            if ask.asking != Asking::Tool {
+                return Ok(());
+            }
             let mirrored = core.edge.broker.mirrored(&asked.principal, name);
             compare_arguments(&mirrored, arguments.as_deref(), head)
                 .map_err(|problem| mismatch(&problem))
@@ -115,8 +123,9 @@ fn compare(
         mcp::Body::Initialize { .. }
         | mcp::Body::Ping
         | mcp::Body::Discover
-        | mcp::Body::ListTools
-        | mcp::Body::Listen { .. }
+        | mcp::Body::List(_)
+        | mcp::Body::SetLevel { .. }
+        | mcp::Body::Listen(_)
         | mcp::Body::Unknown { .. } => Ok(()),
     }
 }

@@ -23,9 +23,26 @@ use crate::json::Object;
 use crate::json::Splice;
 use crate::policy::Denial;
 use crate::policy::Escalation;
+use crate::tool::Asking;
 use crate::tool::CallId;
 use serde_json::Value;
 use serde_json::json;
+
+/// JSON-RPC, by our own word: nobody may be asked this. Outside of the codes that
+/// JSON-RPC reserves (MCP 2026-07-28, basic/index, error codes).
+const REFUSED: i32 = 403;
+
+/// MCP before 2026-07-28: there is no such resource.
+const RESOURCE_NOT_FOUND: i32 = -32002;
+
+/// Who reads what comes back, and of what.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reader {
+    /// In which era.
+    pub(super) client: Client,
+    /// What was asked.
+    pub(super) asking: Asking,
+}
 
 /// The body of a response, the text of an object.
 #[derive(Debug, PartialEq)]
@@ -38,19 +55,19 @@ pub(super) enum Reply {
 
 /// What goes back for a call. None where the client took the call back and
 /// waits for nothing.
-pub(super) fn answer(answer: Answer, client: Client) -> Option<Reply> {
+pub(super) fn answer(answer: Answer, reader: Reader) -> Option<Reply> {
     Some(match answer {
         // How the server speaks is no part of it: a result that lacks its type
         // is a complete one in every era.
-        Answer::Result { json, era: _ } => Reply::Result(typed(&json, client)),
-        Answer::ServerError { json } => server_error(&json, client),
-        Answer::Refused(refusal) => refused(&refusal, client),
+        Answer::Result { json, era: _ } => Reply::Result(typed(&json, reader)),
+        Answer::ServerError { json } => server_error(&json, reader),
+        Answer::Refused(refusal) => refused(&refusal, reader),
         Answer::Cancelled => return None,
     })
 }
 
 /// What goes back where the session of a call could not be had.
-pub(super) fn session_refused(refusal: &SessionRefusal, client: Client) -> Reply {
+pub(super) fn session_refused(refusal: &SessionRefusal, reader: Reader) -> Reply {
     let lines = match refusal {
         SessionRefusal::NotAHandle { text } => vec![
             format!(
@@ -77,17 +94,17 @@ pub(super) fn session_refused(refusal: &SessionRefusal, client: Client) -> Reply
         }
         SessionRefusal::NotRecorded => return not_recorded(),
     };
-    failed(&lines, None, client)
+    failed(&lines, None, reader)
 }
 
-fn refused(refusal: &Refusal, client: Client) -> Reply {
+fn refused(refusal: &Refusal, reader: Reader) -> Reply {
     let say = |call: &CallId, lines: &[String]| {
         let mut lines = lines.to_vec();
         lines.push(reference(call));
-        failed(&lines, None, client)
+        failed(&lines, None, reader)
     };
     match refusal {
-        Refusal::UnknownTool { name } => unknown_tool(name),
+        Refusal::UnknownTool { asking, name } => unknown(*asking, name, reader.client),
         Refusal::InvalidArguments { call, problem } => say(
             call,
             &[
@@ -95,12 +112,12 @@ fn refused(refusal: &Refusal, client: Client) -> Reply {
                 format!("Correct this and call again: {}", shown(problem, 400)),
             ],
         ),
-        Refusal::Denied { call, denial } => denied(call, denial, None, client),
+        Refusal::Denied { call, denial } => denied(call, denial, None, reader),
         Refusal::Escalated {
             call,
             denial,
             escalation,
-        } => denied(call, denial, Some(escalation), client),
+        } => denied(call, denial, Some(escalation), reader),
         Refusal::EarlierUnknown {
             call,
             earlier,
@@ -122,7 +139,7 @@ fn refused(refusal: &Refusal, client: Client) -> Reply {
                 "Name a session that exists, or ask the operator.".to_owned(),
             ],
             None,
-            client,
+            reader,
         ),
         Refusal::ServerUnavailable { call, server, why: _ } => say(
             call,
@@ -141,7 +158,7 @@ fn refused(refusal: &Refusal, client: Client) -> Reply {
         Refusal::OutcomeUnknown { call, server, why: _ } => unsure(
             call,
             format!("The call was sent to the server `{server}`, and nobody saw how it ended."),
-            client,
+            reader,
         ),
         Refusal::TimedOut {
             call,
@@ -150,31 +167,51 @@ fn refused(refusal: &Refusal, client: Client) -> Reply {
         } => {
             let after = seconds(after.as_secs());
             let what = format!("The server `{server}` did not answer within {after}.");
-            unsure(call, what, client)
+            unsure(call, what, reader)
         }
         Refusal::InvalidAnswer { call, server, why: _ } => unsure(
             call,
             format!("The server `{server}` answered with something that is no answer."),
-            client,
+            reader,
         ),
         Refusal::NotRecorded => not_recorded(),
     }
 }
 
-/// Hidden and absent tools have one answer: a list cannot be guessed from it.
-fn unknown_tool(name: &str) -> Reply {
-    let message = format!("Unknown tool: {}", shown(name, 128));
-    Reply::Error(Fault::new(INVALID_PARAMS, message).json())
+/// Hidden and absent things have one answer: a list cannot be guessed from it.
+fn unknown(asking: Asking, name: &str, client: Client) -> Reply {
+    let shown_name = shown(name, 128);
+    Reply::Error(match (asking, client) {
+        (Asking::Tool, _) => {
+            Fault::new(INVALID_PARAMS, format!("Unknown tool: {shown_name}")).json()
+        }
+        (Asking::Prompt, _) => {
+            Fault::new(INVALID_PARAMS, format!("Unknown prompt: {shown_name}")).json()
+        }
+        (Asking::Complete, _) => {
+            let message = format!("Nothing of this name can be completed: {shown_name}");
+            Fault::new(INVALID_PARAMS, message).json()
+        }
+        (Asking::Read | Asking::Subscribe, client) => {
+            let code = match client {
+                Client::Legacy => RESOURCE_NOT_FOUND,
+                Client::Modern => INVALID_PARAMS,
+            };
+            let mut fault = Fault::new(code, format!("Resource not found: {shown_name}"));
+            fault.data = Some(json!({"uri": name}));
+            fault.json()
+        }
+    })
 }
 
 /// A call that was sent, and of which nobody knows what it did.
-fn unsure(call: &CallId, what: String, client: Client) -> Reply {
+fn unsure(call: &CallId, what: String, reader: Reader) -> Reply {
     let lines = [
         format!("{what} The call may have taken effect."),
         "Do not simply repeat it: find out whether it took effect, or ask a person.".to_owned(),
         reference(call),
     ];
-    failed(&lines, None, client)
+    failed(&lines, None, reader)
 }
 
 fn not_recorded() -> Reply {
@@ -186,7 +223,7 @@ fn denied(
     call: &CallId,
     denial: &Denial,
     escalation: Option<&Escalation>,
-    client: Client,
+    reader: Reader,
 ) -> Reply {
     let mut lines = messages(denial);
     lines.push(match escalation {
@@ -211,7 +248,7 @@ fn denied(
         // In seconds, as OAuth has it.
         members.insert("expiresIn".to_owned(), escalation.expires.as_secs().into());
     }
-    failed(&lines, Some(decision), client)
+    failed(&lines, Some(decision), reader)
 }
 
 /// The operator's messages, each once; where there is none, what is known.
@@ -262,8 +299,15 @@ fn reference(call: &CallId) -> String {
     format!("Reference: {call}")
 }
 
-/// A result that tells the model what went wrong.
-fn failed(lines: &[String], decision: Option<Value>, client: Client) -> Reply {
+/// What tells the model what went wrong: of a tool a result, because clients
+/// keep errors from the model; of anything else an error, because its result
+/// has no place for it.
+fn failed(lines: &[String], decision: Option<Value>, reader: Reader) -> Reply {
+    if reader.asking != Asking::Tool {
+        let mut fault = Fault::new(REFUSED, lines.join("\n"));
+        fault.data = decision.map(|decision| json!({"dev.countersign/decision": decision}));
+        return Reply::Error(fault.json());
+    }
     let mut meta = serde_json::Map::new();
     if let Some(decision) = decision {
         meta.insert("dev.countersign/decision".to_owned(), decision);
@@ -273,7 +317,7 @@ fn failed(lines: &[String], decision: Option<Value>, client: Client) -> Reply {
         "isError": true,
     });
     if let Some(members) = result.as_object_mut() {
-        match client {
+        match reader.client {
             Client::Modern => {
                 meta.insert(
                     "io.modelcontextprotocol/serverInfo".to_owned(),
@@ -291,24 +335,35 @@ fn failed(lines: &[String], decision: Option<Value>, client: Client) -> Reply {
 }
 
 /// A server's result, for a modern client with a type, which that client must
-/// find in it (MCP 2026-07-28, basic/index, result responses).
-fn typed(result: &str, client: Client) -> String {
-    match client {
-        Client::Legacy => result.to_owned(),
-        Client::Modern => match Object::parse(result) {
-            Ok(members) if members.get("resultType").is_none() => Splice::new(result)
-                .add_member(result, "resultType", "\"complete\"")
-                .finish(),
-            Ok(_) | Err(_) => result.to_owned(),
-        },
+/// find in it (MCP 2026-07-28, basic/index, result responses), and a resource
+/// with how long it may be kept (server/utilities/caching): never for others
+/// than this caller, because policy decided for this caller.
+fn typed(result: &str, reader: Reader) -> String {
+    let (Client::Modern, Ok(members)) = (reader.client, Object::parse(result)) else {
+        return result.to_owned();
+    };
+    let mut splice = Splice::new(result);
+    if members.get("resultType").is_none() {
+        splice = splice.add_member(result, "resultType", "\"complete\"");
     }
+    if reader.asking == Asking::Read {
+        splice = match members.get("cacheScope") {
+            Some(scope) => splice.replace(scope, "\"private\""),
+            None => splice.add_member(result, "cacheScope", "\"private\""),
+        };
+        if members.get("ttlMs").is_none() {
+            splice = splice.add_member(result, "ttlMs", "0");
+        }
+    }
+    splice.finish()
 }
 
 /// A server's error. For a modern client with the codes that revision has:
 /// -32002 is -32602 there, and -32042 must not be sent. Codes of -32020 to
 /// -32099 speak of the connection they come over, which is ours to the server,
 /// not the client's to us (MCP 2026-07-28, basic/index, error codes).
-fn server_error(error: &str, client: Client) -> Reply {
+fn server_error(error: &str, reader: Reader) -> Reply {
+    let client = reader.client;
     let members = Object::parse(error).ok();
     let raw = members.as_ref().and_then(|members| members.get("code"));
     let Some((raw, code)) = raw.and_then(|raw| Some((raw, raw.parse::<f64>().ok()?))) else {
@@ -326,7 +381,7 @@ fn server_error(error: &str, client: Client) -> Reply {
                 "Ask the operator to connect the server to its account.".to_owned(),
             ],
             None,
-            client,
+            reader,
         ),
         Client::Modern if (-32099.0..=-32020.0).contains(&code) => with_code(INTERNAL_ERROR),
         Client::Modern => Reply::Error(error.to_owned()),

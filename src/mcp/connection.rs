@@ -55,6 +55,8 @@ pub struct Connection {
     batches: AtomicBool,
     followed: AtomicBool,
     in_flight: Mutex<HashMap<Box<str>, CancellationToken>>,
+    /// From which level on a legacy client wants to hear what servers log.
+    pub(super) level: Mutex<Option<Box<str>>>,
     /// The list that a legacy client was last sent.
     pub(super) listed: watch::Sender<Option<Digest>>,
     /// Cancelled when no further message will be read.
@@ -123,6 +125,7 @@ impl Connection {
             batches: AtomicBool::new(opening.revision.as_deref() == Some(BATCHES)),
             followed: AtomicBool::new(false),
             in_flight: Mutex::default(),
+            level: Mutex::default(),
             listed: watch::Sender::new(None),
             closing: opening.closing,
             gone: opening.gone,
@@ -186,23 +189,34 @@ impl Connection {
                 self.legacy.store(true, Ordering::Relaxed);
                 let batches = agreed(&requested) == BATCHES;
                 self.batches.store(batches, Ordering::Relaxed);
-                return Received::Answer(result(&id, &list::initialized(&requested)));
+                if self.broker.is_seen() {
+                    let has = self.broker.has();
+                    return Received::Answer(result(&id, &list::initialized(&requested, has)));
+                }
+                Task::Open {
+                    requested: Some(requested),
+                }
             }
             Body::Ping => return Received::Answer(result(&id, "{}")),
-            Body::Discover => return Received::Answer(result(&id, &list::discovered())),
+            Body::Discover if self.broker.is_seen() => {
+                return Received::Answer(result(&id, &list::discovered(self.broker.has())));
+            }
+            Body::Discover => Task::Open { requested: None },
             _ if !opened => {
                 return refuse(Some(&id), INVALID_REQUEST, NOT_OPENED.to_owned());
             }
             Body::Unknown { method } => {
-                let message = format!(
-                    "`{}` is not served: this version serves tools only",
-                    shown(&method, 80)
-                );
+                let message = format!("`{}` is not served", shown(&method, 80));
                 return refuse(Some(&id), METHOD_NOT_FOUND, message);
             }
-            Body::ListTools => Task::List,
-            Body::CallTool { name, arguments } => Task::Call { name, arguments },
-            Body::Listen { tools } => Task::Listen { tools },
+            Body::SetLevel { level } => {
+                // Only single stores happen under the lock.
+                *self.level.lock().unwrap_or_else(PoisonError::into_inner) = Some(level);
+                return Received::Answer(result(&id, "{}"));
+            }
+            Body::List(of) => Task::List(of),
+            Body::Ask(ask) => Task::Ask(ask),
+            Body::Listen(wanted) => Task::Listen(wanted),
         };
         let cancelled = CancellationToken::new();
         let mut in_flight = self.in_flight();

@@ -1,5 +1,5 @@
-//! The list of tools as one client sees it, and what tells the client that it
-//! is no longer what it was.
+//! The lists as one client sees them, and what tells the client that they are no
+//! longer what they were.
 
 use super::Client;
 use super::LEGACY;
@@ -9,8 +9,11 @@ use super::write::Outbound;
 use super::write::notification;
 use super::write::server_info;
 use crate::broker::Broker;
+use crate::broker::Has;
+use crate::broker::Lists;
 use crate::principal::PrincipalId;
 use crate::tool::Digest;
+use serde_json::Value;
 use serde_json::json;
 use tokio::sync::watch;
 
@@ -26,17 +29,19 @@ const INSTRUCTIONS: &str = "Every tool call is checked against the operator's po
     ask that person instead of trying other ways. \
     Do not split, rephrase or repeat a refused call.";
 
-/// The list of tools of one principal at one moment.
+/// A list of one principal at one moment.
 #[derive(Debug)]
 pub(super) struct List {
+    of: Lists,
     entries: String,
 }
 
 impl List {
     /// Asks for it.
-    pub(super) async fn of(broker: &Broker, principal: &PrincipalId) -> Self {
+    pub(super) async fn of(broker: &Broker, principal: &PrincipalId, of: Lists) -> Self {
         Self {
-            entries: broker.tools(principal).await.join(","),
+            of,
+            entries: broker.list(principal, of).await.join(","),
         }
     }
 
@@ -45,15 +50,21 @@ impl List {
         Digest::of(self.entries.as_bytes())
     }
 
-    /// The result of `tools/list`.
+    /// The result of the method that asks for it.
     pub(super) fn result(&self, client: Client) -> String {
         let entries = &self.entries;
+        let member = match self.of {
+            Lists::Tools => "tools",
+            Lists::Prompts => "prompts",
+            Lists::Resources => "resources",
+            Lists::Templates => "resourceTemplates",
+        };
         match client {
-            Client::Legacy => format!(r#"{{"tools":[{entries}]}}"#),
+            Client::Legacy => format!(r#"{{"{member}":[{entries}]}}"#),
             Client::Modern => {
                 let meta = json!({"io.modelcontextprotocol/serverInfo": server_info()});
                 format!(
-                    r#"{{"resultType":"complete","tools":[{entries}],"ttlMs":{LIST_TTL_MS},"cacheScope":"private","_meta":{meta}}}"#
+                    r#"{{"resultType":"complete","{member}":[{entries}],"ttlMs":{LIST_TTL_MS},"cacheScope":"private","_meta":{meta}}}"#
                 )
             }
         }
@@ -61,10 +72,10 @@ impl List {
 }
 
 /// The result of `initialize`.
-pub(super) fn initialized(requested: &str) -> String {
+pub(super) fn initialized(requested: &str, has: Has) -> String {
     json!({
         "protocolVersion": agreed(requested),
-        "capabilities": {"tools": {"listChanged": true}},
+        "capabilities": capabilities(has),
         "serverInfo": server_info(),
         "instructions": INSTRUCTIONS,
     })
@@ -72,12 +83,12 @@ pub(super) fn initialized(requested: &str) -> String {
 }
 
 /// The result of `server/discover`.
-pub(super) fn discovered() -> String {
+pub(super) fn discovered(has: Has) -> String {
     let versions: Vec<&str> = std::iter::once(MODERN).chain(LEGACY).collect();
     json!({
         "resultType": "complete",
         "supportedVersions": versions,
-        "capabilities": {"tools": {"listChanged": true}},
+        "capabilities": capabilities(has),
         "instructions": INSTRUCTIONS,
         "ttlMs": DISCOVER_TTL_MS,
         "cacheScope": "private",
@@ -86,48 +97,114 @@ pub(super) fn discovered() -> String {
     .to_string()
 }
 
-/// The notification that the list changed; `meta` is the text of an object.
-pub(super) fn changed(meta: Option<&str>) -> Outbound {
-    let params = meta.map(|meta| format!(r#"{{"_meta":{meta}}}"#));
-    notification("notifications/tools/list_changed", params.as_deref())
+/// What we serve: tools always, and what the servers have besides.
+fn capabilities(has: Has) -> Value {
+    let mut capabilities = json!({"tools": {"listChanged": true}});
+    if let Some(members) = capabilities.as_object_mut() {
+        let mut say = |there: bool, name: &str, what: Value| {
+            if there {
+                members.insert(name.to_owned(), what);
+            }
+        };
+        say(has.prompts, "prompts", json!({"listChanged": true}));
+        say(has.resources, "resources", json!({"listChanged": true}));
+        say(has.completions, "completions", json!({}));
+        say(has.logging, "logging", json!({}));
+    }
+    capabilities
 }
 
-/// Follows one list for one client, so that it hears of every change and of
-/// nothing else.
+/// What a client can hear of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Followed {
+    Tools,
+    Prompts,
+    /// Resources and templates.
+    Resources,
+}
+
+impl Followed {
+    /// The notification that it changed; `meta` is the text of an object.
+    pub(super) fn changed(self, meta: Option<&str>) -> Outbound {
+        let params = meta.map(|meta| format!(r#"{{"_meta":{meta}}}"#));
+        let method = match self {
+            Self::Tools => "notifications/tools/list_changed",
+            Self::Prompts => "notifications/prompts/list_changed",
+            Self::Resources => "notifications/resources/list_changed",
+        };
+        notification(method, params.as_deref())
+    }
+
+    async fn digest(self, broker: &Broker, principal: &PrincipalId) -> Digest {
+        let list = async |of| List::of(broker, principal, of).await.digest();
+        match self {
+            Self::Tools => list(Lists::Tools).await,
+            Self::Prompts => list(Lists::Prompts).await,
+            Self::Resources => {
+                let resources = list(Lists::Resources).await;
+                let templates = list(Lists::Templates).await;
+                Digest::of_parts([resources.as_bytes().as_slice(), templates.as_bytes()])
+            }
+        }
+    }
+}
+
+/// Follows lists for one client, so that it hears of every change and of nothing
+/// else.
 #[derive(Debug)]
 pub(super) struct Follower {
     changes: watch::Receiver<u64>,
-    told: Digest,
+    told: Vec<(Followed, Digest)>,
 }
 
 impl Follower {
-    /// Starts with the list as it is.
-    pub(super) async fn start(broker: &Broker, principal: &PrincipalId) -> Self {
+    /// Starts with the lists as they are.
+    pub(super) async fn start(
+        broker: &Broker,
+        principal: &PrincipalId,
+        followed: impl IntoIterator<Item = Followed>,
+    ) -> Self {
         // In this order: a change between the two is then seen twice, not never.
         let changes = broker.changes();
-        let told = List::of(broker, principal).await.digest();
+        let mut told = Vec::new();
+        for list in followed {
+            told.push((list, list.digest(broker, principal).await));
+        }
         Self { changes, told }
     }
 
-    /// Waits until the list may have changed; for ever where nothing changes it
+    /// Waits until a list may have changed; for ever where nothing changes it
     /// any more.
     pub(super) async fn moved(&mut self) {
-        if self.changes.changed().await.is_err() {
+        if self.told.is_empty() || self.changes.changed().await.is_err() {
             std::future::pending::<()>().await;
         }
     }
 
-    /// The client was sent the list of this digest.
-    pub(super) fn sent(&mut self, list: Digest) {
-        self.told = list;
+    /// The client was sent the list of tools of this digest.
+    pub(super) fn sent(&mut self, tools: Digest) {
+        for (list, told) in &mut self.told {
+            if *list == Followed::Tools {
+                *told = tools;
+            }
+        }
     }
 
-    /// Whether the list differs from what the client knows. From then on it
-    /// counts as told.
-    pub(super) async fn differs(&mut self, broker: &Broker, principal: &PrincipalId) -> bool {
-        let now = List::of(broker, principal).await.digest();
-        let differs = now != self.told;
-        self.told = now;
-        differs
+    /// The lists that differ from what the client knows. From then on they count
+    /// as told.
+    pub(super) async fn differing(
+        &mut self,
+        broker: &Broker,
+        principal: &PrincipalId,
+    ) -> Vec<Followed> {
+        let mut differing = Vec::new();
+        for (list, told) in &mut self.told {
+            let now = list.digest(broker, principal).await;
+            if now != *told {
+                *told = now;
+                differing.push(*list);
+            }
+        }
+        differing
     }
 }

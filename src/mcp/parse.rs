@@ -6,8 +6,10 @@
 mod attacks;
 mod params;
 
+pub use params::Ask;
 pub use params::Body;
 pub use params::Meta;
+pub use params::Wanted;
 
 use super::shown;
 use super::write::Fault;

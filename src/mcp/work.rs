@@ -2,21 +2,26 @@
 //! Each is one future, which says what goes back into a bounded queue.
 
 use super::Client;
+use super::answer::Reader;
 use super::answer::Reply;
 use super::answer::answer;
 use super::answer::session_refused;
 use super::connection::Connection;
 use super::list;
+use super::list::Followed;
 use super::list::Follower;
 use super::list::List;
+use super::parse::Ask;
 use super::parse::Meta;
 use super::parse::RawId;
+use super::parse::Wanted;
 use super::write::Outbound;
 use super::write::error;
 use super::write::notification;
 use super::write::result;
 use super::write::server_info;
 use crate::broker::CallLine;
+use crate::broker::Lists;
 use crate::broker::ToolCall;
 use crate::json::Object;
 use crate::json::Splice;
@@ -55,20 +60,18 @@ struct Pending {
 /// What a request wants done.
 #[derive(Debug)]
 pub(super) enum Task {
-    /// The list of tools.
-    List,
-    /// A call.
-    Call {
-        /// The exposed name.
-        name: Box<str>,
-        /// The text of an object.
-        arguments: Option<Box<str>>,
+    /// `initialize` with the revision that the client would like, or
+    /// `server/discover`: what there is, once the servers were seen.
+    Open {
+        /// Of `initialize`.
+        requested: Option<String>,
     },
+    /// A list.
+    List(Lists),
+    /// Something that a server is asked.
+    Ask(Ask),
     /// A stream that tells of changes.
-    Listen {
-        /// Of the list of tools.
-        tools: bool,
-    },
+    Listen(Wanted),
 }
 
 impl Work {
@@ -107,17 +110,26 @@ impl Work {
                 cancelled,
             }) => {
                 match task {
-                    Task::List => connection.list(&id, meta.client(), &out).await,
-                    Task::Call { name, arguments } => {
+                    Task::Open { requested } => {
+                        connection.broker.first_sight().await;
+                        let has = connection.broker.has();
+                        let opened = match requested {
+                            Some(requested) => list::initialized(&requested, has),
+                            None => list::discovered(has),
+                        };
+                        send(&out, result(&id, &opened)).await;
+                    }
+                    Task::List(of) => connection.list(&id, (of, meta.client()), &out).await,
+                    Task::Ask(ask) => {
                         let call = Call {
                             id: &id,
                             meta,
                             cancelled,
                         };
-                        connection.call(call, name, arguments, &out).await;
+                        connection.call(call, ask, &out).await;
                     }
-                    Task::Listen { tools } => {
-                        connection.listen(&id, tools, &cancelled, &out).await;
+                    Task::Listen(wanted) => {
+                        connection.listen(&id, wanted, &cancelled, &out).await;
                     }
                 }
                 connection.done(&id);
@@ -133,38 +145,37 @@ struct Call<'a> {
 }
 
 impl Connection {
-    async fn list(&self, id: &RawId, client: Client, out: &Outgoing) {
-        let list = List::of(&self.broker, &self.principal).await;
+    async fn list(&self, id: &RawId, (of, client): (Lists, Client), out: &Outgoing) {
+        let list = List::of(&self.broker, &self.principal, of).await;
         send(out, result(id, &list.result(client))).await;
-        match client {
-            Client::Legacy => {
+        match (client, of) {
+            (Client::Legacy, Lists::Tools) => {
                 self.listed.send_replace(Some(list.digest()));
             }
-            Client::Modern => {}
+            (Client::Legacy | Client::Modern, _) => {}
         }
     }
 
-    async fn call(
-        &self,
-        call: Call<'_>,
-        name: Box<str>,
-        arguments: Option<Box<str>>,
-        out: &Outgoing,
-    ) {
-        let client = call.meta.client();
+    async fn call(&self, call: Call<'_>, ask: Ask, out: &Outgoing) {
+        let reader = Reader {
+            client: call.meta.client(),
+            asking: ask.asking,
+        };
         let reply = match self.session(&call.meta).await {
-            Err(refusal) => Some(session_refused(&refusal, client)),
+            Err(refusal) => Some(session_refused(&refusal, reader)),
             // Taken back before anything was done about it.
             Ok(_) if call.cancelled.is_cancelled() => None,
             Ok(session) => {
                 let asked = ToolCall {
                     principal: self.principal.clone(),
                     session,
-                    name,
-                    arguments,
+                    asking: ask.asking,
+                    name: ask.name,
+                    arguments: ask.arguments,
+                    rest: ask.rest,
                     meta: call.meta.text.clone(),
                 };
-                Box::pin(self.ask(asked, &call, out)).await
+                Box::pin(self.ask(asked, (&call, reader), out)).await
             }
         };
         // A call that was taken back is not answered (MCP 2026-07-28,
@@ -180,7 +191,12 @@ impl Connection {
     }
 
     /// Has the broker make the call, and passes on what it reports meanwhile.
-    async fn ask(&self, asked: ToolCall, call: &Call<'_>, out: &Outgoing) -> Option<Reply> {
+    async fn ask(
+        &self,
+        asked: ToolCall,
+        (call, reader): (&Call<'_>, Reader),
+        out: &Outgoing,
+    ) -> Option<Reply> {
         let (reports, mut reported) = mpsc::unbounded_channel();
         let line = CallLine {
             progress: call.meta.progress.is_some().then_some(reports),
@@ -208,18 +224,38 @@ impl Connection {
         while let Ok(params) = reported.try_recv() {
             pass_on(&params);
         }
-        answer(ended, call.meta.client())
+        answer(ended, reader)
     }
 
-    async fn listen(&self, id: &RawId, tools: bool, cancelled: &CancellationToken, out: &Outgoing) {
+    async fn listen(
+        &self,
+        id: &RawId,
+        wanted: Wanted,
+        cancelled: &CancellationToken,
+        out: &Outgoing,
+    ) {
         let tag = format!(r#"{{"io.modelcontextprotocol/subscriptionId":{id}}}"#);
-        let mut follower = Follower::start(&self.broker, &self.principal).await;
-        let honoured = if tools {
-            r#"{"toolsListChanged":true}"#
-        } else {
-            "{}"
-        };
-        let params = format!(r#"{{"_meta":{tag},"notifications":{honoured}}}"#);
+        let has = self.broker.has();
+        let honoured = [
+            (wanted.tools, Followed::Tools, "toolsListChanged"),
+            (
+                wanted.prompts && has.prompts,
+                Followed::Prompts,
+                "promptsListChanged",
+            ),
+            (
+                wanted.resources && has.resources,
+                Followed::Resources,
+                "resourcesListChanged",
+            ),
+        ];
+        let honoured = honoured.into_iter().filter(|(honoured, ..)| *honoured);
+        let (followed, named): (Vec<_>, Vec<_>) = honoured
+            .map(|(_, list, name)| (list, format!("\"{name}\":true")))
+            .unzip();
+        let mut follower = Follower::start(&self.broker, &self.principal, followed).await;
+        let named = named.join(",");
+        let params = format!(r#"{{"_meta":{tag},"notifications":{{{named}}}}}"#);
         send(
             out,
             notification("notifications/subscriptions/acknowledged", Some(&params)),
@@ -230,10 +266,10 @@ impl Connection {
                 biased;
                 () = cancelled.cancelled() => return,
                 () = self.closing.cancelled() => break,
-                () = follower.moved(), if tools => {}
+                () = follower.moved() => {}
             }
-            if follower.differs(&self.broker, &self.principal).await {
-                send(out, list::changed(Some(&tag))).await;
+            for list in follower.differing(&self.broker, &self.principal).await {
+                send(out, list.changed(Some(&tag))).await;
             }
         }
         // The specification asks for the first in one place and for the second
@@ -251,7 +287,8 @@ impl Connection {
 
     async fn follow(&self, out: &Outgoing) {
         let mut listed = self.listed.subscribe();
-        let mut follower = Follower::start(&self.broker, &self.principal).await;
+        let all = [Followed::Tools, Followed::Prompts, Followed::Resources];
+        let mut follower = Follower::start(&self.broker, &self.principal, all).await;
         // A list that was sent before now is older than what was just read.
         listed.mark_changed();
         loop {
@@ -264,8 +301,8 @@ impl Connection {
             if resent && let Some(sent) = *listed.borrow_and_update() {
                 follower.sent(sent);
             }
-            if follower.differs(&self.broker, &self.principal).await {
-                send(out, list::changed(None)).await;
+            for list in follower.differing(&self.broker, &self.principal).await {
+                send(out, list.changed(None)).await;
             }
         }
     }

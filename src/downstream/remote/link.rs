@@ -125,7 +125,7 @@ impl HttpLink {
         }
         let id = self.take_id();
         let token = line.progress.is_some().then_some(id);
-        let frame = match Frame::tool_call(permit, id, call, token, era) {
+        let frame = match Frame::permitted(permit, id, call, token, era) {
             Ok(frame) => frame,
             Err(why) => return Sent::NotSent { why },
         };
@@ -208,7 +208,7 @@ impl HttpLink {
         &self,
         control: Control<'_>,
     ) -> Result<Answer, Ended> {
-        let listens = matches!(control, Control::Listen);
+        let listens = matches!(control, Control::Listen { .. });
         let opens = matches!(control, Control::Initialize);
         let id = self.take_id();
         let frame = Frame::control(id, control);

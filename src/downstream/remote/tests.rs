@@ -15,6 +15,7 @@ use crate::downstream::Settings;
 use crate::downstream::State;
 use crate::permit::testing::countersigned;
 use crate::pins;
+use crate::tool::Asking;
 use crate::tool::CallId;
 use crate::tool::Mirrored;
 use script::Asked;
@@ -93,6 +94,9 @@ async fn pays(server: &Downstream, line: CallLine, deadline: Duration) -> Sent {
     let entry = r#"{"name":"pay","inputSchema":{}}"#;
     let definition = pins::definition(&"there".parse().unwrap(), entry).unwrap();
     let call = OutgoingCall {
+        asking: Asking::Tool,
+        pinned: "pay".into(),
+        rest: Vec::new(),
         name: "pay".into(),
         definition: definition.digest,
         mirrored: Arc::default(),
@@ -134,6 +138,9 @@ async fn what_a_modern_server_wants_repeated_in_headers_is_and_a_tool_with_a_bad
         "{refused:?}"
     );
     let call = OutgoingCall {
+        asking: Asking::Tool,
+        pinned: "pay".into(),
+        rest: Vec::new(),
         name: "pay".into(),
         definition: definitions[0].digest,
         mirrored: Mirrored::of(&definitions[0].input_schema).unwrap().into(),

@@ -2,6 +2,7 @@
 
 use super::super::catalog;
 use super::super::handshake::Refusal;
+use super::super::offers::Offers;
 use super::*;
 
 const MODERN: &str = r#"{"resultType":"complete","supportedVersions":["2025-11-25","2026-07-28"],"capabilities":{"tools":{"listChanged":true}},"ttlMs":0,"cacheScope":"private","_meta":{"io.modelcontextprotocol/serverInfo":{"name":"new","version":"2"}}}"#;
@@ -11,6 +12,16 @@ fn initialized(revision: &str) -> String {
         r#"{{"protocolVersion":"{revision}","capabilities":{{"tools":{{}}}},"serverInfo":{{"name":"old","version":"1"}}}}"#
     )
 }
+
+const TOOLS: Offers = Offers {
+    tools: true,
+    prompts: false,
+    resources: false,
+    subscriptions: false,
+    completions: false,
+    logging: false,
+    tells_changes: false,
+};
 
 #[tokio::test]
 async fn a_modern_server_is_greeted_by_the_probe_alone() {
@@ -37,8 +48,10 @@ async fn a_modern_server_is_greeted_by_the_probe_alone() {
         Greeting {
             era: Era::Modern("2026-07-28".to_owned()),
             server: "new 2".to_owned(),
-            has_tools: true,
-            tells_changes: true,
+            offers: Offers {
+                tells_changes: true,
+                ..TOOLS
+            },
         }
     );
 }
@@ -171,7 +184,12 @@ async fn an_initialize_that_fails_or_names_an_unknown_revision_is_refused() {
 fn lists(link: &Arc<Link>, era: Era) -> JoinHandle<Result<catalog::Listing, String>> {
     let link = Arc::clone(link);
     tokio::spawn(async move {
-        catalog::list(&Reach::Pipe(link), &"claims".parse().unwrap(), &era).await
+        catalog::list(
+            &Reach::Pipe(link),
+            &"claims".parse().unwrap(),
+            (&era, TOOLS),
+        )
+        .await
     })
 }
 

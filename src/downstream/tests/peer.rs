@@ -122,15 +122,18 @@ async fn a_server_of_the_sdk_is_opened_listed_and_called_in_both_eras() {
         let greeting = opens(&link).await.unwrap().unwrap();
         assert_eq!(greeting.era, era);
         assert_eq!(greeting.server, "claims 9");
-        assert!(greeting.has_tools && greeting.tells_changes);
+        assert!(greeting.offers.tools && greeting.offers.tells_changes);
         if let Era::Modern(_) = era {
             let listener = Arc::clone(&link);
-            tasks.spawn(async move { drop(listener.request(Control::Listen).await) });
+            tasks.spawn(async move {
+                let offers = greeting.offers;
+                drop(listener.request(Control::Listen { offers }).await);
+            });
         }
         let listing = catalog::list(
             &Reach::Pipe(Arc::clone(&link)),
             &"claims".parse().unwrap(),
-            &era,
+            (&era, greeting.offers),
         )
         .await;
         assert_eq!(listing.unwrap().definitions.len(), 1);

@@ -5,6 +5,15 @@ use crate::session::SessionId;
 use jiff::SignedDuration;
 use std::time::Duration;
 
+const LEGACY: Reader = Reader {
+    client: Client::Legacy,
+    asking: Asking::Tool,
+};
+const MODERN: Reader = Reader {
+    client: Client::Modern,
+    asking: Asking::Tool,
+};
+
 fn id(byte: u8) -> CallId {
     CallId::from_bytes([byte; 16])
 }
@@ -68,6 +77,7 @@ fn refusals() -> Vec<Refusal> {
     let call = id(1);
     vec![
         Refusal::UnknownTool {
+            asking: Asking::Tool,
             name: "a\n\u{202e}b".into(),
         },
         Refusal::InvalidArguments {
@@ -131,7 +141,7 @@ fn refusals() -> Vec<Refusal> {
 fn every_refusal_tells_the_model_what_to_do() {
     let texts: Vec<String> = refusals()
         .iter()
-        .map(|refusal| text(&refused(refusal, Client::Modern)))
+        .map(|refusal| text(&refused(refusal, MODERN)))
         .collect();
     for text in &texts {
         assert!(!text.contains("secret"), "{text}");
@@ -221,7 +231,7 @@ fn a_session_that_cannot_be_had_is_told_to_the_model() {
     ];
     let texts: Vec<String> = refusals
         .iter()
-        .map(|refusal| text(&session_refused(refusal, Client::Legacy)))
+        .map(|refusal| text(&session_refused(refusal, LEGACY)))
         .collect();
     insta::assert_snapshot!(texts.join("\n--\n"), @r#"
 `a b�` cannot name a session. Nothing was sent.
@@ -240,7 +250,7 @@ Check its name, or ask the operator to open it.
 
 #[test]
 fn a_decision_carries_its_details_for_machines() {
-    let Reply::Result(modern) = refused(&escalated(), Client::Modern) else {
+    let Reply::Result(modern) = refused(&escalated(), MODERN) else {
         panic!()
     };
     let modern = modern.replace(env!("CARGO_PKG_VERSION"), "VERSION");
@@ -250,7 +260,7 @@ fn a_decision_carries_its_details_for_machines() {
             call: id(1),
             denial: denial(&[]),
         },
-        Client::Legacy,
+        LEGACY,
     ) else {
         panic!()
     };
@@ -273,14 +283,14 @@ fn a_servers_result_gets_a_type_for_a_modern_client_and_is_else_untouched() {
         }
     };
     let plain = r#"{ "content":[], "x": 1e3 }"#;
-    assert_eq!(result(plain, Client::Legacy), plain);
+    assert_eq!(result(plain, LEGACY), plain);
     assert_eq!(
-        result(plain, Client::Modern),
+        result(plain, MODERN),
         r#"{"resultType":"complete", "content":[], "x": 1e3 }"#
     );
     let typed = r#"{"content":[],"resultType":"complete"}"#;
-    assert_eq!(result(typed, Client::Modern), typed);
-    assert_eq!(answer(Answer::Cancelled, Client::Modern), None);
+    assert_eq!(result(typed, MODERN), typed);
+    assert_eq!(answer(Answer::Cancelled, MODERN), None);
 }
 
 #[test]
@@ -300,18 +310,18 @@ fn a_servers_error_has_the_codes_of_the_clients_revision() {
             "-32603 m",
         ),
     ] {
-        assert_eq!(error(json, Client::Legacy), legacy);
-        assert_eq!(error(json, Client::Modern), modern);
+        assert_eq!(error(json, LEGACY), legacy);
+        assert_eq!(error(json, MODERN), modern);
     }
     insta::assert_snapshot!(
-        error(r#"{"code":-32042,"message":"m","data":{"elicitations":[]}}"#, Client::Modern),
+        error(r#"{"code":-32042,"message":"m","data":{"elicitations":[]}}"#, MODERN),
         @r#"
 The tool's server wants a person to open a web page of its choice before it answers, and that is not passed on.
 Ask the operator to connect the server to its account.
 "#
     );
     assert_eq!(
-        error("[]", Client::Legacy),
+        error("[]", LEGACY),
         "-32603 the tool's server answered with an error that cannot be read"
     );
 }

@@ -2,6 +2,7 @@
 //! with the exact answer to each.
 
 use super::*;
+use crate::tool::Asking;
 
 /// The answer has no id.
 const NONE: &str = "";
@@ -205,9 +206,11 @@ fn a_call_is_read_with_every_byte_of_its_arguments() {
     assert_eq!((token.as_str(), token.key()), (r#""t\u0031""#, r#""t1""#));
     assert_eq!(
         body,
-        Body::CallTool {
+        Body::Ask(Ask {
+            asking: Asking::Tool,
             name: "ab".into(),
-            arguments: Some(r#"{ "n" : 1e3 }"#.into())
-        }
+            arguments: Some(r#"{ "n" : 1e3 }"#.into()),
+            rest: Vec::new(),
+        })
     );
 }

@@ -5,11 +5,29 @@ use super::RawId;
 use super::object;
 use super::refuse_lookalikes;
 use super::string;
+use crate::broker::Lists;
 use crate::json::Object;
 use crate::mcp::Client;
 use crate::mcp::MODERN;
 use crate::mcp::write::Fault;
 use crate::mcp::write::INVALID_PARAMS;
+use crate::tool::Asking;
+
+/// The longest URI, in bytes.
+const MAX_URI: usize = 8 << 10;
+
+/// The levels of what servers log, the least severe first (RFC 5424, and MCP
+/// 2025-11-25, server/utilities/logging).
+const LEVELS: [&str; 8] = [
+    "debug",
+    "info",
+    "notice",
+    "warning",
+    "error",
+    "critical",
+    "alert",
+    "emergency",
+];
 
 const VERSION: &str = "io.modelcontextprotocol/protocolVersion";
 const CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
@@ -65,25 +83,47 @@ pub enum Body {
     Ping,
     /// Modern: what is served?
     Discover,
-    /// The tools that the caller may see.
-    ListTools,
-    /// Call a tool.
-    CallTool {
-        /// Its exposed name, 1 to 256 bytes.
-        name: Box<str>,
-        /// The text of an object.
-        arguments: Option<Box<str>>,
+    /// A list of what the caller may see.
+    List(Lists),
+    /// Something that a server is asked.
+    Ask(Ask),
+    /// Legacy: what is to be told of what servers log.
+    SetLevel {
+        /// From which level on.
+        level: Box<str>,
     },
     /// Modern: tell me of changes until I cancel this.
-    Listen {
-        /// Of changes to the list of tools.
-        tools: bool,
-    },
+    Listen(Wanted),
     /// A method that is not served in the era of the request.
     Unknown {
         /// Its name, as long as it came.
         method: Box<str>,
     },
+}
+
+/// Of which changes a client wants to hear.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Of the list of tools.
+    pub tools: bool,
+    /// Of the list of prompts.
+    pub prompts: bool,
+    /// Of the lists of resources and of templates.
+    pub resources: bool,
+}
+
+/// What a server is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ask {
+    /// What.
+    pub asking: Asking,
+    /// The exposed name of a tool or prompt, or the URI of a resource; of a
+    /// completion the exposed name or the URI of what is completed.
+    pub name: Box<str>,
+    /// The text of an object.
+    pub arguments: Option<Box<str>>,
+    /// What else was in the parameters: each key with the text of its value.
+    pub rest: Vec<(Box<str>, Box<str>)>,
 }
 
 impl Body {
@@ -93,9 +133,13 @@ impl Body {
             Self::Initialize { .. } => "initialize",
             Self::Ping => "ping",
             Self::Discover => "server/discover",
-            Self::ListTools => "tools/list",
-            Self::CallTool { .. } => "tools/call",
-            Self::Listen { .. } => "subscriptions/listen",
+            Self::List(Lists::Tools) => "tools/list",
+            Self::List(Lists::Prompts) => "prompts/list",
+            Self::List(Lists::Resources) => "resources/list",
+            Self::List(Lists::Templates) => "resources/templates/list",
+            Self::Ask(ask) => ask.asking.method(),
+            Self::SetLevel { .. } => "logging/setLevel",
+            Self::Listen(_) => "subscriptions/listen",
             Self::Unknown { method } => method,
         }
     }
@@ -110,8 +154,15 @@ pub(super) fn read(method: &str, params: Option<&Object<'_>>) -> Result<(Meta, B
     let modern_only = matches!(method, "server/discover" | "subscriptions/listen");
     let meta = meta(member("_meta"), modern_only)?;
     let body = match (method, meta.modern) {
-        ("tools/call", _) => call(&member)?,
-        ("tools/list", _) => list(&member)?,
+        ("tools/call", _) => Body::Ask(ask(Asking::Tool, params)?),
+        ("prompts/get", _) => Body::Ask(ask(Asking::Prompt, params)?),
+        ("resources/read", _) => Body::Ask(read_resource(params)?),
+        ("completion/complete", _) => Body::Ask(complete(params)?),
+        ("tools/list", _) => list(Lists::Tools, &member)?,
+        ("prompts/list", _) => list(Lists::Prompts, &member)?,
+        ("resources/list", _) => list(Lists::Resources, &member)?,
+        ("resources/templates/list", _) => list(Lists::Templates, &member)?,
+        ("logging/setLevel", false) => set_level(&member)?,
         ("server/discover", true) => Body::Discover,
         ("subscriptions/listen", true) => listen(member("notifications"))?,
         ("initialize", false) => initialize(&member)?,
@@ -134,7 +185,19 @@ fn known(method: &str) -> &'static [&'static str] {
             "requestState",
             "task",
         ],
-        "tools/list" => &["_meta", "cursor"],
+        "prompts/get" => &[
+            "_meta",
+            "name",
+            "arguments",
+            "inputResponses",
+            "requestState",
+        ],
+        "resources/read" => &["_meta", "uri", "inputResponses", "requestState"],
+        "completion/complete" => &["_meta", "ref", "argument", "context"],
+        "logging/setLevel" => &["_meta", "level"],
+        "tools/list" | "prompts/list" | "resources/list" | "resources/templates/list" => {
+            &["_meta", "cursor"]
+        }
         "initialize" => &["_meta", "protocolVersion", "capabilities", "clientInfo"],
         "subscriptions/listen" => &["_meta", "notifications"],
         _ => &["_meta"],
@@ -189,39 +252,129 @@ fn missing(key: &str, value: &str) -> Fault {
     )
 }
 
-fn call<'a>(member: &impl Fn(&'static str) -> Option<&'a str>) -> Result<Body, Fault> {
+/// A tool or a prompt by its name, with arguments.
+fn ask(asking: Asking, params: Option<&Object<'_>>) -> Result<Ask, Fault> {
+    let member = |key| params.and_then(|params| params.get(key));
     let name = string(member("name"), "name")?.unwrap_or_default();
     if name.is_empty() || name.len() > MAX_NAME {
+        let what = match asking {
+            Asking::Tool => "tool",
+            Asking::Prompt | Asking::Read | Asking::Subscribe | Asking::Complete => "prompt",
+        };
         return Err(Fault::new(
             INVALID_PARAMS,
-            "`name` must be the name of a tool, 1 to 256 bytes",
+            format!("`name` must be the name of a {what}, 1 to 256 bytes"),
         ));
     }
     object(member("arguments"), "arguments")?;
+    continues(params)?;
+    Ok(Ask {
+        asking,
+        name: name.into(),
+        arguments: member("arguments").map(Into::into),
+        rest: rest(params, &["name", "arguments"]),
+    })
+}
+
+fn read_resource(params: Option<&Object<'_>>) -> Result<Ask, Fault> {
+    let member = |key| params.and_then(|params| params.get(key));
+    let uri = string(member("uri"), "uri")?.unwrap_or_default();
+    if uri.is_empty() || uri.len() > MAX_URI {
+        return Err(Fault::new(
+            INVALID_PARAMS,
+            "`uri` must be the URI of a resource, 1 to 8192 bytes",
+        ));
+    }
+    continues(params)?;
+    let written = member("uri").unwrap_or_default();
+    Ok(Ask {
+        asking: Asking::Read,
+        name: uri.into(),
+        arguments: Some(format!("{{\"uri\":{written}}}").into()),
+        rest: rest(params, &["uri"]),
+    })
+}
+
+/// What the server reads as parameters is what policy reads as arguments.
+fn complete(params: Option<&Object<'_>>) -> Result<Ask, Fault> {
+    let member = |key| params.and_then(|params| params.get(key));
+    let wrong = |what: &str| Err(Fault::new(INVALID_PARAMS, what));
+    let reference = object(member("ref"), "ref")?;
+    let Some(reference) = reference else {
+        return wrong("`params` needs `ref`, what is to be completed");
+    };
+    refuse_lookalikes(&reference, &["type", "name", "uri", "title"])?;
+    let kind = string(reference.get("type"), "ref.type")?.unwrap_or_default();
+    let named = match &*kind {
+        "ref/prompt" => string(reference.get("name"), "ref.name")?,
+        "ref/resource" => string(reference.get("uri"), "ref.uri")?,
+        _ => return wrong("`ref.type` must be `ref/prompt` or `ref/resource`"),
+    };
+    let name = named.unwrap_or_default();
+    if name.is_empty() || name.len() > MAX_URI {
+        return wrong("`ref` must name a prompt or have the `uri` of a template");
+    }
+    if object(member("argument"), "argument")?.is_none() {
+        return wrong("`params` needs `argument`, with `name` and `value`");
+    }
+    object(member("context"), "context")?;
+    let known = ["ref", "argument", "context"];
+    let parts = known.iter().filter_map(|key| Some((key, member(key)?)));
+    let parts: Vec<String> = parts.map(|(key, raw)| format!("\"{key}\":{raw}")).collect();
+    Ok(Ask {
+        asking: Asking::Complete,
+        name: name.into(),
+        arguments: Some(format!("{{{}}}", parts.join(",")).into()),
+        rest: rest(params, &known),
+    })
+}
+
+/// Refuses to continue what was interrupted.
+fn continues(params: Option<&Object<'_>>) -> Result<(), Fault> {
     for key in ["inputResponses", "requestState"] {
         // Passing over them would repeat the call from its start, effects
         // included, where the client meant to continue it.
-        if member(key).is_some() {
+        if params.is_some_and(|params| params.get(key).is_some()) {
             return Err(Fault::new(
                 INVALID_PARAMS,
                 format!("calls that continue with `{key}` are not served: leave it out"),
             ));
         }
     }
-    Ok(Body::CallTool {
-        name: name.into(),
-        arguments: member("arguments").map(Into::into),
-    })
+    Ok(())
 }
 
-fn list<'a>(member: &impl Fn(&'static str) -> Option<&'a str>) -> Result<Body, Fault> {
+/// The parameters that mean nothing to us, for the server.
+fn rest(params: Option<&Object<'_>>, read: &[&str]) -> Vec<(Box<str>, Box<str>)> {
+    let members = params.into_iter().flat_map(Object::iter);
+    members
+        // A task would be answered with something that is not relayed.
+        .filter(|(key, _)| !read.contains(key) && !matches!(*key, "_meta" | "task"))
+        .map(|(key, value)| (key.into(), value.into()))
+        .collect()
+}
+
+fn set_level<'a>(member: &impl Fn(&'static str) -> Option<&'a str>) -> Result<Body, Fault> {
+    let level = string(member("level"), "level")?.unwrap_or_default();
+    if LEVELS.contains(&&*level) {
+        return Ok(Body::SetLevel {
+            level: level.into(),
+        });
+    }
+    Err(Fault::new(
+        INVALID_PARAMS,
+        format!("`level` must be one of {}", LEVELS.join(", ")),
+    ))
+}
+
+fn list<'a>(of: Lists, member: &impl Fn(&'static str) -> Option<&'a str>) -> Result<Body, Fault> {
     if member("cursor").is_some() {
         return Err(Fault::new(
             INVALID_PARAMS,
             "`cursor` is not known: the list has one page, leave it out",
         ));
     }
-    Ok(Body::ListTools)
+    Ok(Body::List(of))
 }
 
 fn initialize<'a>(member: &impl Fn(&'static str) -> Option<&'a str>) -> Result<Body, Fault> {
@@ -256,15 +409,17 @@ fn listen(raw: Option<&str>) -> Result<Body, Fault> {
             "resourceSubscriptions",
         ],
     )?;
-    let tools = match filter.get("toolsListChanged").map(serde_json::from_str) {
-        None => false,
-        Some(Ok(wanted)) => wanted,
-        Some(Err(_)) => {
-            return Err(Fault::new(
-                INVALID_PARAMS,
-                "`toolsListChanged` must be true or false",
-            ));
-        }
+    let wants = |key: &str| match filter.get(key).map(serde_json::from_str) {
+        None => Ok(false),
+        Some(Ok(wanted)) => Ok(wanted),
+        Some(Err(_)) => Err(Fault::new(
+            INVALID_PARAMS,
+            format!("`{key}` must be true or false"),
+        )),
     };
-    Ok(Body::Listen { tools })
+    Ok(Body::Listen(Wanted {
+        tools: wants("toolsListChanged")?,
+        prompts: wants("promptsListChanged")?,
+        resources: wants("resourcesListChanged")?,
+    }))
 }

@@ -1,4 +1,4 @@
-//! Who sends a tool call: one function, and it takes a permit.
+//! Who sends what somebody asked for: one function, and it takes a permit.
 
 use super::none_of;
 use super::only;
@@ -10,9 +10,25 @@ use syn::FnArg;
 use syn::buffer::TokenBuffer;
 use syn::visit::Visit;
 
-/// Complains unless exactly one function of `downstream` can send a tool call,
-/// and it takes a permit by value. What sends one is the text `tools/call`, or
-/// rmcp's type for it.
+/// The methods that may be sent without anybody's leave: they ask a server what
+/// it is and what it has, and take requests back.
+const FREE: [&str; 10] = [
+    "server/discover",
+    "tools/list",
+    "prompts/list",
+    "resources/list",
+    "resources/templates/list",
+    "subscriptions/listen",
+    "notifications/initialized",
+    "notifications/cancelled",
+    "notifications/progress",
+    "notifications/tools/list_changed",
+];
+
+/// Complains unless exactly one function of `downstream` can send what somebody
+/// asked for, and it takes a permit by value. What sends is the method of an
+/// `Asking`, or the text of any method that is not [`FREE`], or rmcp's type for a
+/// call.
 fn sent_without_permit(sources: &[Source]) -> Vec<String> {
     let mut complaints = Vec::new();
     let mut senders = Vec::new();
@@ -31,7 +47,7 @@ fn sent_without_permit(sources: &[Source]) -> Vec<String> {
             } = function;
             if !has_permit {
                 complaints.push(format!(
-                    "{}: {name} sends `tools/call` without taking a `Permit`",
+                    "{}: {name} sends a request without taking a `Permit`",
                     source.path
                 ));
             }
@@ -40,12 +56,12 @@ fn sent_without_permit(sources: &[Source]) -> Vec<String> {
     }
     if senders.len() > 1 {
         complaints.push(format!(
-            "several places send a call: {}",
+            "several places send requests: {}",
             senders.join(", ")
         ));
     }
     if senders.is_empty() && sources.iter().any(|source| ours(&source)) {
-        complaints.push("nothing in `downstream` sends `tools/call`".to_owned());
+        complaints.push("nothing in `downstream` sends requests".to_owned());
     }
     complaints
 }
@@ -77,16 +93,19 @@ impl Sends {
     }
 
     fn note(&mut self, text: &[u8]) {
-        let sends = text.windows(10).any(|part| part == b"tools/call")
-            || text.starts_with(b"CallToolRequest");
-        if sends {
-            self.found
-                .push(self.around.last().cloned().unwrap_or(Function {
-                    name: "a constant".to_owned(),
-                    has_permit: false,
-                    place: 0,
-                }));
+        let text = String::from_utf8_lossy(text);
+        if text.starts_with("CallToolRequest") || methods(&text).any(|m| !FREE.contains(&m)) {
+            self.note_sender();
         }
+    }
+
+    fn note_sender(&mut self) {
+        self.found
+            .push(self.around.last().cloned().unwrap_or(Function {
+                name: "a constant".to_owned(),
+                has_permit: false,
+                place: 0,
+            }));
     }
 
     fn note_tokens(&mut self, tokens: &TokenBuffer) {
@@ -96,7 +115,45 @@ impl Sends {
     }
 }
 
+/// The texts that are built like the method of a request.
+fn methods(text: &str) -> impl Iterator<Item = &str> {
+    const FAMILIES: [&str; 10] = [
+        "tools/",
+        "prompts/",
+        "resources/",
+        "completion/",
+        "logging/",
+        "sampling/",
+        "roots/",
+        "elicitation/",
+        "tasks/",
+        "server/",
+    ];
+    let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || "/_".contains(c)));
+    words.filter(|word| FAMILIES.iter().any(|family| word.starts_with(family)))
+}
+
 impl<'ast> Visit<'ast> for Sends {
+    fn visit_expr_method_call(&mut self, call: &'ast syn::ExprMethodCall) {
+        let receiver = match &*call.receiver {
+            syn::Expr::Field(field) => match &field.member {
+                syn::Member::Named(name) => name.to_string(),
+                syn::Member::Unnamed(_) => String::new(),
+            },
+            syn::Expr::Path(path) => {
+                let first = path.path.segments.first();
+                first
+                    .map(|first| first.ident.to_string())
+                    .unwrap_or_default()
+            }
+            _ => String::new(),
+        };
+        if call.method == "method" && receiver.eq_ignore_ascii_case("asking") {
+            self.note_sender();
+        }
+        syn::visit::visit_expr_method_call(self, call);
+    }
+
     fn visit_item_fn(&mut self, function: &'ast syn::ItemFn) {
         self.enter(&function.sig);
         syn::visit::visit_item_fn(self, function);
@@ -166,10 +223,14 @@ fn a_send_without_a_permit_is_found() {
         "fn call() { send(rmcp::model::CallToolRequest::new(params)) }",
         "fn call(permit: Permit) { fn inner() { send(\"tools/call\") } inner() }",
         "const METHOD: &str = \"tools/call\";",
+        "fn read() { send(\"resources/read\") }",
+        "fn new(&self) { send(\"tasks/made_up_tomorrow\") }",
+        "fn any(call: &Call) { send(call.asking.method()) }",
+        "fn one() { send(Asking::Prompt.method()) }",
     ] {
         only(
             &sent_without_permit(&[Source::new("downstream/link.rs", text)]),
-            "sends `tools/call` without taking a `Permit`",
+            "sends a request without taking a `Permit`",
         );
     }
 }
@@ -180,9 +241,15 @@ fn a_second_send_is_found_even_with_a_permit() {
         Source::new("downstream.rs", SEND),
         Source::new("downstream/link.rs", SEND),
     ];
-    only(&sent_without_permit(&sources), "several places send a call");
+    only(
+        &sent_without_permit(&sources),
+        "several places send requests",
+    );
     let twice = Source::new("downstream.rs", &format!("{SEND} {SEND}"));
-    only(&sent_without_permit(&[twice]), "several places send a call");
+    only(
+        &sent_without_permit(&[twice]),
+        "several places send requests",
+    );
 }
 
 #[test]
