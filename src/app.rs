@@ -48,7 +48,7 @@ use tokio_util::sync::CancellationToken;
 
 /// The tables of every record room, by the version of the store that brought
 /// them.
-pub const MIGRATIONS: [Migration; 4] = [
+pub const MIGRATIONS: [Migration; 5] = [
     Migration {
         number: 1,
         sql: &[
@@ -69,6 +69,10 @@ pub const MIGRATIONS: [Migration; 4] = [
     Migration {
         number: 4,
         sql: &[sessions::SCHEMA_4, keys::SCHEMA],
+    },
+    Migration {
+        number: 5,
+        sql: &[sessions::SCHEMA_5],
     },
 ];
 

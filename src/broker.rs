@@ -2,6 +2,7 @@
 
 mod admit;
 mod answer;
+mod call;
 mod catalogue;
 mod follow;
 mod known;
@@ -14,12 +15,16 @@ mod upkeep;
 #[cfg(test)]
 pub(crate) mod testing;
 
+pub use crate::downstream::Ask as ServerAsk;
+pub use crate::downstream::Asks;
 pub use crate::downstream::CallLine;
 pub use crate::downstream::Era;
+pub use crate::downstream::Reply as ClientReply;
 pub use answer::Answer;
 pub use answer::Carrier;
 pub use answer::Refusal;
 pub use answer::SessionRefusal;
+pub use call::ToolCall;
 pub use catalogue::Catalogue;
 pub use catalogue::Has;
 pub use catalogue::Known;
@@ -36,13 +41,9 @@ use crate::journal;
 use crate::journal::Closing;
 use crate::journal::Subject;
 use crate::json;
-use crate::json::Object;
-use crate::json::Splice;
 use crate::meters::Charges;
 use crate::outcome::Outcome;
 use crate::permit::Permit;
-use crate::principal::PrincipalId;
-use crate::session::SessionId;
 use crate::store::Durability;
 use crate::store::Store;
 use crate::store::StoreError;
@@ -113,60 +114,6 @@ pub enum Keep {
     Arguments,
     /// Arguments and results whole.
     Everything,
-}
-
-/// One call as a client made it.
-#[derive(Debug)]
-pub struct ToolCall {
-    /// Who calls, from the verified credential.
-    pub principal: PrincipalId,
-    /// The session it belongs to, as [`Broker::session`] found it.
-    pub session: SessionId,
-    /// What is asked.
-    pub asking: Asking,
-    /// The exposed name of the tool or prompt, the URI of the resource, or what
-    /// is completed: the exposed name of a prompt, or a URI.
-    pub name: Box<str>,
-    /// The arguments, as the text they were; checked strictly.
-    pub arguments: Option<Box<str>>,
-    /// What else was in the parameters: each key with the text of its value.
-    pub rest: Vec<(Box<str>, Box<str>)>,
-    /// The request's `_meta`, as the text it was.
-    pub meta: Option<Box<str>>,
-}
-
-impl ToolCall {
-    /// Whether it completes an argument of a prompt.
-    fn of_prompt(&self) -> bool {
-        let reference = |arguments: &Object<'_>| {
-            let reference = Object::parse(arguments.get("ref")?).ok()?;
-            reference
-                .get("type")
-                .and_then(json::text)
-                .map(|kind| kind == "ref/prompt")
-        };
-        let arguments = self
-            .arguments
-            .as_deref()
-            .and_then(|text| Object::parse(text).ok());
-        arguments.and_then(|arguments| reference(&arguments)) == Some(true)
-    }
-
-    /// The same completion under the name that the server gave the prompt.
-    fn completing(mut self, native: &str) -> Self {
-        let Some(text) = self.arguments.take() else {
-            return self;
-        };
-        let named = Object::parse(&text)
-            .ok()
-            .and_then(|arguments| Object::parse(arguments.get("ref")?).ok()?.get("name"));
-        let replaced = named.map(|named| {
-            let native = Value::from(native).to_string();
-            Splice::new(&text).replace(named, native).finish().into()
-        });
-        self.arguments = Some(replaced.unwrap_or(text));
-        self
-    }
 }
 
 /// The broker of one process.
@@ -383,6 +330,8 @@ impl Broker {
             mirrored: Arc::clone(&route.mirrored),
             arguments: call.arguments,
             rest: call.rest,
+            declared: call.declared,
+            log: call.log,
             meta: call.meta,
             deadline: Some(route.deadline()),
         };

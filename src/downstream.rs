@@ -16,7 +16,9 @@
 //!               └── message  all that is read
 //! ```
 
+mod asks;
 mod backoff;
+mod call;
 mod catalog;
 mod child;
 mod handshake;
@@ -36,15 +38,16 @@ mod wire;
 mod tests;
 
 use crate::permit::Permit;
-use crate::tool::Asking;
+use crate::tool::Declared;
 use crate::tool::Digest;
-use crate::tool::Mirrored;
 use crate::tool::ServerName;
 use crate::tool::ToolDefinition;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::sync::mpsc;
@@ -53,6 +56,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::sync::DropGuard;
 
+pub use asks::Ask;
+pub use asks::Asks;
+pub use asks::Reply;
+pub use call::CallLine;
+pub use call::OutgoingCall;
+pub use call::Sent;
 pub use catalog::Resource;
 pub use catalog::Resources;
 pub use keeper::keep;
@@ -63,6 +72,10 @@ pub use remote::Transport;
 
 use reach::Reach;
 use supervisor::Supervisor;
+
+/// How many kinds of clients that can be asked something one legacy server is
+/// opened for.
+const MAX_SIBLINGS: usize = 16;
 
 /// What the operator says of one server. Not `Debug`: its environment and its
 /// headers may hold secrets.
@@ -80,6 +93,8 @@ pub struct Settings {
     pub start_timeout: Duration,
     /// The longest message that is read from it, in bytes.
     pub max_message: usize,
+    /// What a legacy server is told that it may ask. Set by [`Downstream`] itself.
+    pub declared: Declared,
 }
 
 impl Settings {
@@ -121,8 +136,13 @@ pub struct Downstream {
 }
 
 struct Desk {
-    timeout: Duration,
-    start_timeout: Duration,
+    settings: Settings,
+    /// The same server as it was opened for clients that can be asked something,
+    /// which a legacy server is told only once.
+    siblings: Mutex<BTreeMap<Declared, Downstream>>,
+    /// Over a pipe nobody can tell in which call a server asks: then there is one
+    /// call at a time.
+    turn: tokio::sync::Mutex<()>,
     phase: watch::Receiver<Phase>,
     wake: Arc<Notify>,
     stop: CancellationToken,
@@ -142,6 +162,14 @@ enum Phase {
     },
     Failed(Failure),
     Stopped,
+}
+
+/// A server that takes calls.
+struct Ready {
+    link: Reach,
+    era: Era,
+    /// What it lists under the name that was asked for.
+    listed: Option<Digest>,
 }
 
 /// Why there is no server at the moment.
@@ -181,8 +209,9 @@ impl Downstream {
         let wake = Arc::new(Notify::new());
         let stop = CancellationToken::new();
         let desk = Desk {
-            timeout: settings.timeout,
-            start_timeout: settings.start_timeout,
+            settings: settings.clone(),
+            siblings: Mutex::default(),
+            turn: tokio::sync::Mutex::default(),
             phase,
             wake: Arc::clone(&wake),
             stop: stop.clone(),
@@ -197,9 +226,9 @@ impl Downstream {
 
     /// Sends one call and waits for its answer, the deadline or the client's
     /// cancellation. It is sent at most once.
-    pub async fn call(&self, permit: Permit, call: OutgoingCall, line: CallLine) -> Sent {
+    pub async fn call(&self, permit: Permit, call: OutgoingCall, mut line: CallLine) -> Sent {
         let now = Instant::now();
-        let allowed = call.deadline.unwrap_or(self.desk.timeout);
+        let allowed = call.deadline.unwrap_or(self.desk.settings.timeout);
         let deadline = now
             .checked_add(allowed)
             .unwrap_or_else(|| now + Duration::from_secs(365 * 24 * 60 * 60));
@@ -214,15 +243,74 @@ impl Downstream {
             // What was decided on is not what would be called: the server was
             // started again, or has just said so, and the broker is about to
             // compare it with the pin.
-            Ok((_link, listed)) if listed != Some(call.definition) => Sent::Changed,
-            Ok((link, _same)) => link.call(permit, &call, line, deadline).await,
+            Ok(ready) if ready.listed != Some(call.definition) => Sent::Changed,
+            Ok(ready) if matches!(ready.era, Era::Modern(_)) => {
+                ready.link.call(permit, &call, line, deadline).await
+            }
+            Ok(ready) => {
+                let own = &self.desk.settings.declared;
+                if line.asks.is_some()
+                    && own.is_empty()
+                    && let Some(sibling) = self.that_may_ask(&call.declared)
+                {
+                    return Box::pin(sibling.call(permit, call, line)).await;
+                }
+                if own.is_empty() {
+                    line.asks = None;
+                }
+                let alone = !own.is_empty() && matches!(ready.link, Reach::Pipe(_));
+                let turn = async {
+                    match alone {
+                        true => Some(self.desk.turn.lock().await),
+                        false => None,
+                    }
+                };
+                let _turn = tokio::select! {
+                    biased;
+                    turn = turn => turn,
+                    () = line.cancelled.cancelled() => {
+                        return Sent::not_sent(link::CANCELLED_UNSENT);
+                    }
+                    () = tokio::time::sleep_until(deadline) => {
+                        return Sent::not_sent(link::EXPIRED_UNSENT);
+                    }
+                };
+                ready.link.call(permit, &call, line, deadline).await
+            }
             Err(why) => Sent::NotSent { why },
         }
     }
 
+    /// The same server as it is opened for a client that can be asked something.
+    /// None where the client can be asked nothing, or too many kinds of clients
+    /// were there already.
+    fn that_may_ask(&self, declared: &Declared) -> Option<Self> {
+        if declared.is_empty() {
+            return None;
+        }
+        // Only single operations of the map happen under the lock.
+        let siblings = self.desk.siblings.lock();
+        let mut siblings = siblings.unwrap_or_else(PoisonError::into_inner);
+        if let Some(sibling) = siblings.get(declared) {
+            return Some(sibling.clone());
+        }
+        if siblings.len() >= MAX_SIBLINGS {
+            return None;
+        }
+        let settings = Settings {
+            declared: declared.clone(),
+            ..self.desk.settings.clone()
+        };
+        // What it lists is known from us.
+        let (news, _nobody) = mpsc::unbounded_channel();
+        let sibling = Self::start(settings, news);
+        siblings.insert(declared.clone(), sibling.clone());
+        Some(sibling)
+    }
+
     /// How long a call may take that says nothing else.
     pub fn timeout(&self) -> Duration {
-        self.desk.timeout
+        self.desk.settings.timeout
     }
 
     /// How the server is at the moment.
@@ -263,6 +351,11 @@ impl Downstream {
     /// group is gone.
     pub async fn stop(&self) {
         self.desk.stop.cancel();
+        let siblings = self.desk.siblings.lock();
+        let siblings = std::mem::take(&mut *siblings.unwrap_or_else(PoisonError::into_inner));
+        for sibling in siblings.into_values() {
+            Box::pin(sibling.stop()).await;
+        }
         let mut phase = self.desk.phase.clone();
         // An error says that the supervisor is gone, and its server with it.
         let _ = phase
@@ -272,14 +365,20 @@ impl Downstream {
 
     /// The link to the server and what it lists under this name, or why there is
     /// no link within the time that a start may take.
-    async fn ready(&self, tool: &str) -> Result<(Reach, Option<Digest>), String> {
+    async fn ready(&self, tool: &str) -> Result<Ready, String> {
         let mut phase = self.desk.phase.clone();
         let mut woken_at = None;
         let waiting = async {
             loop {
                 match &*phase.borrow_and_update() {
-                    Phase::Ready { link, listed, .. } if !link.has_ended() => {
-                        return Ok((link.clone(), listed.get(tool).copied()));
+                    Phase::Ready {
+                        link, listed, era, ..
+                    } if !link.has_ended() => {
+                        return Ok(Ready {
+                            link: link.clone(),
+                            era: era.clone(),
+                            listed: listed.get(tool).copied(),
+                        });
                     }
                     Phase::Stopped => return Err("the server was stopped".to_owned()),
                     Phase::Failed(failure) => match woken_at {
@@ -302,7 +401,7 @@ impl Downstream {
                 }
             }
         };
-        match tokio::time::timeout(self.desk.start_timeout, waiting).await {
+        match tokio::time::timeout(self.desk.settings.start_timeout, waiting).await {
             Ok(ready) => ready,
             Err(_) => Err(match self.state() {
                 State::Failed { why, .. } => format!("the server is not running: {why}"),
@@ -361,90 +460,6 @@ pub enum News {
         /// Which server.
         server: ServerName,
     },
-}
-
-/// A call as it goes to the server.
-#[derive(Clone)]
-pub struct OutgoingCall {
-    /// What is asked.
-    pub asking: Asking,
-    /// Of what, by the name that the server gave it, or by the URI.
-    pub name: Arc<str>,
-    /// The name of what was decided on, under which the server lists it.
-    pub pinned: Arc<str>,
-    /// The definition that the call was decided on. It goes to no other.
-    pub definition: Digest,
-    /// The arguments that a modern server over HTTP reads in headers too.
-    pub mirrored: Arc<[Mirrored]>,
-    /// The arguments: the text of a JSON object, sent as it is. (A line break
-    /// between two tokens becomes a space, because a line is a message.)
-    pub arguments: Option<Box<str>>,
-    /// What else the client put into the parameters: each key with the text of
-    /// its value.
-    pub rest: Vec<(Box<str>, Box<str>)>,
-    /// The client's `_meta`, the text of a JSON object. What is between the
-    /// client and us is taken out of it.
-    pub meta: Option<Box<str>>,
-    /// How long the call may take, where it differs from the server's.
-    pub deadline: Option<Duration>,
-}
-
-/// What connects a call with its client while it runs.
-pub struct CallLine {
-    /// Takes the `params` of each `notifications/progress` of the call, with
-    /// our token in it. Without it no progress is asked for.
-    pub progress: Option<mpsc::UnboundedSender<Box<str>>>,
-    /// The client took the call back.
-    pub cancelled: CancellationToken,
-    /// Nobody waits for the answer any more. A call that was not sent yet is not
-    /// sent then; one that was sent is not taken back by it.
-    pub gone: CancellationToken,
-}
-
-/// How a call went.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Sent {
-    /// The server's result.
-    Result {
-        /// The text of the result, as it came.
-        json: Box<str>,
-        /// What the text is written in.
-        era: Era,
-    },
-    /// The server's JSON-RPC error.
-    Error {
-        /// The text of the error object, as it came.
-        json: Box<str>,
-    },
-    /// Provably not one byte of the call reached the server.
-    NotSent {
-        /// What was in the way.
-        why: String,
-    },
-    /// Not sent: the server no longer lists the tool as it was decided on.
-    Changed,
-    /// Sent, at least in part, and there will be no answer.
-    Lost {
-        /// What happened.
-        why: String,
-    },
-    /// Sent, and no answer within the deadline. The server was told.
-    TimedOut,
-    /// Sent, then taken back by the client. The server was told.
-    Cancelled,
-    /// Answered, but not with anything that may be passed on.
-    Invalid {
-        /// What was wrong with the answer.
-        why: String,
-    },
-}
-
-impl Sent {
-    fn not_sent(why: &str) -> Self {
-        Self::NotSent {
-            why: why.to_owned(),
-        }
-    }
 }
 
 /// Which kind of protocol a server speaks, with the exact revision.

@@ -22,6 +22,7 @@ pub use parse::Notification;
 pub use parse::ParseError;
 pub use parse::RawId;
 pub use parse::Request;
+pub use parse::Response;
 pub use parse::Wanted;
 pub use parse::batch;
 pub use parse::parse;

@@ -4,6 +4,7 @@ mod table;
 
 pub use table::SCHEMA;
 pub use table::SCHEMA_4;
+pub use table::SCHEMA_5;
 
 use crate::principal::PrincipalId;
 use crate::session::Handle;
@@ -118,6 +119,8 @@ pub struct Transport {
     pub named: Option<String>,
     /// The revision that was agreed on.
     pub revision: String,
+    /// What the client can be asked: the text of an object of capabilities.
+    pub declared: String,
 }
 
 /// How long a transport session that nobody uses is kept.

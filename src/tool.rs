@@ -1,8 +1,11 @@
 //! The words of a tool: which server has it, how it is named towards clients,
 //! what its server says of it and what the operator says of it.
 
+mod inquiry;
 mod mirrored;
 
+pub use inquiry::Declared;
+pub use inquiry::Inquiry;
 pub use mirrored::MirrorError;
 pub use mirrored::Mirrored;
 

@@ -274,6 +274,8 @@ fn calling(criterion: &mut Criterion, world: &World) {
             b.iter(|| {
                 let line = CallLine {
                     progress: None,
+                    asks: None,
+                    logs: None,
                     cancelled: CancellationToken::new(),
                     gone: CancellationToken::new(),
                 };

@@ -12,7 +12,7 @@ const HASH_DIGITS: usize = 8;
 /// name, so that it is always the same and hardly ever another tool's.
 pub(super) fn exposed(tool: &ToolId, longest: usize) -> String {
     let fits = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-    let plain = format!("{}__{}", tool.server, tool.name);
+    let plain = format!("{}__{}", tool.server, tool.native());
     if plain.len() <= longest && plain.chars().all(fits) {
         return plain;
     }

@@ -216,6 +216,7 @@ fn server_settings() -> downstream::Settings {
         timeout: PATIENCE,
         start_timeout: PATIENCE,
         max_message: downstream::Settings::MAX_MESSAGE,
+        declared: crate::tool::Declared::default(),
     }
 }
 

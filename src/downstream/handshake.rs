@@ -15,6 +15,7 @@ use super::wire;
 use super::wire::Control;
 use crate::json;
 use crate::json::Object;
+use crate::tool::Declared;
 use serde_json::value::RawValue;
 use std::time::Duration;
 
@@ -53,11 +54,12 @@ pub(super) enum Refusal {
 }
 
 /// Opens the link. `probe_time` is how long the probe may go unanswered; the
-/// time for all of it is the caller's to keep.
+/// time for all of it is the caller's to keep. A legacy server is told what can
+/// be asked.
 pub(super) async fn open(
     link: &Reach,
     opening: Opening,
-    probe_time: Duration,
+    (probe_time, declared): (Duration, &Declared),
 ) -> Result<Greeting, Refusal> {
     let greeting = match opening {
         Opening::Initialize => None,
@@ -65,7 +67,7 @@ pub(super) async fn open(
     };
     let greeting = match greeting {
         Some(greeting) => greeting,
-        None => initialize(link).await?,
+        None => initialize(link, declared).await?,
     };
     link.settle(greeting.era.clone());
     Ok(greeting)
@@ -121,9 +123,9 @@ fn lists_modern(versions: &str) -> bool {
     })
 }
 
-async fn initialize(link: &Reach) -> Result<Greeting, Refusal> {
+async fn initialize(link: &Reach, declared: &Declared) -> Result<Greeting, Refusal> {
     let refused = |why: String| Err(Refusal::Failed(why));
-    let result = match link.request(Control::Initialize).await {
+    let result = match link.request(Control::Initialize { declared }).await {
         Ok(Answer::Result(result)) => result,
         Ok(Answer::Error(error)) => {
             return refused(format!(

@@ -9,6 +9,8 @@ use super::CallLine;
 use super::Era;
 use super::OutgoingCall;
 use super::Sent;
+use super::asks;
+use super::asks::Asks;
 use super::lines::Line;
 use super::lines::Lines;
 use super::message;
@@ -22,6 +24,7 @@ use super::wire::Slot;
 use crate::crash;
 use crate::json::Object;
 use crate::permit::Permit;
+use crate::tool::Inquiry;
 use crate::tool::ServerName;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -73,7 +76,15 @@ struct Entry {
     kind: Kind,
     slot: Arc<Slot>,
     answer: oneshot::Sender<Answer>,
+    hears: Hears,
+}
+
+/// What is to be heard of a call while it runs.
+#[derive(Default)]
+struct Hears {
     progress: Option<mpsc::UnboundedSender<Box<str>>>,
+    logs: Option<mpsc::UnboundedSender<Box<str>>>,
+    asks: Option<Arc<Asks>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,7 +154,13 @@ impl Link {
             Ok(frame) => frame,
             Err(why) => return Sent::NotSent { why },
         };
-        let Ok(mut ticket) = self.enlist(id, Kind::Call, frame, line.progress) else {
+        let allowed = deadline.saturating_duration_since(Instant::now());
+        let hears = Hears {
+            progress: line.progress,
+            logs: line.logs,
+            asks: line.asks.clone(),
+        };
+        let Ok(mut ticket) = self.enlist(id, Kind::Call, frame, hears) else {
             return Sent::NotSent { why: self.why() };
         };
         tokio::select! {
@@ -153,19 +170,21 @@ impl Link {
                 Err(_) => ticket.unanswered(),
             },
             () = line.cancelled.cancelled() => ticket.give_up(GivenUp::Cancelled, era),
-            () = tokio::time::sleep_until(deadline) => ticket.give_up(GivenUp::TimedOut, era),
+            () = asks::expired(deadline, allowed, line.asks.as_deref()) => {
+                ticket.give_up(GivenUp::TimedOut, era)
+            }
         }
     }
 
     /// Sends a request that needs no permit, and waits for its answer.
     pub(super) async fn request(&self, control: Control<'_>) -> Result<Answer, Ended> {
         let kind = match control {
-            Control::Discover | Control::Initialize => Kind::Opening,
+            Control::Discover | Control::Initialize { .. } => Kind::Opening,
             Control::Listen { .. } => Kind::Listen,
             _ => Kind::Control,
         };
         let id = self.take_id();
-        let mut ticket = self.enlist(id, kind, Frame::control(id, control), None)?;
+        let mut ticket = self.enlist(id, kind, Frame::control(id, control), Hears::default())?;
         (&mut ticket.answer).await.map_err(|_| Ended)
     }
 
@@ -238,20 +257,14 @@ impl Link {
         self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn enlist(
-        &self,
-        id: u64,
-        kind: Kind,
-        frame: Frame,
-        progress: Option<mpsc::UnboundedSender<Box<str>>>,
-    ) -> Result<Ticket<'_>, Ended> {
+    fn enlist(&self, id: u64, kind: Kind, frame: Frame, hears: Hears) -> Result<Ticket<'_>, Ended> {
         let slot = Arc::new(Slot::new(frame, None));
         let (sender, answer) = oneshot::channel();
         let entry = Entry {
             kind,
             slot: Arc::clone(&slot),
             answer: sender,
-            progress,
+            hears,
         };
         // INVARIANT: first the entry, then the frame. The other way round a
         // quick answer, or the end of the link, could miss the entry.
@@ -334,11 +347,13 @@ impl Link {
         pending.values().any(|entry| entry.kind != Kind::Listen)
     }
 
-    fn take(&self, message: Result<Message, Unreadable>) {
+    fn take(self: &Arc<Self>, message: Result<Message, Unreadable>) {
         match message {
             Ok(Message::Answer { id, answer }) => self.take_answer(id, answer),
             Ok(Message::NamelessError(error)) => self.take_nameless(error),
-            Ok(Message::Request { id, method }) => self.take_request(&id, &method),
+            Ok(Message::Request { id, method, params }) => {
+                self.take_request(id, &method, params);
+            }
             Ok(Message::Notification { method, params }) => {
                 self.take_notification(&method, params);
             }
@@ -379,7 +394,7 @@ impl Link {
         }
     }
 
-    fn take_request(&self, id: &str, method: &str) {
+    fn take_request(self: &Arc<Self>, id: Box<str>, method: &str, params: Option<Box<str>>) {
         if matches!(self.era.get(), Some(Era::Modern(_))) {
             // 2026-07-28, transports/stdio: servers must not send requests, and
             // clients must not send responses.
@@ -390,17 +405,49 @@ impl Link {
             tracing::debug!(server.name = %self.server, "ignored a request: too many answers wait to be read");
             return;
         };
+        if let Some(inquiry) = Inquiry::of(method)
+            && let Some(asks) = self.only(|hears| hears.asks.clone())
+        {
+            let link = Arc::clone(self);
+            // Ends with the answer, with the call, or with the client's patience.
+            tokio::spawn(async move {
+                let reply = asks.ask(inquiry, params).await;
+                let reply = match &reply {
+                    Some(reply) => Control::Replied { id: &id, reply },
+                    None => Control::Refused { id: &id },
+                };
+                link.post(Slot::new(Frame::control(0, reply), Some(room)));
+            });
+            return;
+        }
         let reply = match method {
-            "ping" => Control::Pong { id },
-            _ => Control::Refused { id },
+            "ping" => Control::Pong { id: &id },
+            _ => Control::Refused { id: &id },
         };
         self.post(Slot::new(Frame::control(0, reply), Some(room)));
+    }
+
+    /// What the only call in flight has to hear with. Where there are several
+    /// nobody can tell of which of them a server speaks.
+    fn only<T>(&self, of: impl Fn(&Hears) -> Option<T>) -> Option<T> {
+        let pending = self.pending();
+        let mut calls = pending.values().filter(|entry| entry.kind == Kind::Call);
+        match (calls.next(), calls.next()) {
+            (Some(only), None) => of(&only.hears),
+            (Some(_), Some(_)) | (None, _) => None,
+        }
     }
 
     fn take_notification(&self, method: &str, params: Option<Box<str>>) {
         match (method, params) {
             ("notifications/progress", Some(params)) => self.take_progress(params),
-            ("notifications/tools/list_changed", _) => self.note_change(),
+            ("notifications/message", Some(params)) => {
+                if let Some(logs) = self.only(|hears| hears.logs.clone()) {
+                    // An error says that the client listens no longer.
+                    let _unheard = logs.send(params);
+                }
+            }
+            (method, _) if message::is_change(method) => self.note_change(),
             _ => {
                 tracing::debug!(server.name = %self.server, "dropped a notification that nobody asked for");
             }
@@ -414,7 +461,7 @@ impl Link {
         let pending = self.pending();
         let listener = token
             .and_then(|token| pending.get(&token))
-            .and_then(|entry| entry.progress.as_ref());
+            .and_then(|entry| entry.hears.progress.as_ref());
         if let Some(listener) = listener {
             // An error says that the client listens no longer; its call goes on.
             let _ = listener.send(params);

@@ -27,6 +27,8 @@ pub(super) enum Message {
         id: Box<str>,
         /// What it asks for.
         method: Box<str>,
+        /// The params, an object, as the text they were.
+        params: Option<Box<str>>,
     },
     /// It wants none.
     Notification {
@@ -101,19 +103,18 @@ fn message(text: &str) -> Result<Message, Unreadable> {
 
 fn called(envelope: &Object<'_>, id: Option<&str>, method: &str) -> Result<Message, Unreadable> {
     let method: Box<str> = method.into();
+    let params = envelope.get("params");
+    let params = params
+        .filter(|params| params.starts_with('{'))
+        .map(Into::into);
     match id {
         Some(id) if is_id(id) => Ok(Message::Request {
             id: id.into(),
             method,
+            params,
         }),
         Some(_) => Err(Unreadable::NoMessage),
-        None => Ok(Message::Notification {
-            method,
-            params: envelope
-                .get("params")
-                .filter(|params| params.starts_with('{'))
-                .map(Into::into),
-        }),
+        None => Ok(Message::Notification { method, params }),
     }
 }
 
@@ -182,6 +183,16 @@ pub(super) fn error_code(error: &Object<'_>) -> Option<i64> {
 
 fn is_id(text: &str) -> bool {
     json::text(text).is_some() || text.parse::<i64>().is_ok() || text.parse::<u64>().is_ok()
+}
+
+/// Whether a notification says that a list of the server changed.
+pub(super) fn is_change(method: &str) -> bool {
+    matches!(
+        method,
+        "notifications/tools/list_changed"
+            | "notifications/prompts/list_changed"
+            | "notifications/resources/list_changed"
+    )
 }
 
 /// The number that these digits are: no sign, no fraction, no exponent. It is
@@ -287,7 +298,8 @@ mod tests {
             one(r#"{"jsonrpc":"2.0","id":"x\u0041","method":"ping"}"#),
             Ok(Message::Request {
                 id: r#""x\u0041""#.into(),
-                method: "ping".into()
+                method: "ping".into(),
+                params: None
             })
         );
         assert_eq!(

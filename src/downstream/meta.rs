@@ -6,6 +6,7 @@ use super::wire::CLIENT_INFO;
 use crate::json;
 use crate::json::JsonError;
 use crate::json::Object;
+use crate::tool::Declared;
 
 const OURS_PREFIX: &str = "dev.countersign/";
 /// As [`json::fold`] leaves them, because keys are compared by their folds.
@@ -25,14 +26,18 @@ const HOP_BY_HOP: [&str; 5] = [
 pub(super) fn outgoing(
     clients: Option<&str>,
     progress_token: Option<u64>,
-    era: &Era,
+    (era, declared, log): (&Era, &Declared, Option<&str>),
 ) -> Result<Option<String>, JsonError> {
     let mut members: Vec<String> = Vec::new();
     if let Some(token) = progress_token {
         members.push(format!("\"progressToken\":{token}"));
     }
     if let Era::Modern(revision) = era {
-        members.push(modern_members(revision));
+        members.push(modern_members(revision, &declared.json()));
+        if let Some(level) = log {
+            let level = serde_json::Value::from(level);
+            members.push(format!("\"io.modelcontextprotocol/logLevel\":{level}"));
+        }
     }
     if let Some(text) = clients {
         members.extend(kept(text)?.into_iter().map(str::to_owned));
@@ -41,13 +46,12 @@ pub(super) fn outgoing(
 }
 
 /// What every request to a modern server carries (2026-07-28,
-/// `RequestMetaObject`). We declare no capability, so no server may ask us for
-/// anything.
-pub(super) fn modern_members(revision: &str) -> String {
+/// `RequestMetaObject`): of capabilities those of our client that we relay.
+pub(super) fn modern_members(revision: &str, capabilities: &str) -> String {
     format!(
         "\"io.modelcontextprotocol/protocolVersion\":{},\
          \"io.modelcontextprotocol/clientInfo\":{CLIENT_INFO},\
-         \"io.modelcontextprotocol/clientCapabilities\":{{}}",
+         \"io.modelcontextprotocol/clientCapabilities\":{capabilities}",
         serde_json::Value::from(revision)
     )
 }
@@ -81,7 +85,8 @@ mod tests {
     use super::*;
 
     fn legacy(clients: Option<&str>, token: Option<u64>) -> Option<String> {
-        outgoing(clients, token, &Era::Legacy("2025-11-25".to_owned())).unwrap()
+        let era = Era::Legacy("2025-11-25".to_owned());
+        outgoing(clients, token, (&era, &Declared::default(), None)).unwrap()
     }
 
     #[test]
@@ -141,7 +146,9 @@ mod tests {
     fn a_modern_server_gets_our_version_name_and_no_capabilities() {
         let clients = r#"{"io.modelcontextprotocol/protocolVersion":"2099-01-01","io.modelcontextprotocol/clientInfo":{"name":"x","version":"1"},"io.modelcontextprotocol/clientCapabilities":{"sampling":{}},"a":1}"#;
         let era = Era::Modern("2026-07-28".to_owned());
-        let sent = outgoing(Some(clients), Some(3), &era).unwrap().unwrap();
+        let declared = Declared::default();
+        let sent = outgoing(Some(clients), Some(3), (&era, &declared, None));
+        let sent = sent.unwrap().unwrap();
         assert_eq!(
             sent,
             format!(

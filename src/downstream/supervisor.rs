@@ -184,7 +184,8 @@ impl Supervisor {
     async fn open(&self, connection: &mut Connection) -> Result<(Greeting, Listing), Refusal> {
         let link = connection.link.clone();
         let probe_time = self.settings.start_timeout / 3;
-        let greeting = handshake::open(&link, self.opening, probe_time).await?;
+        let greeting =
+            handshake::open(&link, self.opening, (probe_time, &self.settings.declared)).await?;
         let (era, offers) = (&greeting.era, greeting.offers);
         if offers.tells_changes {
             connection.hear_changes(era, offers).await;
@@ -333,7 +334,12 @@ impl Running {
     async fn reach(settings: &Settings, remote: &Remote, paired: bool) -> Result<Self, Trouble> {
         let connection = match paired {
             false => {
-                let link = HttpLink::new(settings.name.clone(), remote, settings.max_message);
+                let link = HttpLink::new(
+                    settings.name.clone(),
+                    remote,
+                    settings.max_message,
+                    settings.declared.clone(),
+                );
                 Connection {
                     link: Reach::Http(Arc::new(link.map_err(Trouble::of)?)),
                     tasks: JoinSet::new(),

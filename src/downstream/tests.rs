@@ -21,6 +21,7 @@ use crate::permit::testing::countersigned;
 use crate::pins;
 use crate::tool::Asking;
 use crate::tool::CallId;
+use crate::tool::Declared;
 use crate::tool::Digest;
 use serde_json::Value;
 use std::sync::Arc;
@@ -129,6 +130,8 @@ fn outgoing(name: &str) -> OutgoingCall {
         asking: Asking::Tool,
         pinned: name.into(),
         rest: Vec::new(),
+        declared: Arc::default(),
+        log: None,
         name: name.into(),
         definition: defined(name),
         mirrored: Arc::default(),
@@ -141,6 +144,8 @@ fn outgoing(name: &str) -> OutgoingCall {
 fn line() -> CallLine {
     CallLine {
         progress: None,
+        asks: None,
+        logs: None,
         cancelled: CancellationToken::new(),
         gone: CancellationToken::new(),
     }
@@ -160,7 +165,8 @@ fn calls(link: &Arc<Link>) -> JoinHandle<Sent> {
 fn opens(link: &Arc<Link>) -> JoinHandle<Result<Greeting, handshake::Refusal>> {
     let link = Arc::clone(link);
     tokio::spawn(async move {
-        handshake::open(&Reach::Pipe(link), Opening::Probe, Duration::from_secs(10)).await
+        let asked = (Duration::from_secs(10), &Declared::default());
+        handshake::open(&Reach::Pipe(link), Opening::Probe, asked).await
     })
 }
 

@@ -3,12 +3,14 @@
 
 use super::Era;
 use super::OutgoingCall;
+use super::asks::Reply;
 use super::meta;
 use super::offers::Offers;
 use crate::crash;
 use crate::json::Object;
 use crate::permit::Permit;
 use crate::tool::Asking;
+use crate::tool::Declared;
 use crate::tool::Mirrored;
 use serde_json::Value;
 use std::future::poll_fn;
@@ -75,7 +77,10 @@ pub(super) enum Control<'a> {
     /// `server/discover`: which era is it?
     Discover,
     /// `initialize`, the legacy opening.
-    Initialize,
+    Initialize {
+        /// What our client can be asked.
+        declared: &'a Declared,
+    },
     /// `notifications/initialized`.
     Initialized,
     /// A list, one page.
@@ -104,6 +109,13 @@ pub(super) enum Control<'a> {
         /// The server's id, as the text it was.
         id: &'a str,
     },
+    /// The client's answer to a request of a server.
+    Replied {
+        /// The server's id, as the text it was.
+        id: &'a str,
+        /// What the client said.
+        reply: &'a Reply,
+    },
     /// The answer to any other request of a server.
     Refused {
         /// The server's id, as the text it was.
@@ -124,16 +136,19 @@ impl Frame {
     /// A message that needs no permit. Those that are no requests of ours leave
     /// `id` unused.
     pub(super) fn control(id: u64, control: Control<'_>) -> Self {
-        let meta = format!("{{{}}}", meta::modern_members(MODERN));
+        let meta = format!("{{{}}}", meta::modern_members(MODERN, "{}"));
         match control {
             Control::Discover => request(id, "server/discover", &format!("{{\"_meta\":{meta}}}")),
-            Control::Initialize => request(
-                id,
-                "initialize",
-                &format!(
-                    r#"{{"protocolVersion":"{LEGACY}","capabilities":{{}},"clientInfo":{CLIENT_INFO}}}"#
-                ),
-            ),
+            Control::Initialize { declared } => {
+                let can = declared.json();
+                request(
+                    id,
+                    "initialize",
+                    &format!(
+                        r#"{{"protocolVersion":"{LEGACY}","capabilities":{can},"clientInfo":{CLIENT_INFO}}}"#
+                    ),
+                )
+            }
             Control::Initialized => Self::of(
                 "notifications/initialized",
                 r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#,
@@ -170,8 +185,16 @@ impl Frame {
             Control::Pong { id } => {
                 Self::line(&format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#))
             }
+            Control::Replied { id, reply } => match reply {
+                Reply::Result(result) => Self::line(&format!(
+                    r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#
+                )),
+                Reply::Error(error) => {
+                    Self::line(&format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{error}}}"#))
+                }
+            },
             Control::Refused { id } => Self::line(&format!(
-                r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":-32601,"message":"method not found: this client declares no capabilities"}}}}"#
+                r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":-32601,"message":"method not found: the client did not declare this capability"}}}}"#
             )),
         }
     }
@@ -213,8 +236,12 @@ impl Frame {
         for (key, value) in &call.rest {
             members.push(format!("{}:{value}", Value::from(&**key)));
         }
-        let meta = meta::outgoing(call.meta.as_deref(), progress_token, era)
-            .map_err(|error| format!("`_meta`: {error}"))?;
+        let meta = meta::outgoing(
+            call.meta.as_deref(),
+            progress_token,
+            (era, &call.declared, call.log.as_deref()),
+        )
+        .map_err(|error| format!("`_meta`: {error}"))?;
         members.extend(meta.map(|meta| format!("\"_meta\":{meta}")));
         let method = call.asking.method();
         let mut frame = request(id, method, &format!("{{{}}}", members.join(",")));
@@ -390,6 +417,8 @@ mod tests {
             mirrored: Arc::default(),
             arguments: Some(arguments.into()),
             rest: Vec::new(),
+            declared: Arc::default(),
+            log: None,
             meta: meta.map(Into::into),
             deadline: None,
         };

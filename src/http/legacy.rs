@@ -14,6 +14,7 @@ use super::post::Waiting;
 use super::status;
 use super::status::Era;
 use crate::cause::Chain;
+use crate::json::Object;
 use crate::mcp;
 use crate::mcp::Connection;
 use crate::mcp::LEGACY;
@@ -31,6 +32,7 @@ use crate::store::Committed;
 use crate::store::Durability;
 use crate::store::StoreError;
 use crate::store::Tx;
+use crate::tool::Declared;
 use hyper::HeaderMap;
 use hyper::Request;
 use hyper::Response;
@@ -100,10 +102,13 @@ pub(super) async fn answer(
     message: Result<Message, ParseError>,
 ) -> Response<Body> {
     if let Ok(Message::Request(request)) = &message
-        && let mcp::Body::Initialize { requested } = &request.body
+        && let mcp::Body::Initialize {
+            requested,
+            declared,
+        } = &request.body
     {
-        let revision = agreed(requested);
-        return initialize(core, (asked, reads), revision, message).await;
+        let opens = (agreed(requested), declared.json());
+        return initialize(core, (asked, reads), opens, message).await;
     }
     let transport = match transport(&core.edge, &asked.principal, head).await {
         Ok(transport) => transport,
@@ -181,7 +186,7 @@ pub(super) async fn batched(
 async fn initialize(
     core: &Core,
     (asked, reads): (Asked, Reads),
-    revision: &'static str,
+    (revision, declared): (&'static str, String),
     message: Result<Message, ParseError>,
 ) -> Response<Body> {
     let id = TransportId::random();
@@ -189,6 +194,7 @@ async fn initialize(
         owner: asked.principal,
         named: asked.session,
         revision: revision.to_owned(),
+        declared,
     };
     let transport = opened(&core.edge, &id, stored.clone(), None);
     let mut response = match transport.connection.take(message) {
@@ -219,7 +225,9 @@ fn opened(
     stored: sessions::Transport,
     revision: Option<String>,
 ) -> Transport {
+    let declared = Object::parse(&stored.declared).ok();
     let opening = Opening {
+        declared: Declared::read(|name| declared.as_ref()?.get(name)).into(),
         session: stored.named,
         transport: Some(id.clone()),
         revision,

@@ -52,7 +52,7 @@ pub(super) async fn answer(
         }
         // A request is taken back by closing its connection, and nothing else
         // that wants no answer means anything here.
-        Ok(Message::Notification(_) | Message::Response) => return status::accepted(),
+        Ok(Message::Notification(_) | Message::Response(_)) => return status::accepted(),
         Err(_) => {}
     }
     let gone = CancellationToken::new();

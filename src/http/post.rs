@@ -117,7 +117,7 @@ pub(super) async fn streamable(
     let message = parse(&body).and_then(|message| message.in_session(asked.session.as_deref()));
     let modern = match &message {
         Ok(Message::Request(request)) => request.meta.modern || says_modern,
-        Ok(Message::Notification(_) | Message::Response) => says_modern,
+        Ok(Message::Notification(_) | Message::Response(_)) => says_modern,
         // Which era a message would be of that cannot be read is told by the
         // header, or by the session that a legacy client names.
         Err(_) => says_modern || !head.contains_key(legacy::SESSION),
@@ -211,7 +211,7 @@ impl Waiting {
             match self.next().await {
                 // Taken back: no answer is due.
                 None => return status::accepted(),
-                Some(Outbound::Notification(_)) if !reads.events => {}
+                Some(Outbound::Notification(_) | Outbound::Request(_)) if !reads.events => {}
                 Some(message @ (Outbound::Answer(_) | Outbound::Refusal { .. })) if reads.json => {
                     return status::message(era, message);
                 }

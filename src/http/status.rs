@@ -38,7 +38,7 @@ pub(super) enum Era {
 /// no message to it is 400.
 pub(super) fn message(era: Era, message: Outbound) -> Response<Body> {
     let status = match &message {
-        Outbound::Answer(_) | Outbound::Notification(_) => StatusCode::OK,
+        Outbound::Answer(_) | Outbound::Notification(_) | Outbound::Request(_) => StatusCode::OK,
         Outbound::Refusal { code, .. } => match (era, *code) {
             (_, INTERNAL_ERROR) => StatusCode::OK,
             (Era::Modern, METHOD_NOT_FOUND) => StatusCode::NOT_FOUND,

@@ -11,8 +11,10 @@ use super::parse::Notification;
 use super::parse::ParseError;
 use super::parse::RawId;
 use super::parse::Request;
+use super::parse::Response;
 use super::parse::parse;
 use super::shown;
+use super::work::Outgoing;
 use super::work::Task;
 use super::work::Work;
 use super::write::Fault;
@@ -20,13 +22,18 @@ use super::write::INTERNAL_ERROR;
 use super::write::INVALID_REQUEST;
 use super::write::METHOD_NOT_FOUND;
 use super::write::Outbound;
+use super::write::request;
 use super::write::result;
 use crate::broker::Broker;
 use crate::broker::Carrier;
+use crate::broker::ClientReply;
+use crate::broker::ServerAsk;
 use crate::broker::SessionRefusal;
 use crate::principal::PrincipalId;
 use crate::session::SessionId;
 use crate::session::TransportId;
+use crate::tool::CallId;
+use crate::tool::Declared;
 use crate::tool::Digest;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -35,6 +42,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 use tokio::sync::OnceCell;
+use tokio::sync::oneshot;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -56,7 +64,11 @@ pub struct Connection {
     followed: AtomicBool,
     in_flight: Mutex<HashMap<Box<str>, CancellationToken>>,
     /// From which level on a legacy client wants to hear what servers log.
-    pub(super) level: Mutex<Option<Box<str>>>,
+    level: Mutex<Option<Box<str>>>,
+    /// What a legacy client can be asked.
+    declared: Mutex<Arc<Declared>>,
+    /// What it was asked and did not answer yet.
+    inquiries: Mutex<HashMap<Box<str>, oneshot::Sender<ClientReply>>>,
     /// The list that a legacy client was last sent.
     pub(super) listed: watch::Sender<Option<Digest>>,
     /// Cancelled when no further message will be read.
@@ -80,6 +92,8 @@ pub struct Opening {
     /// The revision that `initialize` came to, where it was answered before, by
     /// this process or another.
     pub revision: Option<String>,
+    /// What the client can be asked, where `initialize` was answered before.
+    pub declared: Arc<Declared>,
     /// Cancelled when no further message will be read.
     pub closing: CancellationToken,
     /// Cancelled when nobody reads the answers any more and the protocol takes
@@ -95,6 +109,7 @@ impl Opening {
             session: None,
             transport: None,
             revision: None,
+            declared: Arc::default(),
             closing: CancellationToken::new(),
             gone: CancellationToken::new(),
         }
@@ -126,6 +141,8 @@ impl Connection {
             followed: AtomicBool::new(false),
             in_flight: Mutex::default(),
             level: Mutex::default(),
+            declared: Mutex::new(opening.declared),
+            inquiries: Mutex::default(),
             listed: watch::Sender::new(None),
             closing: opening.closing,
             gone: opening.gone,
@@ -144,7 +161,10 @@ impl Connection {
         match message {
             Ok(Message::Request(request)) => self.request(request),
             Ok(Message::Notification(notification)) => self.notification(&notification),
-            Ok(Message::Response) => Received::Nothing,
+            Ok(Message::Response(response)) => {
+                self.answered(response);
+                Received::Nothing
+            }
             Err(refused) => Received::Answer(refused.answer()),
         }
     }
@@ -185,7 +205,11 @@ impl Connection {
         }
         let opened = meta.modern || self.legacy.load(Ordering::Relaxed);
         let task = match body {
-            Body::Initialize { requested } => {
+            Body::Initialize {
+                requested,
+                declared,
+            } => {
+                *locked(&self.declared) = Arc::new(declared);
                 self.legacy.store(true, Ordering::Relaxed);
                 let batches = agreed(&requested) == BATCHES;
                 self.batches.store(batches, Ordering::Relaxed);
@@ -210,8 +234,7 @@ impl Connection {
                 return refuse(Some(&id), METHOD_NOT_FOUND, message);
             }
             Body::SetLevel { level } => {
-                // Only single stores happen under the lock.
-                *self.level.lock().unwrap_or_else(PoisonError::into_inner) = Some(level);
+                *locked(&self.level) = Some(level);
                 return Received::Answer(result(&id, "{}"));
             }
             Body::List(of) => Task::List(of),
@@ -248,6 +271,58 @@ impl Connection {
         Received::Nothing
     }
 
+    /// What the client of one request can be asked.
+    pub(super) fn declared(&self, meta: &Meta) -> Arc<Declared> {
+        match meta.client() {
+            Client::Modern => Arc::clone(&meta.declared),
+            Client::Legacy => Arc::clone(&locked(&self.declared)),
+        }
+    }
+
+    /// From which level on the client of one request hears what servers log. A
+    /// modern one hears nothing that it did not ask for (MCP 2026-07-28,
+    /// server/utilities/logging), a legacy one everything until it says less.
+    pub(super) fn level(&self, meta: &Meta) -> Option<Box<str>> {
+        match meta.client() {
+            Client::Modern => meta.log.clone(),
+            Client::Legacy => {
+                let level = locked(&self.level).clone();
+                Some(level.unwrap_or_else(|| "debug".into()))
+            }
+        }
+    }
+
+    /// Asks the client what a server wants to know. Returns the id of the
+    /// question; none where the client has no room for it.
+    pub(super) fn inquire(&self, ask: ServerAsk, out: &Outgoing) -> Option<Box<str>> {
+        let id: Box<str> = CallId::next().to_string().into();
+        let message = request(&id, ask.inquiry.method(), ask.params.as_deref());
+        // First the entry, then the message: an answer could be quicker.
+        locked(&self.inquiries).insert(id.clone(), ask.reply);
+        match out.try_send(message) {
+            Ok(()) => Some(id),
+            Err(_full_or_gone) => {
+                self.forget(&id);
+                None
+            }
+        }
+    }
+
+    /// Nobody waits for the answer to this question any more.
+    pub(super) fn forget(&self, id: &str) {
+        locked(&self.inquiries).remove(id);
+    }
+
+    fn answered(&self, response: Response) {
+        let (Some(id), Some(reply)) = (response.id, response.reply) else {
+            return;
+        };
+        if let Some(waits) = locked(&self.inquiries).remove(&id) {
+            // An error says that the call ended meanwhile.
+            let _unheard = waits.send(reply);
+        }
+    }
+
     /// The answer to this request is on its way, or will never be.
     pub(super) fn done(&self, id: &RawId) {
         self.in_flight().remove(id.key());
@@ -281,11 +356,13 @@ impl Connection {
     }
 
     fn in_flight(&self) -> std::sync::MutexGuard<'_, HashMap<Box<str>, CancellationToken>> {
-        // Only single operations of the map happen under the lock.
-        self.in_flight
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        locked(&self.in_flight)
     }
+}
+
+/// Only single operations happen under these locks.
+fn locked<T>(lock: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    lock.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 const NOT_OPENED: &str = "send `initialize` first, or put `io.modelcontextprotocol/protocolVersion` and `io.modelcontextprotocol/clientCapabilities` into `params._meta` of each request";

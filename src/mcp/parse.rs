@@ -8,6 +8,7 @@ mod params;
 
 pub use params::Ask;
 pub use params::Body;
+pub(super) use params::LEVELS;
 pub use params::Meta;
 pub use params::Wanted;
 
@@ -17,6 +18,7 @@ use super::write::INVALID_PARAMS;
 use super::write::INVALID_REQUEST;
 use super::write::Outbound;
 use super::write::PARSE_ERROR;
+use crate::broker::ClientReply;
 use crate::json;
 use crate::json::JsonError;
 use crate::json::Object;
@@ -37,8 +39,17 @@ pub enum Message {
     Request(Request),
     /// It wants none.
     Notification(Notification),
-    /// It answers a request. We make none, so nobody waits for it.
-    Response,
+    /// It answers a request of ours.
+    Response(Response),
+}
+
+/// What a client says to a request of ours.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Response {
+    /// To which, where its id is a text, as ours are.
+    pub id: Option<Box<str>>,
+    /// What it says, where that can be read.
+    pub reply: Option<ClientReply>,
 }
 
 /// A message that wants an answer.
@@ -241,7 +252,7 @@ fn read(envelope: &Object<'_>, id: Option<&RawId>) -> Result<Message, Fault> {
     let answers = envelope.get("result").is_some() || envelope.get("error").is_some();
     let Some(method) = envelope.get("method") else {
         if answers {
-            return Ok(Message::Response);
+            return Ok(Message::Response(response(envelope)));
         }
         return invalid("a message needs a `method`");
     };
@@ -261,6 +272,19 @@ fn read(envelope: &Object<'_>, id: Option<&RawId>) -> Result<Message, Fault> {
         meta,
         body,
     }))
+}
+
+fn response(envelope: &Object<'_>) -> Response {
+    let part = |key| envelope.get(key).filter(|text| text.starts_with('{'));
+    let reply = match (part("result"), part("error")) {
+        (Some(result), None) => Some(ClientReply::Result(result.into())),
+        (None, Some(error)) => Some(ClientReply::Error(error.into())),
+        (Some(_), Some(_)) | (None, None) => None,
+    };
+    Response {
+        id: envelope.get("id").and_then(json::text).map(Into::into),
+        reply,
+    }
 }
 
 fn notification(method: &str, params: Option<&str>) -> Result<Message, Fault> {

@@ -12,6 +12,7 @@ use super::list::Followed;
 use super::list::Follower;
 use super::list::List;
 use super::parse::Ask;
+use super::parse::LEVELS;
 use super::parse::Meta;
 use super::parse::RawId;
 use super::parse::Wanted;
@@ -20,12 +21,14 @@ use super::write::error;
 use super::write::notification;
 use super::write::result;
 use super::write::server_info;
+use crate::broker::Asks;
 use crate::broker::CallLine;
 use crate::broker::Lists;
 use crate::broker::ToolCall;
+use crate::json;
 use crate::json::Object;
 use crate::json::Splice;
-use serde_json::json;
+use serde_json::json as value;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -45,7 +48,7 @@ pub struct Work {
 
 #[derive(Debug)]
 enum What {
-    Request(Pending),
+    Request(Box<Pending>),
     Follow,
 }
 
@@ -83,12 +86,12 @@ impl Work {
         task: Task,
         cancelled: CancellationToken,
     ) -> Self {
-        let what = What::Request(Pending {
+        let what = What::Request(Box::new(Pending {
             id,
             meta,
             task,
             cancelled,
-        });
+        }));
         Self { connection, what }
     }
 
@@ -103,12 +106,13 @@ impl Work {
         let connection = &*self.connection;
         match self.what {
             What::Follow => connection.follow(&out).await,
-            What::Request(Pending {
-                id,
-                meta,
-                task,
-                cancelled,
-            }) => {
+            What::Request(pending) => {
+                let Pending {
+                    id,
+                    meta,
+                    task,
+                    cancelled,
+                } = *pending;
                 match task {
                     Task::Open { requested } => {
                         connection.broker.first_sight().await;
@@ -173,6 +177,8 @@ impl Connection {
                     name: ask.name,
                     arguments: ask.arguments,
                     rest: ask.rest,
+                    declared: self.declared(&call.meta),
+                    log: self.level(&call.meta),
                     meta: call.meta.text.clone(),
                 };
                 Box::pin(self.ask(asked, (&call, reader), out)).await
@@ -198,8 +204,15 @@ impl Connection {
         out: &Outgoing,
     ) -> Option<Reply> {
         let (reports, mut reported) = mpsc::unbounded_channel();
+        let (questions, mut asked_back) = mpsc::unbounded_channel();
+        let (logs, mut logged) = mpsc::unbounded_channel();
+        let level = asked.log.clone();
+        let mut inquiries = Vec::new();
         let line = CallLine {
             progress: call.meta.progress.is_some().then_some(reports),
+            // A modern client is asked by the result of its request.
+            asks: (reader.client == Client::Legacy).then(|| Arc::new(Asks::new(questions))),
+            logs: level.is_some().then_some(logs),
             cancelled: call.cancelled.clone(),
             gone: self.gone.clone(),
         };
@@ -213,16 +226,35 @@ impl Connection {
                 let _full = out.try_send(message);
             }
         };
+        let pass_log = |params: &str| {
+            if let Some(level) = &level
+                && !call.cancelled.is_cancelled()
+                && is_from(params, level)
+            {
+                let message = notification("notifications/message", Some(params));
+                let _full = out.try_send(message);
+            }
+        };
         let mut calling = std::pin::pin!(self.broker.call_tool(asked, line));
         let ended = loop {
             tokio::select! {
                 biased;
                 Some(params) = reported.recv() => pass_on(&params),
+                Some(params) = logged.recv() => pass_log(&params),
+                Some(ask) = asked_back.recv() => {
+                    inquiries.extend(self.inquire(ask, out));
+                }
                 ended = &mut calling => break ended,
             }
         };
         while let Ok(params) = reported.try_recv() {
             pass_on(&params);
+        }
+        while let Ok(params) = logged.try_recv() {
+            pass_log(&params);
+        }
+        for id in inquiries {
+            self.forget(&id);
         }
         answer(ended, reader)
     }
@@ -275,7 +307,7 @@ impl Connection {
         // The specification asks for the first in one place and for the second
         // in another (patterns/subscriptions, patterns/cancellation); a client
         // that knows one of them passes over the other.
-        let meta = json!({"io.modelcontextprotocol/serverInfo": server_info()}).to_string();
+        let meta = value!({"io.modelcontextprotocol/serverInfo": server_info()}).to_string();
         let meta = Splice::new(&meta)
             .add_member(&meta, "io.modelcontextprotocol/subscriptionId", id.as_str())
             .finish();
@@ -311,6 +343,14 @@ impl Connection {
 async fn send(out: &Outgoing, message: Outbound) {
     // Nobody reads any more: whoever owns the queue has noticed.
     let _gone = out.send(message).await;
+}
+
+/// Whether what a server logs is of this level, or more severe.
+fn is_from(params: &str, level: &str) -> bool {
+    let place = |level: &str| LEVELS.iter().position(|known| *known == level);
+    let said = Object::parse(params).ok();
+    let said = said.and_then(|params| place(&json::text(params.get("level")?)?));
+    said.is_some_and(|said| Some(said) >= place(level))
 }
 
 /// `notifications/progress` under the client's own token.

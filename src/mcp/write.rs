@@ -37,13 +37,18 @@ pub enum Outbound {
     },
     /// It answers nothing: more may follow, and an answer with it.
     Notification(Box<str>),
+    /// It asks the client something, in the middle of a request of its own.
+    Request(Box<str>),
 }
 
 impl Outbound {
     /// The text of the message.
     pub fn text(&self) -> &str {
         match self {
-            Self::Answer(text) | Self::Refusal { text, .. } | Self::Notification(text) => text,
+            Self::Answer(text)
+            | Self::Refusal { text, .. }
+            | Self::Notification(text)
+            | Self::Request(text) => text,
         }
     }
 
@@ -51,7 +56,10 @@ impl Outbound {
     /// server may have sent its result over several lines; in JSON line breaks
     /// can only stand between tokens.
     pub fn into_line(self) -> Vec<u8> {
-        let (Self::Answer(text) | Self::Refusal { text, .. } | Self::Notification(text)) = self;
+        let (Self::Answer(text)
+        | Self::Refusal { text, .. }
+        | Self::Notification(text)
+        | Self::Request(text)) = self;
         let mut line = text.into_string().into_bytes();
         for byte in &mut line {
             if matches!(byte, b'\n' | b'\r') {
@@ -147,6 +155,14 @@ pub(super) fn notification(method: &str, params: Option<&str>) -> Outbound {
         None => format!(r#"{{"jsonrpc":"2.0","method":{method}}}"#),
     };
     Outbound::Notification(text.into())
+}
+
+/// A request to the client; `params` is the text of an object.
+pub(super) fn request(id: &str, method: &str, params: Option<&str>) -> Outbound {
+    let (id, method) = (Value::from(id), Value::from(method));
+    let params = params.unwrap_or("{}");
+    let text = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":{method},"params":{params}}}"#);
+    Outbound::Request(text.into())
 }
 
 /// The answer to a message that a transport did not even read, with what is

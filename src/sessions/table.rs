@@ -52,6 +52,12 @@ CREATE TABLE transport_session (     -- Mcp-Session-Id of 2025-era clients
 CREATE INDEX transport_session_by_use ON transport_session (used);
 ";
 
+/// What version 5 of the store adds.
+pub const SCHEMA_5: &str = "
+ALTER TABLE transport_session        -- capabilities that servers may use, JSON
+    ADD COLUMN declared TEXT NOT NULL DEFAULT '{}';
+";
+
 const COLUMNS: &str = "SELECT id, owner, created, used, frozen,
     (SELECT json_group_array(handle) FROM session_handle WHERE session = session.id) FROM session";
 
@@ -219,13 +225,14 @@ pub(super) fn transport_insert(
 ) -> Result<(), StoreError> {
     tx.sql()
         .execute(
-            "INSERT INTO transport_session (id, owner, named, revision, created, used)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?5)",
+            "INSERT INTO transport_session (id, owner, named, revision, declared, created, used)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6)",
             params![
                 id.as_str(),
                 transport.owner.to_string(),
                 transport.named,
                 transport.revision,
+                transport.declared,
                 now.as_millisecond()
             ],
         )
@@ -246,14 +253,21 @@ pub(super) fn transports_forget(tx: &Tx<'_>, unused_since: Timestamp) -> Result<
 pub(super) fn transport(tx: &Tx<'_>, id: &TransportId) -> Result<Option<Transport>, StoreError> {
     let read = || {
         tx.sql()
-            .prepare_cached("SELECT owner, named, revision FROM transport_session WHERE id = ?1")?
+            .prepare_cached(
+                "SELECT owner, named, revision, declared FROM transport_session WHERE id = ?1",
+            )?
             .query_row([id.as_str()], |row| {
-                Ok((row.get::<_, String>(0)?, row.get(1)?, row.get(2)?))
+                Ok((
+                    row.get::<_, String>(0)?,
+                    row.get(1)?,
+                    row.get(2)?,
+                    row.get(3)?,
+                ))
             })
             .optional()
     };
     let found = read().map_err(StoreError::sql("find a transport session"))?;
-    let Some((owner, named, revision)) = found else {
+    let Some((owner, named, revision, declared)) = found else {
         return Ok(None);
     };
     let owner = PrincipalId::parse(&owner).map_err(|_no_key| StoreError::Damaged {
@@ -263,6 +277,7 @@ pub(super) fn transport(tx: &Tx<'_>, id: &TransportId) -> Result<Option<Transpor
         owner,
         named,
         revision,
+        declared,
     }))
 }
 

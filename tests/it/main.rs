@@ -16,6 +16,7 @@ mod policy;
 mod race;
 mod readme;
 mod real;
+mod relay;
 mod rmcp_client;
 mod scenario;
 mod serving;

@@ -12,6 +12,7 @@ use crate::downstream::CallLine;
 use crate::downstream::Era;
 use crate::downstream::OutgoingCall;
 use crate::downstream::Sent;
+use crate::downstream::asks;
 use crate::downstream::link::CANCELLED_UNSENT;
 use crate::downstream::link::Ended;
 use crate::downstream::link::judge;
@@ -23,6 +24,7 @@ use crate::downstream::wire::MODERN;
 use crate::json;
 use crate::json::Object;
 use crate::permit::Permit;
+use crate::tool::Declared;
 use crate::tool::ServerName;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -64,6 +66,8 @@ const RESUMED: usize = 5;
 /// The link.
 pub(in crate::downstream) struct HttpLink {
     server: ServerName,
+    /// What a legacy server is told that it may ask.
+    declared: Declared,
     exchanges: Exchanges,
     fixed: HeaderMap,
     next_id: AtomicU64,
@@ -88,9 +92,11 @@ impl HttpLink {
         server: ServerName,
         remote: &Remote,
         max_message: usize,
+        declared: Declared,
     ) -> Result<Self, String> {
         Ok(Self {
             server,
+            declared,
             exchanges: Exchanges {
                 pool: Pool::new(remote)?,
                 url: remote.url.clone(),
@@ -132,12 +138,15 @@ impl HttpLink {
         let waits = Waits {
             id,
             progress: line.progress.as_ref(),
+            logs: line.logs.as_ref(),
+            asks: line.asks.as_deref(),
         };
+        let allowed = deadline.saturating_duration_since(Instant::now());
         let reason = tokio::select! {
             biased;
             sent = self.send_call(frame, &waits, era) => return sent,
             () = line.cancelled.cancelled() => "the client cancelled the call",
-            () = tokio::time::sleep_until(deadline) => "the deadline of the call passed",
+            () = asks::expired(deadline, allowed, line.asks.as_deref()) => "the deadline of the call passed",
         };
         // A modern server takes the end of the connection for it, which has just
         // been dropped (2026-07-28, patterns/cancellation).
@@ -209,7 +218,7 @@ impl HttpLink {
         control: Control<'_>,
     ) -> Result<Answer, Ended> {
         let listens = matches!(control, Control::Listen { .. });
-        let opens = matches!(control, Control::Initialize);
+        let opens = matches!(control, Control::Initialize { .. });
         let id = self.take_id();
         let frame = Frame::control(id, control);
         let headers = self.with_session(self.headers(&frame));
@@ -218,7 +227,7 @@ impl HttpLink {
         if opens {
             self.set_session(answered.get(SESSION).cloned());
         }
-        let waits = Waits { id, progress: None };
+        let waits = Waits::of(id);
         match self.concluded(exchange, &waits).await {
             Ok(answer) => Ok(answer),
             Err(Failed::Refused { status, why }) => {
@@ -342,7 +351,12 @@ impl HttpLink {
             return Ok(());
         }
         self.set_session(None);
-        let revision = match self.request(Control::Initialize).await {
+        let revision = match self
+            .request(Control::Initialize {
+                declared: &self.declared,
+            })
+            .await
+        {
             Ok(Answer::Result(result)) => Object::parse(&result)
                 .ok()
                 .and_then(|result| result.get("protocolVersion").and_then(json::text))

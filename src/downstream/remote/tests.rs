@@ -69,6 +69,7 @@ fn settings(url: &str, headers: &[(&str, &str)], transport: Transport) -> Settin
         timeout: Duration::from_secs(60),
         start_timeout: Duration::from_secs(20),
         max_message: 100_000,
+        declared: crate::tool::Declared::default(),
     }
 }
 
@@ -85,6 +86,8 @@ async fn ready(script: &Script) -> Downstream {
 fn line() -> CallLine {
     CallLine {
         progress: None,
+        asks: None,
+        logs: None,
         cancelled: CancellationToken::new(),
         gone: CancellationToken::new(),
     }
@@ -97,6 +100,8 @@ async fn pays(server: &Downstream, line: CallLine, deadline: Duration) -> Sent {
         asking: Asking::Tool,
         pinned: "pay".into(),
         rest: Vec::new(),
+        declared: Arc::default(),
+        log: None,
         name: "pay".into(),
         definition: definition.digest,
         mirrored: Arc::default(),
@@ -141,6 +146,8 @@ async fn what_a_modern_server_wants_repeated_in_headers_is_and_a_tool_with_a_bad
         asking: Asking::Tool,
         pinned: "pay".into(),
         rest: Vec::new(),
+        declared: Arc::default(),
+        log: None,
         name: "pay".into(),
         definition: definitions[0].digest,
         mirrored: Mirrored::of(&definitions[0].input_schema).unwrap().into(),

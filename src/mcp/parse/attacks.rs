@@ -186,7 +186,7 @@ fn what_nobody_waits_for_is_passed_over() {
     let answer = parse(br#"{"jsonrpc":"2.0","id":null,"result":{}}"#);
     assert!(answer.is_err(), "an id is checked wherever it stands");
     let answer = parse(br#"{"jsonrpc":"2.0","id":1,"result":{}}"#).unwrap();
-    assert!(matches!(answer, Message::Response));
+    assert!(matches!(answer, Message::Response(_)));
 }
 
 #[test]

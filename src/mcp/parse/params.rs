@@ -12,13 +12,15 @@ use crate::mcp::MODERN;
 use crate::mcp::write::Fault;
 use crate::mcp::write::INVALID_PARAMS;
 use crate::tool::Asking;
+use crate::tool::Declared;
+use std::sync::Arc;
 
 /// The longest URI, in bytes.
 const MAX_URI: usize = 8 << 10;
 
 /// The levels of what servers log, the least severe first (RFC 5424, and MCP
 /// 2025-11-25, server/utilities/logging).
-const LEVELS: [&str; 8] = [
+pub(in crate::mcp) const LEVELS: [&str; 8] = [
     "debug",
     "info",
     "notice",
@@ -32,6 +34,7 @@ const LEVELS: [&str; 8] = [
 const VERSION: &str = "io.modelcontextprotocol/protocolVersion";
 const CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
 const INFO: &str = "io.modelcontextprotocol/clientInfo";
+const LOG_LEVEL: &str = "io.modelcontextprotocol/logLevel";
 const SESSION: &str = "dev.countersign/session";
 
 /// The keys of `_meta` that somebody acts on.
@@ -40,7 +43,7 @@ const META: [&str; 8] = [
     VERSION,
     CAPABILITIES,
     INFO,
-    "io.modelcontextprotocol/logLevel",
+    LOG_LEVEL,
     "io.modelcontextprotocol/subscriptionId",
     SESSION,
     "dev.countersign/decision",
@@ -56,6 +59,10 @@ pub struct Meta {
     pub modern: bool,
     /// Under which token the client wants to hear of progress.
     pub progress: Option<RawId>,
+    /// What a modern client can be asked.
+    pub declared: Arc<Declared>,
+    /// From which level on a modern client wants to hear what servers log.
+    pub log: Option<Box<str>>,
     /// The session that `dev.countersign/session` names.
     pub session: Option<String>,
 }
@@ -78,6 +85,8 @@ pub enum Body {
     Initialize {
         /// The revision that the client would like.
         requested: String,
+        /// What it can be asked.
+        declared: Declared,
     },
     /// Legacy: is anybody there?
     Ping,
@@ -219,13 +228,15 @@ fn meta(raw: Option<&str>, modern_only: bool) -> Result<Meta, Fault> {
     {
         return Err(missing(VERSION, &format!("\"{MODERN}\"")));
     }
+    let mut can = Declared::default();
     if let Some(version) = &version {
         if version != MODERN {
             return Err(Fault::unsupported_version(version));
         }
-        if object(member(CAPABILITIES), CAPABILITIES)?.is_none() {
+        let Some(capabilities) = object(member(CAPABILITIES), CAPABILITIES)? else {
             return Err(missing(CAPABILITIES, "{} where the client has none"));
-        }
+        };
+        can = declared(Some(&capabilities));
         object(member(INFO), INFO)?;
     }
     let progress = match member("progressToken") {
@@ -241,8 +252,14 @@ fn meta(raw: Option<&str>, modern_only: bool) -> Result<Meta, Fault> {
         text: raw.map(Into::into),
         modern: version.is_some(),
         progress,
+        declared: Arc::new(can),
+        log: string(member(LOG_LEVEL), LOG_LEVEL)?.map(Into::into),
         session: string(member(SESSION), SESSION)?.map(Into::into),
     })
+}
+
+fn declared(capabilities: Option<&Object<'_>>) -> Declared {
+    Declared::read(|name| capabilities?.get(name))
 }
 
 fn missing(key: &str, value: &str) -> Fault {
@@ -378,9 +395,7 @@ fn list<'a>(of: Lists, member: &impl Fn(&'static str) -> Option<&'a str>) -> Res
 }
 
 fn initialize<'a>(member: &impl Fn(&'static str) -> Option<&'a str>) -> Result<Body, Fault> {
-    for key in ["capabilities", "clientInfo"] {
-        object(member(key), key)?;
-    }
+    object(member("clientInfo"), "clientInfo")?;
     let requested = string(member("protocolVersion"), "protocolVersion")?;
     let Some(requested) = requested else {
         return Err(Fault::new(
@@ -388,8 +403,10 @@ fn initialize<'a>(member: &impl Fn(&'static str) -> Option<&'a str>) -> Result<B
             "`params` needs `protocolVersion`, the newest revision that the client knows",
         ));
     };
+    let capabilities = object(member("capabilities"), "capabilities")?;
     Ok(Body::Initialize {
         requested: requested.into(),
+        declared: declared(capabilities.as_ref()),
     })
 }
 

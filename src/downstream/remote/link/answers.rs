@@ -7,6 +7,7 @@ use super::RESUME;
 use super::RESUME_AT_MOST;
 use super::RESUMED;
 use crate::downstream::Era;
+use crate::downstream::asks::Asks;
 use crate::downstream::message;
 use crate::downstream::message::Answer;
 use crate::downstream::message::Message;
@@ -18,6 +19,7 @@ use crate::downstream::remote::exchange::broken;
 use crate::downstream::wire::Control;
 use crate::downstream::wire::Frame;
 use crate::json::Object;
+use crate::tool::Inquiry;
 use hyper::StatusCode;
 use hyper::body::Incoming;
 use hyper::header::HeaderValue;
@@ -27,6 +29,20 @@ use tokio::sync::mpsc;
 pub(super) struct Waits<'a> {
     pub(super) id: u64,
     pub(super) progress: Option<&'a mpsc::UnboundedSender<Box<str>>>,
+    pub(super) logs: Option<&'a mpsc::UnboundedSender<Box<str>>>,
+    pub(super) asks: Option<&'a Asks>,
+}
+
+impl Waits<'_> {
+    /// Nobody hears what comes beside the answer.
+    pub(super) fn of(id: u64) -> Self {
+        Self {
+            id,
+            progress: None,
+            logs: None,
+            asks: None,
+        }
+    }
 }
 
 /// Why a request has no answer.
@@ -126,7 +142,9 @@ impl HttpLink {
                 Ok(Message::Answer { .. } | Message::NamelessError(_)) => {
                     tracing::debug!(server.name = %self.server, "dropped an answer that nobody waits for");
                 }
-                Ok(Message::Request { id, method }) => self.reply(&id, &method).await,
+                Ok(Message::Request { id, method, params }) => {
+                    self.reply(&id, (&method, params), waits).await;
+                }
                 Ok(Message::Notification { method, params }) => {
                     self.take_notification(&method, params, waits);
                 }
@@ -139,14 +157,25 @@ impl HttpLink {
     }
 
     /// Answers a legacy server's own request; a modern one must not make any.
-    async fn reply(&self, id: &str, method: &str) {
+    async fn reply(
+        &self,
+        id: &str,
+        (method, params): (&str, Option<Box<str>>),
+        waits: Option<&Waits<'_>>,
+    ) {
         if matches!(self.era.get(), Some(Era::Modern(_))) {
             tracing::warn!(server.name = %self.server, "ignored a request of a server whose protocol has none");
             return;
         }
-        let reply = match method {
-            "ping" => Control::Pong { id },
-            _ => Control::Refused { id },
+        let asks = waits.and_then(|waits| waits.asks);
+        let answer = match (Inquiry::of(method), asks) {
+            (Some(inquiry), Some(asks)) => asks.ask(inquiry, params).await,
+            (Some(_) | None, _) => None,
+        };
+        let reply = match (&answer, method) {
+            (Some(reply), _) => Control::Replied { id, reply },
+            (None, "ping") => Control::Pong { id },
+            (None, _) => Control::Refused { id },
         };
         let replied = self.post_alone(Frame::control(0, reply));
         let _replied_or_late = tokio::time::timeout(PARTING, replied).await;
@@ -154,7 +183,13 @@ impl HttpLink {
 
     fn take_notification(&self, method: &str, params: Option<Box<str>>, waits: Option<&Waits<'_>>) {
         match (method, params) {
-            ("notifications/tools/list_changed", _) => self.note_change(),
+            ("notifications/message", Some(params)) => {
+                if let Some(logs) = waits.and_then(|waits| waits.logs) {
+                    // An error says that the client listens no longer.
+                    let _unheard = logs.send(params);
+                }
+            }
+            (method, _) if message::is_change(method) => self.note_change(),
             ("notifications/progress", Some(params)) => {
                 let token = Object::parse(&params)
                     .ok()

@@ -1,0 +1,105 @@
+//! A call as it goes to a server, and how it went.
+
+use super::Era;
+use super::asks::Asks;
+use crate::tool::Asking;
+use crate::tool::Declared;
+use crate::tool::Digest;
+use crate::tool::Mirrored;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// A call as it goes to the server.
+#[derive(Clone)]
+pub struct OutgoingCall {
+    /// What is asked.
+    pub asking: Asking,
+    /// Of what, by the name that the server gave it, or by the URI.
+    pub name: Arc<str>,
+    /// The name of what was decided on, under which the server lists it.
+    pub pinned: Arc<str>,
+    /// The definition that the call was decided on. It goes to no other.
+    pub definition: Digest,
+    /// The arguments that a modern server over HTTP reads in headers too.
+    pub mirrored: Arc<[Mirrored]>,
+    /// The arguments: the text of a JSON object, sent as it is. (A line break
+    /// between two tokens becomes a space, because a line is a message.)
+    pub arguments: Option<Box<str>>,
+    /// What else the client put into the parameters: each key with the text of
+    /// its value.
+    pub rest: Vec<(Box<str>, Box<str>)>,
+    /// What the client can be asked.
+    pub declared: Arc<Declared>,
+    /// From which level on the client hears what the server logs.
+    pub log: Option<Box<str>>,
+    /// The client's `_meta`, the text of a JSON object. What is between the
+    /// client and us is taken out of it.
+    pub meta: Option<Box<str>>,
+    /// How long the call may take, where it differs from the server's.
+    pub deadline: Option<Duration>,
+}
+
+/// What connects a call with its client while it runs.
+pub struct CallLine {
+    /// Takes the `params` of each `notifications/progress` of the call, with
+    /// our token in it. Without it no progress is asked for.
+    pub progress: Option<mpsc::UnboundedSender<Box<str>>>,
+    /// Takes what the server asks of the client while it works. Without it a
+    /// server that asks is refused.
+    pub asks: Option<Arc<Asks>>,
+    /// Takes the `params` of what the server logs during the call.
+    pub logs: Option<mpsc::UnboundedSender<Box<str>>>,
+    /// The client took the call back.
+    pub cancelled: CancellationToken,
+    /// Nobody waits for the answer any more. A call that was not sent yet is not
+    /// sent then; one that was sent is not taken back by it.
+    pub gone: CancellationToken,
+}
+
+/// How a call went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// The server's result.
+    Result {
+        /// The text of the result, as it came.
+        json: Box<str>,
+        /// What the text is written in.
+        era: Era,
+    },
+    /// The server's JSON-RPC error.
+    Error {
+        /// The text of the error object, as it came.
+        json: Box<str>,
+    },
+    /// Provably not one byte of the call reached the server.
+    NotSent {
+        /// What was in the way.
+        why: String,
+    },
+    /// Not sent: the server no longer lists the tool as it was decided on.
+    Changed,
+    /// Sent, at least in part, and there will be no answer.
+    Lost {
+        /// What happened.
+        why: String,
+    },
+    /// Sent, and no answer within the deadline. The server was told.
+    TimedOut,
+    /// Sent, then taken back by the client. The server was told.
+    Cancelled,
+    /// Answered, but not with anything that may be passed on.
+    Invalid {
+        /// What was wrong with the answer.
+        why: String,
+    },
+}
+
+impl Sent {
+    pub(super) fn not_sent(why: &str) -> Self {
+        Self::NotSent {
+            why: why.to_owned(),
+        }
+    }
+}
