@@ -166,6 +166,7 @@ enum Phase {
 struct Ready {
     link: Reach,
     era: Era,
+    offers: Offers,
     /// What it lists under the name that was asked for.
     listed: Option<Digest>,
 }
@@ -259,7 +260,7 @@ impl Downstream {
     async fn call_legacy(
         &self,
         permit: Permit,
-        (call, mut line): (OutgoingCall, CallLine),
+        (mut call, mut line): (OutgoingCall, CallLine),
         ready: Ready,
         deadline: Instant,
     ) -> Sent {
@@ -268,9 +269,11 @@ impl Downstream {
             // have done anything.
             return Sent::not_open();
         }
+        // Who has no tasks passes over the wish for one (2025-11-25, tasks).
+        call.task = call.task.filter(|_| ready.offers.asked_tasks);
         let own = &self.desk.settings.declared;
         let piped = matches!(ready.link, Reach::Pipe(_));
-        if line.asks.is_some() && own.is_empty() {
+        if line.asks.is_some() && own.asks_nothing() {
             let kind = (
                 call.declared.as_ref().clone(),
                 piped.then_some(call.session),
@@ -279,11 +282,11 @@ impl Downstream {
                 return Box::pin(sibling.call(permit, call, line)).await;
             }
         }
-        if own.is_empty() {
+        if own.asks_nothing() {
             line.asks = None;
         }
         let turn = async {
-            match piped && !own.is_empty() {
+            match piped && !own.asks_nothing() {
                 true => Some(self.desk.turn.lock().await),
                 false => None,
             }
@@ -369,11 +372,16 @@ impl Downstream {
             loop {
                 match &*phase.borrow_and_update() {
                     Phase::Ready {
-                        link, listed, era, ..
+                        link,
+                        listed,
+                        era,
+                        offers,
+                        ..
                     } if !link.has_ended() => {
                         return Ok(Ready {
                             link: link.clone(),
                             era: era.clone(),
+                            offers: *offers,
                             listed: listed.get(tool).copied(),
                         });
                     }

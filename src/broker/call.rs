@@ -29,6 +29,8 @@ pub struct ToolCall {
     pub rest: Vec<(Box<str>, Box<str>)>,
     /// The call that it goes on from, and what the client says.
     pub continued: Option<Continued>,
+    /// That the call shall become a task: the text of an object.
+    pub task: Option<Box<str>>,
     /// What the client can be asked.
     pub declared: Arc<Declared>,
     /// From which level on the client hears what servers log.

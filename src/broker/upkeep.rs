@@ -239,9 +239,12 @@ impl Broker {
 
     /// What there is besides tools.
     pub fn has(&self) -> Has {
-        let logs = |downstream: &Downstream| downstream.offers().is_some_and(|o| o.logging);
+        let offers = || self.downstreams.values().filter_map(Downstream::offers);
         Has {
-            logging: self.downstreams.values().any(logs),
+            logging: offers().any(|offers| offers.logging),
+            tasks: offers().any(|offers| offers.tasks),
+            asked_tasks: offers().any(|offers| offers.asked_tasks),
+            apps: offers().any(|offers| offers.apps),
             ..self.catalogue.load().has()
         }
     }

@@ -226,6 +226,8 @@ impl Frame {
                     members.push(format!("\"arguments\":{arguments}"));
                 }
             }
+            // The client knows the task by an id of ours.
+            Asking::Task(_) => members.push(format!("\"taskId\":{}", Value::from(&*call.name))),
             // What policy read as the arguments are the parameters themselves.
             Asking::Read | Asking::Subscribe | Asking::Complete => {
                 let arguments = arguments.iter().flat_map(Object::iter);
@@ -241,6 +243,10 @@ impl Frame {
             members.extend(responses.map(|text| format!("\"inputResponses\":{text}")));
             let state = answers.state.as_deref();
             members.extend(state.map(|text| format!("\"requestState\":{}", Value::from(text))));
+        }
+        if let (Era::Legacy(_), Some(task)) = (era, &call.task) {
+            Object::parse(task).map_err(|error| format!("task: {error}"))?;
+            members.push(format!("\"task\":{task}"));
         }
         for (key, value) in &call.rest {
             members.push(format!("{}:{value}", Value::from(&**key)));
@@ -428,6 +434,7 @@ mod tests {
             arguments: Some(arguments.into()),
             rest: Vec::new(),
             answers: None,
+            task: None,
             session: SessionId::from_bytes([0; 16]),
             declared: Arc::default(),
             log: None,

@@ -12,6 +12,7 @@ mod tests;
 
 use super::Client;
 use super::shown;
+use super::tasks;
 use super::write::Fault;
 use super::write::INTERNAL_ERROR;
 use super::write::INVALID_PARAMS;
@@ -75,6 +76,9 @@ pub(super) fn answer(answer: Answer, reader: Reader) -> Came {
         // How the server speaks is no part of it: a result that lacks its type
         // is a complete one in every era.
         Answer::Result { json, era: _ } => Came::Ended(Reply::Result(typed(&json, reader))),
+        Answer::Task { json, id } => {
+            Came::Ended(Reply::Result(tasks::begun(&json, &id, reader.client)))
+        }
         Answer::ServerError { json } => Came::Ended(server_error(&json, reader)),
         Answer::Asks { call, asked } => Came::Asks(call, asked),
         Answer::Refused(refusal) => Came::Ended(refused(&refusal, reader)),
@@ -203,6 +207,9 @@ fn unknown(asking: Asking, name: &str, client: Client) -> Reply {
         }
         (Asking::Prompt, _) => {
             Fault::new(INVALID_PARAMS, format!("Unknown prompt: {shown_name}")).json()
+        }
+        (Asking::Task(_), _) => {
+            Fault::new(INVALID_PARAMS, format!("Unknown task: {shown_name}")).json()
         }
         (Asking::Complete, _) => {
             let message = format!("Nothing of this name can be completed: {shown_name}");

@@ -4,6 +4,7 @@ use super::BATCHES;
 use super::Client;
 use super::agreed;
 use super::list;
+use super::parse::Ask;
 use super::parse::Body;
 use super::parse::Message;
 use super::parse::Meta;
@@ -14,6 +15,7 @@ use super::parse::Request;
 use super::parse::Response;
 use super::parse::parse;
 use super::shown;
+use super::tasks;
 use super::work::Outgoing;
 use super::work::Task;
 use super::work::Work;
@@ -32,9 +34,11 @@ use crate::broker::SessionRefusal;
 use crate::principal::PrincipalId;
 use crate::session::SessionId;
 use crate::session::TransportId;
+use crate::tool::Asking;
 use crate::tool::CallId;
 use crate::tool::Declared;
 use crate::tool::Digest;
+use crate::tool::Extension;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -237,6 +241,16 @@ impl Connection {
                 *locked(&self.level) = Some(level);
                 return Received::Answer(result(&id, "{}"));
             }
+            Body::Ask(Ask {
+                asking: Asking::Task(_),
+                ..
+            }) if !self.serves_tasks(&meta) => {
+                let fault = match meta.modern && self.broker.has().tasks {
+                    true => tasks::not_declared(),
+                    false => Fault::new(METHOD_NOT_FOUND, "no server here has tasks"),
+                };
+                return Received::Answer(fault.refuse(Some(&id)));
+            }
             Body::List(of) => Task::List(of),
             Body::Ask(ask) => Task::Ask(ask),
             Body::Listen(wanted) => Task::Listen(wanted),
@@ -269,6 +283,15 @@ impl Connection {
             Notification::Ignored => {}
         }
         Received::Nothing
+    }
+
+    /// Whether the client of one request may ask about tasks.
+    fn serves_tasks(&self, meta: &Meta) -> bool {
+        let has = self.broker.has();
+        match meta.client() {
+            Client::Modern => has.tasks && meta.declared.knows(Extension::Tasks),
+            Client::Legacy => has.asked_tasks,
+        }
     }
 
     /// What the client of one request can be asked.

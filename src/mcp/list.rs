@@ -13,6 +13,8 @@ use crate::broker::Has;
 use crate::broker::Lists;
 use crate::principal::PrincipalId;
 use crate::tool::Digest;
+use crate::tool::Extension;
+use serde_json::Map;
 use serde_json::Value;
 use serde_json::json;
 use tokio::sync::watch;
@@ -75,7 +77,7 @@ impl List {
 pub(super) fn initialized(requested: &str, has: Has) -> String {
     json!({
         "protocolVersion": agreed(requested),
-        "capabilities": capabilities(has),
+        "capabilities": capabilities(has, Client::Legacy),
         "serverInfo": server_info(),
         "instructions": INSTRUCTIONS,
     })
@@ -88,7 +90,7 @@ pub(super) fn discovered(has: Has) -> String {
     json!({
         "resultType": "complete",
         "supportedVersions": versions,
-        "capabilities": capabilities(has),
+        "capabilities": capabilities(has, Client::Modern),
         "instructions": INSTRUCTIONS,
         "ttlMs": DISCOVER_TTL_MS,
         "cacheScope": "private",
@@ -98,7 +100,17 @@ pub(super) fn discovered(has: Has) -> String {
 }
 
 /// What we serve: tools always, and what the servers have besides.
-fn capabilities(has: Has) -> Value {
+fn capabilities(has: Has, client: Client) -> Value {
+    let extensions = [
+        (has.tasks && client == Client::Modern, Extension::Tasks),
+        (has.apps, Extension::Apps),
+    ];
+    let extensions = extensions.into_iter().filter(|(there, _)| *there);
+    let extensions: Map<String, Value> = extensions
+        .map(|(_, extension)| (extension.id().to_owned(), json!({})))
+        .collect();
+    let asked_tasks = has.asked_tasks && client == Client::Legacy;
+
     let mut capabilities = json!({"tools": {"listChanged": true}});
     if let Some(members) = capabilities.as_object_mut() {
         let mut say = |there: bool, name: &str, what: Value| {
@@ -110,6 +122,10 @@ fn capabilities(has: Has) -> Value {
         say(has.resources, "resources", json!({"listChanged": true}));
         say(has.completions, "completions", json!({}));
         say(has.logging, "logging", json!({}));
+        // No list: what the servers list are the tasks of everybody.
+        let tasks = json!({"cancel": {}, "requests": {"tools": {"call": {}}}});
+        say(asked_tasks, "tasks", tasks);
+        say(!extensions.is_empty(), "extensions", extensions.into());
     }
     capabilities
 }

@@ -15,6 +15,7 @@ use super::parse::LEVELS;
 use super::parse::Meta;
 use super::parse::RawId;
 use super::parse::Wanted;
+use super::tasks;
 use super::write::Outbound;
 use super::write::error;
 use super::write::missing_capability;
@@ -29,6 +30,7 @@ use crate::broker::ToolCall;
 use crate::json;
 use crate::json::Object;
 use crate::json::Splice;
+use crate::tool::Asking;
 use serde_json::json as value;
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -167,6 +169,7 @@ impl Connection {
             client: call.meta.client(),
             asking: ask.asking,
         };
+        let task = matches!(ask.asking, Asking::Task(_)).then(|| ask.name.clone());
         let reply = match self.session(&call.meta).await {
             Err(refusal) => Some(session_refused(&refusal, reader)),
             // Taken back before anything was done about it.
@@ -180,6 +183,7 @@ impl Connection {
                     arguments: ask.arguments,
                     rest: ask.rest,
                     continued: None,
+                    task: ask.task,
                     declared: self.declared(&call.meta),
                     log: self.level(&call.meta),
                     meta: call.meta.text.clone(),
@@ -203,7 +207,13 @@ impl Connection {
             return;
         }
         match reply {
-            Some(Reply::Result(object)) => send(out, result(call.id, &object)).await,
+            Some(Reply::Result(object)) => {
+                let object = match task {
+                    Some(id) => tasks::renamed(&object, &id),
+                    None => object,
+                };
+                send(out, result(call.id, &object)).await;
+            }
             Some(Reply::Error(object)) => send(out, error(call.id, &object)).await,
             Some(Reply::MissingCapability(object)) => {
                 send(out, missing_capability(call.id, &object)).await;

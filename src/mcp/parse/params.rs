@@ -14,6 +14,7 @@ use crate::mcp::write::Fault;
 use crate::mcp::write::INVALID_PARAMS;
 use crate::tool::Asking;
 use crate::tool::Declared;
+use crate::tool::TaskAsk;
 use std::sync::Arc;
 
 /// The longest URI, in bytes.
@@ -137,6 +138,8 @@ pub struct Ask {
     pub arguments: Option<Box<str>>,
     /// What the client says to what was asked of it before.
     pub answers: Option<Answers>,
+    /// That a call of 2025-11-25 shall become a task: the text of an object.
+    pub task: Option<Box<str>>,
     /// What else was in the parameters: each key with the text of its value.
     pub rest: Vec<(Box<str>, Box<str>)>,
 }
@@ -183,6 +186,10 @@ pub(super) fn read(method: &str, params: Option<&Object<'_>>) -> Result<(Meta, B
         ("prompts/get", modern) => Body::Ask(ask(Asking::Prompt, params, modern)?),
         ("resources/read", modern) => Body::Ask(read_resource(params, modern)?),
         ("completion/complete", _) => Body::Ask(complete(params)?),
+        ("tasks/get", _) => Body::Ask(about_task(TaskAsk::Get, params)?),
+        ("tasks/cancel", _) => Body::Ask(about_task(TaskAsk::Cancel, params)?),
+        ("tasks/result", false) => Body::Ask(about_task(TaskAsk::Result, params)?),
+        ("tasks/update", true) => Body::Ask(about_task(TaskAsk::Update, params)?),
         ("tools/list", _) => list(Lists::Tools, &member)?,
         ("prompts/list", _) => list(Lists::Prompts, &member)?,
         ("resources/list", _) => list(Lists::Resources, &member)?,
@@ -219,6 +226,8 @@ fn known(method: &str) -> &'static [&'static str] {
         ],
         "resources/read" => &["_meta", "uri", "inputResponses", "requestState"],
         "completion/complete" => &["_meta", "ref", "argument", "context"],
+        "tasks/get" | "tasks/result" | "tasks/cancel" => &["_meta", "taskId"],
+        "tasks/update" => &["_meta", "taskId", "inputResponses"],
         "logging/setLevel" => &["_meta", "level"],
         "tools/list" | "prompts/list" | "resources/list" | "resources/templates/list" => {
             &["_meta", "cursor"]
@@ -275,7 +284,12 @@ fn meta(raw: Option<&str>, modern_only: bool) -> Result<Meta, Fault> {
 }
 
 fn declared(capabilities: Option<&Object<'_>>) -> Declared {
-    Declared::read(|name| capabilities?.get(name))
+    let extensions = capabilities.and_then(|capabilities| capabilities.get("extensions"));
+    let extensions = extensions.and_then(|text| Object::parse(text).ok());
+    Declared::read(
+        |name| capabilities?.get(name),
+        |id| extensions.as_ref()?.get(id),
+    )
 }
 
 fn missing(key: &str, value: &str) -> Fault {
@@ -292,7 +306,11 @@ fn ask(asking: Asking, params: Option<&Object<'_>>, modern: bool) -> Result<Ask,
     if name.is_empty() || name.len() > MAX_NAME {
         let what = match asking {
             Asking::Tool => "tool",
-            Asking::Prompt | Asking::Read | Asking::Subscribe | Asking::Complete => "prompt",
+            Asking::Prompt
+            | Asking::Read
+            | Asking::Subscribe
+            | Asking::Complete
+            | Asking::Task(_) => "prompt",
         };
         return Err(Fault::new(
             INVALID_PARAMS,
@@ -306,6 +324,10 @@ fn ask(asking: Asking, params: Option<&Object<'_>>, modern: bool) -> Result<Ask,
         name: name.into(),
         arguments: member("arguments").map(Into::into),
         answers,
+        task: object(member("task"), "task")?
+            .and(member("task"))
+            .filter(|_| !modern)
+            .map(Into::into),
         rest: rest(params, &["name", "arguments"]),
     })
 }
@@ -326,7 +348,38 @@ fn read_resource(params: Option<&Object<'_>>, modern: bool) -> Result<Ask, Fault
         name: uri.into(),
         arguments: Some(format!("{{\"uri\":{written}}}").into()),
         answers,
+        task: None,
         rest: rest(params, &["uri"]),
+    })
+}
+
+/// A task by its id. Policy sees the id; the server gets its own.
+fn about_task(what: TaskAsk, params: Option<&Object<'_>>) -> Result<Ask, Fault> {
+    let member = |key| params.and_then(|params| params.get(key));
+    let id = string(member("taskId"), "taskId")?.unwrap_or_default();
+    if id.is_empty() || id.len() > MAX_NAME {
+        return Err(Fault::new(
+            INVALID_PARAMS,
+            "`taskId` must be the id of a task, 1 to 256 bytes",
+        ));
+    }
+    if what == TaskAsk::Update && object(member(RESPONSES), RESPONSES)?.is_none() {
+        return Err(Fault::new(
+            INVALID_PARAMS,
+            "`params` needs `inputResponses`, what the client says to each question",
+        ));
+    }
+    let mut rest = rest(params, &["taskId"]);
+    let responses = member(RESPONSES).filter(|_| what == TaskAsk::Update);
+    rest.extend(responses.map(|text| (RESPONSES.into(), text.into())));
+    let written = member("taskId").unwrap_or_default();
+    Ok(Ask {
+        asking: Asking::Task(what),
+        name: id.into(),
+        arguments: Some(format!("{{\"taskId\":{written}}}").into()),
+        answers: None,
+        task: None,
+        rest,
     })
 }
 
@@ -361,6 +414,7 @@ fn complete(params: Option<&Object<'_>>) -> Result<Ask, Fault> {
         name: name.into(),
         arguments: Some(format!("{{{}}}", parts.join(",")).into()),
         answers: None,
+        task: None,
         rest: rest(params, &known),
     })
 }
@@ -400,7 +454,7 @@ fn answers(params: Option<&Object<'_>>, modern: bool) -> Result<Option<Answers>,
 fn rest(params: Option<&Object<'_>>, read: &[&str]) -> Vec<(Box<str>, Box<str>)> {
     let members = params.into_iter().flat_map(Object::iter);
     members
-        // A task would be answered with something that is not relayed.
+        // A server that has no tasks would not know what to do with one.
         .filter(|(key, _)| {
             !read.contains(key) && !matches!(*key, "_meta" | "task" | RESPONSES | STATE)
         })
