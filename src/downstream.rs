@@ -41,6 +41,7 @@ mod tests;
 use crate::permit::Permit;
 use crate::tool::Declared;
 use crate::tool::Digest;
+use crate::tool::Level;
 use crate::tool::ServerName;
 use crate::tool::ToolDefinition;
 use std::collections::BTreeMap;
@@ -138,6 +139,8 @@ pub struct Downstream {
 struct Desk {
     settings: Settings,
     siblings: Siblings,
+    /// From which level on somebody hears what it logs.
+    level: watch::Sender<Option<Level>>,
     /// Over a pipe nobody can tell in which call a server asks: then there is one
     /// call at a time.
     turn: tokio::sync::Mutex<()>,
@@ -207,9 +210,11 @@ impl Downstream {
         let (phase_now, phase) = watch::channel(Phase::Starting);
         let wake = Arc::new(Notify::new());
         let stop = CancellationToken::new();
+        let level = watch::Sender::new(None);
         let desk = Desk {
             settings: settings.clone(),
             siblings: Siblings::default(),
+            level: level.clone(),
             turn: tokio::sync::Mutex::default(),
             phase,
             wake: Arc::clone(&wake),
@@ -219,7 +224,12 @@ impl Downstream {
         let downstream = Self {
             desk: Arc::new(desk),
         };
-        let supervisor = Supervisor::new(settings, news, phase_now, wake, stop);
+        let told = supervisor::Told {
+            wake,
+            stop,
+            level: level.subscribe(),
+        };
+        let supervisor = Supervisor::new(settings, news, phase_now, told);
         (downstream, supervisor)
     }
 
@@ -279,6 +289,8 @@ impl Downstream {
                 piped.then_some(call.session),
             );
             if let Some(sibling) = self.desk.siblings.of(kind, &self.desk.settings) {
+                let level = *self.desk.level.borrow();
+                level.into_iter().for_each(|level| sibling.log_from(level));
                 return Box::pin(sibling.call(permit, call, line)).await;
             }
         }
@@ -298,6 +310,19 @@ impl Downstream {
             () = tokio::time::sleep_until(deadline) => return Sent::not_sent(WAITS_FOR_ANSWER),
         };
         ready.link.call(permit, &call, line, deadline).await
+    }
+
+    /// Somebody hears from this level on what the server logs. One that needs to be
+    /// told is told the least severe level that anybody wants.
+    pub fn log_from(&self, level: Level) {
+        self.desk.level.send_if_modified(|lowest| {
+            let lower = lowest.is_none_or(|lowest| level < lowest);
+            if lower {
+                *lowest = Some(level);
+            }
+            lower
+        });
+        self.desk.siblings.each(|sibling| sibling.log_from(level));
     }
 
     /// Whether it is known to ask in the middle of calls: it speaks a revision

@@ -2,11 +2,14 @@
 //! what its server says of it and what the operator says of it.
 
 mod inquiry;
+mod level;
 mod mirrored;
 
 pub use inquiry::Declared;
 pub use inquiry::Extension;
 pub use inquiry::Inquiry;
+pub use level::Level;
+pub use level::LevelError;
 pub use mirrored::MirrorError;
 pub use mirrored::Mirrored;
 

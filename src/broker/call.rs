@@ -8,6 +8,7 @@ use crate::session::SessionId;
 use crate::tool::Asking;
 use crate::tool::CallId;
 use crate::tool::Declared;
+use crate::tool::Level;
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -34,7 +35,7 @@ pub struct ToolCall {
     /// What the client can be asked.
     pub declared: Arc<Declared>,
     /// From which level on the client hears what servers log.
-    pub log: Option<Box<str>>,
+    pub log: Option<Level>,
     /// The request's `_meta`, as the text it was.
     pub meta: Option<Box<str>>,
 }

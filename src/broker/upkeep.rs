@@ -27,6 +27,7 @@ use crate::store::Store;
 use crate::store::StoreError;
 use crate::store::Writer;
 use crate::tool::Asking;
+use crate::tool::Level;
 use crate::tool::Mirrored;
 use crate::tool::ServerName;
 use arc_swap::ArcSwap;
@@ -246,6 +247,15 @@ impl Broker {
             asked_tasks: offers().any(|offers| offers.asked_tasks),
             apps: offers().any(|offers| offers.apps),
             ..self.catalogue.load().has()
+        }
+    }
+
+    /// A client hears what servers log from this level on. Servers of before
+    /// 2026-07-28 are told so once for all their clients, and each client hears
+    /// what it wants of it.
+    pub fn log_from(&self, level: Level) {
+        for downstream in self.downstreams.values() {
+            downstream.log_from(level);
         }
     }
 

@@ -6,6 +6,7 @@ use crate::session::SessionId;
 use crate::tool::Asking;
 use crate::tool::Declared;
 use crate::tool::Digest;
+use crate::tool::Level;
 use crate::tool::Mirrored;
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,7 +43,7 @@ pub struct OutgoingCall {
     /// What the client can be asked.
     pub declared: Arc<Declared>,
     /// From which level on the client hears what the server logs.
-    pub log: Option<Box<str>>,
+    pub log: Option<Level>,
     /// The client's `_meta`, the text of a JSON object. What is between the
     /// client and us is taken out of it.
     pub meta: Option<Box<str>>,

@@ -54,6 +54,11 @@ impl Siblings {
         Some(sibling)
     }
 
+    /// Does something with each.
+    pub(super) fn each(&self, what: impl Fn(&Downstream)) {
+        self.open().iter().for_each(|(_, sibling)| what(sibling));
+    }
+
     /// Takes all of them out.
     pub(super) fn take(&self) -> impl Iterator<Item = Downstream> + use<> {
         std::mem::take(&mut *self.open())

@@ -11,6 +11,7 @@ use crate::json::Object;
 use crate::permit::Permit;
 use crate::tool::Asking;
 use crate::tool::Declared;
+use crate::tool::Level;
 use crate::tool::Mirrored;
 use serde_json::Value;
 use std::future::poll_fn;
@@ -97,6 +98,11 @@ pub(super) enum Control<'a> {
         /// What there are lists of.
         offers: Offers,
     },
+    /// `logging/setLevel`; legacy only.
+    SetLevel {
+        /// From which level on we hear what it logs.
+        level: Level,
+    },
     /// `notifications/cancelled`.
     Cancelled {
         /// The request that nobody waits for any more.
@@ -175,6 +181,11 @@ impl Frame {
                     &format!(r#"{{"notifications":{{{wanted}}},"_meta":{meta}}}"#),
                 )
             }
+            Control::SetLevel { level } => request(
+                id,
+                "logging/setLevel",
+                &format!("{{\"level\":\"{}\"}}", level.as_str()),
+            ),
             Control::Cancelled { request, reason } => Self::of(
                 "notifications/cancelled",
                 &format!(
@@ -254,7 +265,7 @@ impl Frame {
         let meta = meta::outgoing(
             call.meta.as_deref(),
             progress_token,
-            (era, &call.declared, call.log.as_deref()),
+            (era, &call.declared, call.log),
         )
         .map_err(|error| format!("`_meta`: {error}"))?;
         members.extend(meta.map(|meta| format!("\"_meta\":{meta}")));

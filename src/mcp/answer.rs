@@ -362,9 +362,17 @@ pub(super) fn failed(lines: &[String], decision: Option<Value>, reader: Reader) 
 /// with how long it may be kept (server/utilities/caching): never for others
 /// than this caller, because policy decided for this caller.
 fn typed(result: &str, reader: Reader) -> String {
-    let (Client::Modern, Ok(members)) = (reader.client, Object::parse(result)) else {
+    let Ok(members) = Object::parse(result) else {
         return result.to_owned();
     };
+    if reader.client == Client::Legacy {
+        // Before 2026-07-28 it was an object or nothing; the text says the same.
+        let structured = members.get("structuredContent");
+        return match structured.is_some_and(|it| !it.starts_with('{')) {
+            true => members.without("structuredContent"),
+            false => result.to_owned(),
+        };
+    }
     let mut splice = Splice::new(result);
     splice = match members.get("resultType") {
         None => splice.add_member(result, "resultType", "\"complete\""),

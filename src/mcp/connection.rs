@@ -39,6 +39,7 @@ use crate::tool::CallId;
 use crate::tool::Declared;
 use crate::tool::Digest;
 use crate::tool::Extension;
+use crate::tool::Level;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -68,7 +69,7 @@ pub struct Connection {
     followed: AtomicBool,
     in_flight: Mutex<HashMap<Box<str>, CancellationToken>>,
     /// From which level on a legacy client wants to hear what servers log.
-    level: Mutex<Option<Box<str>>>,
+    level: Mutex<Option<Level>>,
     /// What a legacy client can be asked.
     declared: Mutex<Arc<Declared>>,
     /// What it was asked and did not answer yet.
@@ -239,6 +240,7 @@ impl Connection {
             }
             Body::SetLevel { level } => {
                 *locked(&self.level) = Some(level);
+                self.broker.log_from(level);
                 return Received::Answer(result(&id, "{}"));
             }
             Body::Ask(Ask {
@@ -305,13 +307,10 @@ impl Connection {
     /// From which level on the client of one request hears what servers log. A
     /// modern one hears nothing that it did not ask for (MCP 2026-07-28,
     /// server/utilities/logging), a legacy one everything until it says less.
-    pub(super) fn level(&self, meta: &Meta) -> Option<Box<str>> {
+    pub(super) fn level(&self, meta: &Meta) -> Option<Level> {
         match meta.client() {
-            Client::Modern => meta.log.clone(),
-            Client::Legacy => {
-                let level = locked(&self.level).clone();
-                Some(level.unwrap_or_else(|| "debug".into()))
-            }
+            Client::Modern => meta.log,
+            Client::Legacy => Some(locked(&self.level).unwrap_or(Level::Debug)),
         }
     }
 

@@ -11,7 +11,6 @@ use super::list::Followed;
 use super::list::Follower;
 use super::list::List;
 use super::parse::Ask;
-use super::parse::LEVELS;
 use super::parse::Meta;
 use super::parse::RawId;
 use super::parse::Wanted;
@@ -31,6 +30,7 @@ use crate::json;
 use crate::json::Object;
 use crate::json::Splice;
 use crate::tool::Asking;
+use crate::tool::Level;
 use serde_json::json as value;
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -232,7 +232,7 @@ impl Connection {
         let (reports, mut reported) = mpsc::unbounded_channel();
         let (questions, mut asked_back) = mpsc::unbounded_channel();
         let (logs, mut logged) = mpsc::unbounded_channel();
-        let level = asked.log.clone();
+        let level = asked.log;
         let mut inquiries = Vec::new();
         let line = CallLine {
             progress: call.meta.progress.is_some().then_some(reports),
@@ -254,7 +254,7 @@ impl Connection {
             }
         };
         let pass_log = |params: &str| {
-            if let Some(level) = &level
+            if let Some(level) = level
                 && !call.cancelled.is_cancelled()
                 && is_from(params, level)
             {
@@ -373,11 +373,10 @@ async fn send(out: &Outgoing, message: Outbound) {
 }
 
 /// Whether what a server logs is of this level, or more severe.
-fn is_from(params: &str, level: &str) -> bool {
-    let place = |level: &str| LEVELS.iter().position(|known| *known == level);
+fn is_from(params: &str, level: Level) -> bool {
     let said = Object::parse(params).ok();
-    let said = said.and_then(|params| place(&json::text(params.get("level")?)?));
-    said.is_some_and(|said| Some(said) >= place(level))
+    let said = said.and_then(|params| json::text(params.get("level")?)?.parse::<Level>().ok());
+    said.is_some_and(|said| said >= level)
 }
 
 /// `notifications/progress` under the client's own token.

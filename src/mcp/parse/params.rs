@@ -14,24 +14,12 @@ use crate::mcp::write::Fault;
 use crate::mcp::write::INVALID_PARAMS;
 use crate::tool::Asking;
 use crate::tool::Declared;
+use crate::tool::Level;
 use crate::tool::TaskAsk;
 use std::sync::Arc;
 
 /// The longest URI, in bytes.
 const MAX_URI: usize = 8 << 10;
-
-/// The levels of what servers log, the least severe first (RFC 5424, and MCP
-/// 2025-11-25, server/utilities/logging).
-pub(in crate::mcp) const LEVELS: [&str; 8] = [
-    "debug",
-    "info",
-    "notice",
-    "warning",
-    "error",
-    "critical",
-    "alert",
-    "emergency",
-];
 
 const RESPONSES: &str = "inputResponses";
 const STATE: &str = "requestState";
@@ -67,7 +55,7 @@ pub struct Meta {
     /// What a modern client can be asked.
     pub declared: Arc<Declared>,
     /// From which level on a modern client wants to hear what servers log.
-    pub log: Option<Box<str>>,
+    pub log: Option<Level>,
     /// The session that `dev.countersign/session` names.
     pub session: Option<String>,
 }
@@ -104,7 +92,7 @@ pub enum Body {
     /// Legacy: what is to be told of what servers log.
     SetLevel {
         /// From which level on.
-        level: Box<str>,
+        level: Level,
     },
     /// Modern: tell me of changes until I cancel this.
     Listen(Wanted),
@@ -278,7 +266,7 @@ fn meta(raw: Option<&str>, modern_only: bool) -> Result<Meta, Fault> {
         modern: version.is_some(),
         progress,
         declared: Arc::new(can),
-        log: string(member(LOG_LEVEL), LOG_LEVEL)?.map(Into::into),
+        log: level(member(LOG_LEVEL), LOG_LEVEL)?,
         session: string(member(SESSION), SESSION)?.map(Into::into),
     })
 }
@@ -462,17 +450,20 @@ fn rest(params: Option<&Object<'_>>, read: &[&str]) -> Vec<(Box<str>, Box<str>)>
         .collect()
 }
 
+/// A level that may be left out.
+fn level(raw: Option<&str>, what: &str) -> Result<Option<Level>, Fault> {
+    let text = string(raw, what)?;
+    let level = text.map(|text| text.parse::<Level>());
+    level
+        .transpose()
+        .map_err(|problem| Fault::new(INVALID_PARAMS, format!("`{what}` {problem}")))
+}
+
 fn set_level<'a>(member: &impl Fn(&'static str) -> Option<&'a str>) -> Result<Body, Fault> {
-    let level = string(member("level"), "level")?.unwrap_or_default();
-    if LEVELS.contains(&&*level) {
-        return Ok(Body::SetLevel {
-            level: level.into(),
-        });
+    match level(member("level"), "level")? {
+        Some(level) => Ok(Body::SetLevel { level }),
+        None => Err(Fault::new(INVALID_PARAMS, "`params` needs `level`")),
     }
-    Err(Fault::new(
-        INVALID_PARAMS,
-        format!("`level` must be one of {}", LEVELS.join(", ")),
-    ))
 }
 
 fn list<'a>(of: Lists, member: &impl Fn(&'static str) -> Option<&'a str>) -> Result<Body, Fault> {
