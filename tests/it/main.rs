@@ -22,4 +22,5 @@ mod rounds;
 mod scenario;
 mod serving;
 mod setup;
+mod tasks;
 mod world;
