@@ -10,6 +10,7 @@ mod names;
 mod resolve;
 mod resources;
 mod settle;
+mod subscriptions;
 mod upkeep;
 
 #[cfg(test)]
@@ -32,6 +33,7 @@ pub use catalogue::Lists;
 pub use catalogue::Naming;
 pub use catalogue::Rules;
 pub use catalogue::ServerRules;
+pub use subscriptions::Listener;
 pub use upkeep::StartError;
 
 use crate::cause::Chain;
@@ -67,6 +69,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
+use subscriptions::Subscriptions;
 use tokio::sync::mpsc;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -126,6 +129,7 @@ pub struct Broker {
     known: KnownSessions,
     catalogue: ArcSwap<Catalogue>,
     changes: watch::Sender<u64>,
+    subscriptions: Subscriptions,
     reloads: mpsc::Sender<Reload>,
     /// Servers of which nothing is known yet, not even that they are down.
     unseen: watch::Sender<BTreeSet<ServerName>>,
@@ -430,7 +434,7 @@ fn not_recorded(error: StoreError) -> Refusal {
 
 fn log_call(name: &str, answer: &Answer, begun: Instant) {
     let outcome = match answer {
-        Answer::Result { .. } => "answered",
+        Answer::Result { .. } | Answer::Joined => "answered",
         Answer::ServerError { .. } => "server error",
         Answer::Refused(_) => "refused",
         Answer::Cancelled => "cancelled",

@@ -27,10 +27,12 @@ mod lines;
 mod link;
 mod message;
 mod meta;
+mod news;
 mod offers;
 mod program;
 mod reach;
 mod remote;
+mod subscriptions;
 mod supervisor;
 mod wire;
 
@@ -41,7 +43,6 @@ use crate::permit::Permit;
 use crate::tool::Declared;
 use crate::tool::Digest;
 use crate::tool::ServerName;
-use crate::tool::ToolDefinition;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
@@ -65,12 +66,18 @@ pub use call::Sent;
 pub use catalog::Resource;
 pub use catalog::Resources;
 pub use keeper::keep;
+pub use news::News;
+pub use news::State;
 pub use offers::Offers;
 pub use remote::Remote;
 pub use remote::RemoteError;
 pub use remote::Transport;
+pub use subscriptions::Standing;
+pub use subscriptions::Update;
 
 use reach::Reach;
+use subscriptions::Updates;
+use supervisor::Outlets;
 use supervisor::Supervisor;
 
 /// How many kinds of clients that can be asked something one legacy server is
@@ -144,6 +151,8 @@ struct Desk {
     /// call at a time.
     turn: tokio::sync::Mutex<()>,
     phase: watch::Receiver<Phase>,
+    /// Where what is said of followed resources goes.
+    updates: Arc<Updates>,
     wake: Arc<Notify>,
     stop: CancellationToken,
     _stops_with_the_last_handle: DropGuard,
@@ -208,11 +217,13 @@ impl Downstream {
         let (phase_now, phase) = watch::channel(Phase::Starting);
         let wake = Arc::new(Notify::new());
         let stop = CancellationToken::new();
+        let updates = Arc::new(Updates::of(settings.name.clone()));
         let desk = Desk {
             settings: settings.clone(),
             siblings: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
             phase,
+            updates: Arc::clone(&updates),
             wake: Arc::clone(&wake),
             stop: stop.clone(),
             _stops_with_the_last_handle: stop.clone().drop_guard(),
@@ -220,7 +231,12 @@ impl Downstream {
         let downstream = Self {
             desk: Arc::new(desk),
         };
-        let supervisor = Supervisor::new(settings, news, phase_now, wake, stop);
+        let to = Outlets {
+            news,
+            phase: phase_now,
+            updates,
+        };
+        let supervisor = Supervisor::new(settings, to, wake, stop);
         (downstream, supervisor)
     }
 
@@ -409,57 +425,6 @@ impl Downstream {
             }),
         }
     }
-}
-
-/// How a server is, for people and for the console.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum State {
-    /// Never ready yet, and no attempt has failed yet.
-    Starting,
-    /// It takes calls.
-    Ready {
-        /// Which revision it speaks.
-        era: Era,
-        /// Name and version as it gives them: for display, never for decisions.
-        server: String,
-    },
-    /// The last attempt failed, or the server ended; it is tried again.
-    Failed {
-        /// What went wrong.
-        why: String,
-        /// How many times in a row.
-        attempts: u32,
-    },
-    /// It was stopped, and stays so.
-    Stopped,
-}
-
-impl State {
-    /// Whether it takes calls.
-    pub fn is_ready(&self) -> bool {
-        matches!(self, Self::Ready { .. })
-    }
-}
-
-/// What a server has to say outside of calls.
-#[derive(Debug)]
-pub enum News {
-    /// Its tools, all of them, each time they may have changed.
-    Tools {
-        /// Which server.
-        server: ServerName,
-        /// The tools that can be called.
-        definitions: Vec<ToolDefinition>,
-        /// The entries that were no usable tool, and why.
-        refused: Vec<String>,
-        /// Its resources.
-        resources: Resources,
-    },
-    /// Its [`State`] changed.
-    State {
-        /// Which server.
-        server: ServerName,
-    },
 }
 
 /// Which kind of protocol a server speaks, with the exact revision.

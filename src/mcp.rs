@@ -8,6 +8,7 @@ mod answer;
 mod connection;
 mod list;
 mod parse;
+mod subscriptions;
 mod work;
 mod write;
 

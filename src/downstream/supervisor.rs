@@ -29,6 +29,7 @@ use super::reach::Reach;
 use super::remote;
 use super::remote::HttpLink;
 use super::remote::Transport;
+use super::subscriptions::Updates;
 use super::wire::Control;
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -52,14 +53,20 @@ const BEFORE_LISTENING: Duration = Duration::from_secs(5);
 /// Owns one server.
 pub(super) struct Supervisor {
     settings: Settings,
-    news: mpsc::UnboundedSender<News>,
-    phase: watch::Sender<Phase>,
+    to: Outlets,
     wake: Arc<Notify>,
     stop: CancellationToken,
     opening: Opening,
     /// The server has the older pair of endpoints.
     pair: bool,
     backoff: Backoff,
+}
+
+/// Where it tells what it learns.
+pub(super) struct Outlets {
+    pub(super) news: mpsc::UnboundedSender<News>,
+    pub(super) phase: watch::Sender<Phase>,
+    pub(super) updates: Arc<Updates>,
 }
 
 /// A server with the connection to it, and its process where it is one of ours.
@@ -87,15 +94,13 @@ impl Supervisor {
     /// Takes what the handles share with it.
     pub(super) fn new(
         settings: Settings,
-        news: mpsc::UnboundedSender<News>,
-        phase: watch::Sender<Phase>,
+        to: Outlets,
         wake: Arc<Notify>,
         stop: CancellationToken,
     ) -> Self {
         Self {
             settings,
-            news,
-            phase,
+            to,
             wake,
             stop,
             opening: Opening::Probe,
@@ -183,11 +188,12 @@ impl Supervisor {
     /// Opens a connection and reads the tools for the first time.
     async fn open(&self, connection: &mut Connection) -> Result<(Greeting, Listing), Refusal> {
         let link = connection.link.clone();
+        link.tell(Arc::clone(&self.to.updates));
         let probe_time = self.settings.start_timeout / 3;
         let greeting =
             handshake::open(&link, self.opening, (probe_time, &self.settings.declared)).await?;
         let (era, offers) = (&greeting.era, greeting.offers);
-        if offers.tells_changes {
+        if offers.tells_changes || offers.subscriptions {
             connection.hear_changes(era, offers).await;
         }
         let listed = catalog::list(&link, &self.settings.name, (era, offers)).await;
@@ -219,14 +225,14 @@ impl Supervisor {
     async fn follow_changes(&self, link: &Reach) -> std::convert::Infallible {
         loop {
             link.tools_changed().await;
-            let (era, offers) = match &*self.phase.borrow() {
+            let (era, offers) = match &*self.to.phase.borrow() {
                 Phase::Ready { era, offers, .. } => (era.clone(), *offers),
                 _ => continue,
             };
             let listing = catalog::list(link, &self.settings.name, (&era, offers));
             match tokio::time::timeout(self.settings.start_timeout, listing).await {
                 Ok(Ok(listing)) => {
-                    self.phase.send_if_modified(|phase| {
+                    self.to.phase.send_if_modified(|phase| {
                         if let Phase::Ready { listed, .. } = phase {
                             *listed = listing.digests();
                         }
@@ -289,7 +295,7 @@ impl Supervisor {
     }
 
     fn tell(&self, phase: Phase) {
-        self.phase.send_replace(phase);
+        self.to.phase.send_replace(phase);
         self.report(News::State {
             server: self.settings.name.clone(),
         });
@@ -306,7 +312,7 @@ impl Supervisor {
 
     fn report(&self, news: News) {
         // An error says that nobody wants to know any more.
-        let _ = self.news.send(news);
+        let _ = self.to.news.send(news);
     }
 }
 
@@ -397,12 +403,13 @@ impl Connection {
         }
     }
 
-    /// Makes sure that we hear of changes of the tools.
+    /// Makes sure that we hear of changes.
     async fn hear_changes(&mut self, era: &Era, offers: Offers) {
         match (era, &self.link) {
-            (Era::Modern(_), _) => self.listen(offers).await,
-            // It says so on the stream by which it answers.
-            (Era::Legacy(_), Reach::Pipe(_)) => {}
+            (Era::Modern(_), _) if offers.tells_changes => self.listen(offers).await,
+            // Resources are followed by requests of their own there; and a legacy
+            // server on a pipe says all of it on the stream by which it answers.
+            (Era::Modern(_), _) | (Era::Legacy(_), Reach::Pipe(_)) => {}
             (Era::Legacy(_), Reach::Http(link)) => {
                 let link = Arc::clone(link);
                 self.tasks.spawn(async move { link.follow().await });

@@ -97,6 +97,11 @@ pub(super) enum Control<'a> {
         /// What there are lists of.
         offers: Offers,
     },
+    /// `resources/unsubscribe`: takes a subscription back; legacy only.
+    Unsubscribe {
+        /// The resource.
+        uri: &'a str,
+    },
     /// `notifications/cancelled`.
     Cancelled {
         /// The request that nobody waits for any more.
@@ -175,6 +180,10 @@ impl Frame {
                     &format!(r#"{{"notifications":{{{wanted}}},"_meta":{meta}}}"#),
                 )
             }
+            Control::Unsubscribe { uri } => {
+                let uri = Value::from(uri);
+                request(id, "resources/unsubscribe", &format!(r#"{{"uri":{uri}}}"#))
+            }
             Control::Cancelled { request, reason } => Self::of(
                 "notifications/cancelled",
                 &format!(
@@ -226,6 +235,14 @@ impl Frame {
                     members.push(format!("\"arguments\":{arguments}"));
                 }
             }
+            // One resource for each request, so that each is under a permit of its
+            // own (2026-07-28, patterns/subscriptions).
+            Asking::Subscribe if matches!(era, Era::Modern(_)) => {
+                let uri = Value::from(&*call.name);
+                members.push(format!(
+                    "\"notifications\":{{\"resourceSubscriptions\":[{uri}]}}"
+                ));
+            }
             // What policy read as the arguments are the parameters themselves.
             Asking::Read | Asking::Subscribe | Asking::Complete => {
                 let arguments = arguments.iter().flat_map(Object::iter);
@@ -243,8 +260,11 @@ impl Frame {
         )
         .map_err(|error| format!("`_meta`: {error}"))?;
         members.extend(meta.map(|meta| format!("\"_meta\":{meta}")));
-        let method = call.asking.method();
-        let mut frame = request(id, method, &format!("{{{}}}", members.join(",")));
+        let params = format!("{{{}}}", members.join(","));
+        if (call.asking, matches!(era, Era::Modern(_))) == (Asking::Subscribe, true) {
+            return Ok(request(id, "subscriptions/listen", &params));
+        }
+        let mut frame = request(id, call.asking.method(), &params);
         frame.name = Some(Arc::clone(&call.name));
         frame.mirrored = mirrored(call);
         Ok(frame)

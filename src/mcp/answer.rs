@@ -60,6 +60,7 @@ pub(super) fn answer(answer: Answer, reader: Reader) -> Option<Reply> {
         // How the server speaks is no part of it: a result that lacks its type
         // is a complete one in every era.
         Answer::Result { json, era: _ } => Reply::Result(typed(&json, reader)),
+        Answer::Joined => Reply::Result("{}".to_owned()),
         Answer::ServerError { json } => server_error(&json, reader),
         Answer::Refused(refusal) => refused(&refusal, reader),
         Answer::Cancelled => return None,

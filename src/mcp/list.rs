@@ -107,7 +107,11 @@ fn capabilities(has: Has) -> Value {
             }
         };
         say(has.prompts, "prompts", json!({"listChanged": true}));
-        say(has.resources, "resources", json!({"listChanged": true}));
+        let resources = match has.subscriptions {
+            true => json!({"listChanged": true, "subscribe": true}),
+            false => json!({"listChanged": true}),
+        };
+        say(has.resources, "resources", resources);
         say(has.completions, "completions", json!({}));
         say(has.logging, "logging", json!({}));
     }

@@ -21,4 +21,5 @@ mod rmcp_client;
 mod scenario;
 mod serving;
 mod setup;
+mod subscriptions;
 mod world;

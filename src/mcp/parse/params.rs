@@ -13,10 +13,14 @@ use crate::mcp::write::Fault;
 use crate::mcp::write::INVALID_PARAMS;
 use crate::tool::Asking;
 use crate::tool::Declared;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// The longest URI, in bytes.
 const MAX_URI: usize = 8 << 10;
+
+/// How many resources one request may follow.
+const MAX_FOLLOWED: usize = 256;
 
 /// The levels of what servers log, the least severe first (RFC 5424, and MCP
 /// 2025-11-25, server/utilities/logging).
@@ -101,6 +105,13 @@ pub enum Body {
         /// From which level on.
         level: Box<str>,
     },
+    /// Legacy: tell me of changes of a resource.
+    Subscribe(Ask),
+    /// Legacy: tell me of them no longer.
+    Unsubscribe {
+        /// The resource.
+        uri: Box<str>,
+    },
     /// Modern: tell me of changes until I cancel this.
     Listen(Wanted),
     /// A method that is not served in the era of the request.
@@ -111,7 +122,7 @@ pub enum Body {
 }
 
 /// Of which changes a client wants to hear.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wanted {
     /// Of the list of tools.
     pub tools: bool,
@@ -119,6 +130,8 @@ pub struct Wanted {
     pub prompts: bool,
     /// Of the lists of resources and of templates.
     pub resources: bool,
+    /// Of these resources, each once.
+    pub uris: Vec<Box<str>>,
 }
 
 /// What a server is asked.
@@ -148,6 +161,8 @@ impl Body {
             Self::List(Lists::Templates) => "resources/templates/list",
             Self::Ask(ask) => ask.asking.method(),
             Self::SetLevel { .. } => "logging/setLevel",
+            Self::Subscribe(_) => "resources/subscribe",
+            Self::Unsubscribe { .. } => "resources/unsubscribe",
             Self::Listen(_) => "subscriptions/listen",
             Self::Unknown { method } => method,
         }
@@ -171,6 +186,13 @@ pub(super) fn read(method: &str, params: Option<&Object<'_>>) -> Result<(Meta, B
         ("prompts/list", _) => list(Lists::Prompts, &member)?,
         ("resources/list", _) => list(Lists::Resources, &member)?,
         ("resources/templates/list", _) => list(Lists::Templates, &member)?,
+        ("resources/subscribe", false) => Body::Subscribe(Ask {
+            asking: Asking::Subscribe,
+            ..read_resource(params)?
+        }),
+        ("resources/unsubscribe", false) => Body::Unsubscribe {
+            uri: read_resource(params)?.name,
+        },
         ("logging/setLevel", false) => set_level(&member)?,
         ("server/discover", true) => Body::Discover,
         ("subscriptions/listen", true) => listen(member("notifications"))?,
@@ -202,6 +224,7 @@ fn known(method: &str) -> &'static [&'static str] {
             "requestState",
         ],
         "resources/read" => &["_meta", "uri", "inputResponses", "requestState"],
+        "resources/subscribe" | "resources/unsubscribe" => &["_meta", "uri"],
         "completion/complete" => &["_meta", "ref", "argument", "context"],
         "logging/setLevel" => &["_meta", "level"],
         "tools/list" | "prompts/list" | "resources/list" | "resources/templates/list" => {
@@ -438,5 +461,26 @@ fn listen(raw: Option<&str>) -> Result<Body, Fault> {
         tools: wants("toolsListChanged")?,
         prompts: wants("promptsListChanged")?,
         resources: wants("resourcesListChanged")?,
+        uris: followed(filter.get("resourceSubscriptions"))?,
     }))
+}
+
+/// The resources of a filter, each once, in their order.
+fn followed(raw: Option<&str>) -> Result<Vec<Box<str>>, Fault> {
+    let Some(raw) = raw else {
+        return Ok(Vec::new());
+    };
+    let uris: Option<Vec<Box<str>>> = serde_json::from_str(raw).ok();
+    let usable = |uri: &Box<str>| !uri.is_empty() && uri.len() <= MAX_URI;
+    let mut uris = uris
+        .filter(|uris| uris.len() <= MAX_FOLLOWED && uris.iter().all(usable))
+        .ok_or_else(|| {
+            let message = format!(
+                "`resourceSubscriptions` must be a list of at most {MAX_FOLLOWED} URIs of 1 to {MAX_URI} bytes"
+            );
+            Fault::new(INVALID_PARAMS, message)
+        })?;
+    let mut seen = HashSet::new();
+    uris.retain(|uri| seen.insert(uri.clone()));
+    Ok(uris)
 }
