@@ -80,10 +80,11 @@ impl Client {
         if self.modern {
             let wanted = json!({"notifications": {"resourceSubscriptions": uris}});
             self.listens = self.wire.request("subscriptions/listen", modern(wanted));
-            let first = self.wire.wait_for(|message| message["method"].is_string());
+            let listens = self.listens;
+            let belongs = |message: &Value| message["params"]["_meta"][TAG] == listens;
+            let first = self.wire.wait_for(belongs);
             let first = first.unwrap();
             assert_eq!(first["method"], "notifications/subscriptions/acknowledged");
-            assert_eq!(first["params"]["_meta"][TAG], self.listens);
             let honoured = first["params"]["notifications"]["resourceSubscriptions"].as_array();
             let honoured = honoured.into_iter().flatten();
             return honoured

@@ -247,9 +247,10 @@ fn every_client_hears_of_the_list_that_changed_and_of_no_other() {
 #[test]
 fn what_one_principal_read_is_not_given_to_another() {
     let world = following("modern");
+    let (alice, sam) = (world.key("alice"), world.key("sam"));
     let broker = world.serve();
-    let read = |principal: &str| {
-        let mut talk = talk(&broker, &world.key(principal));
+    let read = |key: &str| {
+        let mut talk = talk(&broker, key);
         let headers = [
             ("mcp-protocol-version", "2026-07-28"),
             ("mcp-method", "resources/read"),
@@ -260,13 +261,13 @@ fn what_one_principal_read_is_not_given_to_another() {
         talk.post_with("/mcp", &headers, &body).json()["result"].take()
     };
     // The server says that anybody may have its answer. Policy decided for one.
-    let (alices, sams, again) = (read("alice"), read("sam"), read("alice"));
+    let (alices, sams, again) = (read(&alice), read(&sam), read(&alice));
     for (result, reads) in [(&alices, 1), (&sams, 2), (&again, 3)] {
         assert_eq!(result["reads"], reads, "{result}");
         assert_eq!(result["cacheScope"], "private");
         assert_eq!(result["ttlMs"], 60_000);
     }
-    let mut talk = talk(&broker, &world.key("alice"));
+    let mut talk = talk(&broker, &alice);
     for (list, entries) in [
         ("tools/list", "tools"),
         ("prompts/list", "prompts"),
