@@ -72,7 +72,7 @@ pub const MIGRATIONS: [Migration; 5] = [
     },
     Migration {
         number: 5,
-        sql: &[sessions::SCHEMA_5],
+        sql: &[sessions::SCHEMA_5, meters::SCHEMA_5, keys::SCHEMA_5],
     },
 ];
 

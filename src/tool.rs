@@ -168,6 +168,21 @@ impl CallId {
     }
 }
 
+/// The text is no id of a call.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this is no id of a call")]
+pub struct CallIdError;
+
+impl FromStr for CallId {
+    type Err = CallIdError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Uuid::try_parse(text)
+            .map(Self)
+            .map_err(|_no_id| CallIdError)
+    }
+}
+
 impl fmt::Display for CallId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.hyphenated().fmt(f)

@@ -16,9 +16,8 @@ use super::Refusal;
 use super::ToolCall;
 use super::catalogue::Route;
 use super::log_call;
-use super::native;
+use super::send::outgoing;
 use super::settle;
-use crate::downstream::OutgoingCall;
 use crate::downstream::Sent;
 use crate::downstream::Update;
 use crate::journal::Closing;
@@ -254,22 +253,6 @@ fn shared(call: CallId) -> Closing {
         result: None,
         kept: None,
         detail: value!({ "shared": true }),
-    }
-}
-
-fn outgoing(route: &Route, call: ToolCall) -> OutgoingCall {
-    OutgoingCall {
-        asking: call.asking,
-        name: native(route, &call),
-        pinned: Arc::clone(&route.tool.name),
-        definition: route.definition,
-        mirrored: Arc::clone(&route.mirrored),
-        arguments: call.arguments,
-        rest: call.rest,
-        declared: call.declared,
-        log: None,
-        meta: call.meta,
-        deadline: Some(route.deadline()),
     }
 }
 

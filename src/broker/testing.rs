@@ -16,6 +16,7 @@ use crate::downstream;
 use crate::downstream::Downstream;
 use crate::journal;
 use crate::journal::CallView;
+use crate::keys;
 use crate::meters;
 use crate::outcome::Outcome;
 use crate::pins;
@@ -51,6 +52,8 @@ const MIGRATIONS: [Migration; 1] = [Migration {
     sql: &[
         journal::SCHEMA,
         meters::SCHEMA,
+        meters::SCHEMA_5,
+        keys::SCHEMA_5,
         sessions::SCHEMA,
         pins::SCHEMA,
     ],

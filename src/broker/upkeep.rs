@@ -9,6 +9,7 @@ use super::Rules;
 use super::Settings;
 use super::follow::Upkeep;
 use super::known::Known as KnownSessions;
+use super::open_calls::OpenCalls;
 use super::resources::Listings;
 use super::subscriptions::Subscriptions;
 use crate::downstream;
@@ -16,6 +17,7 @@ use crate::downstream::Downstream;
 use crate::downstream::News;
 use crate::downstream::State;
 use crate::journal;
+use crate::keys;
 use crate::meters;
 use crate::pins;
 use crate::pins::Pin;
@@ -76,6 +78,7 @@ pub(super) type Pins = BTreeMap<ServerName, Vec<Pin>>;
 pub(super) struct Enlisted {
     writer: Writer,
     pins: Pins,
+    sealing: [u8; 32],
 }
 
 impl Enlisted {
@@ -89,7 +92,12 @@ impl Enlisted {
             let writer = Writer::enlist(&store, Timestamp::now())?;
             recover(&store, &writer)?;
             let pins = read_pins(&store, &servers)?;
-            Ok(Self { writer, pins })
+            let sealing = store.write_blocking("sealing", keys::sealing)?;
+            Ok(Self {
+                writer,
+                pins,
+                sealing,
+            })
         })
         .await
     }
@@ -149,7 +157,11 @@ impl Broker {
     /// Takes in servers that were started, and follows them from now on.
     pub(super) async fn begin(
         store: Arc<Store>,
-        Enlisted { writer, pins }: Enlisted,
+        Enlisted {
+            writer,
+            pins,
+            sealing,
+        }: Enlisted,
         settings: Settings,
         Servers { downstreams, news }: Servers,
         rules: Rules,
@@ -170,6 +182,8 @@ impl Broker {
             settings: Arc::new(settings),
             downstreams,
             known: KnownSessions::default(),
+            open_calls: OpenCalls::default(),
+            sealing,
             catalogue: ArcSwap::from_pointee(catalogue),
             changes: watch::Sender::new(0),
             subscriptions: Subscriptions::default(),
@@ -278,6 +292,7 @@ impl Broker {
     /// recorded as unknown.
     pub async fn stop(&self, patience: Duration) {
         self.stopping.cancel();
+        self.open_calls.clear();
         self.tasks.close();
         let _ended_or_late = tokio::time::timeout(patience, self.tasks.wait()).await;
         stop_all(&self.downstreams).await;

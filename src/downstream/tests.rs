@@ -130,6 +130,8 @@ fn outgoing(name: &str) -> OutgoingCall {
         asking: Asking::Tool,
         pinned: name.into(),
         rest: Vec::new(),
+        answers: None,
+        session: crate::session::SessionId::from_bytes([0; 16]),
         declared: Arc::default(),
         log: None,
         name: name.into(),

@@ -250,6 +250,15 @@ impl Frame {
                     .extend(arguments.map(|(key, value)| format!("{}:{value}", Value::from(key))));
             }
         }
+        if let (Era::Modern(_), Some(answers)) = (era, &call.answers) {
+            if let Some(responses) = &answers.responses {
+                Object::parse(responses).map_err(|error| format!("answers: {error}"))?;
+            }
+            let responses = answers.responses.as_ref();
+            members.extend(responses.map(|text| format!("\"inputResponses\":{text}")));
+            let state = answers.state.as_deref();
+            members.extend(state.map(|text| format!("\"requestState\":{}", Value::from(text))));
+        }
         for (key, value) in &call.rest {
             members.push(format!("{}:{value}", Value::from(&**key)));
         }
@@ -424,6 +433,7 @@ mod tests {
     use super::*;
     use crate::json;
     use crate::permit::testing::countersigned;
+    use crate::session::SessionId;
     use crate::tool::CallId;
     use crate::tool::Digest;
 
@@ -437,6 +447,8 @@ mod tests {
             mirrored: Arc::default(),
             arguments: Some(arguments.into()),
             rest: Vec::new(),
+            answers: None,
+            session: SessionId::from_bytes([0; 16]),
             declared: Arc::default(),
             log: None,
             meta: meta.map(Into::into),

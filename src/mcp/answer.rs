@@ -15,8 +15,10 @@ use super::shown;
 use super::write::Fault;
 use super::write::INTERNAL_ERROR;
 use super::write::INVALID_PARAMS;
+use super::write::MISSING_CAPABILITY;
 use super::write::server_info;
 use crate::broker::Answer;
+use crate::broker::Asked;
 use crate::broker::Refusal;
 use crate::broker::SessionRefusal;
 use crate::json::Object;
@@ -51,20 +53,34 @@ pub(super) enum Reply {
     Result(String),
     /// Its `error`.
     Error(String),
+    /// Its `error`, of a request that could not be made: the client did not say
+    /// that it can do what this needs.
+    MissingCapability(String),
 }
 
-/// What goes back for a call. None where the client took the call back and
-/// waits for nothing.
-pub(super) fn answer(answer: Answer, reader: Reader) -> Option<Reply> {
-    Some(match answer {
+/// What became of one round of a call.
+#[derive(Debug)]
+pub(super) enum Came {
+    /// It ended, and this goes back.
+    Ended(Reply),
+    /// Its server asks something first.
+    Asks(CallId, Asked),
+    /// The client took it back, and waits for nothing.
+    TakenBack,
+}
+
+/// What a call came to.
+pub(super) fn answer(answer: Answer, reader: Reader) -> Came {
+    match answer {
         // How the server speaks is no part of it: a result that lacks its type
         // is a complete one in every era.
-        Answer::Result { json, era: _ } => Reply::Result(typed(&json, reader)),
-        Answer::Joined => Reply::Result("{}".to_owned()),
-        Answer::ServerError { json } => server_error(&json, reader),
-        Answer::Refused(refusal) => refused(&refusal, reader),
-        Answer::Cancelled => return None,
-    })
+        Answer::Result { json, era: _ } => Came::Ended(Reply::Result(typed(&json, reader))),
+        Answer::Joined => Came::Ended(Reply::Result("{}".to_owned())),
+        Answer::ServerError { json } => Came::Ended(server_error(&json, reader)),
+        Answer::Asks { call, asked } => Came::Asks(call, asked),
+        Answer::Refused(refusal) => Came::Ended(refused(&refusal, reader)),
+        Answer::Cancelled => Came::TakenBack,
+    }
 }
 
 /// What goes back where the session of a call could not be had.
@@ -303,7 +319,7 @@ fn reference(call: &CallId) -> String {
 /// What tells the model what went wrong: of a tool a result, because clients
 /// keep errors from the model; of anything else an error, because its result
 /// has no place for it.
-fn failed(lines: &[String], decision: Option<Value>, reader: Reader) -> Reply {
+pub(super) fn failed(lines: &[String], decision: Option<Value>, reader: Reader) -> Reply {
     if reader.asking != Asking::Tool {
         let mut fault = Fault::new(REFUSED, lines.join("\n"));
         fault.data = decision.map(|decision| json!({"dev.countersign/decision": decision}));
@@ -344,9 +360,12 @@ fn typed(result: &str, reader: Reader) -> String {
         return result.to_owned();
     };
     let mut splice = Splice::new(result);
-    if members.get("resultType").is_none() {
-        splice = splice.add_member(result, "resultType", "\"complete\"");
-    }
+    splice = match members.get("resultType") {
+        None => splice.add_member(result, "resultType", "\"complete\""),
+        Some("\"complete\"") => splice,
+        // Of a legacy server, to which the word means nothing.
+        Some(other) => splice.replace(other, "\"complete\""),
+    };
     if reader.asking == Asking::Read {
         splice = match members.get("cacheScope") {
             Some(scope) => splice.replace(scope, "\"private\""),
@@ -359,10 +378,22 @@ fn typed(result: &str, reader: Reader) -> String {
     splice.finish()
 }
 
+/// Whether an error names the capabilities that the client lacks (MCP 2026-07-28,
+/// `MissingRequiredClientCapabilityError`).
+fn says_which(error: &str) -> bool {
+    let data = Object::parse(error)
+        .ok()
+        .and_then(|error| error.get("data"));
+    let data = data.and_then(|data| Object::parse(data).ok());
+    data.and_then(|data| data.get("requiredCapabilities"))
+        .is_some_and(|which| which.starts_with('{'))
+}
+
 /// A server's error. For a modern client with the codes that revision has:
 /// -32002 is -32602 there, and -32042 must not be sent. Codes of -32020 to
 /// -32099 speak of the connection they come over, which is ours to the server,
-/// not the client's to us (MCP 2026-07-28, basic/index, error codes).
+/// not the client's to us (MCP 2026-07-28, basic/index, error codes); but for
+/// -32021, because what we declare to a server is what its client declared to us.
 fn server_error(error: &str, reader: Reader) -> Reply {
     let client = reader.client;
     let members = Object::parse(error).ok();
@@ -384,6 +415,9 @@ fn server_error(error: &str, reader: Reader) -> Reply {
             None,
             reader,
         ),
+        Client::Modern if code == f64::from(MISSING_CAPABILITY) && says_which(error) => {
+            Reply::MissingCapability(error.to_owned())
+        }
         Client::Modern if (-32099.0..=-32020.0).contains(&code) => with_code(INTERNAL_ERROR),
         Client::Modern => Reply::Error(error.to_owned()),
     }

@@ -6,6 +6,7 @@
 mod attacks;
 mod params;
 
+pub use params::Answers;
 pub use params::Ask;
 pub use params::Body;
 pub(super) use params::LEVELS;

@@ -1,6 +1,7 @@
 //! Telling a client of changes: of its lists, and of the resources that it
 //! follows.
 
+use super::answer::Came;
 use super::answer::Reader;
 use super::answer::Reply;
 use super::answer::answer;
@@ -45,7 +46,12 @@ impl Connection {
             Err(refusal) => Some(session_refused(&refusal, reader)),
             Ok(session) => {
                 let asked = self.asked(session, &call.meta, ask);
-                answer(self.broker.subscribe(asked, self.listener()).await, reader)
+                let answered = self.broker.subscribe(asked, self.listener()).await;
+                match answer(answered, reader) {
+                    Came::Ended(reply) => Some(reply),
+                    // Nothing is asked before a subscription.
+                    Came::Asks(..) | Came::TakenBack => None,
+                }
             }
         };
         if call.cancelled.is_cancelled() {
@@ -54,7 +60,9 @@ impl Connection {
         }
         match reply {
             Some(Reply::Result(object)) => send(out, result(call.id, &object)).await,
-            Some(Reply::Error(object)) => send(out, error(call.id, &object)).await,
+            Some(Reply::Error(object) | Reply::MissingCapability(object)) => {
+                send(out, error(call.id, &object)).await
+            }
             None => {}
         }
     }
@@ -147,7 +155,9 @@ impl Connection {
         let session = match self.session(meta).await {
             Ok(session) => session,
             Err(refusal) => match session_refused(&refusal, reader) {
-                Reply::Error(object) | Reply::Result(object) => return Err(object),
+                Reply::Error(object) | Reply::Result(object) | Reply::MissingCapability(object) => {
+                    return Err(object);
+                }
             },
         };
         let mut asking = JoinSet::new();
@@ -157,6 +167,7 @@ impl Connection {
                 name: uri.clone(),
                 arguments: Some(value!({ "uri": uri }).to_string().into()),
                 rest: Vec::new(),
+                answers: None,
             };
             let asked = self.asked(session, meta, ask);
             let (broker, listener) = (Arc::clone(&self.broker), Arc::clone(listener));
@@ -182,6 +193,7 @@ impl Connection {
             name: ask.name,
             arguments: ask.arguments,
             rest: ask.rest,
+            continued: None,
             declared: self.declared(meta),
             log: None,
             meta: meta.text.clone(),

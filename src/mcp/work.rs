@@ -4,7 +4,6 @@
 use super::Client;
 use super::answer::Reader;
 use super::answer::Reply;
-use super::answer::answer;
 use super::answer::session_refused;
 use super::connection::Connection;
 use super::list;
@@ -16,8 +15,10 @@ use super::parse::RawId;
 use super::parse::Wanted;
 use super::write::Outbound;
 use super::write::error;
+use super::write::missing_capability;
 use super::write::notification;
 use super::write::result;
+use crate::broker::Answer;
 use crate::broker::Asks;
 use crate::broker::CallLine;
 use crate::broker::Lists;
@@ -153,7 +154,7 @@ impl Work {
     }
 }
 
-/// A request that goes to servers.
+/// What a call needs of its request.
 pub(super) struct Call<'a> {
     pub(super) id: &'a RawId,
     pub(super) meta: Meta,
@@ -182,18 +183,29 @@ impl Connection {
             // Taken back before anything was done about it.
             Ok(_) if call.cancelled.is_cancelled() => None,
             Ok(session) => {
-                let asked = ToolCall {
+                let mut asked = ToolCall {
                     principal: self.principal.clone(),
                     session,
                     asking: ask.asking,
                     name: ask.name,
                     arguments: ask.arguments,
                     rest: ask.rest,
+                    continued: None,
                     declared: self.declared(&call.meta),
                     log: self.level(&call.meta),
                     meta: call.meta.text.clone(),
                 };
-                Box::pin(self.ask(asked, (&call, reader), out)).await
+                let continued = ask.answers.map(|answers| self.continued(&asked, answers));
+                match continued.transpose() {
+                    Ok(continued) => {
+                        asked.continued = continued;
+                        Box::pin(self.ask(asked, (&call, reader), out)).await
+                    }
+                    Err(fault) => {
+                        send(out, fault.refuse(Some(call.id))).await;
+                        return;
+                    }
+                }
             }
         };
         // A call that was taken back is not answered (MCP 2026-07-28,
@@ -204,17 +216,20 @@ impl Connection {
         match reply {
             Some(Reply::Result(object)) => send(out, result(call.id, &object)).await,
             Some(Reply::Error(object)) => send(out, error(call.id, &object)).await,
+            Some(Reply::MissingCapability(object)) => {
+                send(out, missing_capability(call.id, &object)).await;
+            }
             None => {}
         }
     }
 
     /// Has the broker make the call, and passes on what it reports meanwhile.
-    async fn ask(
+    pub(super) async fn one_round(
         &self,
         asked: ToolCall,
-        (call, reader): (&Call<'_>, Reader),
+        (call, client): (&Call<'_>, Client),
         out: &Outgoing,
-    ) -> Option<Reply> {
+    ) -> Answer {
         let (reports, mut reported) = mpsc::unbounded_channel();
         let (questions, mut asked_back) = mpsc::unbounded_channel();
         let (logs, mut logged) = mpsc::unbounded_channel();
@@ -223,7 +238,8 @@ impl Connection {
         let line = CallLine {
             progress: call.meta.progress.is_some().then_some(reports),
             // A modern client is asked by the result of its request.
-            asks: (reader.client == Client::Legacy).then(|| Arc::new(Asks::new(questions))),
+            asks: (client == Client::Legacy)
+                .then(|| Arc::new(Asks::new(questions, Arc::clone(&asked.declared)))),
             logs: level.is_some().then_some(logs),
             cancelled: call.cancelled.clone(),
             gone: self.gone.clone(),
@@ -268,7 +284,7 @@ impl Connection {
         for id in inquiries {
             self.forget(&id);
         }
-        answer(ended, reader)
+        ended
     }
 }
 

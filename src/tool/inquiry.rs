@@ -67,6 +67,11 @@ impl Declared {
         self.capabilities.contains_key(&inquiry)
     }
 
+    /// The text of one capability.
+    pub fn capability(&self, inquiry: Inquiry) -> Option<&str> {
+        self.capabilities.get(&inquiry).map(|text| &**text)
+    }
+
     /// Whether it can be asked nothing.
     pub fn is_empty(&self) -> bool {
         self.capabilities.is_empty()

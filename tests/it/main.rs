@@ -18,6 +18,7 @@ mod readme;
 mod real;
 mod relay;
 mod rmcp_client;
+mod rounds;
 mod scenario;
 mod serving;
 mod setup;

@@ -5,9 +5,9 @@ use super::Broker;
 use super::Listener;
 use super::Part;
 use super::listener::Heard;
-use super::outgoing;
 use crate::broker::Refusal;
 use crate::broker::ToolCall;
+use crate::broker::send::outgoing;
 use crate::broker::settle;
 use crate::downstream::Standing;
 use crate::session::SessionId;
@@ -189,6 +189,7 @@ impl Broker {
             name: (*topic.uri).into(),
             arguments: Some(value!({ "uri": &*topic.uri }).to_string().into()),
             rest: Vec::new(),
+            continued: None,
             declared: Arc::default(),
             log: None,
             meta: None,

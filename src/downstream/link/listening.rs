@@ -40,7 +40,7 @@ impl Link {
             return Sent::NotSent { why: self.why() };
         };
         match (&mut ticket.answer).await {
-            Ok(answer) => judge(answer, era),
+            Ok(answer) => judge(answer, era, &call),
             Err(_) => ticket.unanswered(),
         }
     }

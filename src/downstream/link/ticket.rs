@@ -5,13 +5,16 @@ use super::EXPIRED_UNSENT;
 use super::Kind;
 use super::Link;
 use crate::downstream::Era;
+use crate::downstream::OutgoingCall;
 use crate::downstream::Sent;
+use crate::downstream::asks;
 use crate::downstream::message::Answer;
 use crate::downstream::shown;
 use crate::downstream::wire::Control;
 use crate::downstream::wire::Slot;
 use crate::json;
 use crate::json::Object;
+use crate::tool::Asking;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
@@ -43,14 +46,14 @@ enum Left {
 
 impl Ticket<'_> {
     /// Stops waiting, and says what became of the call.
-    pub(super) fn give_up(mut self, reason: GivenUp, era: &Era) -> Sent {
+    pub(super) fn give_up(mut self, reason: GivenUp, (era, call): (&Era, &OutgoingCall)) -> Sent {
         match (self.leave(reason), reason) {
             (Left::Unsent, GivenUp::TimedOut) => Sent::not_sent(EXPIRED_UNSENT),
             (Left::Unsent, _) => Sent::not_sent(CANCELLED_UNSENT),
             (Left::Sent, GivenUp::TimedOut) => Sent::TimedOut,
             (Left::Sent, _) => Sent::Cancelled,
             (Left::Settled, _) => match self.answer.try_recv() {
-                Ok(answer) => judge(answer, era),
+                Ok(answer) => judge(answer, era, call),
                 Err(_) => self.unanswered(),
             },
         }
@@ -97,31 +100,42 @@ impl Drop for Ticket<'_> {
 }
 
 /// What an answer to a call is worth.
-pub(in crate::downstream) fn judge(answer: Answer, era: &Era) -> Sent {
+pub(in crate::downstream) fn judge(answer: Answer, era: &Era, call: &OutgoingCall) -> Sent {
     let json = match answer {
         Answer::Result(json) => json,
         Answer::Error(json) => return Sent::Error { json },
         Answer::Invalid(why) => return Sent::Invalid { why },
     };
-    if let (Era::Modern(_), Some(kind)) = (era, other_result_type(&json)) {
-        return Sent::Invalid {
-            why: format!("the result is of the type `{kind}`, which was not asked for"),
-        };
-    }
-    Sent::Result {
-        json,
-        era: era.clone(),
+    let invalid = |why: String| Sent::Invalid { why };
+    let kind = match era {
+        Era::Modern(_) => result_type(&json),
+        // The word is unknown there, and whatever it says means nothing.
+        Era::Legacy(_) => None,
+    };
+    match (kind.as_deref(), call.asking) {
+        // None at all counts as complete (2026-07-28, basic, result responses).
+        (None | Some("complete"), _) => Sent::Result {
+            json,
+            era: era.clone(),
+        },
+        // Only these may ask (2026-07-28, basic/patterns/mrtr).
+        (Some("input_required"), Asking::Tool | Asking::Prompt | Asking::Read) => {
+            match asks::check_inquiries(&json, &call.declared) {
+                Ok(()) => Sent::InputRequired { json },
+                Err(why) => invalid(format!("the result asks for more, and {why}")),
+            }
+        }
+        (Some(kind), _) => invalid(format!(
+            "the result is of the type `{kind}`, which was not asked for"
+        )),
     }
 }
 
-/// The type of a modern result, where it is not a complete one. None at all
-/// counts as complete (2026-07-28, basic, result responses).
-fn other_result_type(result: &str) -> Option<String> {
+fn result_type(result: &str) -> Option<String> {
     let result = Object::parse(result).ok()?;
     let raw = result.get("resultType")?;
-    match json::text(raw) {
-        Some(kind) if kind == "complete" => None,
-        Some(kind) => Some(shown(&kind, 80)),
-        None => Some(shown(raw, 80)),
-    }
+    Some(match json::text(raw) {
+        Some(kind) => shown(&kind, 80),
+        None => shown(raw, 80),
+    })
 }

@@ -9,6 +9,7 @@ use crate::broker::Lists;
 use crate::json::Object;
 use crate::mcp::Client;
 use crate::mcp::MODERN;
+use crate::mcp::shown;
 use crate::mcp::write::Fault;
 use crate::mcp::write::INVALID_PARAMS;
 use crate::tool::Asking;
@@ -34,6 +35,9 @@ pub(in crate::mcp) const LEVELS: [&str; 8] = [
     "alert",
     "emergency",
 ];
+
+const RESPONSES: &str = "inputResponses";
+const STATE: &str = "requestState";
 
 const VERSION: &str = "io.modelcontextprotocol/protocolVersion";
 const CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
@@ -144,8 +148,20 @@ pub struct Ask {
     pub name: Box<str>,
     /// The text of an object.
     pub arguments: Option<Box<str>>,
+    /// What the client says to what was asked of it before.
+    pub answers: Option<Answers>,
     /// What else was in the parameters: each key with the text of its value.
     pub rest: Vec<(Box<str>, Box<str>)>,
+}
+
+/// How a request goes on from an earlier one (MCP 2026-07-28,
+/// basic/patterns/mrtr).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Answers {
+    /// `inputResponses`: the text of an object of objects.
+    pub responses: Option<Box<str>>,
+    /// `requestState`.
+    pub state: Option<Box<str>>,
 }
 
 impl Body {
@@ -178,9 +194,9 @@ pub(super) fn read(method: &str, params: Option<&Object<'_>>) -> Result<(Meta, B
     let modern_only = matches!(method, "server/discover" | "subscriptions/listen");
     let meta = meta(member("_meta"), modern_only)?;
     let body = match (method, meta.modern) {
-        ("tools/call", _) => Body::Ask(ask(Asking::Tool, params)?),
-        ("prompts/get", _) => Body::Ask(ask(Asking::Prompt, params)?),
-        ("resources/read", _) => Body::Ask(read_resource(params)?),
+        ("tools/call", modern) => Body::Ask(ask(Asking::Tool, params, modern)?),
+        ("prompts/get", modern) => Body::Ask(ask(Asking::Prompt, params, modern)?),
+        ("resources/read", modern) => Body::Ask(read_resource(params, modern)?),
         ("completion/complete", _) => Body::Ask(complete(params)?),
         ("tools/list", _) => list(Lists::Tools, &member)?,
         ("prompts/list", _) => list(Lists::Prompts, &member)?,
@@ -188,10 +204,10 @@ pub(super) fn read(method: &str, params: Option<&Object<'_>>) -> Result<(Meta, B
         ("resources/templates/list", _) => list(Lists::Templates, &member)?,
         ("resources/subscribe", false) => Body::Subscribe(Ask {
             asking: Asking::Subscribe,
-            ..read_resource(params)?
+            ..read_resource(params, false)?
         }),
         ("resources/unsubscribe", false) => Body::Unsubscribe {
-            uri: read_resource(params)?.name,
+            uri: read_resource(params, false)?.name,
         },
         ("logging/setLevel", false) => set_level(&member)?,
         ("server/discover", true) => Body::Discover,
@@ -293,7 +309,7 @@ fn missing(key: &str, value: &str) -> Fault {
 }
 
 /// A tool or a prompt by its name, with arguments.
-fn ask(asking: Asking, params: Option<&Object<'_>>) -> Result<Ask, Fault> {
+fn ask(asking: Asking, params: Option<&Object<'_>>, modern: bool) -> Result<Ask, Fault> {
     let member = |key| params.and_then(|params| params.get(key));
     let name = string(member("name"), "name")?.unwrap_or_default();
     if name.is_empty() || name.len() > MAX_NAME {
@@ -307,16 +323,17 @@ fn ask(asking: Asking, params: Option<&Object<'_>>) -> Result<Ask, Fault> {
         ));
     }
     object(member("arguments"), "arguments")?;
-    continues(params)?;
+    let answers = answers(params, modern)?;
     Ok(Ask {
         asking,
         name: name.into(),
         arguments: member("arguments").map(Into::into),
+        answers,
         rest: rest(params, &["name", "arguments"]),
     })
 }
 
-fn read_resource(params: Option<&Object<'_>>) -> Result<Ask, Fault> {
+fn read_resource(params: Option<&Object<'_>>, modern: bool) -> Result<Ask, Fault> {
     let member = |key| params.and_then(|params| params.get(key));
     let uri = string(member("uri"), "uri")?.unwrap_or_default();
     if uri.is_empty() || uri.len() > MAX_URI {
@@ -325,12 +342,13 @@ fn read_resource(params: Option<&Object<'_>>) -> Result<Ask, Fault> {
             "`uri` must be the URI of a resource, 1 to 8192 bytes",
         ));
     }
-    continues(params)?;
+    let answers = answers(params, modern)?;
     let written = member("uri").unwrap_or_default();
     Ok(Ask {
         asking: Asking::Read,
         name: uri.into(),
         arguments: Some(format!("{{\"uri\":{written}}}").into()),
+        answers,
         rest: rest(params, &["uri"]),
     })
 }
@@ -365,23 +383,40 @@ fn complete(params: Option<&Object<'_>>) -> Result<Ask, Fault> {
         asking: Asking::Complete,
         name: name.into(),
         arguments: Some(format!("{{{}}}", parts.join(",")).into()),
+        answers: None,
         rest: rest(params, &known),
     })
 }
 
-/// Refuses to continue what was interrupted.
-fn continues(params: Option<&Object<'_>>) -> Result<(), Fault> {
-    for key in ["inputResponses", "requestState"] {
-        // Passing over them would repeat the call from its start, effects
-        // included, where the client meant to continue it.
-        if params.is_some_and(|params| params.get(key).is_some()) {
-            return Err(Fault::new(
-                INVALID_PARAMS,
-                format!("calls that continue with `{key}` are not served: leave it out"),
+/// What a request says to what was asked before. Before 2026-07-28 there was no
+/// such thing: passing over it would repeat a call from its start, effects
+/// included, where the client meant to go on with it.
+fn answers(params: Option<&Object<'_>>, modern: bool) -> Result<Option<Answers>, Fault> {
+    let member = |key| params.and_then(|params| params.get(key));
+    let responses = object(member(RESPONSES), RESPONSES)?;
+    let state = string(member(STATE), STATE)?;
+    if responses.is_none() && state.is_none() {
+        return Ok(None);
+    }
+    let refused = |message: String| Err(Fault::new(INVALID_PARAMS, message));
+    if !modern {
+        return refused(format!(
+            "`{RESPONSES}` and `{STATE}` belong to requests of {MODERN}: leave them out"
+        ));
+    }
+    let responses = responses.iter().flat_map(Object::iter);
+    for (key, response) in responses {
+        if Object::parse(response).is_err() {
+            return refused(format!(
+                "`{RESPONSES}.{}` must be an object",
+                shown(key, 80)
             ));
         }
     }
-    Ok(())
+    Ok(Some(Answers {
+        responses: member(RESPONSES).map(Into::into),
+        state: state.map(Into::into),
+    }))
 }
 
 /// The parameters that mean nothing to us, for the server.
@@ -389,7 +424,9 @@ fn rest(params: Option<&Object<'_>>, read: &[&str]) -> Vec<(Box<str>, Box<str>)>
     let members = params.into_iter().flat_map(Object::iter);
     members
         // A task would be answered with something that is not relayed.
-        .filter(|(key, _)| !read.contains(key) && !matches!(*key, "_meta" | "task"))
+        .filter(|(key, _)| {
+            !read.contains(key) && !matches!(*key, "_meta" | "task" | RESPONSES | STATE)
+        })
         .map(|(key, value)| (key.into(), value.into()))
         .collect()
 }

@@ -41,7 +41,7 @@ impl HttpLink {
             ear: Some(&ear),
             ..Waits::of(id)
         };
-        self.send_call(frame, &waits, era).await
+        self.send_call(frame, &waits, (era, &call)).await
     }
 
     /// Follows what a legacy server says by itself, until it has no such stream.
