@@ -1,6 +1,10 @@
 //! All that can be written to a server. Nothing else in the crate makes a
 //! [`Frame`] or writes to a server's input.
 
+mod listed;
+
+pub(super) use listed::Listed;
+
 use super::Era;
 use super::OutgoingCall;
 use super::asks::Reply;
@@ -37,37 +41,6 @@ pub(super) const CLIENT_INFO: &str = concat!(
     env!("CARGO_PKG_VERSION"),
     r#""}"#
 );
-
-/// What a server has lists of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Listed {
-    Tools,
-    Prompts,
-    Resources,
-    Templates,
-}
-
-impl Listed {
-    /// The method that asks for the list.
-    pub(super) fn method(self) -> &'static str {
-        match self {
-            Self::Tools => "tools/list",
-            Self::Prompts => "prompts/list",
-            Self::Resources => "resources/list",
-            Self::Templates => "resources/templates/list",
-        }
-    }
-
-    /// The member of the result that holds the entries.
-    pub(super) fn member(self) -> &'static str {
-        match self {
-            Self::Tools => "tools",
-            Self::Prompts => "prompts",
-            Self::Resources => "resources",
-            Self::Templates => "resourceTemplates",
-        }
-    }
-}
 
 /// The messages that need no permit.
 // INVARIANT: no variant has a method as text, so that no other method can

@@ -4,14 +4,15 @@
 
 #[cfg(test)]
 mod attacks;
+mod listening;
 mod params;
 
+pub use listening::Wanted;
 pub use params::Answers;
 pub use params::Ask;
 pub use params::Body;
 pub(super) use params::LEVELS;
 pub use params::Meta;
-pub use params::Wanted;
 
 use super::shown;
 use super::write::Fault;
