@@ -13,6 +13,7 @@ mod resources;
 mod send;
 mod settle;
 mod subscriptions;
+mod tasks;
 mod upkeep;
 
 #[cfg(test)]
@@ -175,14 +176,16 @@ impl Broker {
         line: CallLine,
     ) -> Result<Answer, Refusal> {
         let now = Timestamp::now();
-        let route = self.route(&call, now).await?;
+        let (route, native) = self.route(&call, now).await?;
         if call.asking == Asking::Complete && call.of_prompt() {
             let prompt = self.catalogue.load().route(Asking::Prompt, &call.name);
             call = call.completing(prompt.as_ref().map_or("", |prompt| prompt.tool.native()));
         }
         let candidate = self.read_arguments(&call, &route, now).await?;
         let (charges, permit) = self.admit(candidate, now).await?;
-        let (closing, answer) = self.send(permit, &route, call, line).await;
+        let principal = call.principal.clone();
+        let came = self.send(permit, (&route, native), call, line).await;
+        let (closing, answer) = self.keep_task((principal, &route), came).await;
         self.close(&route, closing, charges).await;
         Ok(answer)
     }
@@ -190,7 +193,17 @@ impl Broker {
     /// Step 4: where the name leads. A name that nobody has may be that of a
     /// server which was never seen and is just starting; it is waited for until
     /// it is there, whatever other servers are up to.
-    async fn route(&self, call: &ToolCall, now: Timestamp) -> Result<Arc<Route>, Refusal> {
+    async fn route(
+        &self,
+        call: &ToolCall,
+        now: Timestamp,
+    ) -> Result<(Arc<Route>, Option<Arc<str>>), Refusal> {
+        if let Asking::Task(_) = call.asking {
+            return match self.leads_to_task(call)? {
+                Some((route, native)) => Ok((route, Some(native))),
+                None => Err(self.nowhere(call, now).await),
+            };
+        }
         let mut changes = self.changes();
         let appears = async {
             loop {
@@ -203,18 +216,23 @@ impl Broker {
         };
         tokio::select! {
             biased;
-            route = appears => return Ok(route),
+            route = appears => return Ok((route, None)),
             () = self.first_sight() => {}
         }
         if let Some(route) = self.leads(call) {
-            return Ok(route);
+            return Ok((route, None));
         }
+        Err(self.nowhere(call, now).await)
+    }
+
+    /// A name that leads nowhere.
+    async fn nowhere(&self, call: &ToolCall, now: Timestamp) -> Refusal {
         let named: String = call.name.chars().take(MAX_RECORDED_NAME).collect();
         let named = match call.asking {
             Asking::Tool => named,
             other => format!("{} {named}", other.method()),
         };
-        Err(self.unknown_tool(call, named, "unknown_tool", now).await)
+        self.unknown_tool(call, named, "unknown_tool", now).await
     }
 
     fn leads(&self, call: &ToolCall) -> Option<Arc<Route>> {
@@ -403,6 +421,7 @@ fn log_call(name: &str, answer: &Answer, begun: Instant) {
     let outcome = match answer {
         Answer::Result { .. } | Answer::Joined => "answered",
         Answer::ServerError { .. } => "server error",
+        Answer::Task { .. } => "task",
         Answer::Asks { .. } => "asks",
         Answer::Refused(_) => "refused",
         Answer::Cancelled => "cancelled",

@@ -43,6 +43,7 @@ mod tests;
 use crate::permit::Permit;
 use crate::tool::Declared;
 use crate::tool::Digest;
+use crate::tool::Level;
 use crate::tool::ServerName;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -145,6 +146,8 @@ pub struct Downstream {
 struct Desk {
     settings: Settings,
     siblings: Siblings,
+    /// From which level on somebody hears what it logs.
+    level: watch::Sender<Option<Level>>,
     /// Over a pipe nobody can tell in which call a server asks: then there is one
     /// call at a time.
     turn: tokio::sync::Mutex<()>,
@@ -175,6 +178,7 @@ enum Phase {
 struct Ready {
     link: Reach,
     era: Era,
+    offers: Offers,
     /// What it lists under the name that was asked for.
     listed: Option<Digest>,
 }
@@ -216,9 +220,11 @@ impl Downstream {
         let wake = Arc::new(Notify::new());
         let stop = CancellationToken::new();
         let updates = Arc::new(Updates::of(settings.name.clone()));
+        let level = watch::Sender::new(None);
         let desk = Desk {
             settings: settings.clone(),
             siblings: Siblings::default(),
+            level: level.clone(),
             turn: tokio::sync::Mutex::default(),
             phase,
             updates: Arc::clone(&updates),
@@ -229,12 +235,17 @@ impl Downstream {
         let downstream = Self {
             desk: Arc::new(desk),
         };
+        let told = supervisor::Told {
+            wake,
+            stop,
+            level: level.subscribe(),
+        };
         let to = Outlets {
             news,
             phase: phase_now,
             updates,
         };
-        let supervisor = Supervisor::new(settings, to, wake, stop);
+        let supervisor = Supervisor::new(settings, to, told);
         (downstream, supervisor)
     }
 
@@ -275,7 +286,7 @@ impl Downstream {
     async fn call_legacy(
         &self,
         permit: Permit,
-        (call, mut line): (OutgoingCall, CallLine),
+        (mut call, mut line): (OutgoingCall, CallLine),
         ready: Ready,
         deadline: Instant,
     ) -> Sent {
@@ -284,22 +295,26 @@ impl Downstream {
             // have done anything.
             return Sent::not_open();
         }
+        // Who has no tasks passes over the wish for one (2025-11-25, tasks).
+        call.task = call.task.filter(|_| ready.offers.asked_tasks);
         let own = &self.desk.settings.declared;
         let piped = matches!(ready.link, Reach::Pipe(_));
-        if line.asks.is_some() && own.is_empty() {
+        if line.asks.is_some() && own.asks_nothing() {
             let kind = (
                 call.declared.as_ref().clone(),
                 piped.then_some(call.session),
             );
             if let Some(sibling) = self.desk.siblings.of(kind, &self.desk.settings) {
+                let level = *self.desk.level.borrow();
+                level.into_iter().for_each(|level| sibling.log_from(level));
                 return Box::pin(sibling.call(permit, call, line)).await;
             }
         }
-        if own.is_empty() {
+        if own.asks_nothing() {
             line.asks = None;
         }
         let turn = async {
-            match piped && !own.is_empty() {
+            match piped && !own.asks_nothing() {
                 true => Some(self.desk.turn.lock().await),
                 false => None,
             }
@@ -311,6 +326,19 @@ impl Downstream {
             () = tokio::time::sleep_until(deadline) => return Sent::not_sent(WAITS_FOR_ANSWER),
         };
         ready.link.call(permit, &call, line, deadline).await
+    }
+
+    /// Somebody hears from this level on what the server logs. One that needs to be
+    /// told is told the least severe level that anybody wants.
+    pub fn log_from(&self, level: Level) {
+        self.desk.level.send_if_modified(|lowest| {
+            let lower = lowest.is_none_or(|lowest| level < lowest);
+            if lower {
+                *lowest = Some(level);
+            }
+            lower
+        });
+        self.desk.siblings.each(|sibling| sibling.log_from(level));
     }
 
     /// Whether it is known to ask in the middle of calls: it speaks a revision
@@ -385,11 +413,16 @@ impl Downstream {
             loop {
                 match &*phase.borrow_and_update() {
                     Phase::Ready {
-                        link, listed, era, ..
+                        link,
+                        listed,
+                        era,
+                        offers,
+                        ..
                     } if !link.has_ended() => {
                         return Ok(Ready {
                             link: link.clone(),
                             era: era.clone(),
+                            offers: *offers,
                             listed: listed.get(tool).copied(),
                         });
                     }

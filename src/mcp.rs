@@ -11,6 +11,7 @@ mod parse;
 mod rounds;
 mod seal;
 mod subscriptions;
+mod tasks;
 mod work;
 mod write;
 

@@ -192,6 +192,7 @@ impl World {
             name: name.into(),
             rest: Vec::new(),
             continued: None,
+            task: None,
             declared: std::sync::Arc::default(),
             log: None,
             arguments: Some(arguments.into()),

@@ -27,6 +27,14 @@ pub enum Answer {
         /// The text of the error object.
         json: Box<str>,
     },
+    /// The server made a task of the call, which goes on by itself.
+    Task {
+        /// The text of the result object, as the server wrote it.
+        json: Box<str>,
+        /// The id of the task: what the server calls it, until it is kept under
+        /// one of ours.
+        id: Box<str>,
+    },
     /// The server asks something before it does the work. Another call, with
     /// what the client says, goes on from there.
     Asks {

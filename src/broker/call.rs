@@ -8,6 +8,7 @@ use crate::session::SessionId;
 use crate::tool::Asking;
 use crate::tool::CallId;
 use crate::tool::Declared;
+use crate::tool::Level;
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -29,10 +30,12 @@ pub struct ToolCall {
     pub rest: Vec<(Box<str>, Box<str>)>,
     /// The call that it goes on from, and what the client says.
     pub continued: Option<Continued>,
+    /// That the call shall become a task: the text of an object.
+    pub task: Option<Box<str>>,
     /// What the client can be asked.
     pub declared: Arc<Declared>,
     /// From which level on the client hears what servers log.
-    pub log: Option<Box<str>>,
+    pub log: Option<Level>,
     /// The request's `_meta`, as the text it was.
     pub meta: Option<Box<str>>,
 }

@@ -26,14 +26,14 @@ impl Broker {
     pub(super) async fn send(
         &self,
         permit: Permit,
-        route: &Route,
+        (route, native): (&Route, Option<Arc<str>>),
         call: ToolCall,
         line: CallLine,
     ) -> (Closing, Answer) {
         let id = permit.call();
         let access = route.gate.rules().access;
         // A client that is not asked in the middle of a call answers with another.
-        let answers_later = line.asks.is_none() && !call.declared.is_empty();
+        let answers_later = line.asks.is_none() && !call.declared.asks_nothing();
         let declared = Arc::clone(&call.declared);
         let left = call.continued.as_ref().map(|continued| &continued.left);
         let came = match left {
@@ -47,7 +47,7 @@ impl Broker {
                 self.go_on(id, open, (&line, access)).await
             }
             Some(Left::State(_) | Left::Nothing) | None => {
-                let outgoing = outgoing(route, call);
+                let outgoing = outgoing((route, native), call);
                 match answers_later && route.downstream.may_ask_in_a_call() {
                     true => {
                         let line_of = (&line, &self.tasks);
@@ -102,9 +102,10 @@ async fn sent(permit: Permit, route: &Route, outgoing: OutgoingCall, line: CallL
     }
 }
 
-/// A call as it goes to its server.
-pub(super) fn outgoing(route: &Route, call: ToolCall) -> OutgoingCall {
-    let name = native(route, &call);
+/// A call as it goes to its server. `own` is what the server calls it, where the
+/// client cannot know that.
+pub(super) fn outgoing((route, own): (&Route, Option<Arc<str>>), call: ToolCall) -> OutgoingCall {
+    let name = own.unwrap_or_else(|| native(route, &call));
     let answers = call.continued.map(|continued| Answers {
         responses: continued.responses,
         state: match continued.left {
@@ -121,6 +122,7 @@ pub(super) fn outgoing(route: &Route, call: ToolCall) -> OutgoingCall {
         arguments: call.arguments,
         rest: call.rest,
         answers: answers.filter(|answers| *answers != Answers::default()),
+        task: call.task,
         session: call.session,
         declared: call.declared,
         log: call.log,
@@ -133,6 +135,8 @@ pub(super) fn outgoing(route: &Route, call: ToolCall) -> OutgoingCall {
 fn native(route: &Route, call: &ToolCall) -> Arc<str> {
     match call.asking {
         Asking::Tool | Asking::Prompt => route.tool.native().into(),
-        Asking::Read | Asking::Subscribe | Asking::Complete => call.name.as_ref().into(),
+        Asking::Read | Asking::Subscribe | Asking::Complete | Asking::Task(_) => {
+            call.name.as_ref().into()
+        }
     }
 }

@@ -37,6 +37,10 @@ pub(super) fn judged(call: CallId, route: &Route, sent: Sent, keep: Keep) -> (Cl
             let closing = close(outcome, Some(&json), json!({}));
             (closing, Answer::Result { json, era })
         }
+        Sent::Task { json, id } => (
+            close(Outcome::Completed, Some(&json), json!({ "task": &id })),
+            Answer::Task { json, id },
+        ),
         Sent::InputRequired { json } => (
             close(Outcome::InputRequired, Some(&json), json!({})),
             Answer::Asks {

@@ -166,7 +166,7 @@ impl Broker {
         listener: &Arc<Listener>,
     ) -> Result<Answer, Refusal> {
         let now = Timestamp::now();
-        let route = self.route(&call, now).await?;
+        let (route, _own) = self.route(&call, now).await?;
         let candidate = self.read_arguments(&call, &route, now).await?;
         let (charges, permit) = self.admit(candidate, now).await?;
         let (closing, answer) = self.join(permit, &route, (call, listener)).await;
@@ -198,7 +198,7 @@ impl Broker {
         if *keeping == Keeping::Kept {
             return (shared(id), Answer::Joined);
         }
-        let outgoing = outgoing(route, call);
+        let outgoing = outgoing((route, None), call);
         let (sent, standing) = route.downstream.subscribe(permit, outgoing).await;
         match standing {
             Some(standing) => {

@@ -32,6 +32,7 @@ use crate::store::Durability;
 use crate::store::Migration;
 use crate::store::Store;
 use crate::store::testing::tamper;
+use crate::tasks;
 use crate::tool::ServerName;
 use crate::tool::ToolRules;
 use jiff::SignedDuration;
@@ -54,6 +55,7 @@ const MIGRATIONS: [Migration; 1] = [Migration {
         meters::SCHEMA,
         meters::SCHEMA_5,
         keys::SCHEMA_5,
+        tasks::SCHEMA,
         sessions::SCHEMA,
         pins::SCHEMA,
     ],

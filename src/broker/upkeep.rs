@@ -28,6 +28,7 @@ use crate::store::Store;
 use crate::store::StoreError;
 use crate::store::Writer;
 use crate::tool::Asking;
+use crate::tool::Level;
 use crate::tool::Mirrored;
 use crate::tool::ServerName;
 use arc_swap::ArcSwap;
@@ -255,10 +256,22 @@ impl Broker {
 
     /// What there is besides tools.
     pub fn has(&self) -> Has {
-        let logs = |downstream: &Downstream| downstream.offers().is_some_and(|o| o.logging);
+        let offers = || self.downstreams.values().filter_map(Downstream::offers);
         Has {
-            logging: self.downstreams.values().any(logs),
+            logging: offers().any(|offers| offers.logging),
+            tasks: offers().any(|offers| offers.tasks),
+            asked_tasks: offers().any(|offers| offers.asked_tasks),
+            apps: offers().any(|offers| offers.apps),
             ..self.catalogue.load().has()
+        }
+    }
+
+    /// A client hears what servers log from this level on. Servers of before
+    /// 2026-07-28 are told so once for all their clients, and each client hears
+    /// what it wants of it.
+    pub fn log_from(&self, level: Level) {
+        for downstream in self.downstreams.values() {
+            downstream.log_from(level);
         }
     }
 

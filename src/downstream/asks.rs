@@ -179,12 +179,27 @@ pub(super) fn check_inquiries(result: &str, declared: &Declared) -> Result<(), S
     if state.is_some_and(|state| json::text(state).is_none()) {
         return Err("its `requestState` is no text".to_owned());
     }
-    let Some(inquiries) = result.get("inputRequests") else {
-        return match state {
-            Some(_) => Ok(()),
-            None => Err("it has neither `inputRequests` nor `requestState`".to_owned()),
-        };
-    };
+    match (result.get("inputRequests"), state) {
+        (Some(inquiries), _) => check_each(inquiries, declared),
+        (None, Some(_)) => Ok(()),
+        (None, None) => Err("it has neither `inputRequests` nor `requestState`".to_owned()),
+    }
+}
+
+/// Looks at what is said of a task, which may ask something too.
+///
+/// # Errors
+///
+/// As [`check_inquiries`].
+pub(super) fn check_task(result: &str, declared: &Declared) -> Result<(), String> {
+    let result = Object::parse(result).map_err(|error| error.to_string())?;
+    match result.get("inputRequests") {
+        Some(inquiries) => check_each(inquiries, declared),
+        None => Ok(()),
+    }
+}
+
+fn check_each(inquiries: &str, declared: &Declared) -> Result<(), String> {
     let inquiries =
         Object::parse(inquiries).map_err(|_| "its `inputRequests` are no object".to_owned())?;
     for (key, inquiry) in inquiries.iter() {
@@ -210,7 +225,7 @@ mod tests {
 
     fn declared(capabilities: &str) -> Declared {
         let capabilities = Object::parse(capabilities).unwrap();
-        Declared::read(|name| capabilities.get(name))
+        Declared::read(|name| capabilities.get(name), |_| None)
     }
 
     #[test]

@@ -6,6 +6,7 @@ use crate::session::SessionId;
 use crate::tool::Asking;
 use crate::tool::Declared;
 use crate::tool::Digest;
+use crate::tool::Level;
 use crate::tool::Mirrored;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,12 +35,15 @@ pub struct OutgoingCall {
     /// What the client says to what the server asked before, where this call goes
     /// on from there. Modern servers only.
     pub answers: Option<Answers>,
+    /// That the call shall become a task: the text of an object. Legacy servers
+    /// that have tasks only.
+    pub task: Option<Box<str>>,
     /// The session of the call: what a server asks over a pipe must be of one.
     pub session: SessionId,
     /// What the client can be asked.
     pub declared: Arc<Declared>,
     /// From which level on the client hears what the server logs.
-    pub log: Option<Box<str>>,
+    pub log: Option<Level>,
     /// The client's `_meta`, the text of a JSON object. What is between the
     /// client and us is taken out of it.
     pub meta: Option<Box<str>>,
@@ -83,6 +87,13 @@ pub enum Sent {
         json: Box<str>,
         /// What the text is written in.
         era: Era,
+    },
+    /// The server made a task of the call, which goes on by itself.
+    Task {
+        /// The text of the result, as it came.
+        json: Box<str>,
+        /// What the server calls the task.
+        id: Box<str>,
     },
     /// The server asks something before it does the work (MCP 2026-07-28,
     /// `InputRequiredResult`): nothing that the client cannot be asked.

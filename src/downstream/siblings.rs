@@ -28,7 +28,7 @@ impl Siblings {
     /// The server as it is opened for a client of this kind. None where it can be
     /// asked nothing, or every place is taken by a server at work.
     pub(super) fn of(&self, kind: Kind, settings: &Settings) -> Option<Downstream> {
-        if kind.0.is_empty() {
+        if kind.0.asks_nothing() {
             return None;
         }
         let mut open = self.open();
@@ -52,6 +52,11 @@ impl Siblings {
         };
         open.push((kind, sibling.clone()));
         Some(sibling)
+    }
+
+    /// Does something with each.
+    pub(super) fn each(&self, what: impl Fn(&Downstream)) {
+        self.open().iter().for_each(|(_, sibling)| what(sibling));
     }
 
     /// Takes all of them out.

@@ -31,6 +31,7 @@ use super::remote::HttpLink;
 use super::remote::Transport;
 use super::subscriptions::Updates;
 use super::wire::Control;
+use crate::tool::Level;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
@@ -56,6 +57,7 @@ pub(super) struct Supervisor {
     to: Outlets,
     wake: Arc<Notify>,
     stop: CancellationToken,
+    level: watch::Receiver<Option<Level>>,
     opening: Opening,
     /// The server has the older pair of endpoints.
     pair: bool,
@@ -67,6 +69,16 @@ pub(super) struct Outlets {
     pub(super) news: mpsc::UnboundedSender<News>,
     pub(super) phase: watch::Sender<Phase>,
     pub(super) updates: Arc<Updates>,
+}
+
+/// By what the handles tell it something.
+pub(super) struct Told {
+    /// Come early with the next attempt.
+    pub(super) wake: Arc<Notify>,
+    /// End.
+    pub(super) stop: CancellationToken,
+    /// From which level on somebody hears what the server logs.
+    pub(super) level: watch::Receiver<Option<Level>>,
 }
 
 /// A server with the connection to it, and its process where it is one of ours.
@@ -92,17 +104,13 @@ struct Trouble {
 
 impl Supervisor {
     /// Takes what the handles share with it.
-    pub(super) fn new(
-        settings: Settings,
-        to: Outlets,
-        wake: Arc<Notify>,
-        stop: CancellationToken,
-    ) -> Self {
+    pub(super) fn new(settings: Settings, to: Outlets, Told { wake, stop, level }: Told) -> Self {
         Self {
             settings,
             to,
             wake,
             stop,
+            level,
             opening: Opening::Probe,
             pair: false,
             backoff: Backoff::default(),
@@ -219,6 +227,31 @@ impl Supervisor {
             () = self.stop.cancelled() => "it was stopped".to_owned(),
             () = link.ended() => link.why(),
             never = self.follow_changes(link) => match never {},
+            never = self.follow_level(link) => match never {},
+        }
+    }
+
+    /// Tells a legacy server from which level on somebody hears what it logs.
+    async fn follow_level(&self, link: &Reach) -> std::convert::Infallible {
+        let mut level = self.level.clone();
+        level.mark_changed();
+        loop {
+            if level.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+            let logs = match &*self.to.phase.borrow() {
+                Phase::Ready {
+                    era: Era::Legacy(_),
+                    offers,
+                    ..
+                } => offers.logging,
+                _ => false,
+            };
+            let wanted = *level.borrow_and_update();
+            if let (true, Some(level)) = (logs, wanted) {
+                // Whether it follows is its own affair.
+                let _told = link.request(Control::SetLevel { level }).await;
+            }
         }
     }
 

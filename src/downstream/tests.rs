@@ -131,6 +131,7 @@ fn outgoing(name: &str) -> OutgoingCall {
         pinned: name.into(),
         rest: Vec::new(),
         answers: None,
+        task: None,
         session: crate::session::SessionId::from_bytes([0; 16]),
         declared: Arc::default(),
         log: None,

@@ -15,6 +15,7 @@ use crate::json::Object;
 use crate::permit::Permit;
 use crate::tool::Asking;
 use crate::tool::Declared;
+use crate::tool::Level;
 use crate::tool::Mirrored;
 use serde_json::Value;
 use std::future::poll_fn;
@@ -74,6 +75,11 @@ pub(super) enum Control<'a> {
     Unsubscribe {
         /// The resource.
         uri: &'a str,
+    },
+    /// `logging/setLevel`; legacy only.
+    SetLevel {
+        /// From which level on we hear what it logs.
+        level: Level,
     },
     /// `notifications/cancelled`.
     Cancelled {
@@ -157,6 +163,11 @@ impl Frame {
                 let uri = Value::from(uri);
                 request(id, "resources/unsubscribe", &format!(r#"{{"uri":{uri}}}"#))
             }
+            Control::SetLevel { level } => request(
+                id,
+                "logging/setLevel",
+                &format!("{{\"level\":\"{}\"}}", level.as_str()),
+            ),
             Control::Cancelled { request, reason } => Self::of(
                 "notifications/cancelled",
                 &format!(
@@ -216,6 +227,8 @@ impl Frame {
                     "\"notifications\":{{\"resourceSubscriptions\":[{uri}]}}"
                 ));
             }
+            // The client knows the task by an id of ours.
+            Asking::Task(_) => members.push(format!("\"taskId\":{}", Value::from(&*call.name))),
             // What policy read as the arguments are the parameters themselves.
             Asking::Read | Asking::Subscribe | Asking::Complete => {
                 let arguments = arguments.iter().flat_map(Object::iter);
@@ -232,13 +245,17 @@ impl Frame {
             let state = answers.state.as_deref();
             members.extend(state.map(|text| format!("\"requestState\":{}", Value::from(text))));
         }
+        if let (Era::Legacy(_), Some(task)) = (era, &call.task) {
+            Object::parse(task).map_err(|error| format!("task: {error}"))?;
+            members.push(format!("\"task\":{task}"));
+        }
         for (key, value) in &call.rest {
             members.push(format!("{}:{value}", Value::from(&**key)));
         }
         let meta = meta::outgoing(
             call.meta.as_deref(),
             progress_token,
-            (era, &call.declared, call.log.as_deref()),
+            (era, &call.declared, call.log),
         )
         .map_err(|error| format!("`_meta`: {error}"))?;
         members.extend(meta.map(|meta| format!("\"_meta\":{meta}")));
@@ -421,6 +438,7 @@ mod tests {
             arguments: Some(arguments.into()),
             rest: Vec::new(),
             answers: None,
+            task: None,
             session: SessionId::from_bytes([0; 16]),
             declared: Arc::default(),
             log: None,

@@ -12,6 +12,7 @@ mod tests;
 
 use super::Client;
 use super::shown;
+use super::tasks;
 use super::write::Fault;
 use super::write::INTERNAL_ERROR;
 use super::write::INVALID_PARAMS;
@@ -76,6 +77,9 @@ pub(super) fn answer(answer: Answer, reader: Reader) -> Came {
         // is a complete one in every era.
         Answer::Result { json, era: _ } => Came::Ended(Reply::Result(typed(&json, reader))),
         Answer::Joined => Came::Ended(Reply::Result("{}".to_owned())),
+        Answer::Task { json, id } => {
+            Came::Ended(Reply::Result(tasks::begun(&json, &id, reader.client)))
+        }
         Answer::ServerError { json } => Came::Ended(server_error(&json, reader)),
         Answer::Asks { call, asked } => Came::Asks(call, asked),
         Answer::Refused(refusal) => Came::Ended(refused(&refusal, reader)),
@@ -204,6 +208,9 @@ fn unknown(asking: Asking, name: &str, client: Client) -> Reply {
         }
         (Asking::Prompt, _) => {
             Fault::new(INVALID_PARAMS, format!("Unknown prompt: {shown_name}")).json()
+        }
+        (Asking::Task(_), _) => {
+            Fault::new(INVALID_PARAMS, format!("Unknown task: {shown_name}")).json()
         }
         (Asking::Complete, _) => {
             let message = format!("Nothing of this name can be completed: {shown_name}");
@@ -356,9 +363,17 @@ pub(super) fn failed(lines: &[String], decision: Option<Value>, reader: Reader) 
 /// with how long it may be kept (server/utilities/caching): never for others
 /// than this caller, because policy decided for this caller.
 fn typed(result: &str, reader: Reader) -> String {
-    let (Client::Modern, Ok(members)) = (reader.client, Object::parse(result)) else {
+    let Ok(members) = Object::parse(result) else {
         return result.to_owned();
     };
+    if reader.client == Client::Legacy {
+        // Before 2026-07-28 it was an object or nothing; the text says the same.
+        let structured = members.get("structuredContent");
+        return match structured.is_some_and(|it| !it.starts_with('{')) {
+            true => members.without("structuredContent"),
+            false => result.to_owned(),
+        };
+    }
     let mut splice = Splice::new(result);
     splice = match members.get("resultType") {
         None => splice.add_member(result, "resultType", "\"complete\""),

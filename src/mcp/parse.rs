@@ -11,7 +11,6 @@ pub use listening::Wanted;
 pub use params::Answers;
 pub use params::Ask;
 pub use params::Body;
-pub(super) use params::LEVELS;
 pub use params::Meta;
 
 use super::shown;
@@ -130,6 +129,17 @@ pub struct ParseError {
 }
 
 impl ParseError {
+    /// Of which request, where that could be read.
+    pub fn id(&self) -> Option<&RawId> {
+        self.id.as_ref()
+    }
+
+    /// The revision that is not served, where that is what is wrong.
+    pub fn revision(&self) -> Option<&str> {
+        let data = self.fault.data.as_ref()?;
+        data.get("requested")?.as_str()
+    }
+
     /// The message that answers the refused one.
     pub fn answer(&self) -> Outbound {
         self.fault.refuse(self.id.as_ref())

@@ -107,6 +107,7 @@ mod tests {
             arguments: Some(r#"{"a":1,"b":2}"#.into()),
             rest: Vec::new(),
             continued: None,
+            task: None,
             declared: Arc::default(),
             log: None,
             meta: None,

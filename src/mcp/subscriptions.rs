@@ -168,6 +168,7 @@ impl Connection {
                 arguments: Some(value!({ "uri": uri }).to_string().into()),
                 rest: Vec::new(),
                 answers: None,
+                task: None,
             };
             let asked = self.asked(session, meta, ask);
             let (broker, listener) = (Arc::clone(&self.broker), Arc::clone(listener));
@@ -194,6 +195,7 @@ impl Connection {
             arguments: ask.arguments,
             rest: ask.rest,
             continued: None,
+            task: None,
             declared: self.declared(meta),
             log: None,
             meta: meta.text.clone(),

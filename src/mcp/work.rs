@@ -9,10 +9,10 @@ use super::connection::Connection;
 use super::list;
 use super::list::List;
 use super::parse::Ask;
-use super::parse::LEVELS;
 use super::parse::Meta;
 use super::parse::RawId;
 use super::parse::Wanted;
+use super::tasks;
 use super::write::Outbound;
 use super::write::error;
 use super::write::missing_capability;
@@ -26,6 +26,8 @@ use crate::broker::ToolCall;
 use crate::json;
 use crate::json::Object;
 use crate::json::Splice;
+use crate::tool::Asking;
+use crate::tool::Level;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -178,6 +180,7 @@ impl Connection {
             client: call.meta.client(),
             asking: ask.asking,
         };
+        let task = matches!(ask.asking, Asking::Task(_)).then(|| ask.name.clone());
         let reply = match self.session(&call.meta).await {
             Err(refusal) => Some(session_refused(&refusal, reader)),
             // Taken back before anything was done about it.
@@ -191,6 +194,7 @@ impl Connection {
                     arguments: ask.arguments,
                     rest: ask.rest,
                     continued: None,
+                    task: ask.task,
                     declared: self.declared(&call.meta),
                     log: self.level(&call.meta),
                     meta: call.meta.text.clone(),
@@ -214,7 +218,13 @@ impl Connection {
             return;
         }
         match reply {
-            Some(Reply::Result(object)) => send(out, result(call.id, &object)).await,
+            Some(Reply::Result(object)) => {
+                let object = match task {
+                    Some(id) => tasks::renamed(&object, &id),
+                    None => object,
+                };
+                send(out, result(call.id, &object)).await;
+            }
             Some(Reply::Error(object)) => send(out, error(call.id, &object)).await,
             Some(Reply::MissingCapability(object)) => {
                 send(out, missing_capability(call.id, &object)).await;
@@ -233,7 +243,7 @@ impl Connection {
         let (reports, mut reported) = mpsc::unbounded_channel();
         let (questions, mut asked_back) = mpsc::unbounded_channel();
         let (logs, mut logged) = mpsc::unbounded_channel();
-        let level = asked.log.clone();
+        let level = asked.log;
         let mut inquiries = Vec::new();
         let line = CallLine {
             progress: call.meta.progress.is_some().then_some(reports),
@@ -255,7 +265,7 @@ impl Connection {
             }
         };
         let pass_log = |params: &str| {
-            if let Some(level) = &level
+            if let Some(level) = level
                 && !call.cancelled.is_cancelled()
                 && is_from(params, level)
             {
@@ -294,11 +304,10 @@ pub(super) async fn send(out: &Outgoing, message: Outbound) {
 }
 
 /// Whether what a server logs is of this level, or more severe.
-fn is_from(params: &str, level: &str) -> bool {
-    let place = |level: &str| LEVELS.iter().position(|known| *known == level);
+fn is_from(params: &str, level: Level) -> bool {
     let said = Object::parse(params).ok();
-    let said = said.and_then(|params| place(&json::text(params.get("level")?)?));
-    said.is_some_and(|said| Some(said) >= place(level))
+    let said = said.and_then(|params| json::text(params.get("level")?)?.parse::<Level>().ok());
+    said.is_some_and(|said| said >= level)
 }
 
 /// `notifications/progress` under the client's own token.

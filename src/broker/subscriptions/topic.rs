@@ -190,15 +190,16 @@ impl Broker {
             arguments: Some(value!({ "uri": &*topic.uri }).to_string().into()),
             rest: Vec::new(),
             continued: None,
+            task: None,
             declared: Arc::default(),
             log: None,
             meta: None,
         };
-        let route = self.route(&call, now).await?;
+        let (route, _own) = self.route(&call, now).await?;
         let candidate = self.read_arguments(&call, &route, now).await?;
         let (charges, permit) = self.admit(candidate, now).await?;
         let id = permit.call();
-        let outgoing = outgoing(&route, call);
+        let outgoing = outgoing((&route, None), call);
         let (sent, standing) = route.downstream.subscribe(permit, outgoing).await;
         let (closing, _nobody_waits) = settle::judged(id, &route, sent, self.settings.keep);
         self.close(&route, closing, charges).await;

@@ -15,6 +15,7 @@ use crate::downstream::wire::Slot;
 use crate::json;
 use crate::json::Object;
 use crate::tool::Asking;
+use crate::tool::Extension;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
@@ -112,7 +113,21 @@ pub(in crate::downstream) fn judge(answer: Answer, era: &Era, call: &OutgoingCal
         // The word is unknown there, and whatever it says means nothing.
         Era::Legacy(_) => None,
     };
+    if let Some(id) = task(&json, kind.as_deref(), call) {
+        return Sent::Task { json, id };
+    }
     match (kind.as_deref(), call.asking) {
+        // What a task asks stands in what is said of it (ext-tasks, tasks/get);
+        // some say that it is of the type that made it.
+        (None | Some("complete" | "task"), Asking::Task(_)) => {
+            match asks::check_task(&json, &call.declared) {
+                Ok(()) => Sent::Result {
+                    json,
+                    era: era.clone(),
+                },
+                Err(why) => invalid(format!("the task asks for more, and {why}")),
+            }
+        }
         // None at all counts as complete (2026-07-28, basic, result responses).
         (None | Some("complete"), _) => Sent::Result {
             json,
@@ -129,6 +144,22 @@ pub(in crate::downstream) fn judge(answer: Answer, era: &Era, call: &OutgoingCal
             "the result is of the type `{kind}`, which was not asked for"
         )),
     }
+}
+
+/// The id of the task that was made of a call, where the client knows of tasks: of
+/// 2026-07-28 by the type of the result, of 2025-11-25 by its member.
+fn task(result: &str, kind: Option<&str>, call: &OutgoingCall) -> Option<Box<str>> {
+    if call.asking != Asking::Tool {
+        return None;
+    }
+    let result = Object::parse(result).ok()?;
+    let of_itself = kind == Some("task") && call.declared.knows(Extension::Tasks);
+    let id = match (of_itself, kind, &call.task) {
+        (true, _, _) => result.get("taskId"),
+        (false, None, Some(_asked_for)) => Object::parse(result.get("task")?).ok()?.get("taskId"),
+        (false, _, _) => None,
+    };
+    id.and_then(json::text).map(Into::into)
 }
 
 fn result_type(result: &str) -> Option<String> {

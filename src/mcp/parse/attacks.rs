@@ -213,6 +213,7 @@ fn a_call_is_read_with_every_byte_of_its_arguments() {
             name: "ab".into(),
             arguments: Some(r#"{ "n" : 1e3 }"#.into()),
             answers: None,
+            task: Some("{}".into()),
             rest: Vec::new(),
         })
     );

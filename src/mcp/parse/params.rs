@@ -16,23 +16,12 @@ use crate::mcp::write::Fault;
 use crate::mcp::write::INVALID_PARAMS;
 use crate::tool::Asking;
 use crate::tool::Declared;
+use crate::tool::Level;
+use crate::tool::TaskAsk;
 use std::sync::Arc;
 
 /// The longest URI, in bytes.
 pub(super) const MAX_URI: usize = 8 << 10;
-
-/// The levels of what servers log, the least severe first (RFC 5424, and MCP
-/// 2025-11-25, server/utilities/logging).
-pub(in crate::mcp) const LEVELS: [&str; 8] = [
-    "debug",
-    "info",
-    "notice",
-    "warning",
-    "error",
-    "critical",
-    "alert",
-    "emergency",
-];
 
 const RESPONSES: &str = "inputResponses";
 const STATE: &str = "requestState";
@@ -68,7 +57,7 @@ pub struct Meta {
     /// What a modern client can be asked.
     pub declared: Arc<Declared>,
     /// From which level on a modern client wants to hear what servers log.
-    pub log: Option<Box<str>>,
+    pub log: Option<Level>,
     /// The session that `dev.countersign/session` names.
     pub session: Option<String>,
 }
@@ -105,15 +94,12 @@ pub enum Body {
     /// Legacy: what is to be told of what servers log.
     SetLevel {
         /// From which level on.
-        level: Box<str>,
+        level: Level,
     },
     /// Legacy: tell me of changes of a resource.
     Subscribe(Ask),
-    /// Legacy: tell me of them no longer.
-    Unsubscribe {
-        /// The resource.
-        uri: Box<str>,
-    },
+    /// Legacy: tell me of them no longer; by its URI.
+    Unsubscribe(Box<str>),
     /// Modern: tell me of changes until I cancel this.
     Listen(Wanted),
     /// A method that is not served in the era of the request.
@@ -135,6 +121,8 @@ pub struct Ask {
     pub arguments: Option<Box<str>>,
     /// What the client says to what was asked of it before.
     pub answers: Option<Answers>,
+    /// That a call of 2025-11-25 shall become a task: the text of an object.
+    pub task: Option<Box<str>>,
     /// What else was in the parameters: each key with the text of its value.
     pub rest: Vec<(Box<str>, Box<str>)>,
 }
@@ -163,7 +151,7 @@ impl Body {
             Self::Ask(ask) => ask.asking.method(),
             Self::SetLevel { .. } => "logging/setLevel",
             Self::Subscribe(_) => "resources/subscribe",
-            Self::Unsubscribe { .. } => "resources/unsubscribe",
+            Self::Unsubscribe(_) => "resources/unsubscribe",
             Self::Listen(_) => "subscriptions/listen",
             Self::Unknown { method } => method,
         }
@@ -183,6 +171,10 @@ pub(super) fn read(method: &str, params: Option<&Object<'_>>) -> Result<(Meta, B
         ("prompts/get", modern) => Body::Ask(ask(Asking::Prompt, params, modern)?),
         ("resources/read", modern) => Body::Ask(read_resource(params, modern)?),
         ("completion/complete", _) => Body::Ask(complete(params)?),
+        ("tasks/get", _) => Body::Ask(about_task(TaskAsk::Get, params)?),
+        ("tasks/cancel", _) => Body::Ask(about_task(TaskAsk::Cancel, params)?),
+        ("tasks/result", false) => Body::Ask(about_task(TaskAsk::Result, params)?),
+        ("tasks/update", true) => Body::Ask(about_task(TaskAsk::Update, params)?),
         ("tools/list", _) => list(Lists::Tools, &member)?,
         ("prompts/list", _) => list(Lists::Prompts, &member)?,
         ("resources/list", _) => list(Lists::Resources, &member)?,
@@ -191,9 +183,7 @@ pub(super) fn read(method: &str, params: Option<&Object<'_>>) -> Result<(Meta, B
             asking: Asking::Subscribe,
             ..read_resource(params, false)?
         }),
-        ("resources/unsubscribe", false) => Body::Unsubscribe {
-            uri: read_resource(params, false)?.name,
-        },
+        ("resources/unsubscribe", false) => Body::Unsubscribe(read_resource(params, false)?.name),
         ("logging/setLevel", false) => set_level(&member)?,
         ("server/discover", true) => Body::Discover,
         ("subscriptions/listen", true) => listen(member("notifications"))?,
@@ -227,6 +217,8 @@ fn known(method: &str) -> &'static [&'static str] {
         "resources/read" => &["_meta", "uri", "inputResponses", "requestState"],
         "resources/subscribe" | "resources/unsubscribe" => &["_meta", "uri"],
         "completion/complete" => &["_meta", "ref", "argument", "context"],
+        "tasks/get" | "tasks/result" | "tasks/cancel" => &["_meta", "taskId"],
+        "tasks/update" => &["_meta", "taskId", "inputResponses"],
         "logging/setLevel" => &["_meta", "level"],
         "tools/list" | "prompts/list" | "resources/list" | "resources/templates/list" => {
             &["_meta", "cursor"]
@@ -277,13 +269,18 @@ fn meta(raw: Option<&str>, modern_only: bool) -> Result<Meta, Fault> {
         modern: version.is_some(),
         progress,
         declared: Arc::new(can),
-        log: string(member(LOG_LEVEL), LOG_LEVEL)?.map(Into::into),
+        log: level(member(LOG_LEVEL), LOG_LEVEL)?,
         session: string(member(SESSION), SESSION)?.map(Into::into),
     })
 }
 
 fn declared(capabilities: Option<&Object<'_>>) -> Declared {
-    Declared::read(|name| capabilities?.get(name))
+    let extensions = capabilities.and_then(|capabilities| capabilities.get("extensions"));
+    let extensions = extensions.and_then(|text| Object::parse(text).ok());
+    Declared::read(
+        |name| capabilities?.get(name),
+        |id| extensions.as_ref()?.get(id),
+    )
 }
 
 fn missing(key: &str, value: &str) -> Fault {
@@ -300,7 +297,11 @@ fn ask(asking: Asking, params: Option<&Object<'_>>, modern: bool) -> Result<Ask,
     if name.is_empty() || name.len() > MAX_NAME {
         let what = match asking {
             Asking::Tool => "tool",
-            Asking::Prompt | Asking::Read | Asking::Subscribe | Asking::Complete => "prompt",
+            Asking::Prompt
+            | Asking::Read
+            | Asking::Subscribe
+            | Asking::Complete
+            | Asking::Task(_) => "prompt",
         };
         return Err(Fault::new(
             INVALID_PARAMS,
@@ -314,6 +315,10 @@ fn ask(asking: Asking, params: Option<&Object<'_>>, modern: bool) -> Result<Ask,
         name: name.into(),
         arguments: member("arguments").map(Into::into),
         answers,
+        task: object(member("task"), "task")?
+            .and(member("task"))
+            .filter(|_| !modern)
+            .map(Into::into),
         rest: rest(params, &["name", "arguments"]),
     })
 }
@@ -334,7 +339,38 @@ fn read_resource(params: Option<&Object<'_>>, modern: bool) -> Result<Ask, Fault
         name: uri.into(),
         arguments: Some(format!("{{\"uri\":{written}}}").into()),
         answers,
+        task: None,
         rest: rest(params, &["uri"]),
+    })
+}
+
+/// A task by its id. Policy sees the id; the server gets its own.
+fn about_task(what: TaskAsk, params: Option<&Object<'_>>) -> Result<Ask, Fault> {
+    let member = |key| params.and_then(|params| params.get(key));
+    let id = string(member("taskId"), "taskId")?.unwrap_or_default();
+    if id.is_empty() || id.len() > MAX_NAME {
+        return Err(Fault::new(
+            INVALID_PARAMS,
+            "`taskId` must be the id of a task, 1 to 256 bytes",
+        ));
+    }
+    if what == TaskAsk::Update && object(member(RESPONSES), RESPONSES)?.is_none() {
+        return Err(Fault::new(
+            INVALID_PARAMS,
+            "`params` needs `inputResponses`, what the client says to each question",
+        ));
+    }
+    let mut rest = rest(params, &["taskId"]);
+    let responses = member(RESPONSES).filter(|_| what == TaskAsk::Update);
+    rest.extend(responses.map(|text| (RESPONSES.into(), text.into())));
+    let written = member("taskId").unwrap_or_default();
+    Ok(Ask {
+        asking: Asking::Task(what),
+        name: id.into(),
+        arguments: Some(format!("{{\"taskId\":{written}}}").into()),
+        answers: None,
+        task: None,
+        rest,
     })
 }
 
@@ -369,6 +405,7 @@ fn complete(params: Option<&Object<'_>>) -> Result<Ask, Fault> {
         name: name.into(),
         arguments: Some(format!("{{{}}}", parts.join(",")).into()),
         answers: None,
+        task: None,
         rest: rest(params, &known),
     })
 }
@@ -408,7 +445,7 @@ fn answers(params: Option<&Object<'_>>, modern: bool) -> Result<Option<Answers>,
 fn rest(params: Option<&Object<'_>>, read: &[&str]) -> Vec<(Box<str>, Box<str>)> {
     let members = params.into_iter().flat_map(Object::iter);
     members
-        // A task would be answered with something that is not relayed.
+        // A server that has no tasks would not know what to do with one.
         .filter(|(key, _)| {
             !read.contains(key) && !matches!(*key, "_meta" | "task" | RESPONSES | STATE)
         })
@@ -416,17 +453,20 @@ fn rest(params: Option<&Object<'_>>, read: &[&str]) -> Vec<(Box<str>, Box<str>)>
         .collect()
 }
 
+/// A level that may be left out.
+fn level(raw: Option<&str>, what: &str) -> Result<Option<Level>, Fault> {
+    let text = string(raw, what)?;
+    let level = text.map(|text| text.parse::<Level>());
+    level
+        .transpose()
+        .map_err(|problem| Fault::new(INVALID_PARAMS, format!("`{what}` {problem}")))
+}
+
 fn set_level<'a>(member: &impl Fn(&'static str) -> Option<&'a str>) -> Result<Body, Fault> {
-    let level = string(member("level"), "level")?.unwrap_or_default();
-    if LEVELS.contains(&&*level) {
-        return Ok(Body::SetLevel {
-            level: level.into(),
-        });
+    match level(member("level"), "level")? {
+        Some(level) => Ok(Body::SetLevel { level }),
+        None => Err(Fault::new(INVALID_PARAMS, "`params` needs `level`")),
     }
-    Err(Fault::new(
-        INVALID_PARAMS,
-        format!("`level` must be one of {}", LEVELS.join(", ")),
-    ))
 }
 
 fn list<'a>(of: Lists, member: &impl Fn(&'static str) -> Option<&'a str>) -> Result<Body, Fault> {

@@ -12,7 +12,7 @@ use syn::visit::Visit;
 
 /// The methods that may be sent without anybody's leave: they ask a server what
 /// it is and what it has, and take requests back.
-const FREE: [&str; 11] = [
+const FREE: [&str; 12] = [
     "server/discover",
     "tools/list",
     "prompts/list",
@@ -20,6 +20,7 @@ const FREE: [&str; 11] = [
     "resources/templates/list",
     "subscriptions/listen",
     "resources/unsubscribe",
+    "logging/setLevel",
     "notifications/initialized",
     "notifications/cancelled",
     "notifications/progress",

@@ -15,6 +15,7 @@ async fn subscribes(server: &Downstream) -> (Sent, Option<Standing>) {
         pinned: definition.id.name,
         rest: Vec::new(),
         answers: None,
+        task: None,
         session: crate::session::SessionId::from_bytes([0; 16]),
         declared: Arc::default(),
         log: None,
