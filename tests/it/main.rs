@@ -22,5 +22,6 @@ mod rounds;
 mod scenario;
 mod serving;
 mod setup;
+mod subscriptions;
 mod tasks;
 mod world;
