@@ -21,6 +21,7 @@ mod backoff;
 mod call;
 mod catalog;
 mod child;
+mod era;
 mod handshake;
 mod keeper;
 mod lines;
@@ -67,6 +68,7 @@ pub use call::OutgoingCall;
 pub use call::Sent;
 pub use catalog::Resource;
 pub use catalog::Resources;
+pub use era::Era;
 pub use keeper::keep;
 pub use news::News;
 pub use news::State;
@@ -471,23 +473,6 @@ impl Downstream {
                 State::Failed { why, .. } => format!("the server is not running: {why}"),
                 _ => "the server did not become ready in time".to_owned(),
             }),
-        }
-    }
-}
-
-/// Which kind of protocol a server speaks, with the exact revision.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Era {
-    /// Opened by `initialize` (2024-11-05 to 2025-11-25).
-    Legacy(String),
-    /// Stateless, each request complete in itself (2026-07-28).
-    Modern(String),
-}
-
-impl fmt::Display for Era {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Legacy(revision) | Self::Modern(revision) => f.write_str(revision),
         }
     }
 }
