@@ -180,6 +180,22 @@ impl World {
         }
     }
 
+    /// Waits until no call of any session is in flight.
+    pub(crate) fn wait_until_all_closed(&self) {
+        let begun = Instant::now();
+        let any = journal::Filter::default();
+        let store = self.store();
+        while store
+            .read(|tx| journal::calls(tx, &any))
+            .unwrap()
+            .iter()
+            .any(|call| call.outcome.is_none())
+        {
+            assert!(begun.elapsed() < PATIENCE, "a call never ends");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// What the claims server executed, in cents.
     pub(crate) fn paid(&self) -> Vec<i64> {
         let lines = read_ledger(&self.path("ledger.jsonl")).unwrap();
