@@ -367,6 +367,12 @@ impl Wire {
         self.child.wait().unwrap();
     }
 
+    /// Tells the process to end.
+    pub(crate) fn terminate(&self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    }
+
     /// Ends stdin, and waits for the orderly end.
     pub(crate) fn end(mut self) -> bool {
         self.stdin = None;
