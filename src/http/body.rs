@@ -179,3 +179,29 @@ impl hyper::body::Body for Body {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http_body_util::BodyExt as _;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_stream_shows_that_it_is_alive() {
+        let (out, messages) = mpsc::channel(1);
+        let mut body = Body::Events(Box::new(Events::live(None, messages)));
+        let begun = Instant::now();
+        for quiet in 1..=2 {
+            let comment = body.frame().await.unwrap().unwrap();
+            assert_eq!(*comment.into_data().unwrap(), *b": still here\n\n");
+            assert_eq!(begun.elapsed().as_secs(), QUIET.as_secs() * quiet);
+        }
+        out.send(Outbound::Answer("{}".into())).await.unwrap();
+        let event = body.frame().await.unwrap().unwrap();
+        assert_eq!(
+            *event.into_data().unwrap(),
+            *b"event: message\ndata: {}\n\n"
+        );
+        drop(out);
+        assert!(body.frame().await.is_none());
+    }
+}

@@ -158,6 +158,15 @@ impl World {
         }
     }
 
+    /// Waits until a file has so many lines.
+    pub(crate) fn wait_for_lines(&self, name: &str, count: usize) {
+        let begun = Instant::now();
+        while self.read(name).lines().count() < count {
+            assert!(begun.elapsed() < PATIENCE, "{name} stays short");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// Waits until the log of the brokers has this text.
     pub(crate) fn wait_for_log(&self, text: &str) {
         let begun = Instant::now();
