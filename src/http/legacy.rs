@@ -149,6 +149,7 @@ pub(super) async fn answer(
         Received::Answer(answer) => status::message(Era::Legacy, answer),
         Received::Work(work) => {
             let waiting = Waiting::by(run(core, [work]));
+            let waiting = waiting.resuming(transport.redelivery.resuming());
             match waiting.begins().await {
                 Begun::Never => status::accepted(),
                 Begun::Whole(answer) => status::message(Era::Legacy, answer),

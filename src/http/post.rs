@@ -13,6 +13,7 @@ use super::status::Era;
 use crate::mcp::MODERN;
 use crate::mcp::Message;
 use crate::mcp::Outbound;
+use crate::mcp::Resuming;
 use crate::mcp::Work;
 use crate::mcp::batch;
 use crate::mcp::parse;
@@ -44,6 +45,9 @@ pub(super) const QUEUE: usize = 64;
 /// How long a client waits for the head of an answer. Whoever waits longer may be
 /// cut off by something in between; on a stream, comments show that we are there.
 const SILENCE: Duration = Duration::from_secs(5);
+/// The same where a stream begins with an id: whoever loses the connection then,
+/// finds its answer again.
+const UNPRIMED: Duration = Duration::from_millis(500);
 
 pub(super) const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 
@@ -204,8 +208,9 @@ fn is_json(headers: &HeaderMap) -> bool {
 /// Work whose answer is waited for.
 pub(super) struct Waiting {
     /// What makes the messages, where nobody else runs it.
-    pub(super) running: Option<Running>,
+    running: Option<Running>,
     pub(super) messages: mpsc::Receiver<Outbound>,
+    silence: Duration,
 }
 
 /// How an answer begins.
@@ -226,6 +231,7 @@ impl Waiting {
         Self {
             running: Some(Box::pin(work.run(out))),
             messages,
+            silence: SILENCE,
         }
     }
 
@@ -234,7 +240,16 @@ impl Waiting {
         Self {
             running: None,
             messages,
+            silence: SILENCE,
         }
+    }
+
+    /// For a client of this kind.
+    pub(super) fn resuming(mut self, resuming: Resuming) -> Self {
+        if resuming == Resuming::Primed {
+            self.silence = UNPRIMED;
+        }
+        self
     }
 
     async fn next(&mut self) -> Option<Outbound> {
@@ -254,7 +269,7 @@ impl Waiting {
 
     /// Waits for the first message.
     pub(super) async fn begins(mut self) -> Begun {
-        match timeout(SILENCE, self.next()).await {
+        match timeout(self.silence, self.next()).await {
             Ok(None) => Begun::Never,
             Ok(Some(message @ (Outbound::Answer(_) | Outbound::Refusal { .. }))) => {
                 Begun::Whole(message)

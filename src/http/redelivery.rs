@@ -81,6 +81,11 @@ impl Redelivery {
         })
     }
 
+    /// How the client finds a stream again.
+    pub(super) fn resuming(&self) -> Resuming {
+        self.resuming
+    }
+
     /// Whether the client's revision has event ids.
     pub(super) fn has_ids(&self) -> bool {
         self.resuming != Resuming::Never
