@@ -21,6 +21,7 @@ use crate::tool::Asking;
 use crate::tool::Digest;
 use crate::tool::Mirrored;
 use crate::tool::ServerName;
+use crate::tool::TaskAsk;
 use crate::tool::ToolId;
 use crate::tool::ToolRules;
 use std::collections::BTreeMap;
@@ -118,6 +119,12 @@ pub struct Has {
     pub completions: bool,
     /// Servers that log.
     pub logging: bool,
+    /// Servers that make tasks by themselves (the extension of 2026-07-28).
+    pub tasks: bool,
+    /// Servers that make tasks where they are asked to (2025-11-25).
+    pub asked_tasks: bool,
+    /// Servers with pages for the host to show (the apps extension).
+    pub apps: bool,
 }
 
 /// Everything that calls and lists are answered from, swapped whole.
@@ -269,7 +276,7 @@ impl Catalogue {
                 let entry = renamed(entry, &name);
                 self.prompts.add(name, route, entry, &mut self.refused);
             }
-            asking @ (Asking::Read | Asking::Subscribe | Asking::Complete) => {
+            asking @ (Asking::Read | Asking::Subscribe | Asking::Complete | Asking::Task(_)) => {
                 self.others.insert((tool.server.clone(), asking), route);
             }
         }
@@ -300,6 +307,10 @@ impl Catalogue {
             subscriptions: has(Asking::Subscribe),
             completions: has(Asking::Complete),
             logging: false,
+            // Each revision has one of its own.
+            tasks: has(Asking::Task(TaskAsk::Update)),
+            asked_tasks: has(Asking::Task(TaskAsk::Result)),
+            apps: false,
         }
     }
 
@@ -312,6 +323,8 @@ impl Catalogue {
                 let server = self.owners.of(name)?;
                 self.other(server, asking)
             }
+            // Whose it is only the store knows.
+            Asking::Task(_) => None,
             Asking::Complete => {
                 let server = self.owners.of_template(name)?;
                 self.other(server, asking)
