@@ -212,3 +212,28 @@ fn what_wants_no_answer_is_taken_in_and_a_request_is_taken_back_in_its_own_post(
     std::fs::remove_file(desk.world.path("hold")).unwrap();
     desk.world.wait_until_closed();
 }
+
+#[test]
+fn a_modern_request_says_what_its_client_can_and_need_not_say_who_it_is() {
+    let desk = Desk::new();
+    let mut talk = desk.talk();
+    let headers = [
+        ("mcp-protocol-version", "2026-07-28"),
+        ("mcp-method", "tools/list"),
+    ];
+    let version = "io.modelcontextprotocol/protocolVersion";
+    let can = "io.modelcontextprotocol/clientCapabilities";
+    for (meta, missing) in [
+        (json!({ version: "2026-07-28" }), can),
+        (json!({ can: {} }), version),
+        (json!({}), version),
+    ] {
+        let body = request(7, "tools/list", &json!({ "_meta": meta }));
+        let refused = talk.post_with("/mcp", &headers, &body);
+        assert_eq!(code(&refused), (400, json!(-32602)), "{meta}");
+        let said = refused.json()["error"]["message"].to_string();
+        assert!(said.contains(missing), "{said}");
+    }
+    let body = request(7, "tools/list", &modern_params(json!({})));
+    assert_eq!(talk.post_with("/mcp", &headers, &body).status, 200);
+}
