@@ -6,6 +6,7 @@ mod identity;
 mod limits;
 mod resuming;
 mod streams;
+mod subscriptions;
 mod talk;
 
 use crate::serving::Serving;
