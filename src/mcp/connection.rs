@@ -251,8 +251,7 @@ impl Connection {
             }
             Body::SetLevel { level } => {
                 *locked(&self.level) = Some(level);
-                self.broker.log_from(level);
-                return Received::Answer(result(&id, "{}"));
+                Task::SetLevel(level)
             }
             Body::Ask(Ask {
                 asking: Asking::Task(_),
