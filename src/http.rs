@@ -9,6 +9,8 @@
 //!           ├─ caller    whose key it is
 //!           ├─ modern    2026-07-28: each request by itself
 //!           ├─ legacy    transport sessions (2025-03-26 to 2025-11-25)
+//!           │   ├─ listening    their streams, opened or found again
+//!           │   └─ redelivery   what those said, kept for a while
 //!           └─ pair      HTTP+SSE (2024-11-05)
 //!       └─ routes    everything else
 //! ```
@@ -18,9 +20,11 @@ mod body;
 mod caller;
 mod guard;
 mod legacy;
+mod listening;
 mod modern;
 mod pair;
 mod post;
+mod redelivery;
 mod routes;
 mod status;
 mod target;

@@ -61,6 +61,28 @@ pub fn agreed(requested: &str) -> &'static str {
     served.unwrap_or(newest)
 }
 
+/// How a client of a revision finds a stream again whose connection it lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resuming {
+    /// Not at all.
+    Never,
+    /// By the id of the last event that it read.
+    ById,
+    /// By that too, and the stream begins with an id that comes without a message
+    /// (SEP-1699). Clients of the revisions before cannot read such an event.
+    Primed,
+}
+
+/// How clients of this revision find their streams again: Streamable HTTP has ids
+/// for events since it came, and has lost them in [`MODERN`].
+pub fn resuming(revision: &str) -> Resuming {
+    match revision {
+        "2025-11-25" => Resuming::Primed,
+        "2025-06-18" | BATCHES => Resuming::ById,
+        _ => Resuming::Never,
+    }
+}
+
 /// How the client of one request reads its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Client {

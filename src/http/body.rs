@@ -1,5 +1,6 @@
 //! What goes back: one message, a stream of them, or what a route made.
 
+use super::redelivery::Reader;
 use crate::mcp::Outbound;
 use bytes::Bytes;
 use hyper::body::Frame;
@@ -9,7 +10,6 @@ use std::pin::Pin;
 use std::task::Context;
 use std::task::Poll;
 use std::time::Duration;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio::time::Sleep;
@@ -33,33 +33,53 @@ pub(super) type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Messages as server-sent events, as they come (HTML living standard, §9.2).
 pub(super) struct Events {
-    first: Option<Bytes>,
-    /// What makes the messages, where nobody else runs it.
-    running: Option<Running>,
-    messages: mpsc::Receiver<Outbound>,
+    source: Source,
     quiet: Pin<Box<Sleep>>,
     /// Tells that nobody reads any more.
     _gone: Option<DropGuard>,
-    /// Keeps a second stream of its kind away.
-    _place: Option<OwnedSemaphorePermit>,
+}
+
+/// Where they come from.
+enum Source {
+    /// From what is done meanwhile. What is lost with the connection is lost.
+    Live {
+        first: Option<Bytes>,
+        /// What makes the messages, where nobody else runs it.
+        running: Option<Running>,
+        messages: mpsc::Receiver<Outbound>,
+    },
+    /// From what is kept.
+    Kept(Reader),
 }
 
 impl Events {
     /// The messages that come by `messages`, `first` before them.
-    pub(super) fn new(first: Option<Bytes>, messages: mpsc::Receiver<Outbound>) -> Self {
-        Self {
+    pub(super) fn live(first: Option<Bytes>, messages: mpsc::Receiver<Outbound>) -> Self {
+        Self::of(Source::Live {
             first,
             running: None,
             messages,
+        })
+    }
+
+    /// What this reader finds.
+    pub(super) fn kept(reader: Reader) -> Self {
+        Self::of(Source::Kept(reader))
+    }
+
+    fn of(source: Source) -> Self {
+        Self {
+            source,
             quiet: Box::pin(tokio::time::sleep(QUIET)),
             _gone: None,
-            _place: None,
         }
     }
 
     /// Runs this while the stream is read.
-    pub(super) fn running(mut self, running: Option<Running>) -> Self {
-        self.running = running;
+    pub(super) fn running(mut self, work: Option<Running>) -> Self {
+        if let Source::Live { running, .. } = &mut self.source {
+            *running = work;
+        }
         self
     }
 
@@ -69,24 +89,10 @@ impl Events {
         self
     }
 
-    /// Holds this place as long as it is read.
-    pub(super) fn in_place(mut self, place: OwnedSemaphorePermit) -> Self {
-        self._place = Some(place);
-        self
-    }
-
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        if let Some(first) = self.first.take() {
-            return Poll::Ready(Some(first));
-        }
-        if let Some(running) = &mut self.running
-            && running.as_mut().poll(cx).is_ready()
-        {
-            self.running = None;
-        }
-        if let Poll::Ready(message) = self.messages.poll_recv(cx) {
+        if let Poll::Ready(event) = self.source.poll_next(cx) {
             self.quiet.as_mut().reset(Instant::now() + QUIET);
-            return Poll::Ready(message.map(event));
+            return Poll::Ready(event);
         }
         if self.quiet.as_mut().poll(cx).is_ready() {
             self.quiet.as_mut().reset(Instant::now() + QUIET);
@@ -98,11 +104,41 @@ impl Events {
     }
 }
 
-/// One message as an event.
-pub(super) fn event(message: Outbound) -> Bytes {
+impl Source {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        match self {
+            Self::Kept(reader) => reader.poll_next(cx),
+            Self::Live {
+                first,
+                running,
+                messages,
+            } => {
+                if let Some(first) = first.take() {
+                    return Poll::Ready(Some(first));
+                }
+                if let Some(work) = running
+                    && work.as_mut().poll(cx).is_ready()
+                {
+                    *running = None;
+                }
+                let message = std::task::ready!(messages.poll_recv(cx));
+                Poll::Ready(message.map(|message| event(None, message)))
+            }
+        }
+    }
+}
+
+/// One message as an event, with an id by which it is found again.
+pub(super) fn event(id: Option<&str>, message: Outbound) -> Bytes {
     let line = message.into_line();
-    let mut event = Vec::with_capacity(line.len() + 24);
-    event.extend_from_slice(b"event: message\ndata: ");
+    let mut event = Vec::with_capacity(line.len() + 24 + id.map_or(0, |id| id.len() + 5));
+    event.extend_from_slice(b"event: message\n");
+    if let Some(id) = id {
+        event.extend_from_slice(b"id: ");
+        event.extend_from_slice(id.as_bytes());
+        event.push(b'\n');
+    }
+    event.extend_from_slice(b"data: ");
     event.extend_from_slice(&line);
     event.extend_from_slice(b"\n\n");
     event.into()
@@ -141,5 +177,31 @@ impl hyper::body::Body for Body {
             Self::Events(_) => SizeHint::default(),
             Self::Routed(body) => hyper::body::Body::size_hint(body),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http_body_util::BodyExt as _;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_stream_shows_that_it_is_alive() {
+        let (out, messages) = mpsc::channel(1);
+        let mut body = Body::Events(Box::new(Events::live(None, messages)));
+        let begun = Instant::now();
+        for quiet in 1..=2 {
+            let comment = body.frame().await.unwrap().unwrap();
+            assert_eq!(*comment.into_data().unwrap(), *b": still here\n\n");
+            assert_eq!(begun.elapsed().as_secs(), QUIET.as_secs() * quiet);
+        }
+        out.send(Outbound::Answer("{}".into())).await.unwrap();
+        let event = body.frame().await.unwrap().unwrap();
+        assert_eq!(
+            *event.into_data().unwrap(),
+            *b"event: message\ndata: {}\n\n"
+        );
+        drop(out);
+        assert!(body.frame().await.is_none());
     }
 }

@@ -7,10 +7,11 @@ use super::Edge;
 use super::body::Body;
 use super::body::Events;
 use super::post::Asked;
+use super::post::Begun;
 use super::post::QUEUE;
-use super::post::Reads;
 use super::post::VERSION;
 use super::post::Waiting;
+use super::redelivery::Redelivery;
 use super::status;
 use super::status::Era;
 use crate::cause::Chain;
@@ -20,11 +21,13 @@ use crate::mcp::Connection;
 use crate::mcp::LEGACY;
 use crate::mcp::Message;
 use crate::mcp::Opening;
+use crate::mcp::Outbound;
 use crate::mcp::ParseError;
 use crate::mcp::Received;
 use crate::mcp::Work;
 use crate::mcp::agreed;
 use crate::mcp::parse;
+use crate::mcp::resuming;
 use crate::principal::PrincipalId;
 use crate::session::TransportId;
 use crate::sessions;
@@ -44,8 +47,8 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
-use tokio::sync::Semaphore;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 pub(super) const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 
@@ -59,11 +62,34 @@ pub(super) struct Transports {
 }
 
 /// One of them.
-struct Transport {
+pub(super) struct Transport {
     owner: PrincipalId,
-    connection: Arc<Connection>,
-    /// Its one stream of what nobody asked for.
-    stream: Arc<Semaphore>,
+    pub(super) connection: Arc<Connection>,
+    /// What its streams said.
+    pub(super) redelivery: Arc<Redelivery>,
+    /// Cancelled when the transport session ends.
+    closing: CancellationToken,
+}
+
+impl Transport {
+    /// A stream that answers a request: `first`, and then what comes by
+    /// `messages`, whether or not anybody reads it.
+    fn tells(
+        &self,
+        core: &Core,
+        first: Option<Outbound>,
+        messages: mpsc::Receiver<Outbound>,
+    ) -> Events {
+        let reader = self.redelivery.open();
+        let stream = reader.stream();
+        if let Some(first) = first {
+            self.redelivery.say(stream, first);
+        }
+        let redelivery = Arc::clone(&self.redelivery);
+        let closing = self.closing.clone();
+        core.tasks.spawn(redelivery.fill(stream, messages, closing));
+        Events::kept(reader)
+    }
 }
 
 impl Transports {
@@ -97,7 +123,7 @@ impl Transports {
 /// Answers one message.
 pub(super) async fn answer(
     core: &Core,
-    (asked, reads): (Asked, Reads),
+    asked: Asked,
     head: &HeaderMap,
     message: Result<Message, ParseError>,
 ) -> Response<Body> {
@@ -108,7 +134,7 @@ pub(super) async fn answer(
         } = &request.body
     {
         let opens = (agreed(requested), declared.json());
-        return initialize(core, (asked, reads), opens, message).await;
+        return initialize(core, asked, opens, message).await;
     }
     let transport = match transport(&core.edge, &asked.principal, head).await {
         Ok(transport) => transport,
@@ -122,15 +148,22 @@ pub(super) async fn answer(
         Received::Work(_follows) if notification => status::accepted(),
         Received::Answer(answer) => status::message(Era::Legacy, answer),
         Received::Work(work) => {
-            let messages = run(core, [work]);
-            Waiting::by(messages).answer(Era::Legacy, reads, None).await
+            let waiting = Waiting::by(run(core, [work]));
+            let waiting = waiting.resuming(transport.redelivery.resuming());
+            match waiting.begins().await {
+                Begun::Never => status::accepted(),
+                Begun::Whole(answer) => status::message(Era::Legacy, answer),
+                Begun::Stream(first, waiting) => {
+                    status::stream(transport.tells(core, first, waiting.messages))
+                }
+            }
         }
     }
 }
 
 /// Runs work to its end, whether or not anybody reads what comes of it: the loss
 /// of a connection is no cancellation (MCP 2025-11-25, transports).
-fn run(core: &Core, works: impl IntoIterator<Item = Work>) -> mpsc::Receiver<mcp::Outbound> {
+fn run(core: &Core, works: impl IntoIterator<Item = Work>) -> mpsc::Receiver<Outbound> {
     let (out, messages) = mpsc::channel(QUEUE);
     for work in works {
         core.tasks.spawn(work.run(out.clone()));
@@ -170,22 +203,23 @@ pub(super) async fn batched(
         return status::accepted();
     }
     let (out, messages) = mpsc::channel(QUEUE);
-    core.tasks.clone().spawn(async move {
+    let tasks = core.tasks.clone();
+    core.tasks.spawn(async move {
         for answer in answers {
             // An error says that nobody reads any more.
             let _gone = out.send(answer).await;
         }
         for work in works {
-            core.tasks.spawn(work.run(out.clone()));
+            tasks.spawn(work.run(out.clone()));
         }
     });
-    status::stream(Events::new(None, messages))
+    status::stream(transport.tells(&core, None, messages))
 }
 
 /// Opens a transport session.
 async fn initialize(
     core: &Core,
-    (asked, reads): (Asked, Reads),
+    asked: Asked,
     (revision, declared): (&'static str, String),
     message: Result<Message, ParseError>,
 ) -> Response<Body> {
@@ -201,7 +235,7 @@ async fn initialize(
         Received::Answer(answer) => status::message(Era::Legacy, answer),
         Received::Work(work) => {
             let messages = run(core, [work]);
-            Waiting::by(messages).answer(Era::Legacy, reads, None).await
+            Waiting::by(messages).answer(Era::Legacy, None).await
         }
         Received::Nothing => return status::accepted(),
     };
@@ -230,6 +264,8 @@ fn opened(
         .as_ref()
         .and_then(|declared| declared.get("extensions"))
         .and_then(|extensions| Object::parse(extensions).ok());
+    let resuming = resuming(&stored.revision);
+    let closing = edge.ending.child_token();
     let opening = Opening {
         declared: Declared::read(
             |name| declared.as_ref()?.get(name),
@@ -239,28 +275,33 @@ fn opened(
         session: stored.named,
         transport: Some(id.clone()),
         revision,
-        closing: edge.ending.child_token(),
+        closing: closing.clone(),
         ..Opening::of(stored.owner.clone())
     };
     Transport {
         owner: stored.owner,
         connection: Connection::new(Arc::clone(&edge.broker), opening),
-        stream: Arc::new(Semaphore::new(1)),
+        redelivery: Redelivery::new(resuming),
+        closing,
     }
 }
 
 /// The transport session that a request names. One that is not the caller's is
 /// as unknown as one that never was.
-async fn transport(
+pub(super) async fn transport(
     edge: &Edge,
     principal: &PrincipalId,
     head: &HeaderMap,
 ) -> Result<Arc<Transport>, Box<Response<Body>>> {
-    if let Some(version) = head.get(VERSION)
-        && !LEGACY
+    let known = match super::guard::one(head, &VERSION) {
+        Ok(Some(version)) => LEGACY
             .iter()
-            .any(|known| version.as_bytes() == known.as_bytes())
-    {
+            .any(|known| version.as_bytes() == known.as_bytes()),
+        // What the session agreed on is known.
+        Ok(None) => true,
+        Err(()) => false,
+    };
+    if !known {
         return Err(Box::new(status::bad(
             "`MCP-Protocol-Version` names no revision that is served",
         )));
@@ -294,26 +335,6 @@ fn named(head: &HeaderMap) -> Result<TransportId, Box<Response<Body>>> {
     };
     let id = id.to_str().ok().and_then(TransportId::read);
     id.ok_or_else(|| Box::new(status::no_transport()))
-}
-
-/// The stream of what nobody asked for: that the list of tools changed.
-pub(super) async fn stream<B>(core: &Core, asked: Asked, request: &Request<B>) -> Response<Body> {
-    if !Reads::of(request.headers()).events {
-        return status::not_acceptable();
-    }
-    let transport = match transport(&core.edge, &asked.principal, request.headers()).await {
-        Ok(transport) => transport,
-        Err(refused) => return *refused,
-    };
-    let Ok(place) = Arc::clone(&transport.stream).try_acquire_owned() else {
-        return status::conflict();
-    };
-    let (out, messages) = mpsc::channel(QUEUE);
-    let following = transport.connection.following();
-    let events = Events::new(None, messages)
-        .running(Some(Box::pin(following.run(out))))
-        .in_place(place);
-    status::stream(events)
 }
 
 /// Ends a transport session. The durable session goes on.

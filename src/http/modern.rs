@@ -4,7 +4,6 @@
 use super::Core;
 use super::body::Body;
 use super::post::Asked;
-use super::post::Reads;
 use super::post::VERSION;
 use super::post::Waiting;
 use super::status;
@@ -38,7 +37,7 @@ const NAME: HeaderName = HeaderName::from_static("mcp-name");
 /// Answers one message.
 pub(super) async fn answer(
     core: &Core,
-    (asked, reads): (Asked, Reads),
+    asked: Asked,
     head: &HeaderMap,
     message: Result<Message, ParseError>,
 ) -> Response<Body> {
@@ -73,9 +72,7 @@ pub(super) async fn answer(
         Received::Answer(answer) => status::message(Era::Modern, answer),
         Received::Work(work) => {
             let gone = gone.drop_guard();
-            Waiting::on(work)
-                .answer(Era::Modern, reads, Some(gone))
-                .await
+            Waiting::on(work).answer(Era::Modern, Some(gone)).await
         }
     }
 }

@@ -6,6 +6,7 @@ use super::body::Body;
 use super::body::Events;
 use super::post;
 use super::post::Asked;
+use super::post::NO_EVENTS;
 use super::post::QUEUE;
 use super::post::Reads;
 use super::status;
@@ -62,7 +63,7 @@ pub(super) fn open(core: Core, asked: Asked, request: &Request<Incoming>) -> Res
         return status::not_allowed("GET");
     }
     if !Reads::of(request.headers()).events {
-        return status::not_acceptable();
+        return status::not_acceptable(NO_EVENTS);
     }
     let id = TransportId::random();
     let messages_at = request.uri().path().replace("/sse", "/messages");
@@ -90,7 +91,7 @@ pub(super) fn open(core: Core, asked: Asked, request: &Request<Incoming>) -> Res
         gone.cancelled().await;
         core.edge.streams.open().remove(&id);
     });
-    let events = Events::new(Some(Bytes::from(first)), messages);
+    let events = Events::live(Some(Bytes::from(first)), messages);
     status::stream(events.guarded(ending.drop_guard()))
 }
 

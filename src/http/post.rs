@@ -6,12 +6,14 @@ use super::body::Events;
 use super::body::Running;
 use super::body::event;
 use super::legacy;
+use super::listening;
 use super::modern;
 use super::status;
 use super::status::Era;
 use crate::mcp::MODERN;
 use crate::mcp::Message;
 use crate::mcp::Outbound;
+use crate::mcp::Resuming;
 use crate::mcp::Work;
 use crate::mcp::batch;
 use crate::mcp::parse;
@@ -26,11 +28,13 @@ use hyper::Request;
 use hyper::Response;
 use hyper::body::Incoming;
 use hyper::header::ACCEPT;
+use hyper::header::CONTENT_ENCODING;
 use hyper::header::CONTENT_LENGTH;
 use hyper::header::CONTENT_TYPE;
 use hyper::header::HeaderName;
 use std::future::poll_fn;
 use std::task::Poll;
+use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::DropGuard;
@@ -38,7 +42,19 @@ use tokio_util::sync::DropGuard;
 /// How many messages may wait for a client that reads slowly.
 pub(super) const QUEUE: usize = 64;
 
+/// How long a client waits for the head of an answer. Whoever waits longer may be
+/// cut off by something in between; on a stream, comments show that we are there.
+const SILENCE: Duration = Duration::from_secs(5);
+/// The same where a stream begins with an id: whoever loses the connection then,
+/// finds its answer again.
+const UNPRIMED: Duration = Duration::from_millis(500);
+
 pub(super) const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
+
+/// What a client is told that does not accept what its answer may be.
+const NOT_BOTH: &str = "answers are `application/json` or `text/event-stream`: accept both";
+/// What a client is told that opens a stream and does not accept one.
+pub(super) const NO_EVENTS: &str = "this is a stream: accept `text/event-stream`";
 
 /// Who asks, and for which session, as far as the transport says it.
 pub(super) struct Asked {
@@ -54,34 +70,48 @@ pub(super) struct Reads {
 }
 
 impl Reads {
-    /// From `Accept`; without it, everything.
+    /// From `Accept`; without it, everything. Of the ranges that fit, the most
+    /// exact one decides (RFC 9110 §12.5.1).
     pub(super) fn of(headers: &HeaderMap) -> Self {
-        let mut reads = Self {
-            json: false,
-            events: false,
-        };
+        // How exact the range was that decided, and what it said.
+        let (mut json, mut events) = ((0, false), (0, false));
         let mut absent = true;
         for value in headers.get_all(ACCEPT) {
             absent = false;
-            let ranges = value.to_str().unwrap_or_default().split(',');
-            for range in ranges {
-                let range = range.split(';').next().unwrap_or_default().trim();
-                match range.to_ascii_lowercase().as_str() {
-                    "*/*" => (reads.json, reads.events) = (true, true),
-                    "application/json" | "application/*" => reads.json = true,
-                    "text/event-stream" | "text/*" => reads.events = true,
+            for range in value.to_str().unwrap_or_default().split(',') {
+                let (range, parameters) = range.split_once(';').unwrap_or((range, ""));
+                let wanted = !parameters.split(';').any(is_zero);
+                let said = |exactness, decided: &mut (u8, bool)| {
+                    if exactness > decided.0 {
+                        *decided = (exactness, wanted);
+                    }
+                };
+                match range.trim().to_ascii_lowercase().as_str() {
+                    "*/*" => {
+                        said(1, &mut json);
+                        said(1, &mut events);
+                    }
+                    "application/*" => said(2, &mut json),
+                    "text/*" => said(2, &mut events),
+                    "application/json" => said(3, &mut json),
+                    "text/event-stream" => said(3, &mut events),
                     _ => {}
                 }
             }
         }
-        match absent {
-            true => Self {
-                json: true,
-                events: true,
-            },
-            false => reads,
+        Self {
+            json: absent || json.1,
+            events: absent || events.1,
         }
     }
+}
+
+/// Whether a parameter of a media range says that it is not wanted.
+fn is_zero(parameter: &str) -> bool {
+    let parameter = parameter.split_once('=');
+    parameter.is_some_and(|(name, value)| {
+        name.trim().eq_ignore_ascii_case("q") && value.trim().parse() == Ok(0.0)
+    })
 }
 
 /// Answers a request to the endpoint.
@@ -97,13 +127,15 @@ pub(super) async fn streamable(
     match (request.method(), says_modern) {
         (&Method::POST, _) => {}
         (&Method::GET | &Method::DELETE, true) => return status::not_allowed("POST"),
-        (&Method::GET, false) => return legacy::stream(&core, asked, &request).await,
+        (&Method::GET, false) => return listening::stream(&core, asked, &request).await,
         (&Method::DELETE, false) => return legacy::delete(&core, asked, &request).await,
         _ => return status::not_allowed("GET, POST, DELETE"),
     }
+    // Every revision has the client accept both. One that reads no stream would
+    // never hear what it is asked in the middle of a call.
     let reads = Reads::of(request.headers());
-    if !reads.json && !reads.events {
-        return status::not_acceptable();
+    if !reads.json || !reads.events {
+        return status::not_acceptable(NOT_BOTH);
     }
     let (head, body) = match read(&core, request).await {
         Ok(read) => read,
@@ -123,8 +155,8 @@ pub(super) async fn streamable(
         Err(_) => says_modern || !head.contains_key(legacy::SESSION),
     };
     match modern {
-        true => modern::answer(&core, (asked, reads), &head, message).await,
-        false => legacy::answer(&core, (asked, reads), &head, message).await,
+        true => modern::answer(&core, asked, &head, message).await,
+        false => legacy::answer(&core, asked, &head, message).await,
     }
 }
 
@@ -153,17 +185,43 @@ pub(super) async fn read(
     }
 }
 
+/// Whether a body is JSON in UTF-8, as it stands (RFC 9110 §8.3 and §8.4).
 fn is_json(headers: &HeaderMap) -> bool {
+    let plain = headers
+        .get(CONTENT_ENCODING)
+        .is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity"));
     let media = headers.get(CONTENT_TYPE).and_then(|m| m.to_str().ok());
-    let media = media.and_then(|media| media.split(';').next());
-    media.is_some_and(|media| media.trim().eq_ignore_ascii_case("application/json"))
+    let mut parts = media.unwrap_or_default().split(';');
+    let json = parts
+        .next()
+        .is_some_and(|media| media.trim().eq_ignore_ascii_case("application/json"));
+    let utf8 = |parameter: &str| match parameter.split_once('=') {
+        Some((name, value)) if name.trim().eq_ignore_ascii_case("charset") => {
+            let value = value.trim().trim_matches('"');
+            value.eq_ignore_ascii_case("utf-8") || value.eq_ignore_ascii_case("us-ascii")
+        }
+        _ => true,
+    };
+    plain && json && parts.all(utf8)
 }
 
 /// Work whose answer is waited for.
 pub(super) struct Waiting {
     /// What makes the messages, where nobody else runs it.
     running: Option<Running>,
-    messages: mpsc::Receiver<Outbound>,
+    pub(super) messages: mpsc::Receiver<Outbound>,
+    silence: Duration,
+}
+
+/// How an answer begins.
+pub(super) enum Begun {
+    /// Not at all: the request was taken back, and no answer is due.
+    Never,
+    /// With all of it.
+    Whole(Outbound),
+    /// With something else, or with nothing for so long that the client must see
+    /// that we are there. What there is goes by a stream.
+    Stream(Option<Outbound>, Waiting),
 }
 
 impl Waiting {
@@ -173,6 +231,7 @@ impl Waiting {
         Self {
             running: Some(Box::pin(work.run(out))),
             messages,
+            silence: SILENCE,
         }
     }
 
@@ -181,7 +240,16 @@ impl Waiting {
         Self {
             running: None,
             messages,
+            silence: SILENCE,
         }
+    }
+
+    /// For a client of this kind.
+    pub(super) fn resuming(mut self, resuming: Resuming) -> Self {
+        if resuming == Resuming::Primed {
+            self.silence = UNPRIMED;
+        }
+        self
     }
 
     async fn next(&mut self) -> Option<Outbound> {
@@ -199,30 +267,34 @@ impl Waiting {
         .await
     }
 
-    /// The answer as JSON where nothing comes before it, else as a stream.
-    /// `gone` is dropped when the client stops reading.
-    pub(super) async fn answer(
-        mut self,
-        era: Era,
-        reads: Reads,
-        gone: Option<DropGuard>,
-    ) -> Response<Body> {
-        loop {
-            match self.next().await {
-                // Taken back: no answer is due.
-                None => return status::accepted(),
-                Some(Outbound::Notification(_) | Outbound::Request(_)) if !reads.events => {}
-                Some(message @ (Outbound::Answer(_) | Outbound::Refusal { .. })) if reads.json => {
-                    return status::message(era, message);
-                }
-                Some(first) => {
-                    let events = Events::new(Some(event(first)), self.messages);
-                    let events = events.running(self.running);
-                    return status::stream(match gone {
-                        Some(gone) => events.guarded(gone),
-                        None => events,
-                    });
-                }
+    /// Waits for the first message.
+    pub(super) async fn begins(mut self) -> Begun {
+        match timeout(self.silence, self.next()).await {
+            Ok(None) => Begun::Never,
+            Ok(Some(message @ (Outbound::Answer(_) | Outbound::Refusal { .. }))) => {
+                Begun::Whole(message)
+            }
+            Ok(Some(first @ (Outbound::Notification(_) | Outbound::Request(_)))) => {
+                Begun::Stream(Some(first), self)
+            }
+            Err(_silent) => Begun::Stream(None, self),
+        }
+    }
+
+    /// The answer as JSON where it comes first and soon, else as a stream that
+    /// lives as long as its connection. `gone` is dropped when the client stops
+    /// reading.
+    pub(super) async fn answer(self, era: Era, gone: Option<DropGuard>) -> Response<Body> {
+        match self.begins().await {
+            Begun::Never => status::accepted(),
+            Begun::Whole(message) => status::message(era, message),
+            Begun::Stream(first, waiting) => {
+                let first = first.map(|first| event(None, first));
+                let events = Events::live(first, waiting.messages).running(waiting.running);
+                status::stream(match gone {
+                    Some(gone) => events.guarded(gone),
+                    None => events,
+                })
             }
         }
     }
@@ -252,5 +324,38 @@ mod tests {
         assert_eq!(reads(&["Application/JSON;q=0.9"]), (true, false));
         assert_eq!(reads(&["text/html", "text/event-stream"]), (false, true));
         assert_eq!(reads(&["text/html"]), (false, false));
+        assert_eq!(reads(&[""]), (false, false));
+    }
+
+    #[test]
+    fn what_a_client_gives_no_weight_it_does_not_read() {
+        assert_eq!(reads(&["*/*;q=0"]), (false, false));
+        assert_eq!(
+            reads(&["application/json; Q=0.000, text/*;q=0.001"]),
+            (false, true)
+        );
+        // The most exact range decides, wherever it stands.
+        assert_eq!(reads(&["*/*, application/json;q=0"]), (false, true));
+        assert_eq!(reads(&["text/event-stream;q=0", "text/*"]), (false, false));
+        assert_eq!(
+            reads(&["application/json;q=0.5, */*;q=0, text/event-stream"]),
+            (true, true)
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_is_not_there_soon_becomes_a_stream() {
+        let (out, messages) = mpsc::channel(1);
+        let begun = Waiting::by(messages).begins().await;
+        let Begun::Stream(None, mut waiting) = begun else {
+            panic!("it began with something");
+        };
+        let answer = Outbound::Answer("{}".into());
+        out.send(answer.clone()).await.unwrap();
+        assert_eq!(waiting.next().await, Some(answer.clone()));
+        let (out, messages) = mpsc::channel(1);
+        out.send(answer.clone()).await.unwrap();
+        let begun = Waiting::by(messages).begins().await;
+        assert!(matches!(begun, Begun::Whole(whole) if whole == answer));
     }
 }

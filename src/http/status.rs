@@ -82,7 +82,8 @@ pub(super) fn accepted() -> Response<Body> {
     empty(StatusCode::ACCEPTED)
 }
 
-/// Done; there is nothing to say.
+/// Done; there is nothing to say. On the way to a stream: it ended, and there is
+/// no use in coming back (HTML living standard, §9.2.3).
 pub(super) fn no_content() -> Response<Body> {
     empty(StatusCode::NO_CONTENT)
 }
@@ -127,6 +128,17 @@ pub(super) fn no_stream() -> Response<Body> {
     )
 }
 
+/// No such event for this client, or not any more. The journal has the outcome of
+/// a call whose stream is lost; its result is lost.
+pub(super) fn no_event() -> Response<Body> {
+    json(
+        StatusCode::NOT_FOUND,
+        unread(
+            "there is no such `Last-Event-ID` (any more), so its stream cannot be resumed; the call went on to its end, and the journal has its outcome: look before you repeat it",
+        ),
+    )
+}
+
 /// No such path.
 pub(super) fn not_found() -> Response<Body> {
     json(
@@ -148,18 +160,15 @@ pub(super) fn not_allowed(allowed: &'static str) -> Response<Body> {
 }
 
 /// The client reads nothing that we could send.
-pub(super) fn not_acceptable() -> Response<Body> {
-    json(
-        StatusCode::NOT_ACCEPTABLE,
-        unread("answers are `application/json` or `text/event-stream`: accept both"),
-    )
+pub(super) fn not_acceptable(problem: &str) -> Response<Body> {
+    json(StatusCode::NOT_ACCEPTABLE, unread(problem))
 }
 
 /// The body is no JSON.
 pub(super) fn unsupported_media() -> Response<Body> {
     json(
         StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        unread("messages are `Content-Type: application/json`"),
+        unread("messages are `Content-Type: application/json`, in UTF-8 and not compressed"),
     )
 }
 

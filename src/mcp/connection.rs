@@ -190,6 +190,11 @@ impl Connection {
         Work::follow(Arc::clone(self))
     }
 
+    /// What a client is told that may have missed a change of its lists.
+    pub fn all_changed(&self) -> Vec<Outbound> {
+        list::all_changed(self.broker.has())
+    }
+
     /// Ends what only ends when the connection does. Calls go on.
     pub fn close(&self) {
         self.closing.cancel();

@@ -198,6 +198,17 @@ impl Followed {
     }
 }
 
+/// That every list that is served may have changed.
+pub(super) fn all_changed(has: Has) -> Vec<Outbound> {
+    let lists = [
+        (true, Followed::Tools),
+        (has.prompts, Followed::Prompts),
+        (has.resources, Followed::Resources),
+    ];
+    let served = lists.into_iter().filter(|(served, _)| *served);
+    served.map(|(_, list)| list.changed(None)).collect()
+}
+
 /// Follows lists for one client, so that it hears of every change and of nothing
 /// else.
 #[derive(Debug)]

@@ -238,6 +238,32 @@ async fn each_request_is_served_in_its_own_era() {
 }
 
 #[tokio::test]
+async fn one_process_serves_both_eras_side_by_side() {
+    let world = World::new().await;
+    let mut client = Client::new(&world);
+    let echo = r#""name":"play__echo""#;
+    let is_modern = |answer: &str| answer.contains("resultType");
+    assert!(is_modern(
+        &client.ask(&modern("1", "tools/call", echo)).await
+    ));
+    // A modern request opens nothing for an older one after it.
+    let refused = client.ask(&legacy("2", "tools/call", echo)).await;
+    assert!(refused.contains(r#""error":{"code":-32600"#), "{refused}");
+    let initialize = r#""protocolVersion":"2025-11-25","capabilities":{}"#;
+    let opened = client.ask(&legacy("3", "initialize", initialize)).await;
+    assert!(opened.contains(r#""protocolVersion":"2025-11-25""#));
+    for id in ["4", "5"] {
+        let answer = client.ask(&legacy(id, "tools/call", echo)).await;
+        assert!(answer.contains("result") && !is_modern(&answer), "{answer}");
+        assert!(is_modern(
+            &client.ask(&modern(id, "tools/call", echo)).await
+        ));
+    }
+    assert_eq!(client.end().await, Vec::<String>::new());
+    assert_eq!(world.trail(), ["play/echo completed"; 5]);
+}
+
+#[tokio::test]
 async fn a_request_runs_in_the_session_it_names() {
     let call = |meta: &str| {
         legacy(

@@ -7,6 +7,7 @@ mod absent;
 mod attack;
 mod crash;
 mod downstream;
+mod ends;
 mod house;
 mod http;
 mod matrix;

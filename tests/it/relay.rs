@@ -18,7 +18,8 @@ forbid (principal, action == Broker::Action::"own/prompts/greet", resource)
 when { context.input.who == "Mallory" };
 "#;
 
-fn world() -> World {
+/// A folder with the server that asks.
+pub(crate) fn world() -> World {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/servers/asking.sh");
     let servers = format!("[servers.own]\ncommand = \"sh\"\nargs = [{script:?}]\n");
     World::of(&servers, POLICY)

@@ -158,6 +158,15 @@ impl World {
         }
     }
 
+    /// Waits until a file has so many lines.
+    pub(crate) fn wait_for_lines(&self, name: &str, count: usize) {
+        let begun = Instant::now();
+        while self.read(name).lines().count() < count {
+            assert!(begun.elapsed() < PATIENCE, "{name} stays short");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// Waits until the log of the brokers has this text.
     pub(crate) fn wait_for_log(&self, text: &str) {
         let begun = Instant::now();
@@ -172,6 +181,22 @@ impl World {
         let begun = Instant::now();
         while self
             .calls("claim-99")
+            .iter()
+            .any(|call| call.outcome.is_none())
+        {
+            assert!(begun.elapsed() < PATIENCE, "a call never ends");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Waits until no call of any session is in flight.
+    pub(crate) fn wait_until_all_closed(&self) {
+        let begun = Instant::now();
+        let any = journal::Filter::default();
+        let store = self.store();
+        while store
+            .read(|tx| journal::calls(tx, &any))
+            .unwrap()
             .iter()
             .any(|call| call.outcome.is_none())
         {
@@ -349,6 +374,12 @@ impl Wire {
     pub(crate) fn kill(&mut self) {
         let _gone_already = self.child.kill();
         self.child.wait().unwrap();
+    }
+
+    /// Tells the process to end.
+    pub(crate) fn terminate(&self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     }
 
     /// Ends stdin, and waits for the orderly end.

@@ -97,3 +97,32 @@ async fn a_client_that_never_reads_does_not_hold_the_process() {
     client.write = None;
     client.serving.await.unwrap().unwrap();
 }
+
+#[tokio::test]
+async fn half_a_message_at_the_end_is_refused_and_what_went_before_is_answered() {
+    let world = World::new().await;
+    let mut client = Client::new(&world);
+    let whole = modern("1", "tools/call", r#""name":"play__echo""#);
+    let half = modern("2", "tools/call", r#""name":"play__echo""#);
+    let half = half.strip_suffix("}}").unwrap();
+    client.say(&whole).await;
+    let write = client.write.as_mut().unwrap();
+    write.write_all(half.as_bytes()).await.unwrap();
+    let mut heard = client.end().await;
+    heard.sort();
+    assert!(heard[0].contains(r#""error":{"code":-32700"#), "{heard:?}");
+    assert!(heard[1].contains(r#""id":1,"result""#), "{heard:?}");
+    assert_eq!((heard.len(), world.trail().len()), (2, 1));
+}
+
+#[tokio::test]
+async fn a_whole_message_at_the_end_needs_no_line_feed() {
+    let world = World::new().await;
+    let mut client = Client::new(&world);
+    let whole = modern("1", "tools/call", r#""name":"play__echo""#);
+    let write = client.write.as_mut().unwrap();
+    write.write_all(whole.as_bytes()).await.unwrap();
+    let heard = client.end().await;
+    assert!(heard[0].contains(r#""id":1,"result""#), "{heard:?}");
+    assert_eq!(world.trail(), ["play/echo completed"]);
+}

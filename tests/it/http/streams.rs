@@ -108,3 +108,40 @@ fn an_orderly_end_lets_calls_end_and_refuses_new_ones() {
     );
     assert!(world.journal_problems().is_empty());
 }
+
+#[test]
+fn the_end_of_a_connection_takes_back_what_reads_in_the_modern_era_only() {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/servers/waiting.sh");
+    let servers = format!(
+        "[servers.own]\ncommand = \"sh\"\nargs = [{script:?}]\nenv = {{ NOTE = \"note\" }}\n\
+         [servers.own.tools.wait]\naccess = \"read\"\n"
+    );
+    let policy = "@id(\"all\")\npermit (principal, action, resource);";
+    let desk = Desk::on(World::of(&servers, policy));
+    desk.world.write("note", "");
+    let session = opened(&mut desk.talk(), "/s/claim-99/mcp");
+    let older = || desk.talk().with("mcp-session-id", &session);
+    let mut talk = older();
+    let json = ("content-type", "application/json");
+    talk.write("POST", "/mcp", &[json], &call(2, "own__wait", &json!({})));
+    desk.world.wait_for_lines("note", 1);
+    drop(talk);
+
+    let mut talk = desk.talk().with("countersign-session", "claim-99");
+    let headers = [
+        json,
+        ("mcp-protocol-version", "2026-07-28"),
+        ("mcp-method", "tools/call"),
+        ("mcp-name", "own__wait"),
+    ];
+    let wait = modern_params(json!({"name": "own__wait", "arguments": {}}));
+    talk.write("POST", "/mcp", &headers, &request(7, "tools/call", &wait));
+    desk.world.wait_for_lines("note", 2);
+    drop(talk);
+    desk.world.wait_for_lines("note", 3);
+    desk.world.wait_until_closed();
+    assert_eq!(desk.world.read("note"), "called\ncalled\ncancelled\n");
+    let calls = desk.world.calls("claim-99");
+    let ended = calls.iter().map(|call| call.outcome.unwrap().as_str());
+    assert_eq!(ended.collect::<Vec<_>>(), ["completed", "cancelled"]);
+}

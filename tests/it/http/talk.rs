@@ -30,7 +30,11 @@ impl Answer {
         found.map(|(_, value)| value.as_str())
     }
 
+    /// The one message, or the last one of a stream: what takes long comes by one.
     pub(super) fn json(&self) -> Value {
+        if self.header("content-type") == Some("text/event-stream") {
+            return self.events().pop().unwrap();
+        }
         serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("{self:?}"))
     }
 
@@ -44,7 +48,8 @@ impl Answer {
         let data = self
             .body
             .lines()
-            .filter_map(|line| line.strip_prefix("data: "));
+            .filter_map(|line| line.strip_prefix("data: "))
+            .filter(|data| !data.is_empty());
         data.map(|data| serde_json::from_str(data).unwrap())
             .collect()
     }

@@ -1,0 +1,71 @@
+//! The GET of a transport session: the stream of what nobody asked for, and every
+//! stream whose connection was lost.
+
+use super::Core;
+use super::body::Body;
+use super::body::Events;
+use super::guard;
+use super::legacy;
+use super::legacy::Transport;
+use super::post::Asked;
+use super::post::NO_EVENTS;
+use super::post::Reads;
+use super::redelivery::Found;
+use super::status;
+use hyper::Request;
+use hyper::Response;
+use hyper::header::HeaderName;
+use std::sync::Arc;
+
+const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
+
+/// Opens the stream of what nobody asked for, or finds one again.
+pub(super) async fn stream<B>(core: &Core, asked: Asked, request: &Request<B>) -> Response<Body> {
+    let head = request.headers();
+    if !Reads::of(head).events {
+        return status::not_acceptable(NO_EVENTS);
+    }
+    let transport = match legacy::transport(&core.edge, &asked.principal, head).await {
+        Ok(transport) => transport,
+        Err(refused) => return *refused,
+    };
+    let last = match guard::one(head, &LAST_EVENT) {
+        Ok(last) => last.filter(|_| transport.redelivery.has_ids()),
+        Err(()) => return status::no_event(),
+    };
+    let Some(last) = last else {
+        return stand(core, &transport, Missed::Nothing);
+    };
+    match transport.redelivery.find(last.as_bytes()) {
+        Found::Stream(reader) => status::stream(Events::kept(reader)),
+        Found::End => status::no_content(),
+        // All it ever says is that something changed. Clients come back to a
+        // restarted broker with the last id of this stream, and some give up
+        // listening where that is refused.
+        Found::Standing => stand(core, &transport, Missed::Perhaps),
+        Found::Nothing => status::no_event(),
+    }
+}
+
+/// What a client of a former stream has not heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Missed {
+    Nothing,
+    Perhaps,
+}
+
+fn stand(core: &Core, transport: &Transport, missed: Missed) -> Response<Body> {
+    let Some(reader) = transport.redelivery.stand() else {
+        return status::conflict();
+    };
+    let stream = reader.stream();
+    if missed == Missed::Perhaps {
+        for message in transport.connection.all_changed() {
+            transport.redelivery.say(stream, message);
+        }
+    }
+    let work = transport.connection.following();
+    let redelivery = Arc::clone(&transport.redelivery);
+    core.tasks.spawn(redelivery.follow(stream, work));
+    status::stream(Events::kept(reader))
+}
