@@ -77,6 +77,12 @@ fn by_scenario(exchanges: &[Exchange]) -> BTreeMap<String, BTreeMap<Kind, Vec<Va
             let kind = ("logged".to_owned(), String::new(), String::new());
             kinds.entry(kind).or_default().push(alone(log));
         }
+        if exchange.verb == "GET" {
+            // An answer whose own stream was ended comes on another one.
+            exchange
+                .messages
+                .retain(|message| !answered(kinds, message));
+        }
         // Whether that stream is opened before the session ends again is a race
         // within the suite.
         if exchange.verb != "GET" || !exchange.messages.is_empty() {
@@ -100,6 +106,18 @@ fn by_scenario(exchanges: &[Exchange]) -> BTreeMap<String, BTreeMap<Kind, Vec<Va
         (scenario, kinds)
     });
     rewritten.collect()
+}
+
+/// Puts an answer to the request that it is for, where that has none yet.
+fn answered(kinds: &mut BTreeMap<Kind, Vec<Exchange>>, message: &Value) -> bool {
+    let mut asked = kinds.values_mut().flatten().filter(|exchange| {
+        let asks = exchange.asked.get("method").is_some() && exchange.messages.is_empty();
+        asks && exchange.asked.get("id") == message.get("id")
+    });
+    let asked = asked.next().filter(|_| message.get("method").is_none());
+    asked
+        .map(|exchange| exchange.messages.push(message.clone()))
+        .is_some()
 }
 
 /// A message that was taken out of the answer it came in.

@@ -25,6 +25,10 @@ struct Rewrite {
 enum To {
     /// Whatever stands there, and only if something does.
     Anything,
+    /// Nothing, and nothing where it was all that there was.
+    Nothing,
+    /// The same in order.
+    Sorted,
     /// The same number for the same value, and another for each other value.
     Number,
 }
@@ -32,9 +36,9 @@ enum To {
 const REWRITES: &[Rewrite] = &[
     Rewrite {
         at: "messages/*/result/_meta/io.modelcontextprotocol~1serverInfo",
-        when: always,
-        to: To::Anything,
-        why: "the client talks to us, and reads our name",
+        when: ours,
+        to: To::Nothing,
+        why: "the client talks to us, and reads our name on whatever we made ourselves",
     },
     Rewrite {
         at: "messages/*/result/serverInfo",
@@ -50,9 +54,21 @@ const REWRITES: &[Rewrite] = &[
     },
     Rewrite {
         at: "messages/*/result/ttlMs",
-        when: opening,
+        when: ours,
         to: To::Anything,
-        why: "ours: what we have changes only when our operator changes it",
+        why: "ours: lists are put together from what every server has, and kept",
+    },
+    Rewrite {
+        at: "messages/*/result/supportedVersions",
+        when: opening,
+        to: To::Sorted,
+        why: "a set: the client chooses",
+    },
+    Rewrite {
+        at: "messages/*/error/data/supported",
+        when: opening,
+        to: To::Sorted,
+        why: "the same set",
     },
     Rewrite {
         at: "**/taskId",
@@ -125,6 +141,11 @@ fn always(_: &Seen<'_>) -> bool {
 
 fn opening(seen: &Seen<'_>) -> bool {
     matches!(seen.method, "initialize" | "server/discover")
+}
+
+/// What we do not pass on but make.
+fn ours(seen: &Seen<'_>) -> bool {
+    opening(seen) || seen.method.ends_with("/list")
 }
 
 fn tasks(seen: &Seen<'_>) -> bool {
@@ -224,10 +245,12 @@ impl Names {
 
     fn apply(&mut self, rewrite: &Rewrite, path: &[String], value: &mut Value) {
         let Some((first, rest)) = path.split_first() else {
-            *value = match rewrite.to {
-                To::Anything => json!("…"),
-                To::Number => self.number(rewrite.at, value),
-            };
+            match rewrite.to {
+                To::Anything => *value = json!("…"),
+                To::Nothing => *value = Value::Null,
+                To::Sorted => value.as_array_mut().unwrap().sort_by_key(Value::to_string),
+                To::Number => *value = self.number(rewrite.at, value),
+            }
             return;
         };
         if first == "**" {
@@ -241,12 +264,20 @@ impl Names {
             Value::Array(items) => items.iter_mut().map(|item| (String::new(), item)).collect(),
             _ => return,
         };
+        let mut emptied = Vec::new();
         for (key, member) in members {
+            let before = member.clone();
             match first.as_str() {
                 "**" => self.apply(rewrite, path, member),
                 name if name == "*" || name == key => self.apply(rewrite, rest, member),
                 _ => {}
             }
+            if *member != before && (member.is_null() || *member == json!({})) {
+                emptied.push(key);
+            }
+        }
+        if let Value::Object(members) = value {
+            members.retain(|key, _| !emptied.contains(key));
         }
     }
 
