@@ -15,6 +15,7 @@ use suite::Behind;
 use suite::Check;
 use suite::Fixture;
 use suite::Run;
+use suite::Through;
 
 /// Scenarios that do not pass through us, each with its reason. There is none.
 const EXCUSED: &[(&str, &str)] = &[];
@@ -31,6 +32,11 @@ const NOT_MADE: &[(&str, &str, &str)] = &[
         "server-sse-polling",
         "server-sse-disconnect-resume",
         "where the server behind hangs up, we come back for the answer, and keep the client's stream",
+    ),
+    (
+        "request-metadata",
+        "sep-2575-client-declares-elicitation-capability",
+        "nobody calls a tool there, and only a call is made in the name of a client that can be asked",
     ),
 ];
 
@@ -141,4 +147,73 @@ fn clients_of_2025_11_25_see_the_server_behind() {
 fn clients_of_2025_11_25_are_served_by_a_server_of_both_revisions() {
     let (direct, through) = run_both("2025-11-25", Behind::Both);
     holds(&direct, &through);
+}
+
+/// Fails unless Countersign is the client that each scenario wants, and our own
+/// client reads through it what it reads without it.
+fn plays(revision: &str) {
+    let direct = suite::played(revision, Through::Nobody);
+    let through = suite::played(revision, Through::Countersign);
+    let checks = |parts: &BTreeMap<String, suite::Part>| {
+        let parts = parts.iter();
+        let parts = parts.map(|(name, part)| (name.clone(), part.checks.clone()));
+        parts.collect::<BTreeMap<_, _>>()
+    };
+    let (directly, through_us) = (checks(&direct), checks(&through));
+    let bad = failed(&directly);
+    assert!(
+        !direct.is_empty() && bad.is_empty(),
+        "directly:\n{}",
+        bad.join("\n")
+    );
+    let mut wrong = failed(&through_us);
+    wrong.extend(lost(&directly, &through_us));
+    for (scenario, expected) in &direct {
+        let complaint = &expected.complaint;
+        assert!(
+            expected.said.ends_with("played\n"),
+            "{scenario}: {complaint}"
+        );
+        let came = &through[scenario];
+        if let Some(difference) = reads_otherwise(&expected.said, &came.said) {
+            wrong.push(format!("{scenario}: {difference} {}", came.complaint));
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
+}
+
+/// The first line that a client reads otherwise through us.
+fn reads_otherwise(direct: &str, through: &str) -> Option<String> {
+    let (direct, through) = (portless(direct), portless(through));
+    let mut through = through.lines();
+    for expected in direct.lines() {
+        let came = through.next().unwrap_or("nothing more");
+        if came != expected {
+            return Some(format!(
+                "the client reads\n  {came}\nand directly\n  {expected}\n"
+            ));
+        }
+    }
+    None
+}
+
+/// The same without the ports of the suite's servers, which are others each time.
+fn portless(text: &str) -> String {
+    let mut parts = text.split("localhost:");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| {
+        text + "localhost" + part.trim_start_matches(|letter: char| letter.is_ascii_digit())
+    })
+}
+
+#[test]
+#[ignore = "needs the conformance suite from npm: tests/run installs it"]
+fn servers_of_2026_07_28_are_called_as_they_want() {
+    plays("2026-07-28");
+}
+
+#[test]
+#[ignore = "needs the conformance suite from npm: tests/run installs it"]
+fn servers_of_2025_11_25_are_called_as_they_want() {
+    plays("2025-11-25");
 }

@@ -83,28 +83,77 @@ pub(super) fn against(address: &str, revision: &str) -> Run {
     .success();
     Run {
         succeeded,
-        scenarios: scenarios(&out, "server-"),
+        scenarios: folders(&out, "server-")
+            .into_iter()
+            .map(|(name, folder)| (name, checks(&folder.join("checks.json"))))
+            .collect(),
         exchanges: recorder.exchanges(),
     }
 }
 
-/// The checks of every scenario in a folder that the suite has filled.
-pub(super) fn scenarios(out: &Path, prefix: &str) -> BTreeMap<String, Vec<Check>> {
+/// Plays the client scenarios of one requirement set that need nobody to log in:
+/// the client of ours alone, or with Countersign between it and the suite.
+pub(super) fn played(revision: &str, through: Through) -> BTreeMap<String, Part> {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = example("conformance_client").to_str().unwrap().to_owned();
+    if through == Through::Countersign {
+        command.push_str(&format!(" --through {}", crate::world::PROGRAM));
+    }
+    // Its status says nothing: who cannot log in fails required scenarios.
+    suite(&["client", "--requirements", revision, "--command", &command])
+        .arg("--output-dir")
+        .arg(folder.path())
+        .env_remove("RUST_BACKTRACE")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .unwrap();
+    let mut parts = BTreeMap::new();
+    for (name, path) in folders(folder.path(), "") {
+        if !name.starts_with("auth/") {
+            let read = |file: &str| std::fs::read_to_string(path.join(file)).unwrap();
+            let part = Part {
+                checks: checks(&path.join("checks.json")),
+                said: read("stdout.txt"),
+                complaint: read("stderr.txt"),
+            };
+            parts.insert(name, part);
+        }
+    }
+    parts
+}
+
+/// Whom the suite sees as the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Through {
+    Nobody,
+    Countersign,
+}
+
+/// One scenario of a client.
+pub(super) struct Part {
+    pub(super) checks: Vec<Check>,
+    /// What the server said to the client.
+    pub(super) said: String,
+    /// Why the client gave up.
+    pub(super) complaint: String,
+}
+
+/// The folder of every scenario in a folder that the suite has filled.
+fn folders(out: &Path, prefix: &str) -> BTreeMap<String, PathBuf> {
     let mut found = BTreeMap::new();
     let mut folders = vec![out.to_owned()];
     while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.ends_with("checks.json") {
-                let name = path.parent().unwrap().strip_prefix(out).unwrap();
-                let name = name.to_str().unwrap();
-                let name = name.strip_prefix(prefix).unwrap_or(name);
-                // The time of the run stands at the end: `-2026-11-26T20-08-45-138Z`.
-                let (name, _) = name.split_at(name.len() - "-2026-11-26T20-08-45-138Z".len());
-                found.insert(name.to_owned(), checks(&path));
-            }
+        if folder.join("checks.json").exists() {
+            let name = folder.strip_prefix(out).unwrap().to_str().unwrap();
+            let name = name.strip_prefix(prefix).unwrap_or(name);
+            // The time of the run stands at its end.
+            let (name, _) = name.split_at(name.len() - "-2026-11-26T20-08-45-138Z".len());
+            found.insert(name.to_owned(), folder);
+        } else {
+            let inner = std::fs::read_dir(folder).unwrap();
+            let inner = inner.map(|entry| entry.unwrap().path());
+            folders.extend(inner.filter(|path| path.is_dir()));
         }
     }
     found
