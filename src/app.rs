@@ -35,6 +35,7 @@ use crate::sessions;
 use crate::stdio;
 use crate::store::Migration;
 use crate::store::Store;
+use crate::tasks;
 use anyhow::Context;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -72,7 +73,12 @@ pub const MIGRATIONS: [Migration; 5] = [
     },
     Migration {
         number: 5,
-        sql: &[sessions::SCHEMA_5],
+        sql: &[
+            sessions::SCHEMA_5,
+            meters::SCHEMA_5,
+            keys::SCHEMA_5,
+            tasks::SCHEMA,
+        ],
     },
 ];
 

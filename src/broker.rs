@@ -7,9 +7,12 @@ mod catalogue;
 mod follow;
 mod known;
 mod names;
+mod open_calls;
 mod resolve;
 mod resources;
+mod send;
 mod settle;
+mod tasks;
 mod upkeep;
 
 #[cfg(test)]
@@ -21,9 +24,13 @@ pub use crate::downstream::CallLine;
 pub use crate::downstream::Era;
 pub use crate::downstream::Reply as ClientReply;
 pub use answer::Answer;
+pub use answer::Asked;
 pub use answer::Carrier;
+pub use answer::Question;
 pub use answer::Refusal;
 pub use answer::SessionRefusal;
+pub use call::Continued;
+pub use call::Left;
 pub use call::ToolCall;
 pub use catalogue::Catalogue;
 pub use catalogue::Has;
@@ -36,7 +43,6 @@ pub use upkeep::StartError;
 
 use crate::cause::Chain;
 use crate::downstream::Downstream;
-use crate::downstream::OutgoingCall;
 use crate::journal;
 use crate::journal::Closing;
 use crate::journal::Subject;
@@ -48,7 +54,6 @@ use crate::store::Durability;
 use crate::store::Store;
 use crate::store::StoreError;
 use crate::store::Writer;
-use crate::tool::Access;
 use crate::tool::Asking;
 use crate::tool::CallId;
 use crate::tool::Digest;
@@ -60,8 +65,10 @@ use jiff::SignedDuration;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use known::Known as KnownSessions;
+use open_calls::OpenCalls;
 use serde_json::Value;
 use serde_json::json as value;
+use settle::Settlement;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -124,6 +131,9 @@ pub struct Broker {
     settings: Arc<Settings>,
     downstreams: BTreeMap<ServerName, Downstream>,
     known: KnownSessions,
+    open_calls: OpenCalls,
+    /// Seals what clients keep for us.
+    sealing: [u8; 32],
     catalogue: ArcSwap<Catalogue>,
     changes: watch::Sender<u64>,
     reloads: mpsc::Sender<Reload>,
@@ -162,14 +172,16 @@ impl Broker {
         line: CallLine,
     ) -> Result<Answer, Refusal> {
         let now = Timestamp::now();
-        let route = self.route(&call, now).await?;
+        let (route, native) = self.route(&call, now).await?;
         if call.asking == Asking::Complete && call.of_prompt() {
             let prompt = self.catalogue.load().route(Asking::Prompt, &call.name);
             call = call.completing(prompt.as_ref().map_or("", |prompt| prompt.tool.native()));
         }
         let candidate = self.read_arguments(&call, &route, now).await?;
         let (charges, permit) = self.admit(candidate, now).await?;
-        let (closing, answer) = self.send(permit, &route, call, line).await;
+        let principal = call.principal.clone();
+        let came = self.send(permit, (&route, native), call, line).await;
+        let (closing, answer) = self.keep_task((principal, &route), came).await;
         self.close(&route, closing, charges).await;
         Ok(answer)
     }
@@ -177,7 +189,17 @@ impl Broker {
     /// Step 4: where the name leads. A name that nobody has may be that of a
     /// server which was never seen and is just starting; it is waited for until
     /// it is there, whatever other servers are up to.
-    async fn route(&self, call: &ToolCall, now: Timestamp) -> Result<Arc<Route>, Refusal> {
+    async fn route(
+        &self,
+        call: &ToolCall,
+        now: Timestamp,
+    ) -> Result<(Arc<Route>, Option<Arc<str>>), Refusal> {
+        if let Asking::Task(_) = call.asking {
+            return match self.leads_to_task(call)? {
+                Some((route, native)) => Ok((route, Some(native))),
+                None => Err(self.nowhere(call, now).await),
+            };
+        }
         let mut changes = self.changes();
         let appears = async {
             loop {
@@ -190,18 +212,23 @@ impl Broker {
         };
         tokio::select! {
             biased;
-            route = appears => return Ok(route),
+            route = appears => return Ok((route, None)),
             () = self.first_sight() => {}
         }
         if let Some(route) = self.leads(call) {
-            return Ok(route);
+            return Ok((route, None));
         }
+        Err(self.nowhere(call, now).await)
+    }
+
+    /// A name that leads nowhere.
+    async fn nowhere(&self, call: &ToolCall, now: Timestamp) -> Refusal {
         let named: String = call.name.chars().take(MAX_RECORDED_NAME).collect();
         let named = match call.asking {
             Asking::Tool => named,
             other => format!("{} {named}", other.method()),
         };
-        Err(self.unknown_tool(call, named, "unknown_tool", now).await)
+        self.unknown_tool(call, named, "unknown_tool", now).await
     }
 
     fn leads(&self, call: &ToolCall) -> Option<Arc<Route>> {
@@ -236,6 +263,7 @@ impl Broker {
                 subject,
                 route: Arc::clone(route),
                 reading,
+                continues: call.continued.as_ref().and_then(|continued| continued.call),
                 kept_arguments: (self.settings.keep != Keep::Nothing).then(|| arguments.into()),
             }),
             Err(error) => {
@@ -313,42 +341,9 @@ impl Broker {
         }
     }
 
-    /// Steps 9 and 10: send, and see what came back.
-    async fn send(
-        &self,
-        permit: Permit,
-        route: &Route,
-        call: ToolCall,
-        line: CallLine,
-    ) -> (Closing, Answer) {
-        let id = permit.call();
-        let outgoing = OutgoingCall {
-            asking: call.asking,
-            name: native(route, &call),
-            pinned: Arc::clone(&route.tool.name),
-            definition: route.definition,
-            mirrored: Arc::clone(&route.mirrored),
-            arguments: call.arguments,
-            rest: call.rest,
-            declared: call.declared,
-            log: call.log,
-            meta: call.meta,
-            deadline: Some(route.deadline()),
-        };
-        let access = route.gate.rules().access;
-        let (cancelled, gone) = (line.cancelled.clone(), line.gone.clone());
-        let mut call = std::pin::pin!(route.downstream.call(permit, outgoing, line));
-        let sent = tokio::select! {
-            biased;
-            sent = &mut call => sent,
-            // What only reads may stop where nobody waits for it; an effect that
-            // was begun is seen to its end.
-            () = gone.cancelled(), if access == Access::Read => {
-                cancelled.cancel();
-                call.await
-            }
-        };
-        settle::judged(id, route, sent, self.settings.keep)
+    /// The key that seals what clients keep for us.
+    pub fn sealing(&self) -> &[u8; 32] {
+        &self.sealing
     }
 
     /// Step 11: close the record and settle the meters. A store that fails now
@@ -356,8 +351,8 @@ impl Broker {
     /// closing is tried again until it works or the broker ends; then recovery
     /// marks the call as unknown.
     async fn close(self: &Arc<Self>, route: &Route, closing: Closing, charges: Charges) {
-        let refund = settle::is_refunded(closing.outcome, route.gate.rules());
-        let closing = Arc::new((closing, refund.then_some(charges)));
+        let settlement = settle::settlement(closing.outcome, route.gate.rules(), charges);
+        let closing = Arc::new((closing, settlement));
         if let Err(error) = self.close_once(&closing).await {
             tracing::error!(
                 call.id = %closing.0.call,
@@ -370,7 +365,7 @@ impl Broker {
         }
     }
 
-    async fn close_later(&self, closing: &Arc<(Closing, Option<Charges>)>) {
+    async fn close_later(&self, closing: &Arc<(Closing, Settlement)>) {
         let mut pause = CLOSE_AGAIN;
         let again = async {
             loop {
@@ -384,29 +379,19 @@ impl Broker {
         let _closed_or_stopped = self.stopping.run_until_cancelled(again).await;
     }
 
-    async fn close_once(
-        &self,
-        closing: &Arc<(Closing, Option<Charges>)>,
-    ) -> Result<(), StoreError> {
+    async fn close_once(&self, closing: &Arc<(Closing, Settlement)>) -> Result<(), StoreError> {
         let closing = Arc::clone(closing);
         let writer = self.writer.id();
         let closed = self.store.write("close", Durability::Process, move |tx| {
-            let (closing, refund) = &*closing;
+            let (closing, settlement) = &*closing;
             let first = journal::close(tx, writer, closing, Timestamp::now())?;
-            match refund {
-                Some(charges) if first => charges.refund(tx),
-                Some(_) | None => Ok(()),
+            match settlement {
+                Settlement::Refunded(charges) if first => charges.refund(tx),
+                Settlement::Held(charges) if first => charges.hold(tx, closing.call),
+                Settlement::Refunded(_) | Settlement::Held(_) | Settlement::Kept => Ok(()),
             }
         });
         closed.await.map(|_committed| ())
-    }
-}
-
-/// What the server calls it.
-fn native(route: &Route, call: &ToolCall) -> Arc<str> {
-    match call.asking {
-        Asking::Tool | Asking::Prompt => route.tool.native().into(),
-        Asking::Read | Asking::Subscribe | Asking::Complete => call.name.as_ref().into(),
     }
 }
 
@@ -432,6 +417,8 @@ fn log_call(name: &str, answer: &Answer, begun: Instant) {
     let outcome = match answer {
         Answer::Result { .. } => "answered",
         Answer::ServerError { .. } => "server error",
+        Answer::Task { .. } => "task",
+        Answer::Asks { .. } => "asks",
         Answer::Refused(_) => "refused",
         Answer::Cancelled => "cancelled",
     };

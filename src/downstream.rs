@@ -31,6 +31,7 @@ mod offers;
 mod program;
 mod reach;
 mod remote;
+mod siblings;
 mod supervisor;
 mod wire;
 
@@ -40,14 +41,13 @@ mod tests;
 use crate::permit::Permit;
 use crate::tool::Declared;
 use crate::tool::Digest;
+use crate::tool::Level;
 use crate::tool::ServerName;
 use crate::tool::ToolDefinition;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::sync::mpsc;
@@ -59,6 +59,8 @@ use tokio_util::sync::DropGuard;
 pub use asks::Ask;
 pub use asks::Asks;
 pub use asks::Reply;
+pub use asks::wants_pages;
+pub use call::Answers;
 pub use call::CallLine;
 pub use call::OutgoingCall;
 pub use call::Sent;
@@ -71,11 +73,10 @@ pub use remote::RemoteError;
 pub use remote::Transport;
 
 use reach::Reach;
+use siblings::Siblings;
 use supervisor::Supervisor;
 
-/// How many kinds of clients that can be asked something one legacy server is
-/// opened for.
-const MAX_SIBLINGS: usize = 16;
+const WAITS_FOR_ANSWER: &str = "the server worked on another call of this session all the time, and may wait for an answer to what it asked there";
 
 /// What the operator says of one server. Not `Debug`: its environment and its
 /// headers may hold secrets.
@@ -137,9 +138,9 @@ pub struct Downstream {
 
 struct Desk {
     settings: Settings,
-    /// The same server as it was opened for clients that can be asked something,
-    /// which a legacy server is told only once.
-    siblings: Mutex<BTreeMap<Declared, Downstream>>,
+    siblings: Siblings,
+    /// From which level on somebody hears what it logs.
+    level: watch::Sender<Option<Level>>,
     /// Over a pipe nobody can tell in which call a server asks: then there is one
     /// call at a time.
     turn: tokio::sync::Mutex<()>,
@@ -168,6 +169,7 @@ enum Phase {
 struct Ready {
     link: Reach,
     era: Era,
+    offers: Offers,
     /// What it lists under the name that was asked for.
     listed: Option<Digest>,
 }
@@ -208,9 +210,11 @@ impl Downstream {
         let (phase_now, phase) = watch::channel(Phase::Starting);
         let wake = Arc::new(Notify::new());
         let stop = CancellationToken::new();
+        let level = watch::Sender::new(None);
         let desk = Desk {
             settings: settings.clone(),
-            siblings: Mutex::default(),
+            siblings: Siblings::default(),
+            level: level.clone(),
             turn: tokio::sync::Mutex::default(),
             phase,
             wake: Arc::clone(&wake),
@@ -220,13 +224,18 @@ impl Downstream {
         let downstream = Self {
             desk: Arc::new(desk),
         };
-        let supervisor = Supervisor::new(settings, news, phase_now, wake, stop);
+        let told = supervisor::Told {
+            wake,
+            stop,
+            level: level.subscribe(),
+        };
+        let supervisor = Supervisor::new(settings, news, phase_now, told);
         (downstream, supervisor)
     }
 
     /// Sends one call and waits for its answer, the deadline or the client's
     /// cancellation. It is sent at most once.
-    pub async fn call(&self, permit: Permit, call: OutgoingCall, mut line: CallLine) -> Sent {
+    pub async fn call(&self, permit: Permit, call: OutgoingCall, line: CallLine) -> Sent {
         let now = Instant::now();
         let allowed = call.deadline.unwrap_or(self.desk.settings.timeout);
         let deadline = now
@@ -248,64 +257,82 @@ impl Downstream {
                 ready.link.call(permit, &call, line, deadline).await
             }
             Ok(ready) => {
-                let own = &self.desk.settings.declared;
-                if line.asks.is_some()
-                    && own.is_empty()
-                    && let Some(sibling) = self.that_may_ask(&call.declared)
-                {
-                    return Box::pin(sibling.call(permit, call, line)).await;
-                }
-                if own.is_empty() {
-                    line.asks = None;
-                }
-                let alone = !own.is_empty() && matches!(ready.link, Reach::Pipe(_));
-                let turn = async {
-                    match alone {
-                        true => Some(self.desk.turn.lock().await),
-                        false => None,
-                    }
-                };
-                let _turn = tokio::select! {
-                    biased;
-                    turn = turn => turn,
-                    () = line.cancelled.cancelled() => {
-                        return Sent::not_sent(link::CANCELLED_UNSENT);
-                    }
-                    () = tokio::time::sleep_until(deadline) => {
-                        return Sent::not_sent(link::EXPIRED_UNSENT);
-                    }
-                };
-                ready.link.call(permit, &call, line, deadline).await
+                self.call_legacy(permit, (call, line), ready, deadline)
+                    .await
             }
             Err(why) => Sent::NotSent { why },
         }
     }
 
-    /// The same server as it is opened for a client that can be asked something.
-    /// None where the client can be asked nothing, or too many kinds of clients
-    /// were there already.
-    fn that_may_ask(&self, declared: &Declared) -> Option<Self> {
-        if declared.is_empty() {
-            return None;
+    /// A legacy server asks in the middle of a call, and only what it was told at
+    /// its opening that it may ask; so there is one of it for each kind of client
+    /// that can be asked something.
+    async fn call_legacy(
+        &self,
+        permit: Permit,
+        (mut call, mut line): (OutgoingCall, CallLine),
+        ready: Ready,
+        deadline: Instant,
+    ) -> Sent {
+        if call.answers.is_some() {
+            // It was asked of a call that is open no longer, and that call may
+            // have done anything.
+            return Sent::not_open();
         }
-        // Only single operations of the map happen under the lock.
-        let siblings = self.desk.siblings.lock();
-        let mut siblings = siblings.unwrap_or_else(PoisonError::into_inner);
-        if let Some(sibling) = siblings.get(declared) {
-            return Some(sibling.clone());
+        // Who has no tasks passes over the wish for one (2025-11-25, tasks).
+        call.task = call.task.filter(|_| ready.offers.asked_tasks);
+        let own = &self.desk.settings.declared;
+        let piped = matches!(ready.link, Reach::Pipe(_));
+        if line.asks.is_some() && own.asks_nothing() {
+            let kind = (
+                call.declared.as_ref().clone(),
+                piped.then_some(call.session),
+            );
+            if let Some(sibling) = self.desk.siblings.of(kind, &self.desk.settings) {
+                let level = *self.desk.level.borrow();
+                level.into_iter().for_each(|level| sibling.log_from(level));
+                return Box::pin(sibling.call(permit, call, line)).await;
+            }
         }
-        if siblings.len() >= MAX_SIBLINGS {
-            return None;
+        if own.asks_nothing() {
+            line.asks = None;
         }
-        let settings = Settings {
-            declared: declared.clone(),
-            ..self.desk.settings.clone()
+        let turn = async {
+            match piped && !own.asks_nothing() {
+                true => Some(self.desk.turn.lock().await),
+                false => None,
+            }
         };
-        // What it lists is known from us.
-        let (news, _nobody) = mpsc::unbounded_channel();
-        let sibling = Self::start(settings, news);
-        siblings.insert(declared.clone(), sibling.clone());
-        Some(sibling)
+        let _turn = tokio::select! {
+            biased;
+            turn = turn => turn,
+            () = line.cancelled.cancelled() => return Sent::not_sent(link::CANCELLED_UNSENT),
+            () = tokio::time::sleep_until(deadline) => return Sent::not_sent(WAITS_FOR_ANSWER),
+        };
+        ready.link.call(permit, &call, line, deadline).await
+    }
+
+    /// Somebody hears from this level on what the server logs. One that needs to be
+    /// told is told the least severe level that anybody wants.
+    pub fn log_from(&self, level: Level) {
+        self.desk.level.send_if_modified(|lowest| {
+            let lower = lowest.is_none_or(|lowest| level < lowest);
+            if lower {
+                *lowest = Some(level);
+            }
+            lower
+        });
+        self.desk.siblings.each(|sibling| sibling.log_from(level));
+    }
+
+    /// Whether it is known to ask in the middle of calls: it speaks a revision
+    /// that has no other way, or it is not there yet.
+    pub fn may_ask_in_a_call(&self) -> bool {
+        match &*self.desk.phase.borrow() {
+            Phase::Ready { era, .. } => matches!(era, Era::Legacy(_)),
+            Phase::Starting | Phase::Failed(_) => true,
+            Phase::Stopped => false,
+        }
     }
 
     /// How long a call may take that says nothing else.
@@ -351,9 +378,7 @@ impl Downstream {
     /// group is gone.
     pub async fn stop(&self) {
         self.desk.stop.cancel();
-        let siblings = self.desk.siblings.lock();
-        let siblings = std::mem::take(&mut *siblings.unwrap_or_else(PoisonError::into_inner));
-        for sibling in siblings.into_values() {
+        for sibling in self.desk.siblings.take() {
             Box::pin(sibling.stop()).await;
         }
         let mut phase = self.desk.phase.clone();
@@ -372,11 +397,16 @@ impl Downstream {
             loop {
                 match &*phase.borrow_and_update() {
                     Phase::Ready {
-                        link, listed, era, ..
+                        link,
+                        listed,
+                        era,
+                        offers,
+                        ..
                     } if !link.has_ended() => {
                         return Ok(Ready {
                             link: link.clone(),
                             era: era.clone(),
+                            offers: *offers,
                             listed: listed.get(tool).copied(),
                         });
                     }

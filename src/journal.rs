@@ -150,7 +150,8 @@ pub fn close(
             | Outcome::Escalated
             | Outcome::InvalidArguments
             | Outcome::UnknownTool
-            | Outcome::FailedBeforeSending => {}
+            | Outcome::FailedBeforeSending
+            | Outcome::InputRequired => {}
         }
     }
     append_close(tx, writer, closing, now)?;

@@ -4,6 +4,7 @@
 mod table;
 
 pub use table::SCHEMA;
+pub use table::SCHEMA_5;
 
 use crate::principal::PrincipalId;
 use crate::store::StoreError;
@@ -104,6 +105,20 @@ pub fn list(tx: &Tx<'_>) -> Result<Vec<Key>, StoreError> {
 /// When it cannot be written.
 pub fn revoke(tx: &Tx<'_>, id: &str, now: Timestamp) -> Result<bool, StoreError> {
     table::key_revoke(tx, id, now)
+}
+
+/// The key of this store that seals what clients keep for us: 256 bits, made
+/// when it is asked for first, the same for all who share the store.
+///
+/// # Errors
+///
+/// When it cannot be read or made.
+pub fn sealing(tx: &Tx<'_>) -> Result<[u8; 32], StoreError> {
+    let halves = [Uuid::new_v4(), Uuid::new_v4(), Uuid::new_v4()];
+    // A random UUID has six bits that are not; three of them have more than
+    // enough that are.
+    let fresh = Digest::of_parts(halves.iter().map(|half| half.as_bytes().as_slice()));
+    table::sealing(tx, fresh.as_bytes())
 }
 
 /// A key is as long as its digest and random, so no salt and no slow hash is

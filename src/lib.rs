@@ -21,6 +21,7 @@ pub mod keys;
 pub mod meters;
 pub mod pins;
 pub mod sessions;
+pub mod tasks;
 
 pub mod permit;
 

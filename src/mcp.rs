@@ -8,12 +8,16 @@ mod answer;
 mod connection;
 mod list;
 mod parse;
+mod rounds;
+mod seal;
+mod tasks;
 mod work;
 mod write;
 
 pub use connection::Connection;
 pub use connection::Opening;
 pub use connection::Received;
+pub use parse::Answers;
 pub use parse::Ask;
 pub use parse::Body;
 pub use parse::Message;

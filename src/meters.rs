@@ -9,12 +9,14 @@ mod table;
 
 pub use table::SCHEMA;
 pub use table::SCHEMA_2;
+pub use table::SCHEMA_5;
 
 use crate::policy::Totals;
 use crate::principal::PrincipalId;
 use crate::session::SessionId;
 use crate::store::StoreError;
 use crate::store::Tx;
+use crate::tool::CallId;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
@@ -110,6 +112,54 @@ impl Charges {
         })
     }
 
+    /// The totals as they are: these charges are in them already.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be read, or one does not fit.
+    pub fn totals_with(&self, tx: &Tx<'_>) -> Result<Result<Vec<Totals>, Overflow>, StoreError> {
+        let nothing_more = Self {
+            amounts: self
+                .amounts
+                .iter()
+                .map(|(meter, _)| (Arc::clone(meter), 0))
+                .collect(),
+            ..self.clone()
+        };
+        nothing_more.totals_after(tx)
+    }
+
+    /// Keeps the charges for the call that goes on where this one asked for more.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be noted.
+    pub fn hold(&self, tx: &Tx<'_>, call: CallId) -> Result<(), StoreError> {
+        for amount in &self.amounts {
+            table::held_insert(tx, call, self.day, amount)?;
+        }
+        Ok(())
+    }
+
+    /// Whether exactly these charges, on whatever day, are kept for who goes on
+    /// from this call. Returns the day that they were charged on.
+    ///
+    /// # Errors
+    ///
+    /// When that cannot be read.
+    pub fn held_since(&self, tx: &Tx<'_>, call: CallId) -> Result<Option<Date>, StoreError> {
+        let held = table::held(tx, call)?;
+        let day = held.first().map(|(day, ..)| *day);
+        let mut own: Vec<_> = self.amounts.clone();
+        own.sort();
+        let same = held.len() == own.len()
+            && held
+                .iter()
+                .zip(&own)
+                .all(|((_, meter, value), (own, amount))| **meter == **own && value == amount);
+        Ok(day.filter(|_| same))
+    }
+
     fn each(
         &self,
         mut change: impl FnMut(&str, &str, &str, i64) -> Result<(), StoreError>,
@@ -133,6 +183,16 @@ impl Charges {
     fn principal_scope(&self) -> String {
         format!("principal:{}", self.principal)
     }
+}
+
+/// Nobody else goes on from this call: what was kept for it belongs to the call
+/// that has just done so.
+///
+/// # Errors
+///
+/// When that cannot be noted.
+pub fn release(tx: &Tx<'_>, call: CallId) -> Result<(), StoreError> {
+    table::held_delete(tx, call)
 }
 
 /// How many digits of money are minor units in the totals of this store: those
@@ -222,6 +282,22 @@ mod tests {
         .await
         .unwrap();
         assert_eq!(after[0].session_after, 900);
+    }
+
+    #[tokio::test]
+    async fn what_is_held_is_for_the_same_amounts_and_once() {
+        let call = CallId::from_bytes([1; 16]);
+        let (before, held, other, after) = in_store(&[SCHEMA, SCHEMA_5], move |tx| {
+            let before = charges(900).held_since(tx, call)?;
+            charges(900).hold(tx, call)?;
+            let held = charges(900).held_since(tx, call)?;
+            let other = charges(901).held_since(tx, call)?;
+            release(tx, call)?;
+            Ok((before, held, other, charges(900).held_since(tx, call)?))
+        })
+        .await;
+        let day = jiff::civil::date(2026, 11, 22);
+        assert_eq!((before, held, other, after), (None, Some(day), None, None));
     }
 
     #[tokio::test]

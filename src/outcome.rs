@@ -24,13 +24,16 @@ pub enum Outcome {
     Cancelled,
     /// Allowed, and provably not sent: the server was not there.
     FailedBeforeSending,
+    /// Sent, and the server asked something before it does its work. Another
+    /// call, with the answer, goes on from there.
+    InputRequired,
     /// Sent, and nobody saw how it ended. The effect may have happened.
     Unknown,
 }
 
 impl Outcome {
     /// Every outcome, for tables and tests.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Completed,
         Self::ToolFailed,
         Self::Denied,
@@ -40,6 +43,7 @@ impl Outcome {
         Self::TimedOut,
         Self::Cancelled,
         Self::FailedBeforeSending,
+        Self::InputRequired,
         Self::Unknown,
     ];
 
@@ -55,6 +59,7 @@ impl Outcome {
             Self::TimedOut => "timed-out",
             Self::Cancelled => "cancelled",
             Self::FailedBeforeSending => "failed-before-sending",
+            Self::InputRequired => "input-required",
             Self::Unknown => "unknown",
         }
     }

@@ -2,10 +2,14 @@
 //! what its server says of it and what the operator says of it.
 
 mod inquiry;
+mod level;
 mod mirrored;
 
 pub use inquiry::Declared;
+pub use inquiry::Extension;
 pub use inquiry::Inquiry;
+pub use level::Level;
+pub use level::LevelError;
 pub use mirrored::MirrorError;
 pub use mirrored::Mirrored;
 
@@ -97,6 +101,26 @@ pub enum Asking {
     Subscribe,
     /// `completion/complete`.
     Complete,
+    /// Something about a task that an earlier call began.
+    Task(TaskAsk),
+}
+
+/// What is asked about a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum TaskAsk {
+    /// `tasks/get`.
+    Get,
+    /// `tasks/result`, of 2025-11-25.
+    Result,
+    /// `tasks/update`, of 2026-07-28.
+    Update,
+    /// `tasks/cancel`.
+    Cancel,
+}
+
+impl TaskAsk {
+    /// All there are.
+    pub const ALL: [Self; 4] = [Self::Get, Self::Result, Self::Update, Self::Cancel];
 }
 
 /// What stands before the name of a prompt in its [`ToolId`].
@@ -112,6 +136,10 @@ impl Asking {
             Self::Read => "resources/read",
             Self::Subscribe => "resources/subscribe",
             Self::Complete => "completion/complete",
+            Self::Task(TaskAsk::Get) => "tasks/get",
+            Self::Task(TaskAsk::Result) => "tasks/result",
+            Self::Task(TaskAsk::Update) => "tasks/update",
+            Self::Task(TaskAsk::Cancel) => "tasks/cancel",
         }
     }
 }
@@ -125,7 +153,11 @@ impl ToolId {
             "resources/read" => Asking::Read,
             "resources/subscribe" => Asking::Subscribe,
             "completion/complete" => Asking::Complete,
-            _ => Asking::Tool,
+            name => TaskAsk::ALL
+                .into_iter()
+                .map(Asking::Task)
+                .find(|task| task.method() == name)
+                .unwrap_or(Asking::Tool),
         }
     }
 
@@ -141,7 +173,11 @@ impl ToolId {
     pub fn native(&self) -> &str {
         match self.asking() {
             Asking::Prompt => self.name.strip_prefix(PROMPT).unwrap_or(&self.name),
-            Asking::Tool | Asking::Read | Asking::Subscribe | Asking::Complete => &self.name,
+            Asking::Tool
+            | Asking::Read
+            | Asking::Subscribe
+            | Asking::Complete
+            | Asking::Task(_) => &self.name,
         }
     }
 }
@@ -165,6 +201,21 @@ impl CallId {
     /// The bytes that are stored.
     pub fn as_bytes(&self) -> &[u8; 16] {
         self.0.as_bytes()
+    }
+}
+
+/// The text is no id of a call.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this is no id of a call")]
+pub struct CallIdError;
+
+impl FromStr for CallId {
+    type Err = CallIdError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Uuid::try_parse(text)
+            .map(Self)
+            .map_err(|_no_id| CallIdError)
     }
 }
 
@@ -309,12 +360,16 @@ impl ToolRules {
     /// everything else only reads.
     pub fn unmentioned(asking: Asking) -> Self {
         let uris = match asking {
-            Asking::Tool | Asking::Prompt | Asking::Complete => Vec::new(),
+            Asking::Tool | Asking::Prompt | Asking::Complete | Asking::Task(_) => Vec::new(),
             Asking::Read | Asking::Subscribe => vec!["uri".to_owned()],
         };
         let access = match asking {
-            Asking::Tool => Access::Write,
-            Asking::Prompt | Asking::Read | Asking::Subscribe | Asking::Complete => Access::Read,
+            Asking::Tool | Asking::Task(TaskAsk::Update | TaskAsk::Cancel) => Access::Write,
+            Asking::Prompt
+            | Asking::Read
+            | Asking::Subscribe
+            | Asking::Complete
+            | Asking::Task(TaskAsk::Get | TaskAsk::Result) => Access::Read,
         };
         Self {
             access,

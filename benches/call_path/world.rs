@@ -191,6 +191,8 @@ impl World {
             asking: countersign::tool::Asking::Tool,
             name: name.into(),
             rest: Vec::new(),
+            continued: None,
+            task: None,
             declared: std::sync::Arc::default(),
             log: None,
             arguments: Some(arguments.into()),

@@ -10,12 +10,14 @@ use crate::journal::Part;
 use crate::journal::Subject;
 use crate::meters;
 use crate::meters::Charges;
+use crate::meters::Overflow;
 use crate::outcome::Outcome;
 use crate::policy::Allowed;
 use crate::policy::Denial;
 use crate::policy::Escalation;
 use crate::policy::Facts;
 use crate::policy::Reading;
+use crate::policy::Totals;
 use crate::policy::Verdict;
 use crate::sessions;
 use crate::store::Durability;
@@ -23,6 +25,7 @@ use crate::store::StoreError;
 use crate::store::Tx;
 use crate::store::WriterId;
 use crate::tool::Access;
+use crate::tool::CallId;
 use jiff::Timestamp;
 use serde_json::Map;
 use serde_json::Value;
@@ -34,6 +37,8 @@ pub(super) struct Candidate {
     pub(super) subject: Subject,
     pub(super) route: Arc<Route>,
     pub(super) reading: Reading,
+    /// The call that it goes on from.
+    pub(super) continues: Option<CallId>,
     /// The arguments to keep beside the record.
     pub(super) kept_arguments: Option<Box<str>>,
 }
@@ -44,6 +49,14 @@ pub(super) struct Admitted {
     pub(super) allowed: Allowed,
     pub(super) entry: OpenEntry,
     pub(super) charges: Charges,
+}
+
+/// What a call does to the meters.
+struct Metered {
+    charges: Charges,
+    totals: Vec<Totals>,
+    /// The call that was charged the same before, and whose charges these are.
+    carried: Option<CallId>,
 }
 
 pub(super) type Admission = Result<Admitted, Refusal>;
@@ -99,18 +112,16 @@ impl Candidate {
                 },
             );
         }
-        let charges = self.charges(tx, settings, now)?;
-        let totals = match charges.totals_after(tx)? {
-            Ok(totals) => totals,
+        let metered = self.metered(tx, settings, now)?;
+        let Metered {
+            charges,
+            totals,
+            carried,
+        } = match metered {
+            Ok(metered) => metered,
             Err(overflow) => {
-                return refuse(
-                    Outcome::InvalidArguments,
-                    json!({ "code": "meter_overflow", "meter": overflow.meter }),
-                    Refusal::InvalidArguments {
-                        call: subject.call,
-                        problem: overflow.to_string(),
-                    },
-                );
+                let (detail, refusal) = overflowed(subject.call, &overflow);
+                return refuse(Outcome::InvalidArguments, detail, refusal);
             }
         };
         let facts = Facts {
@@ -121,7 +132,7 @@ impl Candidate {
         let gate = &self.route.gate;
         match gate.decide(subject.call, &subject.principal, &self.reading, &facts, now) {
             Verdict::Allow(allowed) => {
-                charges.add(tx)?;
+                charge(tx, &charges, carried)?;
                 let detail = self.allowed_detail(&allowed, &charges);
                 let opening = (subject, self.effect(), &detail);
                 let entry = journal::open(tx, writer, opening, &allowed, now)?;
@@ -181,6 +192,33 @@ impl Candidate {
         ))
     }
 
+    /// What the call is charged, and the totals with it. What a call that asked for
+    /// more was charged counts once for all that go on from it.
+    fn metered(
+        &self,
+        tx: &Tx<'_>,
+        settings: &Settings,
+        now: Timestamp,
+    ) -> Result<Result<Metered, Overflow>, StoreError> {
+        let mut charges = self.charges(tx, settings, now)?;
+        let held = match self.continues {
+            Some(asked) => charges.held_since(tx, asked)?,
+            None => None,
+        };
+        let totals = match held {
+            Some(day) => {
+                charges.day = day;
+                charges.totals_with(tx)?
+            }
+            None => charges.totals_after(tx)?,
+        };
+        Ok(totals.map(|totals| Metered {
+            charges,
+            totals,
+            carried: held.and(self.continues),
+        }))
+    }
+
     fn keep_arguments(&self, tx: &Tx<'_>) -> Result<(), StoreError> {
         match &self.kept_arguments {
             Some(arguments) => journal::keep(tx, self.subject.call, Part::Arguments, arguments),
@@ -199,10 +237,27 @@ impl Candidate {
             detail.insert("day".to_owned(), json!(charges.day.to_string()));
             detail.insert("charged".to_owned(), Value::Object(charged));
         }
+        if let Some(asked) = self.continues {
+            detail.insert("continues".to_owned(), json!(asked.to_string()));
+        }
         if !self.reading.opaque().is_empty() {
             detail.insert("opaque".to_owned(), json!(self.reading.opaque()));
         }
         Value::Object(detail)
+    }
+}
+
+fn overflowed(call: CallId, overflow: &Overflow) -> (Value, Refusal) {
+    let detail = json!({ "code": "meter_overflow", "meter": overflow.meter });
+    let problem = overflow.to_string();
+    (detail, Refusal::InvalidArguments { call, problem })
+}
+
+/// Charges taken over from an earlier call are in the totals already.
+fn charge(tx: &Tx<'_>, charges: &Charges, carried: Option<CallId>) -> Result<(), StoreError> {
+    match carried {
+        Some(asked) => meters::release(tx, asked),
+        None => charges.add(tx),
     }
 }
 

@@ -8,6 +8,7 @@ use crate::session::SessionId;
 use crate::session::TransportId;
 use crate::tool::Asking;
 use crate::tool::CallId;
+use crate::tool::Inquiry;
 use crate::tool::ServerName;
 use std::time::Duration;
 
@@ -26,10 +27,50 @@ pub enum Answer {
         /// The text of the error object.
         json: Box<str>,
     },
+    /// The server made a task of the call, which goes on by itself.
+    Task {
+        /// The text of the result object, as the server wrote it.
+        json: Box<str>,
+        /// The id of the task: what the server calls it, until it is kept under
+        /// one of ours.
+        id: Box<str>,
+    },
+    /// The server asks something before it does the work. Another call, with
+    /// what the client says, goes on from there.
+    Asks {
+        /// Our id of the call that goes on.
+        call: CallId,
+        /// What is asked, and how.
+        asked: Asked,
+    },
     /// No answer of a server, and why.
     Refused(Refusal),
     /// The client took the call back.
     Cancelled,
+}
+
+/// How a server asks something before it does the work.
+#[derive(Debug)]
+pub enum Asked {
+    /// By its result, which is the text of an `InputRequiredResult` of MCP
+    /// 2026-07-28, as it wrote it.
+    Result(Box<str>),
+    /// By its error, a `URLElicitationRequiredError` of MCP 2025-11-25, as it
+    /// wrote it: pages that the person opens first.
+    Pages(Box<str>),
+    /// In the middle of the call, which stays open.
+    Open(Vec<Question>),
+}
+
+/// What a server asks in the middle of a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Question {
+    /// By what the answer is known.
+    pub key: String,
+    /// What is asked.
+    pub inquiry: Inquiry,
+    /// The parameters, an object, as the text they were.
+    pub params: Option<Box<str>>,
 }
 
 /// Why a call has no answer of a server.

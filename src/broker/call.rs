@@ -6,16 +6,18 @@ use crate::json::Splice;
 use crate::principal::PrincipalId;
 use crate::session::SessionId;
 use crate::tool::Asking;
+use crate::tool::CallId;
 use crate::tool::Declared;
+use crate::tool::Level;
 use serde_json::Value;
 use std::sync::Arc;
 
 /// One call as a client made it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ToolCall {
     /// Who calls, from the verified credential.
     pub principal: PrincipalId,
-    /// The session it belongs to, as [`Broker::session`] found it.
+    /// The session it belongs to, as [`Broker::session`](super::Broker::session) found it.
     pub session: SessionId,
     /// What is asked.
     pub asking: Asking,
@@ -26,12 +28,40 @@ pub struct ToolCall {
     pub arguments: Option<Box<str>>,
     /// What else was in the parameters: each key with the text of its value.
     pub rest: Vec<(Box<str>, Box<str>)>,
+    /// The call that it goes on from, and what the client says.
+    pub continued: Option<Continued>,
+    /// That the call shall become a task: the text of an object.
+    pub task: Option<Box<str>>,
     /// What the client can be asked.
     pub declared: Arc<Declared>,
     /// From which level on the client hears what servers log.
-    pub log: Option<Box<str>>,
+    pub log: Option<Level>,
     /// The request's `_meta`, as the text it was.
     pub meta: Option<Box<str>>,
+}
+
+/// What a call goes on from.
+#[derive(Clone, Debug)]
+pub struct Continued {
+    /// The call that ended by asking. None where the client answers what was not
+    /// asked by way of us.
+    pub call: Option<CallId>,
+    /// What that call left.
+    pub left: Left,
+    /// What the client says: the text of an object of results, by the keys of the
+    /// questions.
+    pub responses: Option<Box<str>>,
+}
+
+/// What a call that asked something left behind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Left {
+    /// The server's own `requestState`, if it gave one.
+    State(Option<Box<str>>),
+    /// The call itself, which is still open.
+    Open,
+    /// Nothing: the server takes the whole call again.
+    Nothing,
 }
 
 impl ToolCall {

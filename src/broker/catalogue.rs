@@ -118,6 +118,12 @@ pub struct Has {
     pub completions: bool,
     /// Servers that log.
     pub logging: bool,
+    /// Servers that make tasks by themselves (the extension of 2026-07-28).
+    pub tasks: bool,
+    /// Servers that make tasks where they are asked to (2025-11-25).
+    pub asked_tasks: bool,
+    /// Servers with pages for the host to show (the apps extension).
+    pub apps: bool,
 }
 
 /// Everything that calls and lists are answered from, swapped whole.
@@ -269,7 +275,7 @@ impl Catalogue {
                 let entry = renamed(entry, &name);
                 self.prompts.add(name, route, entry, &mut self.refused);
             }
-            asking @ (Asking::Read | Asking::Subscribe | Asking::Complete) => {
+            asking @ (Asking::Read | Asking::Subscribe | Asking::Complete | Asking::Task(_)) => {
                 self.others.insert((tool.server.clone(), asking), route);
             }
         }
@@ -300,6 +306,9 @@ impl Catalogue {
             subscriptions: has(Asking::Subscribe),
             completions: has(Asking::Complete),
             logging: false,
+            tasks: false,
+            asked_tasks: false,
+            apps: false,
         }
     }
 
@@ -312,6 +321,8 @@ impl Catalogue {
                 let server = self.owners.of(name)?;
                 self.other(server, asking)
             }
+            // Whose it is only the store knows.
+            Asking::Task(_) => None,
             Asking::Complete => {
                 let server = self.owners.of_template(name)?;
                 self.other(server, asking)

@@ -2,12 +2,14 @@
 //! meters.
 
 use super::Answer;
+use super::Asked;
 use super::Keep;
 use super::Refusal;
 use super::catalogue::Route;
 use crate::downstream::Sent;
 use crate::journal::Closing;
 use crate::json::Object;
+use crate::meters::Charges;
 use crate::outcome::Outcome;
 use crate::tool::CallId;
 use crate::tool::Digest;
@@ -35,6 +37,17 @@ pub(super) fn judged(call: CallId, route: &Route, sent: Sent, keep: Keep) -> (Cl
             let closing = close(outcome, Some(&json), json!({}));
             (closing, Answer::Result { json, era })
         }
+        Sent::Task { json, id } => (
+            close(Outcome::Completed, Some(&json), json!({ "task": &id })),
+            Answer::Task { json, id },
+        ),
+        Sent::InputRequired { json } => (
+            close(Outcome::InputRequired, Some(&json), json!({})),
+            Answer::Asks {
+                call,
+                asked: Asked::Result(json),
+            },
+        ),
         Sent::Error { json } => {
             let closing = close(
                 Outcome::ToolFailed,
@@ -82,20 +95,46 @@ pub(super) fn judged(call: CallId, route: &Route, sent: Sent, keep: Keep) -> (Cl
     }
 }
 
-/// Whether what a call was charged is given back: it provably had no effect, or
-/// the tool says that it failed and the operator takes its word.
-pub(super) fn is_refunded(outcome: Outcome, rules: &ToolRules) -> bool {
+/// The closing record and the answer of a call that asks for more and stays as it
+/// is until it is answered.
+pub(super) fn asks(call: CallId, asked: Asked) -> (Closing, Answer) {
+    let closing = Closing {
+        call,
+        outcome: Outcome::InputRequired,
+        result: None,
+        kept: None,
+        detail: json!({}),
+    };
+    (closing, Answer::Asks { call, asked })
+}
+
+/// What becomes of what a call was charged.
+#[derive(Debug)]
+pub(super) enum Settlement {
+    /// It stays charged.
+    Kept,
+    /// It is given back.
+    Refunded(Charges),
+    /// It is kept for the call that goes on from this one.
+    Held(Charges),
+}
+
+/// Charges are given back where the call provably had no effect, or the tool
+/// says that it failed and the operator takes its word.
+pub(super) fn settlement(outcome: Outcome, rules: &ToolRules, charges: Charges) -> Settlement {
     match outcome {
-        Outcome::FailedBeforeSending => true,
-        Outcome::ToolFailed => rules.refund_on_failure,
+        Outcome::FailedBeforeSending => Settlement::Refunded(charges),
+        Outcome::ToolFailed if rules.refund_on_failure => Settlement::Refunded(charges),
+        Outcome::InputRequired => Settlement::Held(charges),
         Outcome::Completed
+        | Outcome::ToolFailed
         | Outcome::Denied
         | Outcome::Escalated
         | Outcome::InvalidArguments
         | Outcome::UnknownTool
         | Outcome::TimedOut
         | Outcome::Cancelled
-        | Outcome::Unknown => false,
+        | Outcome::Unknown => Settlement::Kept,
     }
 }
 

@@ -16,6 +16,7 @@ use crate::downstream;
 use crate::downstream::Downstream;
 use crate::journal;
 use crate::journal::CallView;
+use crate::keys;
 use crate::meters;
 use crate::outcome::Outcome;
 use crate::pins;
@@ -31,6 +32,7 @@ use crate::store::Durability;
 use crate::store::Migration;
 use crate::store::Store;
 use crate::store::testing::tamper;
+use crate::tasks;
 use crate::tool::ServerName;
 use crate::tool::ToolRules;
 use jiff::SignedDuration;
@@ -51,6 +53,9 @@ const MIGRATIONS: [Migration; 1] = [Migration {
     sql: &[
         journal::SCHEMA,
         meters::SCHEMA,
+        meters::SCHEMA_5,
+        keys::SCHEMA_5,
+        tasks::SCHEMA,
         sessions::SCHEMA,
         pins::SCHEMA,
     ],

@@ -9,12 +9,14 @@ use super::Rules;
 use super::Settings;
 use super::follow::Upkeep;
 use super::known::Known as KnownSessions;
+use super::open_calls::OpenCalls;
 use super::resources::Listings;
 use crate::downstream;
 use crate::downstream::Downstream;
 use crate::downstream::News;
 use crate::downstream::State;
 use crate::journal;
+use crate::keys;
 use crate::meters;
 use crate::pins;
 use crate::pins::Pin;
@@ -25,6 +27,7 @@ use crate::store::Store;
 use crate::store::StoreError;
 use crate::store::Writer;
 use crate::tool::Asking;
+use crate::tool::Level;
 use crate::tool::Mirrored;
 use crate::tool::ServerName;
 use arc_swap::ArcSwap;
@@ -75,6 +78,7 @@ pub(super) type Pins = BTreeMap<ServerName, Vec<Pin>>;
 pub(super) struct Enlisted {
     writer: Writer,
     pins: Pins,
+    sealing: [u8; 32],
 }
 
 impl Enlisted {
@@ -88,7 +92,12 @@ impl Enlisted {
             let writer = Writer::enlist(&store, Timestamp::now())?;
             recover(&store, &writer)?;
             let pins = read_pins(&store, &servers)?;
-            Ok(Self { writer, pins })
+            let sealing = store.write_blocking("sealing", keys::sealing)?;
+            Ok(Self {
+                writer,
+                pins,
+                sealing,
+            })
         })
         .await
     }
@@ -148,7 +157,11 @@ impl Broker {
     /// Takes in servers that were started, and follows them from now on.
     pub(super) async fn begin(
         store: Arc<Store>,
-        Enlisted { writer, pins }: Enlisted,
+        Enlisted {
+            writer,
+            pins,
+            sealing,
+        }: Enlisted,
         settings: Settings,
         Servers { downstreams, news }: Servers,
         rules: Rules,
@@ -169,6 +182,8 @@ impl Broker {
             settings: Arc::new(settings),
             downstreams,
             known: KnownSessions::default(),
+            open_calls: OpenCalls::default(),
+            sealing,
             catalogue: ArcSwap::from_pointee(catalogue),
             changes: watch::Sender::new(0),
             reloads,
@@ -225,10 +240,22 @@ impl Broker {
 
     /// What there is besides tools.
     pub fn has(&self) -> Has {
-        let logs = |downstream: &Downstream| downstream.offers().is_some_and(|o| o.logging);
+        let offers = || self.downstreams.values().filter_map(Downstream::offers);
         Has {
-            logging: self.downstreams.values().any(logs),
+            logging: offers().any(|offers| offers.logging),
+            tasks: offers().any(|offers| offers.tasks),
+            asked_tasks: offers().any(|offers| offers.asked_tasks),
+            apps: offers().any(|offers| offers.apps),
             ..self.catalogue.load().has()
+        }
+    }
+
+    /// A client hears what servers log from this level on. Servers of before
+    /// 2026-07-28 are told so once for all their clients, and each client hears
+    /// what it wants of it.
+    pub fn log_from(&self, level: Level) {
+        for downstream in self.downstreams.values() {
+            downstream.log_from(level);
         }
     }
 
@@ -262,6 +289,7 @@ impl Broker {
     /// recorded as unknown.
     pub async fn stop(&self, patience: Duration) {
         self.stopping.cancel();
+        self.open_calls.clear();
         self.tasks.close();
         let _ended_or_late = tokio::time::timeout(patience, self.tasks.wait()).await;
         stop_all(&self.downstreams).await;

@@ -2,9 +2,11 @@
 
 use super::Era;
 use super::asks::Asks;
+use crate::session::SessionId;
 use crate::tool::Asking;
 use crate::tool::Declared;
 use crate::tool::Digest;
+use crate::tool::Level;
 use crate::tool::Mirrored;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,15 +32,33 @@ pub struct OutgoingCall {
     /// What else the client put into the parameters: each key with the text of
     /// its value.
     pub rest: Vec<(Box<str>, Box<str>)>,
+    /// What the client says to what the server asked before, where this call goes
+    /// on from there. Modern servers only.
+    pub answers: Option<Answers>,
+    /// That the call shall become a task: the text of an object. Legacy servers
+    /// that have tasks only.
+    pub task: Option<Box<str>>,
+    /// The session of the call: what a server asks over a pipe must be of one.
+    pub session: SessionId,
     /// What the client can be asked.
     pub declared: Arc<Declared>,
     /// From which level on the client hears what the server logs.
-    pub log: Option<Box<str>>,
+    pub log: Option<Level>,
     /// The client's `_meta`, the text of a JSON object. What is between the
     /// client and us is taken out of it.
     pub meta: Option<Box<str>>,
     /// How long the call may take, where it differs from the server's.
     pub deadline: Option<Duration>,
+}
+
+/// What a client says to the `input_required` of a server (MCP 2026-07-28,
+/// basic/patterns/mrtr).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Answers {
+    /// `inputResponses`: the text of an object.
+    pub responses: Option<Box<str>>,
+    /// The server's own `requestState`, as it was.
+    pub state: Option<Box<str>>,
 }
 
 /// What connects a call with its client while it runs.
@@ -67,6 +87,19 @@ pub enum Sent {
         json: Box<str>,
         /// What the text is written in.
         era: Era,
+    },
+    /// The server made a task of the call, which goes on by itself.
+    Task {
+        /// The text of the result, as it came.
+        json: Box<str>,
+        /// What the server calls the task.
+        id: Box<str>,
+    },
+    /// The server asks something before it does the work (MCP 2026-07-28,
+    /// `InputRequiredResult`): nothing that the client cannot be asked.
+    InputRequired {
+        /// The text of the result, as it came.
+        json: Box<str>,
     },
     /// The server's JSON-RPC error.
     Error {
@@ -97,6 +130,14 @@ pub enum Sent {
 }
 
 impl Sent {
+    /// The call in which the server asked is not open any more: it may have done
+    /// anything.
+    pub fn not_open() -> Self {
+        Self::Lost {
+            why: "the call in which the server asked is not open any more".to_owned(),
+        }
+    }
+
     pub(super) fn not_sent(why: &str) -> Self {
         Self::NotSent {
             why: why.to_owned(),

@@ -18,6 +18,7 @@ use crate::tool::Asking;
 use crate::tool::Digest;
 use crate::tool::Mirrored;
 use crate::tool::ServerName;
+use crate::tool::TaskAsk;
 use crate::tool::ToolDefinition;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
@@ -121,6 +122,12 @@ pub(super) async fn list(
     others.extend(offers.resources.then_some(Asking::Read));
     others.extend(offers.subscriptions.then_some(Asking::Subscribe));
     others.extend(offers.completions.then_some(Asking::Complete));
+    let about_tasks: &[TaskAsk] = match era {
+        Era::Modern(_) if offers.tasks => &[TaskAsk::Get, TaskAsk::Update, TaskAsk::Cancel],
+        Era::Legacy(_) if offers.asked_tasks => &[TaskAsk::Get, TaskAsk::Result, TaskAsk::Cancel],
+        Era::Modern(_) | Era::Legacy(_) => &[],
+    };
+    others.extend(about_tasks.iter().map(|what| Asking::Task(*what)));
     let others = others.into_iter().map(|asking| pins::fixed(server, asking));
     reading.found.extend(others.filter_map(Result::ok));
     Ok(reading.finish())

@@ -166,12 +166,12 @@ impl Link {
         tokio::select! {
             biased;
             answer = &mut ticket.answer => match answer {
-                Ok(answer) => judge(answer, era),
+                Ok(answer) => judge(answer, era, call),
                 Err(_) => ticket.unanswered(),
             },
-            () = line.cancelled.cancelled() => ticket.give_up(GivenUp::Cancelled, era),
+            () = line.cancelled.cancelled() => ticket.give_up(GivenUp::Cancelled, (era, call)),
             () = asks::expired(deadline, allowed, line.asks.as_deref()) => {
-                ticket.give_up(GivenUp::TimedOut, era)
+                ticket.give_up(GivenUp::TimedOut, (era, call))
             }
         }
     }

@@ -7,6 +7,7 @@ use crate::json;
 use crate::json::JsonError;
 use crate::json::Object;
 use crate::tool::Declared;
+use crate::tool::Level;
 
 const OURS_PREFIX: &str = "dev.countersign/";
 /// As [`json::fold`] leaves them, because keys are compared by their folds.
@@ -26,7 +27,7 @@ const HOP_BY_HOP: [&str; 5] = [
 pub(super) fn outgoing(
     clients: Option<&str>,
     progress_token: Option<u64>,
-    (era, declared, log): (&Era, &Declared, Option<&str>),
+    (era, declared, log): (&Era, &Declared, Option<Level>),
 ) -> Result<Option<String>, JsonError> {
     let mut members: Vec<String> = Vec::new();
     if let Some(token) = progress_token {
@@ -35,8 +36,8 @@ pub(super) fn outgoing(
     if let Era::Modern(revision) = era {
         members.push(modern_members(revision, &declared.json()));
         if let Some(level) = log {
-            let level = serde_json::Value::from(level);
-            members.push(format!("\"io.modelcontextprotocol/logLevel\":{level}"));
+            let level = level.as_str();
+            members.push(format!("\"io.modelcontextprotocol/logLevel\":\"{level}\""));
         }
     }
     if let Some(text) = clients {

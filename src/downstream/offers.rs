@@ -1,6 +1,7 @@
 //! What a server says that it has (MCP 2026-07-28, `ServerCapabilities`).
 
 use crate::json::Object;
+use crate::tool::Extension;
 
 /// The capabilities of one server, as far as we act on them.
 #[expect(
@@ -19,6 +20,12 @@ pub struct Offers {
     pub subscriptions: bool,
     /// It completes arguments.
     pub completions: bool,
+    /// It makes tasks of calls by itself (the extension of 2026-07-28).
+    pub tasks: bool,
+    /// It makes tasks of calls where its client asks for it (2025-11-25).
+    pub asked_tasks: bool,
+    /// It has pages for the host to show (the apps extension).
+    pub apps: bool,
     /// It logs to its client.
     pub logging: bool,
     /// It tells when one of its lists changes.
@@ -36,6 +43,14 @@ impl Offers {
             let part = object(capabilities.get(key));
             part.is_some_and(|part| part.get(flag) == Some("true"))
         };
+        let extensions = object(capabilities.get("extensions"));
+        let extends = |extension: Extension| {
+            let said = extensions.as_ref().and_then(|all| all.get(extension.id()));
+            said.is_some_and(|it| it.starts_with('{'))
+        };
+        let tasks = object(capabilities.get("tasks"));
+        let requests = object(tasks.and_then(|tasks| tasks.get("requests")));
+        let of_tools = object(requests.and_then(|requests| requests.get("tools")));
         let lists = ["tools", "prompts", "resources"];
         Self {
             tools: has("tools"),
@@ -43,6 +58,9 @@ impl Offers {
             resources: has("resources"),
             subscriptions: says("resources", "subscribe"),
             completions: has("completions"),
+            tasks: extends(Extension::Tasks),
+            asked_tasks: of_tools.is_some_and(|tools| tools.get("call").is_some()),
+            apps: extends(Extension::Apps),
             logging: has("logging"),
             tells_changes: lists.iter().any(|list| says(list, "listChanged")),
         }
@@ -62,10 +80,12 @@ mod tests {
         assert_eq!(Offers::read(None), Offers::default());
         assert_eq!(Offers::read(Some("[]")), Offers::default());
         let all = r#"{"tools":{},"prompts":{"listChanged":true},"resources":{"subscribe":true},
-            "completions":{},"logging":{},"x":1}"#;
+            "completions":{},"logging":{},"x":1,"tasks":{"requests":{"tools":{"call":{}}}},
+            "extensions":{"io.modelcontextprotocol/tasks":{},"io.modelcontextprotocol/ui":{}}}"#;
         let all = Offers::read(Some(all));
         assert!(all.tools && all.prompts && all.resources && all.subscriptions);
         assert!(all.completions && all.logging && all.tells_changes);
+        assert!(all.tasks && all.asked_tasks && all.apps);
         assert_eq!(Offers::read(Some(r#"{"prompts":null}"#)), Offers::default());
     }
 }

@@ -30,6 +30,7 @@ use super::remote;
 use super::remote::HttpLink;
 use super::remote::Transport;
 use super::wire::Control;
+use crate::tool::Level;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
@@ -56,10 +57,21 @@ pub(super) struct Supervisor {
     phase: watch::Sender<Phase>,
     wake: Arc<Notify>,
     stop: CancellationToken,
+    level: watch::Receiver<Option<Level>>,
     opening: Opening,
     /// The server has the older pair of endpoints.
     pair: bool,
     backoff: Backoff,
+}
+
+/// By what the handles tell it something.
+pub(super) struct Told {
+    /// Come early with the next attempt.
+    pub(super) wake: Arc<Notify>,
+    /// End.
+    pub(super) stop: CancellationToken,
+    /// From which level on somebody hears what the server logs.
+    pub(super) level: watch::Receiver<Option<Level>>,
 }
 
 /// A server with the connection to it, and its process where it is one of ours.
@@ -89,8 +101,7 @@ impl Supervisor {
         settings: Settings,
         news: mpsc::UnboundedSender<News>,
         phase: watch::Sender<Phase>,
-        wake: Arc<Notify>,
-        stop: CancellationToken,
+        Told { wake, stop, level }: Told,
     ) -> Self {
         Self {
             settings,
@@ -98,6 +109,7 @@ impl Supervisor {
             phase,
             wake,
             stop,
+            level,
             opening: Opening::Probe,
             pair: false,
             backoff: Backoff::default(),
@@ -213,6 +225,31 @@ impl Supervisor {
             () = self.stop.cancelled() => "it was stopped".to_owned(),
             () = link.ended() => link.why(),
             never = self.follow_changes(link) => match never {},
+            never = self.follow_level(link) => match never {},
+        }
+    }
+
+    /// Tells a legacy server from which level on somebody hears what it logs.
+    async fn follow_level(&self, link: &Reach) -> std::convert::Infallible {
+        let mut level = self.level.clone();
+        level.mark_changed();
+        loop {
+            if level.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+            let logs = match &*self.phase.borrow() {
+                Phase::Ready {
+                    era: Era::Legacy(_),
+                    offers,
+                    ..
+                } => offers.logging,
+                _ => false,
+            };
+            let wanted = *level.borrow_and_update();
+            if let (true, Some(level)) = (logs, wanted) {
+                // Whether it follows is its own affair.
+                let _told = link.request(Control::SetLevel { level }).await;
+            }
         }
     }
 

@@ -11,6 +11,7 @@ use crate::json::Object;
 use crate::permit::Permit;
 use crate::tool::Asking;
 use crate::tool::Declared;
+use crate::tool::Level;
 use crate::tool::Mirrored;
 use serde_json::Value;
 use std::future::poll_fn;
@@ -97,6 +98,11 @@ pub(super) enum Control<'a> {
         /// What there are lists of.
         offers: Offers,
     },
+    /// `logging/setLevel`; legacy only.
+    SetLevel {
+        /// From which level on we hear what it logs.
+        level: Level,
+    },
     /// `notifications/cancelled`.
     Cancelled {
         /// The request that nobody waits for any more.
@@ -175,6 +181,11 @@ impl Frame {
                     &format!(r#"{{"notifications":{{{wanted}}},"_meta":{meta}}}"#),
                 )
             }
+            Control::SetLevel { level } => request(
+                id,
+                "logging/setLevel",
+                &format!("{{\"level\":\"{}\"}}", level.as_str()),
+            ),
             Control::Cancelled { request, reason } => Self::of(
                 "notifications/cancelled",
                 &format!(
@@ -226,6 +237,8 @@ impl Frame {
                     members.push(format!("\"arguments\":{arguments}"));
                 }
             }
+            // The client knows the task by an id of ours.
+            Asking::Task(_) => members.push(format!("\"taskId\":{}", Value::from(&*call.name))),
             // What policy read as the arguments are the parameters themselves.
             Asking::Read | Asking::Subscribe | Asking::Complete => {
                 let arguments = arguments.iter().flat_map(Object::iter);
@@ -233,13 +246,26 @@ impl Frame {
                     .extend(arguments.map(|(key, value)| format!("{}:{value}", Value::from(key))));
             }
         }
+        if let (Era::Modern(_), Some(answers)) = (era, &call.answers) {
+            if let Some(responses) = &answers.responses {
+                Object::parse(responses).map_err(|error| format!("answers: {error}"))?;
+            }
+            let responses = answers.responses.as_ref();
+            members.extend(responses.map(|text| format!("\"inputResponses\":{text}")));
+            let state = answers.state.as_deref();
+            members.extend(state.map(|text| format!("\"requestState\":{}", Value::from(text))));
+        }
+        if let (Era::Legacy(_), Some(task)) = (era, &call.task) {
+            Object::parse(task).map_err(|error| format!("task: {error}"))?;
+            members.push(format!("\"task\":{task}"));
+        }
         for (key, value) in &call.rest {
             members.push(format!("{}:{value}", Value::from(&**key)));
         }
         let meta = meta::outgoing(
             call.meta.as_deref(),
             progress_token,
-            (era, &call.declared, call.log.as_deref()),
+            (era, &call.declared, call.log),
         )
         .map_err(|error| format!("`_meta`: {error}"))?;
         members.extend(meta.map(|meta| format!("\"_meta\":{meta}")));
@@ -404,6 +430,7 @@ mod tests {
     use super::*;
     use crate::json;
     use crate::permit::testing::countersigned;
+    use crate::session::SessionId;
     use crate::tool::CallId;
     use crate::tool::Digest;
 
@@ -417,6 +444,9 @@ mod tests {
             mirrored: Arc::default(),
             arguments: Some(arguments.into()),
             rest: Vec::new(),
+            answers: None,
+            task: None,
+            session: SessionId::from_bytes([0; 16]),
             declared: Arc::default(),
             log: None,
             meta: meta.map(Into::into),

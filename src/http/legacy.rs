@@ -226,8 +226,16 @@ fn opened(
     revision: Option<String>,
 ) -> Transport {
     let declared = Object::parse(&stored.declared).ok();
+    let extensions = declared
+        .as_ref()
+        .and_then(|declared| declared.get("extensions"))
+        .and_then(|extensions| Object::parse(extensions).ok());
     let opening = Opening {
-        declared: Declared::read(|name| declared.as_ref()?.get(name)).into(),
+        declared: Declared::read(
+            |name| declared.as_ref()?.get(name),
+            |id| extensions.as_ref()?.get(id),
+        )
+        .into(),
         session: stored.named,
         transport: Some(id.clone()),
         revision,

@@ -53,6 +53,12 @@ pub(super) async fn answer(
         // A request is taken back by closing its connection, and nothing else
         // that wants no answer means anything here.
         Ok(Message::Notification(_) | Message::Response(_)) => return status::accepted(),
+        // Which revision is right is asked only where both say the same.
+        Err(error) if error.revision().is_some_and(|named| !says(head, named)) => {
+            let problem = format!("the header `{VERSION}` says something else than the body");
+            let mismatch = refused(error.id(), HEADER_MISMATCH, &problem);
+            return status::message(Era::Modern, mismatch);
+        }
         Err(_) => {}
     }
     let gone = CancellationToken::new();
@@ -72,6 +78,12 @@ pub(super) async fn answer(
                 .await
         }
     }
+}
+
+/// Whether the request's header names this revision.
+fn says(head: &HeaderMap, revision: &str) -> bool {
+    head.get(VERSION)
+        .is_some_and(|value| value.as_bytes().trim_ascii() == revision.as_bytes())
 }
 
 /// Compares the headers with the body (MCP 2026-07-28,

@@ -23,6 +23,27 @@ CREATE TABLE api_key (
 ) STRICT, WITHOUT ROWID;
 ";
 
+/// What version 5 of the store adds.
+pub const SCHEMA_5: &str = "
+CREATE TABLE sealing_key (           -- one row
+    only INTEGER PRIMARY KEY CHECK (only = 1),
+    key BLOB NOT NULL
+) STRICT;
+";
+
+/// Notes the key where none was noted, and returns the one that was.
+pub(super) fn sealing(tx: &Tx<'_>, fresh: &[u8; 32]) -> Result<[u8; 32], StoreError> {
+    let note = || {
+        tx.sql().execute(
+            "INSERT OR IGNORE INTO sealing_key (only, key) VALUES (1, ?1)",
+            [fresh],
+        )?;
+        tx.sql()
+            .query_row("SELECT key FROM sealing_key", [], |row| row.get(0))
+    };
+    note().map_err(StoreError::sql("read the key that seals"))
+}
+
 pub(super) fn key_insert(tx: &Tx<'_>, digest: &Digest, key: &Key) -> Result<(), StoreError> {
     tx.sql()
         .execute(

@@ -12,11 +12,14 @@ mod tests;
 
 use super::Client;
 use super::shown;
+use super::tasks;
 use super::write::Fault;
 use super::write::INTERNAL_ERROR;
 use super::write::INVALID_PARAMS;
+use super::write::MISSING_CAPABILITY;
 use super::write::server_info;
 use crate::broker::Answer;
+use crate::broker::Asked;
 use crate::broker::Refusal;
 use crate::broker::SessionRefusal;
 use crate::json::Object;
@@ -51,19 +54,36 @@ pub(super) enum Reply {
     Result(String),
     /// Its `error`.
     Error(String),
+    /// Its `error`, of a request that could not be made: the client did not say
+    /// that it can do what this needs.
+    MissingCapability(String),
 }
 
-/// What goes back for a call. None where the client took the call back and
-/// waits for nothing.
-pub(super) fn answer(answer: Answer, reader: Reader) -> Option<Reply> {
-    Some(match answer {
+/// What became of one round of a call.
+#[derive(Debug)]
+pub(super) enum Came {
+    /// It ended, and this goes back.
+    Ended(Reply),
+    /// Its server asks something first.
+    Asks(CallId, Asked),
+    /// The client took it back, and waits for nothing.
+    TakenBack,
+}
+
+/// What a call came to.
+pub(super) fn answer(answer: Answer, reader: Reader) -> Came {
+    match answer {
         // How the server speaks is no part of it: a result that lacks its type
         // is a complete one in every era.
-        Answer::Result { json, era: _ } => Reply::Result(typed(&json, reader)),
-        Answer::ServerError { json } => server_error(&json, reader),
-        Answer::Refused(refusal) => refused(&refusal, reader),
-        Answer::Cancelled => return None,
-    })
+        Answer::Result { json, era: _ } => Came::Ended(Reply::Result(typed(&json, reader))),
+        Answer::Task { json, id } => {
+            Came::Ended(Reply::Result(tasks::begun(&json, &id, reader.client)))
+        }
+        Answer::ServerError { json } => Came::Ended(server_error(&json, reader)),
+        Answer::Asks { call, asked } => Came::Asks(call, asked),
+        Answer::Refused(refusal) => Came::Ended(refused(&refusal, reader)),
+        Answer::Cancelled => Came::TakenBack,
+    }
 }
 
 /// What goes back where the session of a call could not be had.
@@ -188,6 +208,9 @@ fn unknown(asking: Asking, name: &str, client: Client) -> Reply {
         (Asking::Prompt, _) => {
             Fault::new(INVALID_PARAMS, format!("Unknown prompt: {shown_name}")).json()
         }
+        (Asking::Task(_), _) => {
+            Fault::new(INVALID_PARAMS, format!("Unknown task: {shown_name}")).json()
+        }
         (Asking::Complete, _) => {
             let message = format!("Nothing of this name can be completed: {shown_name}");
             Fault::new(INVALID_PARAMS, message).json()
@@ -302,7 +325,7 @@ fn reference(call: &CallId) -> String {
 /// What tells the model what went wrong: of a tool a result, because clients
 /// keep errors from the model; of anything else an error, because its result
 /// has no place for it.
-fn failed(lines: &[String], decision: Option<Value>, reader: Reader) -> Reply {
+pub(super) fn failed(lines: &[String], decision: Option<Value>, reader: Reader) -> Reply {
     if reader.asking != Asking::Tool {
         let mut fault = Fault::new(REFUSED, lines.join("\n"));
         fault.data = decision.map(|decision| json!({"dev.countersign/decision": decision}));
@@ -339,13 +362,24 @@ fn failed(lines: &[String], decision: Option<Value>, reader: Reader) -> Reply {
 /// with how long it may be kept (server/utilities/caching): never for others
 /// than this caller, because policy decided for this caller.
 fn typed(result: &str, reader: Reader) -> String {
-    let (Client::Modern, Ok(members)) = (reader.client, Object::parse(result)) else {
+    let Ok(members) = Object::parse(result) else {
         return result.to_owned();
     };
-    let mut splice = Splice::new(result);
-    if members.get("resultType").is_none() {
-        splice = splice.add_member(result, "resultType", "\"complete\"");
+    if reader.client == Client::Legacy {
+        // Before 2026-07-28 it was an object or nothing; the text says the same.
+        let structured = members.get("structuredContent");
+        return match structured.is_some_and(|it| !it.starts_with('{')) {
+            true => members.without("structuredContent"),
+            false => result.to_owned(),
+        };
     }
+    let mut splice = Splice::new(result);
+    splice = match members.get("resultType") {
+        None => splice.add_member(result, "resultType", "\"complete\""),
+        Some("\"complete\"") => splice,
+        // Of a legacy server, to which the word means nothing.
+        Some(other) => splice.replace(other, "\"complete\""),
+    };
     if reader.asking == Asking::Read {
         splice = match members.get("cacheScope") {
             Some(scope) => splice.replace(scope, "\"private\""),
@@ -358,10 +392,22 @@ fn typed(result: &str, reader: Reader) -> String {
     splice.finish()
 }
 
+/// Whether an error names the capabilities that the client lacks (MCP 2026-07-28,
+/// `MissingRequiredClientCapabilityError`).
+fn says_which(error: &str) -> bool {
+    let data = Object::parse(error)
+        .ok()
+        .and_then(|error| error.get("data"));
+    let data = data.and_then(|data| Object::parse(data).ok());
+    data.and_then(|data| data.get("requiredCapabilities"))
+        .is_some_and(|which| which.starts_with('{'))
+}
+
 /// A server's error. For a modern client with the codes that revision has:
 /// -32002 is -32602 there, and -32042 must not be sent. Codes of -32020 to
 /// -32099 speak of the connection they come over, which is ours to the server,
-/// not the client's to us (MCP 2026-07-28, basic/index, error codes).
+/// not the client's to us (MCP 2026-07-28, basic/index, error codes); but for
+/// -32021, because what we declare to a server is what its client declared to us.
 fn server_error(error: &str, reader: Reader) -> Reply {
     let client = reader.client;
     let members = Object::parse(error).ok();
@@ -383,6 +429,9 @@ fn server_error(error: &str, reader: Reader) -> Reply {
             None,
             reader,
         ),
+        Client::Modern if code == f64::from(MISSING_CAPABILITY) && says_which(error) => {
+            Reply::MissingCapability(error.to_owned())
+        }
         Client::Modern if (-32099.0..=-32020.0).contains(&code) => with_code(INTERNAL_ERROR),
         Client::Modern => Reply::Error(error.to_owned()),
     }

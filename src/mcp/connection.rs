@@ -4,6 +4,7 @@ use super::BATCHES;
 use super::Client;
 use super::agreed;
 use super::list;
+use super::parse::Ask;
 use super::parse::Body;
 use super::parse::Message;
 use super::parse::Meta;
@@ -14,6 +15,7 @@ use super::parse::Request;
 use super::parse::Response;
 use super::parse::parse;
 use super::shown;
+use super::tasks;
 use super::work::Outgoing;
 use super::work::Task;
 use super::work::Work;
@@ -32,9 +34,12 @@ use crate::broker::SessionRefusal;
 use crate::principal::PrincipalId;
 use crate::session::SessionId;
 use crate::session::TransportId;
+use crate::tool::Asking;
 use crate::tool::CallId;
 use crate::tool::Declared;
 use crate::tool::Digest;
+use crate::tool::Extension;
+use crate::tool::Level;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -64,7 +69,7 @@ pub struct Connection {
     followed: AtomicBool,
     in_flight: Mutex<HashMap<Box<str>, CancellationToken>>,
     /// From which level on a legacy client wants to hear what servers log.
-    level: Mutex<Option<Box<str>>>,
+    level: Mutex<Option<Level>>,
     /// What a legacy client can be asked.
     declared: Mutex<Arc<Declared>>,
     /// What it was asked and did not answer yet.
@@ -235,7 +240,18 @@ impl Connection {
             }
             Body::SetLevel { level } => {
                 *locked(&self.level) = Some(level);
+                self.broker.log_from(level);
                 return Received::Answer(result(&id, "{}"));
+            }
+            Body::Ask(Ask {
+                asking: Asking::Task(_),
+                ..
+            }) if !self.serves_tasks(&meta) => {
+                let fault = match meta.modern && self.broker.has().tasks {
+                    true => tasks::not_declared(),
+                    false => Fault::new(METHOD_NOT_FOUND, "no server here has tasks"),
+                };
+                return Received::Answer(fault.refuse(Some(&id)));
             }
             Body::List(of) => Task::List(of),
             Body::Ask(ask) => Task::Ask(ask),
@@ -271,6 +287,15 @@ impl Connection {
         Received::Nothing
     }
 
+    /// Whether the client of one request may ask about tasks.
+    fn serves_tasks(&self, meta: &Meta) -> bool {
+        let has = self.broker.has();
+        match meta.client() {
+            Client::Modern => has.tasks && meta.declared.knows(Extension::Tasks),
+            Client::Legacy => has.asked_tasks,
+        }
+    }
+
     /// What the client of one request can be asked.
     pub(super) fn declared(&self, meta: &Meta) -> Arc<Declared> {
         match meta.client() {
@@ -282,13 +307,10 @@ impl Connection {
     /// From which level on the client of one request hears what servers log. A
     /// modern one hears nothing that it did not ask for (MCP 2026-07-28,
     /// server/utilities/logging), a legacy one everything until it says less.
-    pub(super) fn level(&self, meta: &Meta) -> Option<Box<str>> {
+    pub(super) fn level(&self, meta: &Meta) -> Option<Level> {
         match meta.client() {
-            Client::Modern => meta.log.clone(),
-            Client::Legacy => {
-                let level = locked(&self.level).clone();
-                Some(level.unwrap_or_else(|| "debug".into()))
-            }
+            Client::Modern => meta.log,
+            Client::Legacy => Some(locked(&self.level).unwrap_or(Level::Debug)),
         }
     }
 

@@ -11,10 +11,16 @@ use super::write::server_info;
 use crate::broker::Broker;
 use crate::broker::Has;
 use crate::broker::Lists;
+use crate::json;
+use crate::json::Object;
 use crate::principal::PrincipalId;
 use crate::tool::Digest;
+use crate::tool::Extension;
+use serde_json::Map;
 use serde_json::Value;
-use serde_json::json;
+use serde_json::json as value;
+use std::borrow::Cow;
+use std::sync::Arc;
 use tokio::sync::watch;
 
 /// How long a modern client may take a list for fresh, in milliseconds. Short,
@@ -33,7 +39,7 @@ const INSTRUCTIONS: &str = "Every tool call is checked against the operator's po
 #[derive(Debug)]
 pub(super) struct List {
     of: Lists,
-    entries: String,
+    entries: Vec<Arc<str>>,
 }
 
 impl List {
@@ -41,18 +47,17 @@ impl List {
     pub(super) async fn of(broker: &Broker, principal: &PrincipalId, of: Lists) -> Self {
         Self {
             of,
-            entries: broker.list(principal, of).await.join(","),
+            entries: broker.list(principal, of).await,
         }
     }
 
     /// What two equal lists have in common.
     pub(super) fn digest(&self) -> Digest {
-        Digest::of(self.entries.as_bytes())
+        Digest::of_parts(self.entries.iter().map(|entry| entry.as_bytes()))
     }
 
     /// The result of the method that asks for it.
     pub(super) fn result(&self, client: Client) -> String {
-        let entries = &self.entries;
         let member = match self.of {
             Lists::Tools => "tools",
             Lists::Prompts => "prompts",
@@ -60,9 +65,14 @@ impl List {
             Lists::Templates => "resourceTemplates",
         };
         match client {
-            Client::Legacy => format!(r#"{{"{member}":[{entries}]}}"#),
+            Client::Legacy => {
+                let entries = self.entries.iter().map(|entry| for_legacy(entry));
+                let entries: Vec<Cow<'_, str>> = entries.collect();
+                format!(r#"{{"{member}":[{}]}}"#, entries.join(","))
+            }
             Client::Modern => {
-                let meta = json!({"io.modelcontextprotocol/serverInfo": server_info()});
+                let entries = self.entries.join(",");
+                let meta = value!({"io.modelcontextprotocol/serverInfo": server_info()});
                 format!(
                     r#"{{"resultType":"complete","{member}":[{entries}],"ttlMs":{LIST_TTL_MS},"cacheScope":"private","_meta":{meta}}}"#
                 )
@@ -71,11 +81,28 @@ impl List {
     }
 }
 
+/// An entry as revisions before 2026-07-28 can read it: the schema of a tool's
+/// results describes an object there, or is left out.
+fn for_legacy(entry: &str) -> Cow<'_, str> {
+    let Ok(members) = Object::parse(entry) else {
+        return entry.into();
+    };
+    let of_object = |schema: &str| {
+        let schema = Object::parse(schema).ok();
+        let kind = schema.and_then(|schema| schema.get("type").and_then(json::text));
+        kind.as_deref() == Some("object")
+    };
+    match members.get("outputSchema") {
+        Some(schema) if !of_object(schema) => members.without("outputSchema").into(),
+        Some(_) | None => entry.into(),
+    }
+}
+
 /// The result of `initialize`.
 pub(super) fn initialized(requested: &str, has: Has) -> String {
-    json!({
+    value!({
         "protocolVersion": agreed(requested),
-        "capabilities": capabilities(has),
+        "capabilities": capabilities(has, Client::Legacy),
         "serverInfo": server_info(),
         "instructions": INSTRUCTIONS,
     })
@@ -85,10 +112,10 @@ pub(super) fn initialized(requested: &str, has: Has) -> String {
 /// The result of `server/discover`.
 pub(super) fn discovered(has: Has) -> String {
     let versions: Vec<&str> = std::iter::once(MODERN).chain(LEGACY).collect();
-    json!({
+    value!({
         "resultType": "complete",
         "supportedVersions": versions,
-        "capabilities": capabilities(has),
+        "capabilities": capabilities(has, Client::Modern),
         "instructions": INSTRUCTIONS,
         "ttlMs": DISCOVER_TTL_MS,
         "cacheScope": "private",
@@ -98,18 +125,32 @@ pub(super) fn discovered(has: Has) -> String {
 }
 
 /// What we serve: tools always, and what the servers have besides.
-fn capabilities(has: Has) -> Value {
-    let mut capabilities = json!({"tools": {"listChanged": true}});
+fn capabilities(has: Has, client: Client) -> Value {
+    let extensions = [
+        (has.tasks && client == Client::Modern, Extension::Tasks),
+        (has.apps, Extension::Apps),
+    ];
+    let extensions = extensions.into_iter().filter(|(there, _)| *there);
+    let extensions: Map<String, Value> = extensions
+        .map(|(_, extension)| (extension.id().to_owned(), value!({})))
+        .collect();
+    let asked_tasks = has.asked_tasks && client == Client::Legacy;
+
+    let mut capabilities = value!({"tools": {"listChanged": true}});
     if let Some(members) = capabilities.as_object_mut() {
         let mut say = |there: bool, name: &str, what: Value| {
             if there {
                 members.insert(name.to_owned(), what);
             }
         };
-        say(has.prompts, "prompts", json!({"listChanged": true}));
-        say(has.resources, "resources", json!({"listChanged": true}));
-        say(has.completions, "completions", json!({}));
-        say(has.logging, "logging", json!({}));
+        say(has.prompts, "prompts", value!({"listChanged": true}));
+        say(has.resources, "resources", value!({"listChanged": true}));
+        say(has.completions, "completions", value!({}));
+        say(has.logging, "logging", value!({}));
+        // No list: what the servers list are the tasks of everybody.
+        let tasks = value!({"cancel": {}, "requests": {"tools": {"call": {}}}});
+        say(asked_tasks, "tasks", tasks);
+        say(!extensions.is_empty(), "extensions", extensions.into());
     }
     capabilities
 }

@@ -6,9 +6,9 @@
 mod attacks;
 mod params;
 
+pub use params::Answers;
 pub use params::Ask;
 pub use params::Body;
-pub(super) use params::LEVELS;
 pub use params::Meta;
 pub use params::Wanted;
 
@@ -128,6 +128,17 @@ pub struct ParseError {
 }
 
 impl ParseError {
+    /// Of which request, where that could be read.
+    pub fn id(&self) -> Option<&RawId> {
+        self.id.as_ref()
+    }
+
+    /// The revision that is not served, where that is what is wrong.
+    pub fn revision(&self) -> Option<&str> {
+        let data = self.fault.data.as_ref()?;
+        data.get("requested")?.as_str()
+    }
+
     /// The message that answers the refused one.
     pub fn answer(&self) -> Outbound {
         self.fault.refuse(self.id.as_ref())

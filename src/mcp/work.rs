@@ -4,7 +4,6 @@
 use super::Client;
 use super::answer::Reader;
 use super::answer::Reply;
-use super::answer::answer;
 use super::answer::session_refused;
 use super::connection::Connection;
 use super::list;
@@ -12,15 +11,17 @@ use super::list::Followed;
 use super::list::Follower;
 use super::list::List;
 use super::parse::Ask;
-use super::parse::LEVELS;
 use super::parse::Meta;
 use super::parse::RawId;
 use super::parse::Wanted;
+use super::tasks;
 use super::write::Outbound;
 use super::write::error;
+use super::write::missing_capability;
 use super::write::notification;
 use super::write::result;
 use super::write::server_info;
+use crate::broker::Answer;
 use crate::broker::Asks;
 use crate::broker::CallLine;
 use crate::broker::Lists;
@@ -28,6 +29,8 @@ use crate::broker::ToolCall;
 use crate::json;
 use crate::json::Object;
 use crate::json::Splice;
+use crate::tool::Asking;
+use crate::tool::Level;
 use serde_json::json as value;
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -142,10 +145,11 @@ impl Work {
     }
 }
 
-struct Call<'a> {
-    id: &'a RawId,
-    meta: Meta,
-    cancelled: CancellationToken,
+/// What a call needs of its request.
+pub(super) struct Call<'a> {
+    pub(super) id: &'a RawId,
+    pub(super) meta: Meta,
+    pub(super) cancelled: CancellationToken,
 }
 
 impl Connection {
@@ -165,23 +169,36 @@ impl Connection {
             client: call.meta.client(),
             asking: ask.asking,
         };
+        let task = matches!(ask.asking, Asking::Task(_)).then(|| ask.name.clone());
         let reply = match self.session(&call.meta).await {
             Err(refusal) => Some(session_refused(&refusal, reader)),
             // Taken back before anything was done about it.
             Ok(_) if call.cancelled.is_cancelled() => None,
             Ok(session) => {
-                let asked = ToolCall {
+                let mut asked = ToolCall {
                     principal: self.principal.clone(),
                     session,
                     asking: ask.asking,
                     name: ask.name,
                     arguments: ask.arguments,
                     rest: ask.rest,
+                    continued: None,
+                    task: ask.task,
                     declared: self.declared(&call.meta),
                     log: self.level(&call.meta),
                     meta: call.meta.text.clone(),
                 };
-                Box::pin(self.ask(asked, (&call, reader), out)).await
+                let continued = ask.answers.map(|answers| self.continued(&asked, answers));
+                match continued.transpose() {
+                    Ok(continued) => {
+                        asked.continued = continued;
+                        Box::pin(self.ask(asked, (&call, reader), out)).await
+                    }
+                    Err(fault) => {
+                        send(out, fault.refuse(Some(call.id))).await;
+                        return;
+                    }
+                }
             }
         };
         // A call that was taken back is not answered (MCP 2026-07-28,
@@ -190,28 +207,38 @@ impl Connection {
             return;
         }
         match reply {
-            Some(Reply::Result(object)) => send(out, result(call.id, &object)).await,
+            Some(Reply::Result(object)) => {
+                let object = match task {
+                    Some(id) => tasks::renamed(&object, &id),
+                    None => object,
+                };
+                send(out, result(call.id, &object)).await;
+            }
             Some(Reply::Error(object)) => send(out, error(call.id, &object)).await,
+            Some(Reply::MissingCapability(object)) => {
+                send(out, missing_capability(call.id, &object)).await;
+            }
             None => {}
         }
     }
 
     /// Has the broker make the call, and passes on what it reports meanwhile.
-    async fn ask(
+    pub(super) async fn one_round(
         &self,
         asked: ToolCall,
-        (call, reader): (&Call<'_>, Reader),
+        (call, client): (&Call<'_>, Client),
         out: &Outgoing,
-    ) -> Option<Reply> {
+    ) -> Answer {
         let (reports, mut reported) = mpsc::unbounded_channel();
         let (questions, mut asked_back) = mpsc::unbounded_channel();
         let (logs, mut logged) = mpsc::unbounded_channel();
-        let level = asked.log.clone();
+        let level = asked.log;
         let mut inquiries = Vec::new();
         let line = CallLine {
             progress: call.meta.progress.is_some().then_some(reports),
             // A modern client is asked by the result of its request.
-            asks: (reader.client == Client::Legacy).then(|| Arc::new(Asks::new(questions))),
+            asks: (client == Client::Legacy)
+                .then(|| Arc::new(Asks::new(questions, Arc::clone(&asked.declared)))),
             logs: level.is_some().then_some(logs),
             cancelled: call.cancelled.clone(),
             gone: self.gone.clone(),
@@ -227,7 +254,7 @@ impl Connection {
             }
         };
         let pass_log = |params: &str| {
-            if let Some(level) = &level
+            if let Some(level) = level
                 && !call.cancelled.is_cancelled()
                 && is_from(params, level)
             {
@@ -256,7 +283,7 @@ impl Connection {
         for id in inquiries {
             self.forget(&id);
         }
-        answer(ended, reader)
+        ended
     }
 
     async fn listen(
@@ -346,11 +373,10 @@ async fn send(out: &Outgoing, message: Outbound) {
 }
 
 /// Whether what a server logs is of this level, or more severe.
-fn is_from(params: &str, level: &str) -> bool {
-    let place = |level: &str| LEVELS.iter().position(|known| *known == level);
+fn is_from(params: &str, level: Level) -> bool {
     let said = Object::parse(params).ok();
-    let said = said.and_then(|params| place(&json::text(params.get("level")?)?));
-    said.is_some_and(|said| Some(said) >= place(level))
+    let said = said.and_then(|params| json::text(params.get("level")?)?.parse::<Level>().ok());
+    said.is_some_and(|said| said >= level)
 }
 
 /// `notifications/progress` under the client's own token.

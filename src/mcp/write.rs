@@ -19,6 +19,8 @@ pub const INVALID_PARAMS: i32 = -32602;
 pub const INTERNAL_ERROR: i32 = -32603;
 /// MCP 2026-07-28: the request names a revision that is not served that way.
 pub(super) const UNSUPPORTED_VERSION: i32 = -32022;
+/// MCP 2026-07-28: the request needs a capability that the client did not declare.
+pub(super) const MISSING_CAPABILITY: i32 = -32021;
 /// MCP 2026-07-28: the headers of a request say something else than its body.
 pub const HEADER_MISMATCH: i32 = -32020;
 
@@ -135,6 +137,15 @@ pub(super) fn result(id: &RawId, result: &str) -> Outbound {
 /// The answer to a request that failed; `error` is the text of an object.
 pub(super) fn error(id: &RawId, error: &str) -> Outbound {
     Outbound::Answer(error_text(Some(id), error))
+}
+
+/// The refusal of a request that needs more than its client declared; `error` is
+/// the text of the error object.
+pub(super) fn missing_capability(id: &RawId, error: &str) -> Outbound {
+    Outbound::Refusal {
+        code: MISSING_CAPABILITY,
+        text: error_text(Some(id), error),
+    }
 }
 
 /// Without an id it goes to nobody in particular: MCP leaves the id out where it

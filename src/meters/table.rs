@@ -3,9 +3,11 @@
 use super::Total;
 use crate::store::StoreError;
 use crate::store::Tx;
+use crate::tool::CallId;
 use jiff::civil::Date;
 use rusqlite::OptionalExtension;
 use rusqlite::params;
+use std::sync::Arc;
 
 /// The tables of this room, as of version 1 of the store.
 pub const SCHEMA: &str = "
@@ -28,6 +30,17 @@ CREATE TABLE meter_scale (           -- one row: in what money is counted
     only INTEGER PRIMARY KEY CHECK (only = 1),
     digits INTEGER NOT NULL          -- of minor units, 2 for cents
 ) STRICT;
+";
+
+/// What version 5 of the store adds.
+pub const SCHEMA_5: &str = "
+CREATE TABLE meter_held (            -- charges of calls that asked for more
+    call BLOB NOT NULL,
+    meter TEXT NOT NULL,
+    day TEXT NOT NULL,               -- on which it was charged
+    value INTEGER NOT NULL,
+    PRIMARY KEY (call, meter)
+) STRICT, WITHOUT ROWID;
 ";
 
 /// Notes the scale where none was noted, and returns the one that was.
@@ -78,6 +91,50 @@ pub(super) fn total_add(
     add()
         .map(|_one_row| ())
         .map_err(StoreError::sql("change a meter"))
+}
+
+pub(super) fn held_insert(
+    tx: &Tx<'_>,
+    call: CallId,
+    day: Date,
+    (meter, value): &(Arc<str>, i64),
+) -> Result<(), StoreError> {
+    tx.sql()
+        .execute(
+            "INSERT INTO meter_held (call, meter, day, value) VALUES (?1, ?2, ?3, ?4)",
+            params![call.as_bytes(), &**meter, day.to_string(), value],
+        )
+        .map(|_one_row| ())
+        .map_err(StoreError::sql("keep the charges of a call"))
+}
+
+/// By meter.
+pub(super) fn held(tx: &Tx<'_>, call: CallId) -> Result<Vec<(Date, String, i64)>, StoreError> {
+    let read = || {
+        tx.sql()
+            .prepare_cached(
+                "SELECT day, meter, value FROM meter_held WHERE call = ?1 ORDER BY meter",
+            )?
+            .query_map([call.as_bytes()], |row| {
+                Ok((row.get::<_, String>(0)?, row.get(1)?, row.get(2)?))
+            })?
+            .collect::<Result<Vec<_>, _>>()
+    };
+    let held = read().map_err(StoreError::sql("look for charges that were kept"))?;
+    let day = |(day, meter, value): (String, String, i64)| match day.parse() {
+        Ok(day) => Ok((day, meter, value)),
+        Err(_no_date) => Err(StoreError::Damaged {
+            what: format!("the day `{day}`"),
+        }),
+    };
+    held.into_iter().map(day).collect()
+}
+
+pub(super) fn held_delete(tx: &Tx<'_>, call: CallId) -> Result<(), StoreError> {
+    tx.sql()
+        .execute("DELETE FROM meter_held WHERE call = ?1", [call.as_bytes()])
+        .map(|_rows| ())
+        .map_err(StoreError::sql("hand on the charges of a call"))
 }
 
 pub(super) fn totals(tx: &Tx<'_>, scope: &str, window: &str) -> Result<Vec<Total>, StoreError> {

@@ -161,6 +161,7 @@ pub fn fixed(server: &ServerName, asking: Asking) -> Result<ToolDefinition, Defi
     let record = |properties: Value, required: &[&str]| json!({"type": "object", "properties": properties, "required": required});
     let schema = match asking {
         Asking::Tool | Asking::Prompt => return Err(DefinitionError::Name),
+        Asking::Task(_) => record(json!({"taskId": text()}), &["taskId"]),
         Asking::Read | Asking::Subscribe => record(json!({"uri": text()}), &["uri"]),
         Asking::Complete => {
             let named = json!({"type": text(), "name": text(), "uri": text(), "title": text()});

@@ -29,7 +29,7 @@ pub(super) const OPEN: &str = "session/open";
 pub(super) const BROKER: &str = "countersign";
 
 /// Actions of the base part: no tool may be named like one.
-pub(super) const BASE_ACTIONS: [&str; 8] = [
+pub(super) const BASE_ACTIONS: [&str; 12] = [
     "tools/call",
     "read",
     "write",
@@ -37,6 +37,10 @@ pub(super) const BASE_ACTIONS: [&str; 8] = [
     "resources/read",
     "resources/subscribe",
     "completion/complete",
+    "tasks/get",
+    "tasks/result",
+    "tasks/update",
+    "tasks/cancel",
     OPEN,
 ];
 

@@ -19,6 +19,7 @@ mod readme;
 mod real;
 mod relay;
 mod rmcp_client;
+mod rounds;
 mod scenario;
 mod serving;
 mod setup;

@@ -5,13 +5,17 @@ use super::EXPIRED_UNSENT;
 use super::Kind;
 use super::Link;
 use crate::downstream::Era;
+use crate::downstream::OutgoingCall;
 use crate::downstream::Sent;
+use crate::downstream::asks;
 use crate::downstream::message::Answer;
 use crate::downstream::shown;
 use crate::downstream::wire::Control;
 use crate::downstream::wire::Slot;
 use crate::json;
 use crate::json::Object;
+use crate::tool::Asking;
+use crate::tool::Extension;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
@@ -43,14 +47,14 @@ enum Left {
 
 impl Ticket<'_> {
     /// Stops waiting, and says what became of the call.
-    pub(super) fn give_up(mut self, reason: GivenUp, era: &Era) -> Sent {
+    pub(super) fn give_up(mut self, reason: GivenUp, (era, call): (&Era, &OutgoingCall)) -> Sent {
         match (self.leave(reason), reason) {
             (Left::Unsent, GivenUp::TimedOut) => Sent::not_sent(EXPIRED_UNSENT),
             (Left::Unsent, _) => Sent::not_sent(CANCELLED_UNSENT),
             (Left::Sent, GivenUp::TimedOut) => Sent::TimedOut,
             (Left::Sent, _) => Sent::Cancelled,
             (Left::Settled, _) => match self.answer.try_recv() {
-                Ok(answer) => judge(answer, era),
+                Ok(answer) => judge(answer, era, call),
                 Err(_) => self.unanswered(),
             },
         }
@@ -97,31 +101,72 @@ impl Drop for Ticket<'_> {
 }
 
 /// What an answer to a call is worth.
-pub(in crate::downstream) fn judge(answer: Answer, era: &Era) -> Sent {
+pub(in crate::downstream) fn judge(answer: Answer, era: &Era, call: &OutgoingCall) -> Sent {
     let json = match answer {
         Answer::Result(json) => json,
         Answer::Error(json) => return Sent::Error { json },
         Answer::Invalid(why) => return Sent::Invalid { why },
     };
-    if let (Era::Modern(_), Some(kind)) = (era, other_result_type(&json)) {
-        return Sent::Invalid {
-            why: format!("the result is of the type `{kind}`, which was not asked for"),
-        };
+    let invalid = |why: String| Sent::Invalid { why };
+    let kind = match era {
+        Era::Modern(_) => result_type(&json),
+        // The word is unknown there, and whatever it says means nothing.
+        Era::Legacy(_) => None,
+    };
+    if let Some(id) = task(&json, kind.as_deref(), call) {
+        return Sent::Task { json, id };
     }
-    Sent::Result {
-        json,
-        era: era.clone(),
+    match (kind.as_deref(), call.asking) {
+        // What a task asks stands in what is said of it (ext-tasks, tasks/get);
+        // some say that it is of the type that made it.
+        (None | Some("complete" | "task"), Asking::Task(_)) => {
+            match asks::check_task(&json, &call.declared) {
+                Ok(()) => Sent::Result {
+                    json,
+                    era: era.clone(),
+                },
+                Err(why) => invalid(format!("the task asks for more, and {why}")),
+            }
+        }
+        // None at all counts as complete (2026-07-28, basic, result responses).
+        (None | Some("complete"), _) => Sent::Result {
+            json,
+            era: era.clone(),
+        },
+        // Only these may ask (2026-07-28, basic/patterns/mrtr).
+        (Some("input_required"), Asking::Tool | Asking::Prompt | Asking::Read) => {
+            match asks::check_inquiries(&json, &call.declared) {
+                Ok(()) => Sent::InputRequired { json },
+                Err(why) => invalid(format!("the result asks for more, and {why}")),
+            }
+        }
+        (Some(kind), _) => invalid(format!(
+            "the result is of the type `{kind}`, which was not asked for"
+        )),
     }
 }
 
-/// The type of a modern result, where it is not a complete one. None at all
-/// counts as complete (2026-07-28, basic, result responses).
-fn other_result_type(result: &str) -> Option<String> {
+/// The id of the task that was made of a call, where the client knows of tasks: of
+/// 2026-07-28 by the type of the result, of 2025-11-25 by its member.
+fn task(result: &str, kind: Option<&str>, call: &OutgoingCall) -> Option<Box<str>> {
+    if call.asking != Asking::Tool {
+        return None;
+    }
+    let result = Object::parse(result).ok()?;
+    let of_itself = kind == Some("task") && call.declared.knows(Extension::Tasks);
+    let id = match (of_itself, kind, &call.task) {
+        (true, _, _) => result.get("taskId"),
+        (false, None, Some(_asked_for)) => Object::parse(result.get("task")?).ok()?.get("taskId"),
+        (false, _, _) => None,
+    };
+    id.and_then(json::text).map(Into::into)
+}
+
+fn result_type(result: &str) -> Option<String> {
     let result = Object::parse(result).ok()?;
     let raw = result.get("resultType")?;
-    match json::text(raw) {
-        Some(kind) if kind == "complete" => None,
-        Some(kind) => Some(shown(&kind, 80)),
-        None => Some(shown(raw, 80)),
-    }
+    Some(match json::text(raw) {
+        Some(kind) => shown(&kind, 80),
+        None => shown(raw, 80),
+    })
 }

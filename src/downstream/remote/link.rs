@@ -144,7 +144,7 @@ impl HttpLink {
         let allowed = deadline.saturating_duration_since(Instant::now());
         let reason = tokio::select! {
             biased;
-            sent = self.send_call(frame, &waits, era) => return sent,
+            sent = self.send_call(frame, &waits, (era, call)) => return sent,
             () = line.cancelled.cancelled() => "the client cancelled the call",
             () = asks::expired(deadline, allowed, line.asks.as_deref()) => "the deadline of the call passed",
         };
@@ -166,7 +166,12 @@ impl HttpLink {
     /// A call is sent once. It is sent again only where the server said that it
     /// does not know our transport session, which it says before anything else
     /// (2025-11-25, transports, session management).
-    async fn send_call(&self, frame: Frame, waits: &Waits<'_>, era: &Era) -> Sent {
+    async fn send_call(
+        &self,
+        frame: Frame,
+        waits: &Waits<'_>,
+        (era, call): (&Era, &OutgoingCall),
+    ) -> Sent {
         let headers = self.headers(&frame);
         let body = Bytes::from(frame.into_bytes());
         let session = self.session();
@@ -200,7 +205,7 @@ impl HttpLink {
                     // What it wants repeated is not what it last listed.
                     self.note_change();
                 }
-                judge(answer, era)
+                judge(answer, era, call)
             }
             Err(Failed::NotSent(why)) => {
                 self.end(why.clone());

@@ -19,6 +19,9 @@ const TOOLS: Offers = Offers {
     resources: false,
     subscriptions: false,
     completions: false,
+    tasks: false,
+    asked_tasks: false,
+    apps: false,
     logging: false,
     tells_changes: false,
 };

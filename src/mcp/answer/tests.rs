@@ -64,7 +64,7 @@ fn text(reply: &Reply) -> String {
             assert_eq!(result["isError"], true);
             result["content"][0]["text"].as_str().unwrap().to_owned()
         }
-        Reply::Error(error) => {
+        Reply::Error(error) | Reply::MissingCapability(error) => {
             let error: Value = serde_json::from_str(error).unwrap();
             format!("{} {}", error["code"], error["message"].as_str().unwrap())
         }
@@ -278,7 +278,7 @@ fn a_servers_result_gets_a_type_for_a_modern_client_and_is_else_untouched() {
             },
             client,
         ) {
-            Some(Reply::Result(result)) => result,
+            Came::Ended(Reply::Result(result)) => result,
             other => panic!("{other:?}"),
         }
     };
@@ -290,7 +290,13 @@ fn a_servers_result_gets_a_type_for_a_modern_client_and_is_else_untouched() {
     );
     let typed = r#"{"content":[],"resultType":"complete"}"#;
     assert_eq!(result(typed, MODERN), typed);
-    assert_eq!(answer(Answer::Cancelled, MODERN), None);
+    let forged = r#"{"resultType":"input_required","requestState":"x"}"#;
+    assert_eq!(
+        result(forged, MODERN),
+        r#"{"resultType":"complete","requestState":"x"}"#
+    );
+    let taken_back = answer(Answer::Cancelled, MODERN);
+    assert!(matches!(taken_back, Came::TakenBack));
 }
 
 #[test]
@@ -304,6 +310,12 @@ fn a_servers_error_has_the_codes_of_the_clients_revision() {
             "-32602 m",
         ),
         (r#"{"code":-32022,"message":"m"}"#, "-32022 m", "-32603 m"),
+        (r#"{"code":-32021,"message":"m"}"#, "-32021 m", "-32603 m"),
+        (
+            r#"{"code":-32021,"message":"m","data":{"requiredCapabilities":{}}}"#,
+            "-32021 m",
+            "-32021 m",
+        ),
         (
             r#"{"code":-32050.0,"message":"m"}"#,
             "-32050.0 m",

@@ -136,8 +136,10 @@ fn what_is_called_a_call_and_is_none_is_refused() {
         attack("null _meta", call(r#"{"name":"a","_meta":null}"#), INVALID_PARAMS, "7", "`params._meta` must be an object, or left out"),
         attack("float token", call(r#"{"name":"a","_meta":{"progressToken":1.5}}"#), INVALID_PARAMS, "7", "`progressToken` must be an integer or a string of at most 256 bytes"),
         attack("session number", call(r#"{"name":"a","_meta":{"dev.countersign/session":5}}"#), INVALID_PARAMS, "7", "`dev.countersign/session` must be a string, or left out"),
-        attack("request state", call(r#"{"name":"a","requestState":"x"}"#), INVALID_PARAMS, "7", "calls that continue with `requestState` are not served: leave it out"),
-        attack("input responses", call(r#"{"name":"a","inputResponses":{}}"#), INVALID_PARAMS, "7", "calls that continue with `inputResponses` are not served: leave it out"),
+        attack("request state", call(r#"{"name":"a","requestState":"x"}"#), INVALID_PARAMS, "7", "`inputResponses` and `requestState` belong to requests of 2026-07-28: leave them out"),
+        attack("input responses", call(r#"{"name":"a","inputResponses":{}}"#), INVALID_PARAMS, "7", "`inputResponses` and `requestState` belong to requests of 2026-07-28: leave them out"),
+        attack("state number", call(r#"{"name":"a","requestState":5,"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}}"#), INVALID_PARAMS, "7", "`requestState` must be a string, or left out"),
+        attack("response text", call(r#"{"name":"a","inputResponses":{"q":"x"},"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}}"#), INVALID_PARAMS, "7", "`inputResponses.q` must be an object"),
         attack("version number", call(r#"{"name":"a","_meta":{"io.modelcontextprotocol/protocolVersion":1}}"#), INVALID_PARAMS, "7", "`io.modelcontextprotocol/protocolVersion` must be a string, or left out"),
         attack("capabilities missing", call(r#"{"name":"a","_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}"#), INVALID_PARAMS, "7", "`params._meta` needs `io.modelcontextprotocol/clientCapabilities`: {} where the client has none"),
         attack("version missing", call(r#"{"name":"a","_meta":{"io.modelcontextprotocol/clientCapabilities":{}}}"#), INVALID_PARAMS, "7", "`params._meta` needs `io.modelcontextprotocol/protocolVersion`: \"2026-07-28\""),
@@ -210,6 +212,8 @@ fn a_call_is_read_with_every_byte_of_its_arguments() {
             asking: Asking::Tool,
             name: "ab".into(),
             arguments: Some(r#"{ "n" : 1e3 }"#.into()),
+            answers: None,
+            task: Some("{}".into()),
             rest: Vec::new(),
         })
     );

@@ -9,27 +9,20 @@ use crate::broker::Lists;
 use crate::json::Object;
 use crate::mcp::Client;
 use crate::mcp::MODERN;
+use crate::mcp::shown;
 use crate::mcp::write::Fault;
 use crate::mcp::write::INVALID_PARAMS;
 use crate::tool::Asking;
 use crate::tool::Declared;
+use crate::tool::Level;
+use crate::tool::TaskAsk;
 use std::sync::Arc;
 
 /// The longest URI, in bytes.
 const MAX_URI: usize = 8 << 10;
 
-/// The levels of what servers log, the least severe first (RFC 5424, and MCP
-/// 2025-11-25, server/utilities/logging).
-pub(in crate::mcp) const LEVELS: [&str; 8] = [
-    "debug",
-    "info",
-    "notice",
-    "warning",
-    "error",
-    "critical",
-    "alert",
-    "emergency",
-];
+const RESPONSES: &str = "inputResponses";
+const STATE: &str = "requestState";
 
 const VERSION: &str = "io.modelcontextprotocol/protocolVersion";
 const CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
@@ -62,7 +55,7 @@ pub struct Meta {
     /// What a modern client can be asked.
     pub declared: Arc<Declared>,
     /// From which level on a modern client wants to hear what servers log.
-    pub log: Option<Box<str>>,
+    pub log: Option<Level>,
     /// The session that `dev.countersign/session` names.
     pub session: Option<String>,
 }
@@ -99,7 +92,7 @@ pub enum Body {
     /// Legacy: what is to be told of what servers log.
     SetLevel {
         /// From which level on.
-        level: Box<str>,
+        level: Level,
     },
     /// Modern: tell me of changes until I cancel this.
     Listen(Wanted),
@@ -131,8 +124,22 @@ pub struct Ask {
     pub name: Box<str>,
     /// The text of an object.
     pub arguments: Option<Box<str>>,
+    /// What the client says to what was asked of it before.
+    pub answers: Option<Answers>,
+    /// That a call of 2025-11-25 shall become a task: the text of an object.
+    pub task: Option<Box<str>>,
     /// What else was in the parameters: each key with the text of its value.
     pub rest: Vec<(Box<str>, Box<str>)>,
+}
+
+/// How a request goes on from an earlier one (MCP 2026-07-28,
+/// basic/patterns/mrtr).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Answers {
+    /// `inputResponses`: the text of an object of objects.
+    pub responses: Option<Box<str>>,
+    /// `requestState`.
+    pub state: Option<Box<str>>,
 }
 
 impl Body {
@@ -163,10 +170,14 @@ pub(super) fn read(method: &str, params: Option<&Object<'_>>) -> Result<(Meta, B
     let modern_only = matches!(method, "server/discover" | "subscriptions/listen");
     let meta = meta(member("_meta"), modern_only)?;
     let body = match (method, meta.modern) {
-        ("tools/call", _) => Body::Ask(ask(Asking::Tool, params)?),
-        ("prompts/get", _) => Body::Ask(ask(Asking::Prompt, params)?),
-        ("resources/read", _) => Body::Ask(read_resource(params)?),
+        ("tools/call", modern) => Body::Ask(ask(Asking::Tool, params, modern)?),
+        ("prompts/get", modern) => Body::Ask(ask(Asking::Prompt, params, modern)?),
+        ("resources/read", modern) => Body::Ask(read_resource(params, modern)?),
         ("completion/complete", _) => Body::Ask(complete(params)?),
+        ("tasks/get", _) => Body::Ask(about_task(TaskAsk::Get, params)?),
+        ("tasks/cancel", _) => Body::Ask(about_task(TaskAsk::Cancel, params)?),
+        ("tasks/result", false) => Body::Ask(about_task(TaskAsk::Result, params)?),
+        ("tasks/update", true) => Body::Ask(about_task(TaskAsk::Update, params)?),
         ("tools/list", _) => list(Lists::Tools, &member)?,
         ("prompts/list", _) => list(Lists::Prompts, &member)?,
         ("resources/list", _) => list(Lists::Resources, &member)?,
@@ -203,6 +214,8 @@ fn known(method: &str) -> &'static [&'static str] {
         ],
         "resources/read" => &["_meta", "uri", "inputResponses", "requestState"],
         "completion/complete" => &["_meta", "ref", "argument", "context"],
+        "tasks/get" | "tasks/result" | "tasks/cancel" => &["_meta", "taskId"],
+        "tasks/update" => &["_meta", "taskId", "inputResponses"],
         "logging/setLevel" => &["_meta", "level"],
         "tools/list" | "prompts/list" | "resources/list" | "resources/templates/list" => {
             &["_meta", "cursor"]
@@ -253,13 +266,18 @@ fn meta(raw: Option<&str>, modern_only: bool) -> Result<Meta, Fault> {
         modern: version.is_some(),
         progress,
         declared: Arc::new(can),
-        log: string(member(LOG_LEVEL), LOG_LEVEL)?.map(Into::into),
+        log: level(member(LOG_LEVEL), LOG_LEVEL)?,
         session: string(member(SESSION), SESSION)?.map(Into::into),
     })
 }
 
 fn declared(capabilities: Option<&Object<'_>>) -> Declared {
-    Declared::read(|name| capabilities?.get(name))
+    let extensions = capabilities.and_then(|capabilities| capabilities.get("extensions"));
+    let extensions = extensions.and_then(|text| Object::parse(text).ok());
+    Declared::read(
+        |name| capabilities?.get(name),
+        |id| extensions.as_ref()?.get(id),
+    )
 }
 
 fn missing(key: &str, value: &str) -> Fault {
@@ -270,13 +288,17 @@ fn missing(key: &str, value: &str) -> Fault {
 }
 
 /// A tool or a prompt by its name, with arguments.
-fn ask(asking: Asking, params: Option<&Object<'_>>) -> Result<Ask, Fault> {
+fn ask(asking: Asking, params: Option<&Object<'_>>, modern: bool) -> Result<Ask, Fault> {
     let member = |key| params.and_then(|params| params.get(key));
     let name = string(member("name"), "name")?.unwrap_or_default();
     if name.is_empty() || name.len() > MAX_NAME {
         let what = match asking {
             Asking::Tool => "tool",
-            Asking::Prompt | Asking::Read | Asking::Subscribe | Asking::Complete => "prompt",
+            Asking::Prompt
+            | Asking::Read
+            | Asking::Subscribe
+            | Asking::Complete
+            | Asking::Task(_) => "prompt",
         };
         return Err(Fault::new(
             INVALID_PARAMS,
@@ -284,16 +306,21 @@ fn ask(asking: Asking, params: Option<&Object<'_>>) -> Result<Ask, Fault> {
         ));
     }
     object(member("arguments"), "arguments")?;
-    continues(params)?;
+    let answers = answers(params, modern)?;
     Ok(Ask {
         asking,
         name: name.into(),
         arguments: member("arguments").map(Into::into),
+        answers,
+        task: object(member("task"), "task")?
+            .and(member("task"))
+            .filter(|_| !modern)
+            .map(Into::into),
         rest: rest(params, &["name", "arguments"]),
     })
 }
 
-fn read_resource(params: Option<&Object<'_>>) -> Result<Ask, Fault> {
+fn read_resource(params: Option<&Object<'_>>, modern: bool) -> Result<Ask, Fault> {
     let member = |key| params.and_then(|params| params.get(key));
     let uri = string(member("uri"), "uri")?.unwrap_or_default();
     if uri.is_empty() || uri.len() > MAX_URI {
@@ -302,13 +329,45 @@ fn read_resource(params: Option<&Object<'_>>) -> Result<Ask, Fault> {
             "`uri` must be the URI of a resource, 1 to 8192 bytes",
         ));
     }
-    continues(params)?;
+    let answers = answers(params, modern)?;
     let written = member("uri").unwrap_or_default();
     Ok(Ask {
         asking: Asking::Read,
         name: uri.into(),
         arguments: Some(format!("{{\"uri\":{written}}}").into()),
+        answers,
+        task: None,
         rest: rest(params, &["uri"]),
+    })
+}
+
+/// A task by its id. Policy sees the id; the server gets its own.
+fn about_task(what: TaskAsk, params: Option<&Object<'_>>) -> Result<Ask, Fault> {
+    let member = |key| params.and_then(|params| params.get(key));
+    let id = string(member("taskId"), "taskId")?.unwrap_or_default();
+    if id.is_empty() || id.len() > MAX_NAME {
+        return Err(Fault::new(
+            INVALID_PARAMS,
+            "`taskId` must be the id of a task, 1 to 256 bytes",
+        ));
+    }
+    if what == TaskAsk::Update && object(member(RESPONSES), RESPONSES)?.is_none() {
+        return Err(Fault::new(
+            INVALID_PARAMS,
+            "`params` needs `inputResponses`, what the client says to each question",
+        ));
+    }
+    let mut rest = rest(params, &["taskId"]);
+    let responses = member(RESPONSES).filter(|_| what == TaskAsk::Update);
+    rest.extend(responses.map(|text| (RESPONSES.into(), text.into())));
+    let written = member("taskId").unwrap_or_default();
+    Ok(Ask {
+        asking: Asking::Task(what),
+        name: id.into(),
+        arguments: Some(format!("{{\"taskId\":{written}}}").into()),
+        answers: None,
+        task: None,
+        rest,
     })
 }
 
@@ -342,46 +401,69 @@ fn complete(params: Option<&Object<'_>>) -> Result<Ask, Fault> {
         asking: Asking::Complete,
         name: name.into(),
         arguments: Some(format!("{{{}}}", parts.join(",")).into()),
+        answers: None,
+        task: None,
         rest: rest(params, &known),
     })
 }
 
-/// Refuses to continue what was interrupted.
-fn continues(params: Option<&Object<'_>>) -> Result<(), Fault> {
-    for key in ["inputResponses", "requestState"] {
-        // Passing over them would repeat the call from its start, effects
-        // included, where the client meant to continue it.
-        if params.is_some_and(|params| params.get(key).is_some()) {
-            return Err(Fault::new(
-                INVALID_PARAMS,
-                format!("calls that continue with `{key}` are not served: leave it out"),
+/// What a request says to what was asked before. Before 2026-07-28 there was no
+/// such thing: passing over it would repeat a call from its start, effects
+/// included, where the client meant to go on with it.
+fn answers(params: Option<&Object<'_>>, modern: bool) -> Result<Option<Answers>, Fault> {
+    let member = |key| params.and_then(|params| params.get(key));
+    let responses = object(member(RESPONSES), RESPONSES)?;
+    let state = string(member(STATE), STATE)?;
+    if responses.is_none() && state.is_none() {
+        return Ok(None);
+    }
+    let refused = |message: String| Err(Fault::new(INVALID_PARAMS, message));
+    if !modern {
+        return refused(format!(
+            "`{RESPONSES}` and `{STATE}` belong to requests of {MODERN}: leave them out"
+        ));
+    }
+    let responses = responses.iter().flat_map(Object::iter);
+    for (key, response) in responses {
+        if Object::parse(response).is_err() {
+            return refused(format!(
+                "`{RESPONSES}.{}` must be an object",
+                shown(key, 80)
             ));
         }
     }
-    Ok(())
+    Ok(Some(Answers {
+        responses: member(RESPONSES).map(Into::into),
+        state: state.map(Into::into),
+    }))
 }
 
 /// The parameters that mean nothing to us, for the server.
 fn rest(params: Option<&Object<'_>>, read: &[&str]) -> Vec<(Box<str>, Box<str>)> {
     let members = params.into_iter().flat_map(Object::iter);
     members
-        // A task would be answered with something that is not relayed.
-        .filter(|(key, _)| !read.contains(key) && !matches!(*key, "_meta" | "task"))
+        // A server that has no tasks would not know what to do with one.
+        .filter(|(key, _)| {
+            !read.contains(key) && !matches!(*key, "_meta" | "task" | RESPONSES | STATE)
+        })
         .map(|(key, value)| (key.into(), value.into()))
         .collect()
 }
 
+/// A level that may be left out.
+fn level(raw: Option<&str>, what: &str) -> Result<Option<Level>, Fault> {
+    let text = string(raw, what)?;
+    let level = text.map(|text| text.parse::<Level>());
+    level
+        .transpose()
+        .map_err(|problem| Fault::new(INVALID_PARAMS, format!("`{what}` {problem}")))
+}
+
 fn set_level<'a>(member: &impl Fn(&'static str) -> Option<&'a str>) -> Result<Body, Fault> {
-    let level = string(member("level"), "level")?.unwrap_or_default();
-    if LEVELS.contains(&&*level) {
-        return Ok(Body::SetLevel {
-            level: level.into(),
-        });
+    match level(member("level"), "level")? {
+        Some(level) => Ok(Body::SetLevel { level }),
+        None => Err(Fault::new(INVALID_PARAMS, "`params` needs `level`")),
     }
-    Err(Fault::new(
-        INVALID_PARAMS,
-        format!("`level` must be one of {}", LEVELS.join(", ")),
-    ))
 }
 
 fn list<'a>(of: Lists, member: &impl Fn(&'static str) -> Option<&'a str>) -> Result<Body, Fault> {

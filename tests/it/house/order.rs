@@ -19,6 +19,7 @@ const LAYERS: [&[&str]; 7] = [
         "sessions",
         "pins",
         "keys",
+        "tasks",
         "escalations",
     ],
     &["permit", "downstream", "broker"],

@@ -12,13 +12,14 @@ use syn::visit::Visit;
 
 /// The methods that may be sent without anybody's leave: they ask a server what
 /// it is and what it has, and take requests back.
-const FREE: [&str; 10] = [
+const FREE: [&str; 11] = [
     "server/discover",
     "tools/list",
     "prompts/list",
     "resources/list",
     "resources/templates/list",
     "subscriptions/listen",
+    "logging/setLevel",
     "notifications/initialized",
     "notifications/cancelled",
     "notifications/progress",

@@ -1,0 +1,208 @@
+//! Calls whose server asks something in the middle, and whose client answers with
+//! another request. Until it comes the call stays open.
+
+use super::CallLine;
+use super::Question;
+use crate::downstream::Ask;
+use crate::downstream::Asks;
+use crate::downstream::Downstream;
+use crate::downstream::OutgoingCall;
+use crate::downstream::Reply;
+use crate::downstream::Sent;
+use crate::json::Object;
+use crate::permit::Permit;
+use crate::tool::Access;
+use crate::tool::CallId;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::time::Duration;
+use std::time::Instant;
+use tokio::sync::mpsc;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::sync::DropGuard;
+use tokio_util::task::TaskTracker;
+
+/// How many calls may wait for answers at once. One more takes the place of the
+/// one that waits longest.
+const MOST: usize = 1024;
+
+/// How long a call waits for an answer before it is taken back.
+const PATIENCE: Duration = Duration::from_secs(15 * 60);
+
+/// The calls that wait for an answer, each under the id of the call that asked.
+#[derive(Debug, Default)]
+pub(super) struct OpenCalls {
+    waiting: Mutex<HashMap<CallId, OpenCall>>,
+}
+
+impl OpenCalls {
+    /// Keeps a call until it is answered.
+    pub(super) fn keep(&self, asked: CallId, call: OpenCall) {
+        let mut waiting = self.waiting();
+        waiting.retain(|_, other| !other.sent.is_finished() && other.since.elapsed() < PATIENCE);
+        if waiting.len() >= MOST {
+            let longest = waiting.iter().min_by_key(|(_, other)| other.since);
+            let longest = longest.map(|(id, _)| *id);
+            // Dropped, it is taken back.
+            longest.and_then(|id| waiting.remove(&id));
+        }
+        waiting.insert(asked, call);
+    }
+
+    /// Takes a call out, to go on with it.
+    pub(super) fn take(&self, asked: CallId) -> Option<OpenCall> {
+        self.waiting().remove(&asked)
+    }
+
+    /// Takes every call back.
+    pub(super) fn clear(&self) {
+        self.waiting().clear();
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, HashMap<CallId, OpenCall>> {
+        // Each change is whole before the lock is given back.
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One call that runs by itself. Dropped, it is taken back.
+#[derive(Debug)]
+pub(super) struct OpenCall {
+    sent: JoinHandle<Sent>,
+    asked: mpsc::UnboundedReceiver<Ask>,
+    progress: mpsc::UnboundedReceiver<Box<str>>,
+    logs: mpsc::UnboundedReceiver<Box<str>>,
+    cancelled: CancellationToken,
+    _taken_back_with_this: DropGuard,
+    /// What is asked and was not answered yet.
+    open: Vec<(Question, oneshot::Sender<Reply>)>,
+    questions: u64,
+    since: Instant,
+}
+
+/// What a call came to.
+pub(super) enum Came {
+    /// To its end.
+    Ended(Sent),
+    /// To questions.
+    Asks(Vec<Question>),
+}
+
+impl OpenCall {
+    /// Sends a call that may ask something on its way.
+    pub(super) fn send(
+        permit: Permit,
+        downstream: &Downstream,
+        call: OutgoingCall,
+        (line, tasks): (&CallLine, &TaskTracker),
+    ) -> Self {
+        let (questions, asked) = mpsc::unbounded_channel();
+        let (reports, progress) = mpsc::unbounded_channel();
+        let (lines, logs) = mpsc::unbounded_channel();
+        let cancelled = CancellationToken::new();
+        let own = CallLine {
+            progress: line.progress.is_some().then_some(reports),
+            asks: Some(Arc::new(Asks::new(questions, Arc::clone(&call.declared)))),
+            logs: line.logs.is_some().then_some(lines),
+            cancelled: cancelled.clone(),
+            // Who asks for the call is not who waits for its end.
+            gone: CancellationToken::new(),
+        };
+        let downstream = downstream.clone();
+        let sent = tasks.spawn(async move { downstream.call(permit, call, own).await });
+        Self {
+            sent,
+            asked,
+            progress,
+            logs,
+            _taken_back_with_this: cancelled.clone().drop_guard(),
+            cancelled,
+            open: Vec::new(),
+            questions: 0,
+            since: Instant::now(),
+        }
+    }
+
+    /// Answers what was asked, by leave of the call that brings the answers.
+    /// `responses` is the text of an object, by the keys of the questions; others
+    /// in it mean nothing (MCP 2026-07-28, basic/patterns/mrtr, error handling).
+    pub(super) fn answer(&mut self, permit: Permit, responses: Option<&str>) {
+        tracing::debug!(call.id = %permit.call(), "answering what a server asked");
+        let responses = responses.and_then(|text| Object::parse(text).ok());
+        let said = |key: &str| responses.as_ref().and_then(|responses| responses.get(key));
+        for (question, reply) in std::mem::take(&mut self.open) {
+            match said(&question.key) {
+                // An error says that the server waits no longer.
+                Some(result) => drop(reply.send(Reply::Result(result.into()))),
+                None => self.open.push((question, reply)),
+            }
+        }
+    }
+
+    /// Goes on until the call ends or asks something. What was asked before and
+    /// not answered is asked again at once.
+    pub(super) async fn go_on(&mut self, line: &CallLine, access: Access) -> Came {
+        self.open.retain(|(_, reply)| !reply.is_closed());
+        if !self.open.is_empty() {
+            return self.asks();
+        }
+        let mut may_stop = true;
+        loop {
+            tokio::select! {
+                biased;
+                Some(params) = self.progress.recv() => pass(line.progress.as_ref(), params),
+                Some(params) = self.logs.recv() => pass(line.logs.as_ref(), params),
+                Some(ask) = self.asked.recv() => {
+                    self.note(ask);
+                    // What it asks at one time is answered at one time.
+                    while let Ok(ask) = self.asked.try_recv() {
+                        self.note(ask);
+                    }
+                    return self.asks();
+                }
+                sent = &mut self.sent => {
+                    return Came::Ended(sent.unwrap_or_else(|fault| Sent::Lost {
+                        why: format!("the call ended by a fault of ours: {fault}"),
+                    }));
+                }
+                () = line.cancelled.cancelled(), if may_stop => {
+                    may_stop = false;
+                    self.cancelled.cancel();
+                }
+                // What only reads may stop where nobody waits for it.
+                () = line.gone.cancelled(), if may_stop && access == Access::Read => {
+                    may_stop = false;
+                    self.cancelled.cancel();
+                }
+            }
+        }
+    }
+
+    fn note(&mut self, ask: Ask) {
+        self.questions += 1;
+        let question = Question {
+            key: format!("q{}", self.questions),
+            inquiry: ask.inquiry,
+            params: ask.params,
+        };
+        self.open.push((question, ask.reply));
+    }
+
+    fn asks(&mut self) -> Came {
+        self.since = Instant::now();
+        let questions = self.open.iter().map(|(question, _)| question.clone());
+        Came::Asks(questions.collect())
+    }
+}
+
+fn pass(to: Option<&mpsc::UnboundedSender<Box<str>>>, params: Box<str>) {
+    if let Some(to) = to {
+        // An error says that the client listens no longer.
+        let _unheard = to.send(params);
+    }
+}

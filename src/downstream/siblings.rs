@@ -1,0 +1,80 @@
+//! A legacy server as it was opened for clients that can be asked something. It
+//! is told only once, at its opening, what it may ask.
+
+use super::Downstream;
+use super::Settings;
+use crate::session::SessionId;
+use crate::tool::Declared;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use tokio::sync::mpsc;
+
+/// How many of them there are of one server. One more takes the place of the one
+/// that was not used for the longest time.
+const MOST: usize = 16;
+
+/// What clients of one kind have in common: what they can be asked, and over a
+/// pipe the session, because there nobody can tell in which call a server asks.
+pub(super) type Kind = (Declared, Option<SessionId>);
+
+/// The siblings of one server, the one used last at the end.
+#[derive(Default)]
+pub(super) struct Siblings {
+    open: Mutex<Vec<(Kind, Downstream)>>,
+}
+
+impl Siblings {
+    /// The server as it is opened for a client of this kind. None where it can be
+    /// asked nothing, or every place is taken by a server at work.
+    pub(super) fn of(&self, kind: Kind, settings: &Settings) -> Option<Downstream> {
+        if kind.0.asks_nothing() {
+            return None;
+        }
+        let mut open = self.open();
+        let known = open.iter().position(|(known, _)| *known == kind);
+        let sibling = match known {
+            Some(place) => open.remove(place).1,
+            None => {
+                if open.len() >= MOST {
+                    let idle = open.iter().position(|(_, one)| one.is_idle())?;
+                    // The last handle of it ends it.
+                    drop(open.remove(idle));
+                }
+                let settings = Settings {
+                    declared: kind.0.clone(),
+                    ..settings.clone()
+                };
+                // What it lists is known from the server itself.
+                let (news, _nobody) = mpsc::unbounded_channel();
+                Downstream::start(settings, news)
+            }
+        };
+        open.push((kind, sibling.clone()));
+        Some(sibling)
+    }
+
+    /// Does something with each.
+    pub(super) fn each(&self, what: impl Fn(&Downstream)) {
+        self.open().iter().for_each(|(_, sibling)| what(sibling));
+    }
+
+    /// Takes all of them out.
+    pub(super) fn take(&self) -> impl Iterator<Item = Downstream> + use<> {
+        std::mem::take(&mut *self.open())
+            .into_iter()
+            .map(|(_, sibling)| sibling)
+    }
+
+    fn open(&self) -> MutexGuard<'_, Vec<(Kind, Downstream)>> {
+        // Each change is whole before the lock is given back.
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Downstream {
+    /// Nobody but its place holds it, so no call is on its way to it.
+    fn is_idle(&self) -> bool {
+        std::sync::Arc::strong_count(&self.desk) == 1
+    }
+}
