@@ -85,7 +85,8 @@ fn by_scenario(exchanges: &[Exchange]) -> BTreeMap<String, BTreeMap<Kind, Vec<Va
         }
         // Whether that stream is opened before the session ends again is a race
         // within the suite.
-        if exchange.verb != "GET" || !exchange.messages.is_empty() {
+        let opened = exchange.status == 200 && !exchange.messages.is_empty();
+        if exchange.verb != "GET" || opened {
             kinds.entry(kind(&exchange)).or_default().push(exchange);
         }
     }
@@ -110,11 +111,14 @@ fn by_scenario(exchanges: &[Exchange]) -> BTreeMap<String, BTreeMap<Kind, Vec<Va
 
 /// Puts an answer to the request that it is for, where that has none yet.
 fn answered(kinds: &mut BTreeMap<Kind, Vec<Exchange>>, message: &Value) -> bool {
+    let (None, Some(id)) = (message.get("method"), message.get("id")) else {
+        return false;
+    };
     let mut asked = kinds.values_mut().flatten().filter(|exchange| {
         let asks = exchange.asked.get("method").is_some() && exchange.messages.is_empty();
-        asks && exchange.asked.get("id") == message.get("id")
+        asks && exchange.asked.get("id") == Some(id)
     });
-    let asked = asked.next().filter(|_| message.get("method").is_none());
+    let asked = asked.next();
     asked
         .map(|exchange| exchange.messages.push(message.clone()))
         .is_some()

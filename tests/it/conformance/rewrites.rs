@@ -89,16 +89,22 @@ const REWRITES: &[Rewrite] = &[
         why: "the time of the run",
     },
     Rewrite {
-        at: "**/requestState",
-        when: always,
-        to: To::Number,
-        why: "sealed with a new key in each run",
+        at: "messages/*/result/requestState",
+        when: continues,
+        to: To::Nothing,
+        why: "ours: sealed by us for one principal and request, also where the server behind keeps no state",
+    },
+    Rewrite {
+        at: "asked/params/requestState",
+        when: continues,
+        to: To::Nothing,
+        why: "the suite sends back what it got",
     },
     Rewrite {
         at: "messages/*/params/_meta/progressToken",
         when: asks_the_client,
-        to: To::Anything,
-        why: "who asks chooses the token: directly the server, else we",
+        to: To::Nothing,
+        why: "who asks chooses the token, or none: directly the server, else we",
     },
     Rewrite {
         at: "status",
@@ -111,6 +117,18 @@ const REWRITES: &[Rewrite] = &[
         when: refused_by_the_edge,
         to: To::Anything,
         why: "what is wrong with a request is said by whoever reads it first, in its own words",
+    },
+    Rewrite {
+        at: "status",
+        when: forged_or_malformed,
+        to: To::Anything,
+        why: "we refuse, before the server behind sees it, what it would refuse or ask anew for",
+    },
+    Rewrite {
+        at: "messages",
+        when: forged_or_malformed,
+        to: To::Anything,
+        why: "the same",
     },
     Rewrite {
         at: "messages",
@@ -129,6 +147,7 @@ const REWRITES: &[Rewrite] = &[
 /// What an entry decides by.
 struct Seen<'a> {
     scenario: &'a str,
+    asked: &'a Value,
     verb: &'a str,
     method: &'a str,
     status: u16,
@@ -152,6 +171,27 @@ fn tasks(seen: &Seen<'_>) -> bool {
     matches!(seen.method, "tools/call" | "tasks/get")
 }
 
+/// What may ask in its result, and go on with the answers.
+fn continues(seen: &Seen<'_>) -> bool {
+    matches!(seen.method, "tools/call" | "prompts/get")
+}
+
+/// A state that nobody gave out, and answers that cannot be any.
+fn forged_or_malformed(seen: &Seen<'_>) -> bool {
+    let params = &seen.asked["params"];
+    match seen.scenario {
+        "input-required-result-tampered-state" => {
+            let state = params["requestState"].as_str();
+            state.is_some_and(|state| state.ends_with("-TAMPERED"))
+        }
+        "input-required-result-validate-input" => {
+            let answers = params.get("inputResponses");
+            answers.is_some_and(|answers| !answers["user_name"].is_object())
+        }
+        _ => false,
+    }
+}
+
 fn asks_the_client(seen: &Seen<'_>) -> bool {
     seen.method == "tools/call" && seen.status == 200
 }
@@ -165,7 +205,8 @@ fn refused_by_the_edge(seen: &Seen<'_>) -> bool {
     let wrong = match seen.code {
         -32601 => seen.status == 404,
         -32020 | -32022 => seen.status == 400,
-        -32602 => seen.status == 400 && seen.method == "server/discover",
+        -32602 => matches!(seen.method, "server/discover" | "tasks/get"),
+        -32021 => seen.status == 400 && seen.method.starts_with("tasks/"),
         _ => false,
     };
     wrong && seen.verb == "POST"
@@ -201,6 +242,7 @@ impl Names {
             .find_map(|message| message.get("error"));
         let seen = Seen {
             scenario,
+            asked: &exchange.asked,
             verb: &exchange.verb,
             method: exchange.asked["method"].as_str().unwrap_or_default(),
             status: exchange.status,
@@ -281,19 +323,11 @@ impl Names {
         }
     }
 
-    /// The same number for the same value. What the suite adds to a value stays
-    /// to be seen.
+    /// The same number for the same value.
     fn number(&mut self, kind: &'static str, value: &Value) -> Value {
-        let text = value
-            .as_str()
-            .map_or_else(|| value.to_string(), str::to_owned);
-        let (text, added) = match text.strip_suffix("-TAMPERED") {
-            Some(before) => (before.to_owned(), "-TAMPERED"),
-            None => (text, ""),
-        };
         let next = self.known.len();
-        let number = self.known.entry((kind, text)).or_insert(next);
-        json!(format!("{kind} {number}{added}"))
+        let known = self.known.entry((kind, value.to_string()));
+        json!(format!("{kind} {}", known.or_insert(next)))
     }
 }
 
