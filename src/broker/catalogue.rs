@@ -21,6 +21,7 @@ use crate::tool::Asking;
 use crate::tool::Digest;
 use crate::tool::Mirrored;
 use crate::tool::ServerName;
+use crate::tool::TaskAsk;
 use crate::tool::ToolId;
 use crate::tool::ToolRules;
 use std::collections::BTreeMap;
@@ -306,8 +307,9 @@ impl Catalogue {
             subscriptions: has(Asking::Subscribe),
             completions: has(Asking::Complete),
             logging: false,
-            tasks: false,
-            asked_tasks: false,
+            // Each revision has one of its own.
+            tasks: has(Asking::Task(TaskAsk::Update)),
+            asked_tasks: has(Asking::Task(TaskAsk::Result)),
             apps: false,
         }
     }

@@ -243,8 +243,6 @@ impl Broker {
         let offers = || self.downstreams.values().filter_map(Downstream::offers);
         Has {
             logging: offers().any(|offers| offers.logging),
-            tasks: offers().any(|offers| offers.tasks),
-            asked_tasks: offers().any(|offers| offers.asked_tasks),
             apps: offers().any(|offers| offers.apps),
             ..self.catalogue.load().has()
         }

@@ -23,4 +23,5 @@ mod rounds;
 mod scenario;
 mod serving;
 mod setup;
+mod tasks;
 mod world;

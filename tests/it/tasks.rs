@@ -1,0 +1,181 @@
+//! Calls that their server makes into tasks, of both revisions that have them.
+
+use crate::world::Wire;
+use crate::world::World;
+use serde_json::Value;
+use serde_json::json;
+
+const POLICY: &str = r#"
+@id("all")
+permit (principal, action in Broker::Action::"server:own", resource);
+@id("no.cancel")
+@message("Tasks go on to their end.")
+forbid (principal, action == Broker::Action::"own/tasks/cancel", resource)
+when { principal.role == "Manager" && context.input.taskId like "task-*" };
+"#;
+
+const TASKS: &str = "io.modelcontextprotocol/tasks";
+
+fn world(era: &str) -> World {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/servers/tasks.sh");
+    let servers = format!(
+        "[servers.own]\ncommand = \"sh\"\nargs = [{script:?}]\nenv = {{ ERA = {era:?} }}\n"
+    );
+    World::of(&servers, POLICY)
+}
+
+fn modern(mut params: Value, extensions: Value) -> Value {
+    params["_meta"] = json!({
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientCapabilities": {"extensions": extensions},
+    });
+    params
+}
+
+fn knowing(params: Value) -> Value {
+    modern(params, json!({TASKS: {}}))
+}
+
+fn legacy_client(world: &World) -> (Wire, Value) {
+    let mut broker = world.broker();
+    let opened = broker.initialize();
+    (broker, opened)
+}
+
+#[test]
+fn a_task_of_a_modern_server_is_asked_after_by_an_id_of_ours() {
+    let world = world("modern");
+    let mut broker = world.broker();
+    let discovered = broker.ask("server/discover", knowing(json!({})));
+    let extensions = &discovered["result"]["capabilities"]["extensions"];
+    assert_eq!(extensions, &json!({TASKS: {}}), "{discovered}");
+    let begun = broker.ask("tools/call", knowing(json!({"name": "own__work"})));
+    let task = &begun["result"];
+    assert_eq!(task["resultType"], "task");
+    assert_eq!(task["x-own"], json!(1e2));
+    let id = task["taskId"].clone();
+    assert!(id.as_str().unwrap().starts_with("task-"), "{id}");
+    let got = broker.ask("tasks/get", knowing(json!({"taskId": id})));
+    assert_eq!(got["result"]["taskId"], id);
+    assert_eq!(got["result"]["resultType"], "complete");
+    assert_eq!(got["result"]["heard"]["params"]["taskId"], "7");
+    let answers = json!({"taskId": id, "inputResponses": {"a": {"x": 1e2}}});
+    let updated = broker.ask("tasks/update", knowing(answers.clone()));
+    let heard = &updated["result"]["heard"]["params"];
+    assert_eq!(heard["inputResponses"], answers["inputResponses"]);
+    assert!(broker.end());
+    // It is known to the next broker, and taken back by it.
+    let mut broker = world.broker();
+    let cancelled = broker.ask("tasks/cancel", knowing(json!({"taskId": id})));
+    let heard = &cancelled["result"]["heard"];
+    assert_eq!(heard["method"], "tasks/cancel");
+    assert_eq!(heard["params"]["taskId"], "7");
+    for unknown in ["7", "task-0"] {
+        let asked = broker.ask("tasks/get", knowing(json!({"taskId": unknown})));
+        assert_eq!(asked["error"]["code"], -32602, "{asked}");
+    }
+    assert!(broker.end());
+    let tools: Vec<String> = world
+        .calls("claim-99")
+        .into_iter()
+        .map(|call| call.tool)
+        .collect();
+    assert_eq!(
+        tools,
+        [
+            "own/work",
+            "own/tasks/get",
+            "own/tasks/update",
+            "own/tasks/cancel",
+            "tasks/get 7",
+            "tasks/get task-0",
+        ]
+    );
+}
+
+#[test]
+fn who_does_not_know_of_tasks_gets_none() {
+    let world = world("modern");
+    let mut broker = world.broker();
+    let done = broker.ask(
+        "tools/call",
+        modern(json!({"name": "own__work"}), json!({})),
+    );
+    assert_eq!(done["result"]["content"][0]["text"], "done at once");
+    for method in ["tasks/get", "tasks/cancel"] {
+        let asked = broker.ask(method, modern(json!({"taskId": "7"}), json!({})));
+        assert_eq!(asked["error"]["code"], -32021, "{asked}");
+        let needs = &asked["error"]["data"]["requiredCapabilities"];
+        assert_eq!(needs, &json!({"extensions": {TASKS: {}}}));
+    }
+    let unserved = broker.ask("tasks/list", knowing(json!({})));
+    assert_eq!(unserved["error"]["code"], -32601);
+    assert!(broker.end());
+    let (mut broker, opened) = legacy_client(&world);
+    let can = &opened["result"]["capabilities"];
+    assert!(can.get("tasks").is_none() && can.get("extensions").is_none());
+    // The wish of an older client means nothing to a server of this revision.
+    let done = broker.ask("tools/call", json!({"name": "own__work", "task": {}}));
+    assert_eq!(done["result"]["content"][0]["text"], "done at once");
+    let asked = broker.ask("tasks/get", json!({"taskId": "7"}));
+    assert_eq!(asked["error"]["code"], -32601);
+    assert!(broker.end());
+}
+
+#[test]
+fn a_task_of_a_legacy_server_is_made_where_it_is_asked_for() {
+    let world = world("legacy");
+    let (mut broker, opened) = legacy_client(&world);
+    let can = &opened["result"]["capabilities"]["tasks"];
+    assert_eq!(can["requests"]["tools"]["call"], json!({}), "{opened}");
+    assert!(can.get("list").is_none(), "{can}");
+    let done = broker.call("own__work", json!({}));
+    assert_eq!(done, "done at once");
+    let begun = broker.ask(
+        "tools/call",
+        json!({"name": "own__work", "task": {"ttl": 1000}}),
+    );
+    let task = &begun["result"]["task"];
+    assert_eq!(task["x-own"], json!(1e2), "{begun}");
+    let id = task["taskId"].clone();
+    assert!(id.as_str().unwrap().starts_with("task-"), "{id}");
+    let got = broker.ask("tasks/get", json!({"taskId": id}));
+    assert_eq!(got["result"]["taskId"], id);
+    assert_eq!(got["result"]["heard"]["params"]["taskId"], "7");
+    let result = broker.ask("tasks/result", json!({"taskId": id}));
+    let related = &result["result"]["_meta"]["io.modelcontextprotocol/related-task"];
+    assert_eq!(related["taskId"], id);
+    assert!(broker.end());
+    // A modern client is not offered what it could not ask after.
+    let mut broker = world.broker();
+    let discovered = broker.ask("server/discover", knowing(json!({})));
+    let can = &discovered["result"]["capabilities"];
+    assert!(can.get("extensions").is_none() && can.get("tasks").is_none());
+    let done = broker.ask(
+        "tools/call",
+        knowing(json!({"name": "own__work", "task": {}})),
+    );
+    assert_eq!(done["result"]["content"][0]["text"], "done at once");
+    assert!(broker.end());
+}
+
+#[test]
+fn a_task_is_of_use_to_its_principal_only_and_policy_decides_on_it() {
+    let world = world("modern");
+    let mut broker = world.broker();
+    let begun = broker.ask("tools/call", knowing(json!({"name": "own__work"})));
+    let id = begun["result"]["taskId"].clone();
+    assert!(broker.end());
+    let mut mia = world.broker_with(|command| {
+        command.args(["--principal", "mia", "--session", "claim-98"]);
+    });
+    let asked = mia.ask("tasks/get", knowing(json!({"taskId": id})));
+    assert_eq!(asked["error"]["code"], -32602, "{asked}");
+    let own = mia.ask("tools/call", knowing(json!({"name": "own__work"})));
+    let own = own["result"]["taskId"].clone();
+    let denied = mia.ask("tasks/cancel", knowing(json!({"taskId": own})));
+    let said = denied["error"]["message"].as_str();
+    let said = said.unwrap_or_else(|| panic!("{own} {denied}"));
+    assert!(said.starts_with("Tasks go on to their end."), "{said}");
+    assert!(mia.end());
+}
