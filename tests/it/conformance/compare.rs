@@ -97,16 +97,41 @@ fn by_scenario(exchanges: &[Exchange]) -> BTreeMap<String, BTreeMap<Kind, Vec<Va
                 .iter()
                 .map(|exchange| names.rewrite(&scenario, exchange));
             let mut same: Vec<Value> = same.collect();
-            // How often a client asks for a task depends on the time it takes.
-            if kind.1 == "tasks/get" {
-                same.dedup();
-            }
+            settle(&kind.1, &mut same);
             (kind, same)
         });
         let kinds = kinds.collect();
         (scenario, kinds)
     });
     rewritten.collect()
+}
+
+/// Leaves out what depends on the time that things take.
+fn settle(method: &str, same: &mut Vec<Value>) {
+    match method {
+        // How often a client asks for a task before it is somewhere else.
+        "tasks/get" => {
+            same.dedup();
+            let task = |answer: &Value| answer.pointer("/messages/0/result/taskId").cloned();
+            let all = same.clone();
+            let mut place = 0;
+            same.retain(|answer| {
+                place += 1;
+                let later = all[place..].iter().any(|later| task(later) == task(answer));
+                let status = answer.pointer("/messages/0/result/status");
+                !(later && status == Some(&Value::from("working")))
+            });
+        }
+        // How long a stream stays open that the suite reads no further.
+        "subscriptions/listen" => {
+            for answer in same {
+                if let Some(messages) = answer["messages"].as_array_mut() {
+                    messages.dedup();
+                }
+            }
+        }
+        _ => {}
+    }
 }
 
 /// Puts an answer to the request that it is for, where that has none yet.
@@ -232,7 +257,9 @@ mod tests {
             asked(2, 3, "tasks/get", task("x", "done")),
         ];
         assert_eq!(differences(&direct, &through), [""; 0]);
+        assert_eq!(differences(&direct, &through[2..]), [""; 0]);
+        assert!(!differences(&direct, &through[..2]).is_empty());
         through[2].messages[0]["result"]["taskId"] = json!("y");
-        assert_eq!(differences(&direct, &through).len(), 1);
+        assert!(!differences(&direct, &through).is_empty());
     }
 }

@@ -127,8 +127,8 @@ impl Tape {
 
     fn mark(&self) -> Mark {
         let printed = std::fs::read_to_string(&self.printed).unwrap_or_default();
-        let announced = printed.rsplit_once("=== Running scenario: ");
-        let scenario = announced.and_then(|(_, rest)| rest.split(' ').next());
+        let announced = printed.rsplit_once("Running client scenario '");
+        let scenario = announced.and_then(|(_, rest)| rest.split('\'').next());
         Mark {
             at: 0,
             order: self.chunks.fetch_add(1, Ordering::Relaxed),

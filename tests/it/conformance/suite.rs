@@ -60,27 +60,21 @@ pub(super) fn example(name: &str) -> PathBuf {
     program
 }
 
-/// Runs the server scenarios of one requirement set against what listens at
-/// `address`.
-pub(super) fn against(address: &str, revision: &str) -> Run {
+/// Runs server scenarios against what listens at `address`; the words say which.
+pub(super) fn against(address: &str, which: &[&str]) -> Run {
     let folder = tempfile::tempdir().unwrap();
     let printed = folder.path().join("printed");
     let recorder = Recorder::before(address, &printed);
     let out = folder.path().join("out");
-    let succeeded = suite(&[
-        "server",
-        "--requirements",
-        revision,
-        "--url",
-        &recorder.url(),
-    ])
-    .arg("--output-dir")
-    .arg(&out)
-    .stdout(std::fs::File::create(&printed).unwrap())
-    .stderr(Stdio::null())
-    .status()
-    .unwrap()
-    .success();
+    let succeeded = suite(&["server", "--url", &recorder.url()])
+        .args(which)
+        .arg("--output-dir")
+        .arg(&out)
+        .stdout(std::fs::File::create(&printed).unwrap())
+        .stderr(Stdio::null())
+        .status()
+        .unwrap()
+        .success();
     Run {
         succeeded,
         scenarios: folders(&out, "server-")
@@ -232,9 +226,11 @@ pub(super) fn transparent(url: &str) -> World {
     world
 }
 
-/// A broker in front of the server of ours.
-pub(super) fn in_front_of(fixture: &Fixture) -> (World, Serving) {
+/// A broker in front of the server of ours, with these policies beside the one
+/// that permits everything.
+pub(super) fn in_front_of(fixture: &Fixture, policies: &str) -> (World, Serving) {
     let world = transparent(&fixture.url);
+    world.write("policies/further.cedar", policies);
     let serving = world.serve();
     (world, serving)
 }
