@@ -12,6 +12,7 @@ mod resolve;
 mod resources;
 mod send;
 mod settle;
+mod subscriptions;
 mod tasks;
 mod upkeep;
 
@@ -39,6 +40,7 @@ pub use catalogue::Lists;
 pub use catalogue::Naming;
 pub use catalogue::Rules;
 pub use catalogue::ServerRules;
+pub use subscriptions::Listener;
 pub use upkeep::StartError;
 
 use crate::cause::Chain;
@@ -74,6 +76,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
+use subscriptions::Subscriptions;
 use tokio::sync::mpsc;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -136,6 +139,7 @@ pub struct Broker {
     sealing: [u8; 32],
     catalogue: ArcSwap<Catalogue>,
     changes: watch::Sender<u64>,
+    subscriptions: Subscriptions,
     reloads: mpsc::Sender<Reload>,
     /// Servers of which nothing is known yet, not even that they are down.
     unseen: watch::Sender<BTreeSet<ServerName>>,
@@ -415,7 +419,7 @@ fn not_recorded(error: StoreError) -> Refusal {
 
 fn log_call(name: &str, answer: &Answer, begun: Instant) {
     let outcome = match answer {
-        Answer::Result { .. } => "answered",
+        Answer::Result { .. } | Answer::Joined => "answered",
         Answer::ServerError { .. } => "server error",
         Answer::Task { .. } => "task",
         Answer::Asks { .. } => "asks",

@@ -27,11 +27,13 @@ mod lines;
 mod link;
 mod message;
 mod meta;
+mod news;
 mod offers;
 mod program;
 mod reach;
 mod remote;
 mod siblings;
+mod subscriptions;
 mod supervisor;
 mod wire;
 
@@ -43,7 +45,6 @@ use crate::tool::Declared;
 use crate::tool::Digest;
 use crate::tool::Level;
 use crate::tool::ServerName;
-use crate::tool::ToolDefinition;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
@@ -67,13 +68,19 @@ pub use call::Sent;
 pub use catalog::Resource;
 pub use catalog::Resources;
 pub use keeper::keep;
+pub use news::News;
+pub use news::State;
 pub use offers::Offers;
 pub use remote::Remote;
 pub use remote::RemoteError;
 pub use remote::Transport;
+pub use subscriptions::Standing;
+pub use subscriptions::Update;
 
 use reach::Reach;
 use siblings::Siblings;
+use subscriptions::Updates;
+use supervisor::Outlets;
 use supervisor::Supervisor;
 
 const WAITS_FOR_ANSWER: &str = "the server worked on another call of this session all the time, and may wait for an answer to what it asked there";
@@ -145,6 +152,8 @@ struct Desk {
     /// call at a time.
     turn: tokio::sync::Mutex<()>,
     phase: watch::Receiver<Phase>,
+    /// Where what is said of followed resources goes.
+    updates: Arc<Updates>,
     wake: Arc<Notify>,
     stop: CancellationToken,
     _stops_with_the_last_handle: DropGuard,
@@ -210,6 +219,7 @@ impl Downstream {
         let (phase_now, phase) = watch::channel(Phase::Starting);
         let wake = Arc::new(Notify::new());
         let stop = CancellationToken::new();
+        let updates = Arc::new(Updates::of(settings.name.clone()));
         let level = watch::Sender::new(None);
         let desk = Desk {
             settings: settings.clone(),
@@ -217,6 +227,7 @@ impl Downstream {
             level: level.clone(),
             turn: tokio::sync::Mutex::default(),
             phase,
+            updates: Arc::clone(&updates),
             wake: Arc::clone(&wake),
             stop: stop.clone(),
             _stops_with_the_last_handle: stop.clone().drop_guard(),
@@ -229,7 +240,12 @@ impl Downstream {
             stop,
             level: level.subscribe(),
         };
-        let supervisor = Supervisor::new(settings, news, phase_now, told);
+        let to = Outlets {
+            news,
+            phase: phase_now,
+            updates,
+        };
+        let supervisor = Supervisor::new(settings, to, told);
         (downstream, supervisor)
     }
 
@@ -439,57 +455,6 @@ impl Downstream {
             }),
         }
     }
-}
-
-/// How a server is, for people and for the console.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum State {
-    /// Never ready yet, and no attempt has failed yet.
-    Starting,
-    /// It takes calls.
-    Ready {
-        /// Which revision it speaks.
-        era: Era,
-        /// Name and version as it gives them: for display, never for decisions.
-        server: String,
-    },
-    /// The last attempt failed, or the server ended; it is tried again.
-    Failed {
-        /// What went wrong.
-        why: String,
-        /// How many times in a row.
-        attempts: u32,
-    },
-    /// It was stopped, and stays so.
-    Stopped,
-}
-
-impl State {
-    /// Whether it takes calls.
-    pub fn is_ready(&self) -> bool {
-        matches!(self, Self::Ready { .. })
-    }
-}
-
-/// What a server has to say outside of calls.
-#[derive(Debug)]
-pub enum News {
-    /// Its tools, all of them, each time they may have changed.
-    Tools {
-        /// Which server.
-        server: ServerName,
-        /// The tools that can be called.
-        definitions: Vec<ToolDefinition>,
-        /// The entries that were no usable tool, and why.
-        refused: Vec<String>,
-        /// Its resources.
-        resources: Resources,
-    },
-    /// Its [`State`] changed.
-    State {
-        /// Which server.
-        server: ServerName,
-    },
 }
 
 /// Which kind of protocol a server speaks, with the exact revision.

@@ -10,6 +10,7 @@ mod list;
 mod parse;
 mod rounds;
 mod seal;
+mod subscriptions;
 mod tasks;
 mod work;
 mod write;

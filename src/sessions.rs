@@ -217,6 +217,19 @@ pub fn facts(
     Ok(Some(facts))
 }
 
+/// The same, without noting that it is in use.
+///
+/// # Errors
+///
+/// When the store cannot be read.
+pub fn peek(
+    tx: &Tx<'_>,
+    id: SessionId,
+    owner: &PrincipalId,
+) -> Result<Option<SessionFacts>, StoreError> {
+    Ok(table::facts(tx, id, owner)?.map(|(facts, _used)| facts))
+}
+
 /// Stops every further call of a session, or lets it go on. False where there
 /// is no such session.
 ///

@@ -45,6 +45,8 @@ pub enum Answer {
     },
     /// No answer of a server, and why.
     Refused(Refusal),
+    /// It follows a resource, and no server had to be asked.
+    Joined,
     /// The client took the call back.
     Cancelled,
 }

@@ -57,14 +57,17 @@ impl Upkeep {
                     for news in newest(news, &mut incoming) {
                         self.follow(news).await;
                     }
+                    self.broker.recheck().await;
                 }
                 Some(order) = orders.recv() => {
                     let taken = self.take(order.rules).await;
+                    self.broker.recheck().await;
                     let _nobody_waits = order.taken.send(taken);
                 }
                 _ = look.tick() => {
                     self.recover().await;
                     self.follow_pins().await;
+                    self.broker.recheck().await;
                 }
             }
         }

@@ -102,8 +102,9 @@ async fn sent(permit: Permit, route: &Route, outgoing: OutgoingCall, line: CallL
     }
 }
 
-/// `own` is what the server calls it, where the client cannot know that.
-fn outgoing((route, own): (&Route, Option<Arc<str>>), call: ToolCall) -> OutgoingCall {
+/// A call as it goes to its server. `own` is what the server calls it, where the
+/// client cannot know that.
+pub(super) fn outgoing((route, own): (&Route, Option<Arc<str>>), call: ToolCall) -> OutgoingCall {
     let name = own.unwrap_or_else(|| native(route, &call));
     let answers = call.continued.map(|continued| Answers {
         responses: continued.responses,

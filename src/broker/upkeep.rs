@@ -11,6 +11,7 @@ use super::follow::Upkeep;
 use super::known::Known as KnownSessions;
 use super::open_calls::OpenCalls;
 use super::resources::Listings;
+use super::subscriptions::Subscriptions;
 use crate::downstream;
 use crate::downstream::Downstream;
 use crate::downstream::News;
@@ -186,6 +187,7 @@ impl Broker {
             sealing,
             catalogue: ArcSwap::from_pointee(catalogue),
             changes: watch::Sender::new(0),
+            subscriptions: Subscriptions::default(),
             reloads,
             unseen: watch::Sender::new(unseen),
             tasks: TaskTracker::new(),
@@ -198,7 +200,21 @@ impl Broker {
             resources: Listings::new(),
         };
         broker.tasks.spawn(upkeep.run(news, orders));
+        broker.follow_updates();
         Ok(broker)
+    }
+
+    /// Spreads what servers say of followed resources while the broker runs.
+    fn follow_updates(self: &Arc<Self>) {
+        let (sender, updates) = mpsc::unbounded_channel();
+        for downstream in self.downstreams.values() {
+            downstream.updates_to(sender.clone());
+        }
+        let broker = Arc::clone(self);
+        self.tasks.spawn(async move {
+            let spreading = broker.subscriptions.spread(updates);
+            let _stopped = broker.stopping.run_until_cancelled(spreading).await;
+        });
     }
 
     /// Takes an operator's new rules, or keeps the old ones.

@@ -3,6 +3,7 @@
 //! A link ends once and is never repaired: who waits on it is told what became
 //! of the request, and the supervisor makes another link.
 
+mod listening;
 mod ticket;
 
 use super::CallLine;
@@ -17,6 +18,8 @@ use super::message;
 use super::message::Answer;
 use super::message::Message;
 use super::message::Unreadable;
+use super::subscriptions::Ear;
+use super::subscriptions::Updates;
 use super::wire;
 use super::wire::Control;
 use super::wire::Frame;
@@ -70,6 +73,7 @@ pub(super) struct Link {
     why: OnceLock<String>,
     ended: CancellationToken,
     tools_changed: Notify,
+    updates: OnceLock<Arc<Updates>>,
 }
 
 struct Entry {
@@ -85,6 +89,7 @@ struct Hears {
     progress: Option<mpsc::UnboundedSender<Box<str>>>,
     logs: Option<mpsc::UnboundedSender<Box<str>>>,
     asks: Option<Arc<Asks>>,
+    ear: Option<Arc<Ear>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +100,8 @@ enum Kind {
     Control,
     /// Answered only when the server ends it.
     Listen,
+    /// The same, in somebody's name.
+    Subscription,
 }
 
 /// The link ended; [`Link::why`] has the words.
@@ -126,6 +133,7 @@ impl Link {
             why: OnceLock::new(),
             ended: CancellationToken::new(),
             tools_changed: Notify::new(),
+            updates: OnceLock::new(),
         });
         let mut tasks = JoinSet::new();
         tasks.spawn(Arc::clone(&link).read(Lines::new(from, max_line)));
@@ -159,6 +167,7 @@ impl Link {
             progress: line.progress,
             logs: line.logs,
             asks: line.asks.clone(),
+            ear: None,
         };
         let Ok(mut ticket) = self.enlist(id, Kind::Call, frame, hears) else {
             return Sent::NotSent { why: self.why() };
@@ -344,7 +353,8 @@ impl Link {
 
     fn somebody_waits(&self) -> bool {
         let pending = self.pending();
-        pending.values().any(|entry| entry.kind != Kind::Listen)
+        let waits = |kind| !matches!(kind, Kind::Listen | Kind::Subscription);
+        pending.values().any(|entry| waits(entry.kind))
     }
 
     fn take(self: &Arc<Self>, message: Result<Message, Unreadable>) {
@@ -448,6 +458,7 @@ impl Link {
                 }
             }
             (method, _) if message::is_change(method) => self.note_change(),
+            (method, Some(params)) if Ear::hears(method) => self.take_update(method, &params),
             _ => {
                 tracing::debug!(server.name = %self.server, "dropped a notification that nobody asked for");
             }

@@ -185,6 +185,14 @@ fn is_id(text: &str) -> bool {
     json::text(text).is_some() || text.parse::<i64>().is_ok() || text.parse::<u64>().is_ok()
 }
 
+/// The request of ours that a message of a subscription belongs to, by its tag
+/// (2026-07-28, patterns/subscriptions).
+pub(super) fn subscription(params: &str) -> Option<u64> {
+    let params = Object::parse(params).ok()?;
+    let meta = Object::parse(params.get("_meta")?).ok()?;
+    whole_number(meta.get("io.modelcontextprotocol/subscriptionId")?)
+}
+
 /// Whether a notification says that a list of the server changed.
 pub(super) fn is_change(method: &str) -> bool {
     matches!(

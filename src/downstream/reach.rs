@@ -8,6 +8,7 @@ use super::link::Ended;
 use super::link::Link;
 use super::message::Answer;
 use super::remote::HttpLink;
+use super::subscriptions::Updates;
 use super::wire::Control;
 use crate::permit::Permit;
 use std::sync::Arc;
@@ -58,6 +59,14 @@ impl Reach {
         match self {
             Self::Pipe(link) => link.settle(era),
             Self::Http(link) => link.settle(era),
+        }
+    }
+
+    /// Where what the server says of followed resources goes.
+    pub(super) fn tell(&self, updates: Arc<Updates>) {
+        match self {
+            Self::Pipe(link) => link.tell(updates),
+            Self::Http(link) => link.tell(updates),
         }
     }
 

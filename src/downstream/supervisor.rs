@@ -29,6 +29,7 @@ use super::reach::Reach;
 use super::remote;
 use super::remote::HttpLink;
 use super::remote::Transport;
+use super::subscriptions::Updates;
 use super::wire::Control;
 use crate::tool::Level;
 use std::future::poll_fn;
@@ -53,8 +54,7 @@ const BEFORE_LISTENING: Duration = Duration::from_secs(5);
 /// Owns one server.
 pub(super) struct Supervisor {
     settings: Settings,
-    news: mpsc::UnboundedSender<News>,
-    phase: watch::Sender<Phase>,
+    to: Outlets,
     wake: Arc<Notify>,
     stop: CancellationToken,
     level: watch::Receiver<Option<Level>>,
@@ -62,6 +62,13 @@ pub(super) struct Supervisor {
     /// The server has the older pair of endpoints.
     pair: bool,
     backoff: Backoff,
+}
+
+/// Where it tells what it learns.
+pub(super) struct Outlets {
+    pub(super) news: mpsc::UnboundedSender<News>,
+    pub(super) phase: watch::Sender<Phase>,
+    pub(super) updates: Arc<Updates>,
 }
 
 /// By what the handles tell it something.
@@ -97,16 +104,10 @@ struct Trouble {
 
 impl Supervisor {
     /// Takes what the handles share with it.
-    pub(super) fn new(
-        settings: Settings,
-        news: mpsc::UnboundedSender<News>,
-        phase: watch::Sender<Phase>,
-        Told { wake, stop, level }: Told,
-    ) -> Self {
+    pub(super) fn new(settings: Settings, to: Outlets, Told { wake, stop, level }: Told) -> Self {
         Self {
             settings,
-            news,
-            phase,
+            to,
             wake,
             stop,
             level,
@@ -195,11 +196,12 @@ impl Supervisor {
     /// Opens a connection and reads the tools for the first time.
     async fn open(&self, connection: &mut Connection) -> Result<(Greeting, Listing), Refusal> {
         let link = connection.link.clone();
+        link.tell(Arc::clone(&self.to.updates));
         let probe_time = self.settings.start_timeout / 3;
         let greeting =
             handshake::open(&link, self.opening, (probe_time, &self.settings.declared)).await?;
         let (era, offers) = (&greeting.era, greeting.offers);
-        if offers.tells_changes {
+        if offers.tells_changes || offers.subscriptions {
             connection.hear_changes(era, offers).await;
         }
         let listed = catalog::list(&link, &self.settings.name, (era, offers)).await;
@@ -237,7 +239,7 @@ impl Supervisor {
             if level.changed().await.is_err() {
                 std::future::pending::<()>().await;
             }
-            let logs = match &*self.phase.borrow() {
+            let logs = match &*self.to.phase.borrow() {
                 Phase::Ready {
                     era: Era::Legacy(_),
                     offers,
@@ -256,14 +258,14 @@ impl Supervisor {
     async fn follow_changes(&self, link: &Reach) -> std::convert::Infallible {
         loop {
             link.tools_changed().await;
-            let (era, offers) = match &*self.phase.borrow() {
+            let (era, offers) = match &*self.to.phase.borrow() {
                 Phase::Ready { era, offers, .. } => (era.clone(), *offers),
                 _ => continue,
             };
             let listing = catalog::list(link, &self.settings.name, (&era, offers));
             match tokio::time::timeout(self.settings.start_timeout, listing).await {
                 Ok(Ok(listing)) => {
-                    self.phase.send_if_modified(|phase| {
+                    self.to.phase.send_if_modified(|phase| {
                         if let Phase::Ready { listed, .. } = phase {
                             *listed = listing.digests();
                         }
@@ -326,7 +328,7 @@ impl Supervisor {
     }
 
     fn tell(&self, phase: Phase) {
-        self.phase.send_replace(phase);
+        self.to.phase.send_replace(phase);
         self.report(News::State {
             server: self.settings.name.clone(),
         });
@@ -343,7 +345,7 @@ impl Supervisor {
 
     fn report(&self, news: News) {
         // An error says that nobody wants to know any more.
-        let _ = self.news.send(news);
+        let _ = self.to.news.send(news);
     }
 }
 
@@ -434,12 +436,13 @@ impl Connection {
         }
     }
 
-    /// Makes sure that we hear of changes of the tools.
+    /// Makes sure that we hear of changes.
     async fn hear_changes(&mut self, era: &Era, offers: Offers) {
         match (era, &self.link) {
-            (Era::Modern(_), _) => self.listen(offers).await,
-            // It says so on the stream by which it answers.
-            (Era::Legacy(_), Reach::Pipe(_)) => {}
+            (Era::Modern(_), _) if offers.tells_changes => self.listen(offers).await,
+            // Resources are followed by requests of their own there; and a legacy
+            // server on a pipe says all of it on the stream by which it answers.
+            (Era::Modern(_), _) | (Era::Legacy(_), Reach::Pipe(_)) => {}
             (Era::Legacy(_), Reach::Http(link)) => {
                 let link = Arc::clone(link);
                 self.tasks.spawn(async move { link.follow().await });

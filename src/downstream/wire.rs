@@ -1,6 +1,10 @@
 //! All that can be written to a server. Nothing else in the crate makes a
 //! [`Frame`] or writes to a server's input.
 
+mod listed;
+
+pub(super) use listed::Listed;
+
 use super::Era;
 use super::OutgoingCall;
 use super::asks::Reply;
@@ -39,37 +43,6 @@ pub(super) const CLIENT_INFO: &str = concat!(
     r#""}"#
 );
 
-/// What a server has lists of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Listed {
-    Tools,
-    Prompts,
-    Resources,
-    Templates,
-}
-
-impl Listed {
-    /// The method that asks for the list.
-    pub(super) fn method(self) -> &'static str {
-        match self {
-            Self::Tools => "tools/list",
-            Self::Prompts => "prompts/list",
-            Self::Resources => "resources/list",
-            Self::Templates => "resources/templates/list",
-        }
-    }
-
-    /// The member of the result that holds the entries.
-    pub(super) fn member(self) -> &'static str {
-        match self {
-            Self::Tools => "tools",
-            Self::Prompts => "prompts",
-            Self::Resources => "resources",
-            Self::Templates => "resourceTemplates",
-        }
-    }
-}
-
 /// The messages that need no permit.
 // INVARIANT: no variant has a method as text, so that no other method can
 // reach a server.
@@ -97,6 +70,11 @@ pub(super) enum Control<'a> {
     Listen {
         /// What there are lists of.
         offers: Offers,
+    },
+    /// `resources/unsubscribe`: takes a subscription back; legacy only.
+    Unsubscribe {
+        /// The resource.
+        uri: &'a str,
     },
     /// `logging/setLevel`; legacy only.
     SetLevel {
@@ -181,6 +159,10 @@ impl Frame {
                     &format!(r#"{{"notifications":{{{wanted}}},"_meta":{meta}}}"#),
                 )
             }
+            Control::Unsubscribe { uri } => {
+                let uri = Value::from(uri);
+                request(id, "resources/unsubscribe", &format!(r#"{{"uri":{uri}}}"#))
+            }
             Control::SetLevel { level } => request(
                 id,
                 "logging/setLevel",
@@ -237,6 +219,14 @@ impl Frame {
                     members.push(format!("\"arguments\":{arguments}"));
                 }
             }
+            // One resource for each request, so that each is under a permit of its
+            // own (2026-07-28, patterns/subscriptions).
+            Asking::Subscribe if matches!(era, Era::Modern(_)) => {
+                let uri = Value::from(&*call.name);
+                members.push(format!(
+                    "\"notifications\":{{\"resourceSubscriptions\":[{uri}]}}"
+                ));
+            }
             // The client knows the task by an id of ours.
             Asking::Task(_) => members.push(format!("\"taskId\":{}", Value::from(&*call.name))),
             // What policy read as the arguments are the parameters themselves.
@@ -269,8 +259,11 @@ impl Frame {
         )
         .map_err(|error| format!("`_meta`: {error}"))?;
         members.extend(meta.map(|meta| format!("\"_meta\":{meta}")));
-        let method = call.asking.method();
-        let mut frame = request(id, method, &format!("{{{}}}", members.join(",")));
+        let params = format!("{{{}}}", members.join(","));
+        if (call.asking, matches!(era, Era::Modern(_))) == (Asking::Subscribe, true) {
+            return Ok(request(id, "subscriptions/listen", &params));
+        }
+        let mut frame = request(id, call.asking.method(), &params);
         frame.name = Some(Arc::clone(&call.name));
         frame.mirrored = mirrored(call);
         Ok(frame)

@@ -137,6 +137,8 @@ fn compare(
         | mcp::Body::Discover
         | mcp::Body::List(_)
         | mcp::Body::SetLevel { .. }
+        | mcp::Body::Subscribe(_)
+        | mcp::Body::Unsubscribe(_)
         | mcp::Body::Listen(_)
         | mcp::Body::Unknown { .. } => Ok(()),
     }

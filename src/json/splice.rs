@@ -1,6 +1,7 @@
 //! Writing by splicing: a text with some of its parts replaced, every other
 //! byte as it was.
 
+use super::Object;
 use std::ops::Range;
 
 /// Replaces parts of a JSON text. The parts are slices of that text, as
@@ -46,6 +47,36 @@ impl<'a> Splice<'a> {
             let at = range.start..range.start;
             self.edits.push((at, format!("{key}:{value}{comma}")));
         }
+        self
+    }
+
+    /// Takes a member out of `object`, with its key and one comma. A part that is
+    /// no object of the text, or has no such member, changes nothing.
+    #[must_use]
+    pub fn remove_member(mut self, object: &str, key: &str) -> Self {
+        let Ok(members) = Object::parse(object) else {
+            return self;
+        };
+        let values: Vec<(bool, &str)> = members.iter().map(|(k, v)| (k == key, v)).collect();
+        let Some(place) = values.iter().position(|(found, _)| *found) else {
+            return self;
+        };
+        let range_of = |place: usize| self.range_of(values.get(place)?.1);
+        let before = place.checked_sub(1).and_then(range_of);
+        let (own, after) = (range_of(place), range_of(place + 1));
+        let brace = object.trim_ascii_start().strip_prefix('{');
+        let brace = brace.and_then(|rest| self.range_of(rest));
+        let range = match (before, own, after, brace) {
+            (Some(before), Some(own), _, _) => before.end..own.end,
+            (None, Some(own), None, Some(brace)) => brace.start..own.end,
+            (None, Some(own), Some(_), Some(brace)) => {
+                let rest = self.text.get(own.end..).unwrap_or_default();
+                let comma = rest.find(',').map_or(0, |place| place + 1);
+                brace.start..own.end + comma
+            }
+            (_, None, _, _) | (None, Some(_), _, None) => return self,
+        };
+        self.edits.push((range, String::new()));
         self
     }
 

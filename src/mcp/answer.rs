@@ -76,6 +76,7 @@ pub(super) fn answer(answer: Answer, reader: Reader) -> Came {
         // How the server speaks is no part of it: a result that lacks its type
         // is a complete one in every era.
         Answer::Result { json, era: _ } => Came::Ended(Reply::Result(typed(&json, reader))),
+        Answer::Joined => Came::Ended(Reply::Result("{}".to_owned())),
         Answer::Task { json, id } => {
             Came::Ended(Reply::Result(tasks::begun(&json, &id, reader.client)))
         }

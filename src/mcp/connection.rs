@@ -29,6 +29,7 @@ use super::write::result;
 use crate::broker::Broker;
 use crate::broker::Carrier;
 use crate::broker::ClientReply;
+use crate::broker::Listener;
 use crate::broker::ServerAsk;
 use crate::broker::SessionRefusal;
 use crate::principal::PrincipalId;
@@ -43,6 +44,7 @@ use crate::tool::Level;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::OnceLock;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
@@ -50,6 +52,7 @@ use tokio::sync::OnceCell;
 use tokio::sync::oneshot;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tokio_util::sync::DropGuard;
 
 /// How many requests may wait for their answer at once. Each holds up to one
 /// message in memory.
@@ -74,6 +77,8 @@ pub struct Connection {
     declared: Mutex<Arc<Declared>>,
     /// What it was asked and did not answer yet.
     inquiries: Mutex<HashMap<Box<str>, oneshot::Sender<ClientReply>>>,
+    /// Hears of resources for a legacy client, until it is dropped.
+    listener: OnceLock<(Arc<Listener>, DropGuard)>,
     /// The list that a legacy client was last sent.
     pub(super) listed: watch::Sender<Option<Digest>>,
     /// Cancelled when no further message will be read.
@@ -148,6 +153,7 @@ impl Connection {
             level: Mutex::default(),
             declared: Mutex::new(opening.declared),
             inquiries: Mutex::default(),
+            listener: OnceLock::new(),
             listed: watch::Sender::new(None),
             closing: opening.closing,
             gone: opening.gone,
@@ -255,6 +261,11 @@ impl Connection {
             }
             Body::List(of) => Task::List(of),
             Body::Ask(ask) => Task::Ask(ask),
+            Body::Subscribe(ask) => Task::Subscribe(ask),
+            Body::Unsubscribe(uri) => {
+                self.broker.unsubscribe(self.listener(), &uri);
+                return Received::Answer(result(&id, "{}"));
+            }
             Body::Listen(wanted) => Task::Listen(wanted),
         };
         let cancelled = CancellationToken::new();
@@ -285,6 +296,16 @@ impl Connection {
             Notification::Ignored => {}
         }
         Received::Nothing
+    }
+
+    /// What hears of resources for a legacy client.
+    pub(super) fn listener(&self) -> &Arc<Listener> {
+        let (listener, _ends) = self.listener.get_or_init(|| {
+            let ended = self.closing.child_token();
+            let listener = Listener::new(self.principal.clone(), ended.clone());
+            (listener, ended.drop_guard())
+        });
+        listener
     }
 
     /// Whether the client of one request may ask about tasks.

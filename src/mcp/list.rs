@@ -144,7 +144,11 @@ fn capabilities(has: Has, client: Client) -> Value {
             }
         };
         say(has.prompts, "prompts", value!({"listChanged": true}));
-        say(has.resources, "resources", value!({"listChanged": true}));
+        let resources = match has.subscriptions {
+            true => value!({"listChanged": true, "subscribe": true}),
+            false => value!({"listChanged": true}),
+        };
+        say(has.resources, "resources", resources);
         say(has.completions, "completions", value!({}));
         say(has.logging, "logging", value!({}));
         // No list: what the servers list are the tasks of everybody.

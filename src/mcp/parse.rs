@@ -4,13 +4,14 @@
 
 #[cfg(test)]
 mod attacks;
+mod listening;
 mod params;
 
+pub use listening::Wanted;
 pub use params::Answers;
 pub use params::Ask;
 pub use params::Body;
 pub use params::Meta;
-pub use params::Wanted;
 
 use super::shown;
 use super::write::Fault;

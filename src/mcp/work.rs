@@ -7,8 +7,6 @@ use super::answer::Reply;
 use super::answer::session_refused;
 use super::connection::Connection;
 use super::list;
-use super::list::Followed;
-use super::list::Follower;
 use super::list::List;
 use super::parse::Ask;
 use super::parse::Meta;
@@ -20,7 +18,6 @@ use super::write::error;
 use super::write::missing_capability;
 use super::write::notification;
 use super::write::result;
-use super::write::server_info;
 use crate::broker::Answer;
 use crate::broker::Asks;
 use crate::broker::CallLine;
@@ -31,7 +28,6 @@ use crate::json::Object;
 use crate::json::Splice;
 use crate::tool::Asking;
 use crate::tool::Level;
-use serde_json::json as value;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -76,6 +72,8 @@ pub(super) enum Task {
     List(Lists),
     /// Something that a server is asked.
     Ask(Ask),
+    /// Being told of changes of a resource.
+    Subscribe(Ask),
     /// A stream that tells of changes.
     Listen(Wanted),
 }
@@ -135,8 +133,21 @@ impl Work {
                         };
                         connection.call(call, ask, &out).await;
                     }
+                    Task::Subscribe(ask) => {
+                        let call = Call {
+                            id: &id,
+                            meta,
+                            cancelled,
+                        };
+                        connection.subscribe(call, ask, &out).await;
+                    }
                     Task::Listen(wanted) => {
-                        connection.listen(&id, wanted, &cancelled, &out).await;
+                        let call = Call {
+                            id: &id,
+                            meta,
+                            cancelled,
+                        };
+                        Box::pin(connection.listen(call, wanted, &out)).await;
                     }
                 }
                 connection.done(&id);
@@ -285,89 +296,9 @@ impl Connection {
         }
         ended
     }
-
-    async fn listen(
-        &self,
-        id: &RawId,
-        wanted: Wanted,
-        cancelled: &CancellationToken,
-        out: &Outgoing,
-    ) {
-        let tag = format!(r#"{{"io.modelcontextprotocol/subscriptionId":{id}}}"#);
-        let has = self.broker.has();
-        let honoured = [
-            (wanted.tools, Followed::Tools, "toolsListChanged"),
-            (
-                wanted.prompts && has.prompts,
-                Followed::Prompts,
-                "promptsListChanged",
-            ),
-            (
-                wanted.resources && has.resources,
-                Followed::Resources,
-                "resourcesListChanged",
-            ),
-        ];
-        let honoured = honoured.into_iter().filter(|(honoured, ..)| *honoured);
-        let (followed, named): (Vec<_>, Vec<_>) = honoured
-            .map(|(_, list, name)| (list, format!("\"{name}\":true")))
-            .unzip();
-        let mut follower = Follower::start(&self.broker, &self.principal, followed).await;
-        let named = named.join(",");
-        let params = format!(r#"{{"_meta":{tag},"notifications":{{{named}}}}}"#);
-        send(
-            out,
-            notification("notifications/subscriptions/acknowledged", Some(&params)),
-        )
-        .await;
-        loop {
-            tokio::select! {
-                biased;
-                () = cancelled.cancelled() => return,
-                () = self.closing.cancelled() => break,
-                () = follower.moved() => {}
-            }
-            for list in follower.differing(&self.broker, &self.principal).await {
-                send(out, list.changed(Some(&tag))).await;
-            }
-        }
-        // The specification asks for the first in one place and for the second
-        // in another (patterns/subscriptions, patterns/cancellation); a client
-        // that knows one of them passes over the other.
-        let meta = value!({"io.modelcontextprotocol/serverInfo": server_info()}).to_string();
-        let meta = Splice::new(&meta)
-            .add_member(&meta, "io.modelcontextprotocol/subscriptionId", id.as_str())
-            .finish();
-        let ended = format!(r#"{{"resultType":"complete","_meta":{meta}}}"#);
-        send(out, result(id, &ended)).await;
-        let params = format!(r#"{{"_meta":{tag},"requestId":{id}}}"#);
-        send(out, notification("notifications/cancelled", Some(&params))).await;
-    }
-
-    async fn follow(&self, out: &Outgoing) {
-        let mut listed = self.listed.subscribe();
-        let all = [Followed::Tools, Followed::Prompts, Followed::Resources];
-        let mut follower = Follower::start(&self.broker, &self.principal, all).await;
-        // A list that was sent before now is older than what was just read.
-        listed.mark_changed();
-        loop {
-            let resent = tokio::select! {
-                biased;
-                () = self.closing.cancelled() => return,
-                Ok(()) = listed.changed() => true,
-                () = follower.moved() => listed.has_changed().unwrap_or(false),
-            };
-            if resent && let Some(sent) = *listed.borrow_and_update() {
-                follower.sent(sent);
-            }
-            for list in follower.differing(&self.broker, &self.principal).await {
-                send(out, list.changed(None)).await;
-            }
-        }
-    }
 }
 
-async fn send(out: &Outgoing, message: Outbound) {
+pub(super) async fn send(out: &Outgoing, message: Outbound) {
     // Nobody reads any more: whoever owns the queue has noticed.
     let _gone = out.send(message).await;
 }

@@ -135,7 +135,7 @@ impl Walk {
         sink: &mut Sink<'_>,
     ) -> Result<(), ArgumentError> {
         let value = match value {
-            Some("null") if field.nullable => None,
+            Some("null") if field.nullable || may_be_null(name, field, sink.wants) => None,
             None if field.required => {
                 return Err(ArgumentError::Missing {
                     argument: spelled(&self.prefix, name),
@@ -344,6 +344,13 @@ enum Care {
     Build,
     /// A number that does not fit is let pass: no policy reads it.
     Check,
+}
+
+/// Many clients send `null` for what they leave out. Where no policy reads the
+/// argument it makes no difference to the decision; where one does, a server could
+/// take `null` for something else than nothing, and the call is refused.
+fn may_be_null(name: &str, field: &Field, wants: Wants<'_>) -> bool {
+    !field.required && field.meter.is_none() && field.facts.is_empty() && !wants.wants(name)
 }
 
 /// The attributes that are there although their argument is not.

@@ -4,6 +4,7 @@
 mod identity;
 mod limits;
 mod streams;
+mod subscriptions;
 mod talk;
 
 use crate::serving::Serving;

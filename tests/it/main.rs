@@ -23,5 +23,6 @@ mod rounds;
 mod scenario;
 mod serving;
 mod setup;
+mod subscriptions;
 mod tasks;
 mod world;

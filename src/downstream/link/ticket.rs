@@ -76,9 +76,9 @@ impl Ticket<'_> {
         if self.slot.withdraw() {
             return Left::Unsent;
         }
-        // Only for calls: `initialize` must not be cancelled, and a list or a
+        // Only for what was asked in somebody's name: `initialize` must not be cancelled, and a list or a
         // probe that was given up costs the server nothing.
-        if self.kind == Kind::Call {
+        if matches!(self.kind, Kind::Call | Kind::Subscription) {
             self.link.notify(Control::Cancelled {
                 request: self.id,
                 reason: match reason {

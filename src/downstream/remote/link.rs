@@ -2,6 +2,7 @@
 //! connection: each message is a request, and its answer comes with the response.
 
 mod answers;
+mod listening;
 
 use super::Remote;
 use super::exchange::Exchange;
@@ -18,6 +19,7 @@ use crate::downstream::link::Ended;
 use crate::downstream::link::judge;
 use crate::downstream::message;
 use crate::downstream::message::Answer;
+use crate::downstream::subscriptions::Updates;
 use crate::downstream::wire::Control;
 use crate::downstream::wire::Frame;
 use crate::downstream::wire::MODERN;
@@ -34,6 +36,7 @@ use hyper::StatusCode;
 use hyper::header::HeaderName;
 use hyper::header::HeaderValue;
 use serde_json::json as value;
+use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::OnceLock;
 use std::sync::PoisonError;
@@ -80,6 +83,9 @@ pub(in crate::downstream) struct HttpLink {
     why: OnceLock<String>,
     ended: CancellationToken,
     tools_changed: Notify,
+    updates: OnceLock<Arc<Updates>>,
+    /// Cancelled when the transport session is lost.
+    session_lost: Mutex<CancellationToken>,
 }
 
 impl HttpLink {
@@ -94,6 +100,7 @@ impl HttpLink {
         max_message: usize,
         declared: Declared,
     ) -> Result<Self, String> {
+        let ended = CancellationToken::new();
         Ok(Self {
             server,
             declared,
@@ -110,8 +117,10 @@ impl HttpLink {
             reopening: tokio::sync::Mutex::default(),
             suggests_pair: AtomicBool::new(false),
             why: OnceLock::new(),
-            ended: CancellationToken::new(),
+            session_lost: Mutex::new(ended.child_token()),
+            ended,
             tools_changed: Notify::new(),
+            updates: OnceLock::new(),
         })
     }
 
@@ -140,6 +149,7 @@ impl HttpLink {
             progress: line.progress.as_ref(),
             logs: line.logs.as_ref(),
             asks: line.asks.as_deref(),
+            ear: None,
         };
         let allowed = deadline.saturating_duration_since(Instant::now());
         let reason = tokio::select! {
@@ -274,35 +284,6 @@ impl HttpLink {
         }
     }
 
-    /// Follows what a legacy server says by itself, until it has no such stream.
-    pub(in crate::downstream) async fn follow(&self) {
-        let mut resume: Option<String> = None;
-        loop {
-            let mut headers = self.with_session(self.fixed_headers());
-            if let Some(last) = resume
-                .as_deref()
-                .and_then(|id| HeaderValue::from_str(id).ok())
-            {
-                headers.insert(LAST_EVENT, last);
-            }
-            let mut pause = RESUME_AT_MOST;
-            match self.exchanges.get(headers).await {
-                Ok(mut events) => {
-                    while let Ok(Some(event)) = events.next().await {
-                        self.take_all(message::read(&event.data), None).await;
-                    }
-                    resume = events.last_id().map(str::to_owned).or(resume);
-                    pause = events.retry().unwrap_or(RESUME).min(RESUME_AT_MOST);
-                    // What it said meanwhile is lost.
-                    self.note_change();
-                }
-                Err((Some(_status), _why)) => return,
-                Err((None, _why)) => {}
-            }
-            tokio::time::sleep(pause.max(RESUME)).await;
-        }
-    }
-
     /// Sets what the rest is written in.
     pub(in crate::downstream) fn settle(&self, era: Era) {
         // The first one stays; a link is opened once.
@@ -376,6 +357,7 @@ impl HttpLink {
         }
         self.notify(Control::Initialized).await;
         self.note_change();
+        self.lose_session();
         Ok(())
     }
 

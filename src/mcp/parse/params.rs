@@ -2,6 +2,8 @@
 
 use super::MAX_NAME;
 use super::RawId;
+use super::listening::Wanted;
+use super::listening::listen;
 use super::object;
 use super::refuse_lookalikes;
 use super::string;
@@ -19,7 +21,7 @@ use crate::tool::TaskAsk;
 use std::sync::Arc;
 
 /// The longest URI, in bytes.
-const MAX_URI: usize = 8 << 10;
+pub(super) const MAX_URI: usize = 8 << 10;
 
 const RESPONSES: &str = "inputResponses";
 const STATE: &str = "requestState";
@@ -94,6 +96,10 @@ pub enum Body {
         /// From which level on.
         level: Level,
     },
+    /// Legacy: tell me of changes of a resource.
+    Subscribe(Ask),
+    /// Legacy: tell me of them no longer; by its URI.
+    Unsubscribe(Box<str>),
     /// Modern: tell me of changes until I cancel this.
     Listen(Wanted),
     /// A method that is not served in the era of the request.
@@ -101,17 +107,6 @@ pub enum Body {
         /// Its name, as long as it came.
         method: Box<str>,
     },
-}
-
-/// Of which changes a client wants to hear.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Wanted {
-    /// Of the list of tools.
-    pub tools: bool,
-    /// Of the list of prompts.
-    pub prompts: bool,
-    /// Of the lists of resources and of templates.
-    pub resources: bool,
 }
 
 /// What a server is asked.
@@ -155,6 +150,8 @@ impl Body {
             Self::List(Lists::Templates) => "resources/templates/list",
             Self::Ask(ask) => ask.asking.method(),
             Self::SetLevel { .. } => "logging/setLevel",
+            Self::Subscribe(_) => "resources/subscribe",
+            Self::Unsubscribe(_) => "resources/unsubscribe",
             Self::Listen(_) => "subscriptions/listen",
             Self::Unknown { method } => method,
         }
@@ -182,6 +179,11 @@ pub(super) fn read(method: &str, params: Option<&Object<'_>>) -> Result<(Meta, B
         ("prompts/list", _) => list(Lists::Prompts, &member)?,
         ("resources/list", _) => list(Lists::Resources, &member)?,
         ("resources/templates/list", _) => list(Lists::Templates, &member)?,
+        ("resources/subscribe", false) => Body::Subscribe(Ask {
+            asking: Asking::Subscribe,
+            ..read_resource(params, false)?
+        }),
+        ("resources/unsubscribe", false) => Body::Unsubscribe(read_resource(params, false)?.name),
         ("logging/setLevel", false) => set_level(&member)?,
         ("server/discover", true) => Body::Discover,
         ("subscriptions/listen", true) => listen(member("notifications"))?,
@@ -213,6 +215,7 @@ fn known(method: &str) -> &'static [&'static str] {
             "requestState",
         ],
         "resources/read" => &["_meta", "uri", "inputResponses", "requestState"],
+        "resources/subscribe" | "resources/unsubscribe" => &["_meta", "uri"],
         "completion/complete" => &["_meta", "ref", "argument", "context"],
         "tasks/get" | "tasks/result" | "tasks/cancel" => &["_meta", "taskId"],
         "tasks/update" => &["_meta", "taskId", "inputResponses"],
@@ -490,35 +493,4 @@ fn initialize<'a>(member: &impl Fn(&'static str) -> Option<&'a str>) -> Result<B
         requested: requested.into(),
         declared: declared(capabilities.as_ref()),
     })
-}
-
-fn listen(raw: Option<&str>) -> Result<Body, Fault> {
-    let Some(filter) = object(raw, "notifications")? else {
-        return Err(Fault::new(
-            INVALID_PARAMS,
-            "`params` needs `notifications`, an object like {\"toolsListChanged\":true}",
-        ));
-    };
-    refuse_lookalikes(
-        &filter,
-        &[
-            "toolsListChanged",
-            "promptsListChanged",
-            "resourcesListChanged",
-            "resourceSubscriptions",
-        ],
-    )?;
-    let wants = |key: &str| match filter.get(key).map(serde_json::from_str) {
-        None => Ok(false),
-        Some(Ok(wanted)) => Ok(wanted),
-        Some(Err(_)) => Err(Fault::new(
-            INVALID_PARAMS,
-            format!("`{key}` must be true or false"),
-        )),
-    };
-    Ok(Body::Listen(Wanted {
-        tools: wants("toolsListChanged")?,
-        prompts: wants("promptsListChanged")?,
-        resources: wants("resourcesListChanged")?,
-    }))
 }

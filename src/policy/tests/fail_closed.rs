@@ -108,6 +108,21 @@ fn null_is_absent_only_where_the_tool_allows_it() {
 }
 
 #[test]
+fn null_for_an_optional_argument_passes_where_no_policy_reads_it() {
+    let schema = json!({"type": "object", "properties": {"dry": {"type": "boolean"}}});
+    let open = World::of_tool(schema.clone(), ToolRules::default());
+    assert_eq!(
+        answer(&open.gate("t/x"), r#"{"dry":null}"#),
+        r#"allow ["all"]"#
+    );
+    // A server could take it for something else than nothing.
+    let wet = r#"@id("wet") forbid(principal, action == Broker::Action::"t/x", resource)
+        when { context.input has dry && !context.input.dry };"#;
+    let gate = open.with(wet).gate("t/x");
+    assert!(refusal(&gate, r#"{"dry":null}"#).contains("`dry` is null"));
+}
+
+#[test]
 fn a_missing_required_argument_is_refused_at_every_level() {
     let gate = pay();
     assert!(refusal(&gate, "{}").contains("`amount` is missing: it must be an amount of money"));

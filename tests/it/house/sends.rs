@@ -12,13 +12,14 @@ use syn::visit::Visit;
 
 /// The methods that may be sent without anybody's leave: they ask a server what
 /// it is and what it has, and take requests back.
-const FREE: [&str; 11] = [
+const FREE: [&str; 12] = [
     "server/discover",
     "tools/list",
     "prompts/list",
     "resources/list",
     "resources/templates/list",
     "subscriptions/listen",
+    "resources/unsubscribe",
     "logging/setLevel",
     "notifications/initialized",
     "notifications/cancelled",

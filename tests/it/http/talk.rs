@@ -67,6 +67,12 @@ impl Talk {
         self
     }
 
+    /// What this header says on every request.
+    pub(super) fn always(&self, name: &str) -> String {
+        let found = self.always.iter().find(|(known, _)| known == name);
+        found.unwrap().1.clone()
+    }
+
     /// As if it had been reached under this name.
     pub(super) fn under(mut self, host: &str) -> Self {
         host.clone_into(&mut self.host);

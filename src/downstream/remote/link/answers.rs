@@ -16,6 +16,7 @@ use crate::downstream::remote::events::Broken;
 use crate::downstream::remote::events::Events;
 use crate::downstream::remote::exchange::Exchange;
 use crate::downstream::remote::exchange::broken;
+use crate::downstream::subscriptions::Ear;
 use crate::downstream::wire::Control;
 use crate::downstream::wire::Frame;
 use crate::json::Object;
@@ -31,6 +32,7 @@ pub(super) struct Waits<'a> {
     pub(super) progress: Option<&'a mpsc::UnboundedSender<Box<str>>>,
     pub(super) logs: Option<&'a mpsc::UnboundedSender<Box<str>>>,
     pub(super) asks: Option<&'a Asks>,
+    pub(super) ear: Option<&'a Ear>,
 }
 
 impl Waits<'_> {
@@ -41,6 +43,7 @@ impl Waits<'_> {
             progress: None,
             logs: None,
             asks: None,
+            ear: None,
         }
     }
 }
@@ -190,6 +193,16 @@ impl HttpLink {
                 }
             }
             (method, _) if message::is_change(method) => self.note_change(),
+            (method, Some(params)) if Ear::hears(method) => {
+                let ear = waits.and_then(|waits| waits.ear);
+                match (self.updates.get(), ear) {
+                    (Some(updates), Some(ear)) => ear.hear((method, &params), updates),
+                    (Some(updates), None) if matches!(self.era.get(), Some(Era::Legacy(_))) => {
+                        updates.heard(method, &params);
+                    }
+                    (Some(_) | None, _) => {}
+                }
+            }
             ("notifications/progress", Some(params)) => {
                 let token = Object::parse(&params)
                     .ok()

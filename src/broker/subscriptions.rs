@@ -1,0 +1,300 @@
+//! Resources that clients follow: who follows what, and the one subscription at
+//! the server behind all who follow the same.
+//!
+//! Each subscription passes the same admission as a call. What keeps it up later
+//! is in `topic`; who is told, in `listener`.
+
+mod check;
+mod listener;
+mod topic;
+
+pub use listener::Listener;
+
+use super::Answer;
+use super::Broker;
+use super::Refusal;
+use super::ToolCall;
+use super::catalogue::Route;
+use super::log_call;
+use super::send::outgoing;
+use super::settle;
+use crate::downstream::Sent;
+use crate::downstream::Update;
+use crate::journal::Closing;
+use crate::permit::Permit;
+use crate::session::SessionId;
+use crate::tool::CallId;
+use crate::tool::ServerName;
+use jiff::Timestamp;
+use listener::Heard;
+use serde_json::json as value;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::time::Instant;
+use tokio::sync::OwnedMutexGuard;
+use tokio::sync::mpsc;
+use topic::Keeping;
+use topic::Topic;
+
+/// How many resources of one server may be followed at once. A modern server over
+/// HTTP has a connection for each.
+const MOST: usize = 256;
+
+/// What is followed.
+#[derive(Debug, Default)]
+pub(super) struct Subscriptions {
+    topics: Mutex<HashMap<(ServerName, Arc<str>), Arc<Topic>>>,
+}
+
+impl Subscriptions {
+    fn topics(&self) -> MutexGuard<'_, HashMap<(ServerName, Arc<str>), Arc<Topic>>> {
+        // Only single operations of the map happen under the lock.
+        self.topics.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn all(&self) -> Vec<Arc<Topic>> {
+        self.topics().values().cloned().collect()
+    }
+
+    /// The topic of a resource. None where too many are followed already.
+    fn topic(&self, server: &ServerName, uri: &str) -> Option<Arc<Topic>> {
+        let mut topics = self.topics();
+        let key = (server.clone(), Arc::from(uri));
+        if let Some(known) = topics.get(&key) {
+            return Some(Arc::clone(known));
+        }
+        if topics.keys().filter(|(of, _)| of == server).count() >= MOST {
+            return None;
+        }
+        let topic = Arc::new(Topic::new(server.clone(), Arc::clone(&key.1)));
+        topics.insert(key, Arc::clone(&topic));
+        Some(topic)
+    }
+
+    /// The topic of a resource, held so that nothing about it changes meanwhile.
+    async fn held(
+        &self,
+        server: &ServerName,
+        uri: &str,
+    ) -> Option<(Arc<Topic>, OwnedMutexGuard<Keeping>)> {
+        loop {
+            let topic = self.topic(server, uri)?;
+            let keeping = Arc::clone(&topic.keeping).lock_owned().await;
+            if *keeping != Keeping::Closed {
+                return Some((topic, keeping));
+            }
+        }
+    }
+
+    fn forget(&self, topic: &Topic) {
+        self.topics()
+            .remove(&(topic.server.clone(), Arc::clone(&topic.uri)));
+    }
+
+    /// Takes what servers say to whoever follows it.
+    pub(super) async fn spread(&self, mut updates: mpsc::UnboundedReceiver<Update>) {
+        while let Some(update) = updates.recv().await {
+            self.tell(&update);
+        }
+    }
+
+    fn tell(&self, update: &Update) {
+        match update {
+            Update::Said {
+                server,
+                followed,
+                uri,
+                params,
+            } => {
+                let concerned = self.all().into_iter().filter(|topic| {
+                    topic.server == *server
+                        && followed.as_ref().is_none_or(|named| topic.uri == *named)
+                        && covers(&topic.uri, uri)
+                });
+                // One word of a server is one message to a client, however many
+                // of its subscriptions it belongs to.
+                let mut told: Vec<Arc<Listener>> = Vec::new();
+                for topic in concerned {
+                    for (listener, session) in topic.parts() {
+                        if told.iter().any(|known| Arc::ptr_eq(known, &listener)) {
+                            continue;
+                        }
+                        listener.push(Heard {
+                            server: server.clone(),
+                            followed: Arc::clone(&topic.uri),
+                            session,
+                            uri: uri.clone(),
+                            params: Arc::clone(params),
+                        });
+                        told.push(listener);
+                    }
+                }
+            }
+            Update::Missed { server } => {
+                let all = self.all().into_iter();
+                for topic in all.filter(|topic| topic.server == *server) {
+                    topic.missed();
+                }
+            }
+        }
+    }
+}
+
+impl Broker {
+    /// Has a listener told of a resource from now on. Decided, recorded and sent
+    /// as any call; where others follow it already, nothing is sent.
+    pub async fn subscribe(self: &Arc<Self>, call: ToolCall, listener: &Arc<Listener>) -> Answer {
+        let begun = Instant::now();
+        let name = call.name.clone();
+        let (broker, follows) = (Arc::clone(self), Arc::clone(listener));
+        let steps = async move { broker.follow_steps(call, &follows).await };
+        let Ok(ended) = self.tasks.spawn(steps).await else {
+            tracing::error!("a subscription ended by a fault of ours");
+            return Answer::Refused(Refusal::NotRecorded);
+        };
+        let answer = ended.unwrap_or_else(Answer::Refused);
+        log_call(&name, &answer, begun);
+        answer
+    }
+
+    async fn follow_steps(
+        self: &Arc<Self>,
+        call: ToolCall,
+        listener: &Arc<Listener>,
+    ) -> Result<Answer, Refusal> {
+        let now = Timestamp::now();
+        let (route, _own) = self.route(&call, now).await?;
+        let candidate = self.read_arguments(&call, &route, now).await?;
+        let (charges, permit) = self.admit(candidate, now).await?;
+        let (closing, answer) = self.join(permit, &route, (call, listener)).await;
+        self.close(&route, closing, charges).await;
+        Ok(answer)
+    }
+
+    /// Joins those who follow the resource, as the first of them with a
+    /// subscription at the server.
+    async fn join(
+        self: &Arc<Self>,
+        permit: Permit,
+        route: &Arc<Route>,
+        (call, listener): (ToolCall, &Arc<Listener>),
+    ) -> (Closing, Answer) {
+        let (id, session) = (permit.call(), call.session);
+        let held = self.subscriptions.held(&route.tool.server, &call.name);
+        let Some((topic, mut keeping)) = held.await else {
+            let why = format!("{MOST} of its resources are followed already");
+            return settle::judged(id, route, Sent::NotSent { why }, self.settings.keep);
+        };
+        self.watch(listener);
+        // Before it is sent, because word of a change may come right after.
+        topic.add(listener, session);
+        if listener.has_ended() {
+            // Nobody would take it out again.
+            topic.remove(listener);
+        }
+        if *keeping == Keeping::Kept {
+            return (shared(id), Answer::Joined);
+        }
+        let outgoing = outgoing((route, None), call);
+        let (sent, standing) = route.downstream.subscribe(permit, outgoing).await;
+        match standing {
+            Some(standing) => {
+                *keeping = Keeping::Kept;
+                let keeper = Arc::clone(self).keep(topic, standing);
+                self.tasks.spawn(keeper);
+            }
+            None => {
+                topic.remove(listener);
+                *keeping = Keeping::Closed;
+                self.subscriptions.forget(&topic);
+            }
+        }
+        settle::judged(id, route, sent, self.settings.keep)
+    }
+
+    /// Has a listener told of a resource no longer. With the last one the
+    /// subscription at the server ends.
+    pub fn unsubscribe(&self, listener: &Arc<Listener>, uri: &str) {
+        for topic in self.subscriptions.all() {
+            if *topic.uri == *uri {
+                topic.remove(listener);
+            }
+        }
+    }
+
+    /// Ends a listener's part in everything once it is gone.
+    fn watch(self: &Arc<Self>, listener: &Arc<Listener>) {
+        if listener.is_watched() {
+            return;
+        }
+        let (broker, listener) = (Arc::clone(self), Arc::clone(listener));
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = broker.stopping.cancelled() => return,
+                () = listener.gone() => {}
+            }
+            // It may come back, and then somebody has to wait for its end again.
+            listener.unwatched();
+            for topic in broker.subscriptions.all() {
+                topic.remove(&listener);
+            }
+        });
+    }
+}
+
+/// The record of a subscription for which nothing had to be sent.
+fn shared(call: CallId) -> Closing {
+    Closing {
+        call,
+        outcome: crate::outcome::Outcome::Completed,
+        result: None,
+        kept: None,
+        detail: value!({ "shared": true }),
+    }
+}
+
+/// Whether a resource is the one that is followed, or lies under it by its path.
+/// A path that climbs lies nowhere.
+fn covers(followed: &str, uri: &str) -> bool {
+    let Some(rest) = uri.strip_prefix(followed) else {
+        return false;
+    };
+    if rest.is_empty() {
+        return true;
+    }
+    let under = followed.ends_with('/') || rest.starts_with('/');
+    let path = rest.split(['?', '#']).next().unwrap_or_default();
+    let climbs = |step: &str| {
+        let plain = step.to_ascii_lowercase().replace("%2e", ".");
+        plain == "." || plain == ".."
+    };
+    under && !path.split(['/', '\\']).any(climbs)
+}
+
+/// One who follows, and in which session.
+type Part = (Arc<Listener>, SessionId);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_resource_covers_itself_and_what_lies_under_it() {
+        for (followed, uri, expected) in [
+            ("note://one", "note://one", true),
+            ("note://one", "note://one/two", true),
+            ("note://one/", "note://one/two#x", true),
+            ("note://one", "note://oneself", false),
+            ("note://one", "note://one?x", false),
+            ("note://one/two", "note://one", false),
+            ("file:///a", "file:///a/../b", false),
+            ("file:///a", "file:///a/%2E./b", false),
+            ("file:///a", "file:///a/..b", true),
+        ] {
+            assert_eq!(covers(followed, uri), expected, "{followed} {uri}");
+        }
+    }
+}

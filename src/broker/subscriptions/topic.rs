@@ -1,0 +1,226 @@
+//! One resource that is followed, and the task that keeps the subscription at its
+//! server.
+
+use super::Broker;
+use super::Listener;
+use super::Part;
+use super::listener::Heard;
+use crate::broker::Refusal;
+use crate::broker::ToolCall;
+use crate::broker::send::outgoing;
+use crate::broker::settle;
+use crate::downstream::Standing;
+use crate::session::SessionId;
+use crate::tool::Asking;
+use crate::tool::ServerName;
+use jiff::Timestamp;
+use serde_json::json as value;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// How soon a subscription that the server ended is asked for again, and how
+/// seldom at most.
+const AGAIN: Duration = Duration::from_millis(250);
+const AGAIN_AT_MOST: Duration = Duration::from_secs(30);
+/// How often in a row.
+const ATTEMPTS: usize = 10;
+
+/// A resource that is followed.
+#[derive(Debug)]
+pub(super) struct Topic {
+    pub(super) server: ServerName,
+    pub(super) uri: Arc<str>,
+    parts: Mutex<Vec<Part>>,
+    fewer: Notify,
+    /// Held while the subscription at the server is made or ended, so that neither
+    /// overtakes the other.
+    pub(super) keeping: Arc<tokio::sync::Mutex<Keeping>>,
+}
+
+/// Whether there is a task that keeps the subscription at the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Keeping {
+    /// Not yet.
+    New,
+    /// There is, also while it asks the server again.
+    Kept,
+    /// No longer: the next who follows begins a topic anew.
+    Closed,
+}
+
+impl Topic {
+    pub(super) fn new(server: ServerName, uri: Arc<str>) -> Self {
+        Self {
+            server,
+            uri,
+            parts: Mutex::default(),
+            fewer: Notify::new(),
+            keeping: Arc::new(tokio::sync::Mutex::new(Keeping::New)),
+        }
+    }
+
+    /// Who follows it.
+    pub(super) fn parts(&self) -> Vec<Part> {
+        self.locked().clone()
+    }
+
+    /// Who follows it in another session now does so in this one.
+    pub(super) fn add(&self, listener: &Arc<Listener>, session: SessionId) {
+        let mut parts = self.locked();
+        parts.retain(|(known, _)| !Arc::ptr_eq(known, listener));
+        parts.push((Arc::clone(listener), session));
+    }
+
+    pub(super) fn remove(&self, listener: &Arc<Listener>) {
+        self.locked()
+            .retain(|(known, _)| !Arc::ptr_eq(known, listener));
+        self.fewer.notify_one();
+    }
+
+    /// Tells everybody that it may have changed while nobody heard of it.
+    pub(super) fn missed(&self) {
+        let params: Arc<str> = value!({ "uri": &*self.uri }).to_string().into();
+        for (listener, session) in self.parts() {
+            listener.push(Heard {
+                server: self.server.clone(),
+                followed: Arc::clone(&self.uri),
+                session,
+                uri: (*self.uri).into(),
+                params: Arc::clone(&params),
+            });
+        }
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Vec<Part>> {
+        // Only single operations happen under the lock.
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Broker {
+    /// Keeps a subscription at its server as long as somebody follows the
+    /// resource.
+    pub(super) async fn keep(self: Arc<Self>, topic: Arc<Topic>, mut standing: Standing) {
+        loop {
+            tokio::select! {
+                biased;
+                // The server is ended too.
+                () = self.stopping.cancelled() => return,
+                () = topic.fewer.notified() => match self.closed(&topic, Some(standing)).await {
+                    Ok(()) => return,
+                    Err(still) => match still {
+                        Some(still) => standing = still,
+                        None => return,
+                    },
+                },
+                () = standing.ended() => {
+                    let again = self.again(&topic);
+                    match self.stopping.run_until_cancelled(again).await {
+                        Some(Some(anew)) => standing = anew,
+                        Some(None) | None => return,
+                    }
+                    topic.missed();
+                }
+            }
+        }
+    }
+
+    /// Ends a topic that nobody follows. One that somebody follows goes on.
+    async fn closed(
+        &self,
+        topic: &Topic,
+        standing: Option<Standing>,
+    ) -> Result<(), Option<Standing>> {
+        let mut keeping = topic.keeping.lock().await;
+        if !topic.locked().is_empty() {
+            return Err(standing);
+        }
+        *keeping = Keeping::Closed;
+        if let Some(standing) = standing {
+            standing.end().await;
+        }
+        self.subscriptions.forget(topic);
+        Ok(())
+    }
+
+    /// Subscribes again after the server lost the subscription, once it is there.
+    /// It is decided and recorded anew, for the first who still may; who may no
+    /// longer, loses it. None where nobody is left.
+    async fn again(self: &Arc<Self>, topic: &Topic) -> Option<Standing> {
+        let mut pause = AGAIN;
+        let mut attempts = 0;
+        loop {
+            if self.closed(topic, None).await.is_ok() {
+                return None;
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(AGAIN_AT_MOST);
+            self.downstreams.get(&topic.server)?.up().await;
+            attempts += 1;
+            for (listener, session) in topic.parts() {
+                match self.subscribe_again(topic, (&listener, session)).await {
+                    Ok(Some(standing)) => return Some(standing),
+                    // The server would say the same to the others.
+                    Ok(None) if attempts < ATTEMPTS => break,
+                    Err(refusal) if passes(&refusal) => break,
+                    Ok(None) | Err(_) => {
+                        topic.remove(&listener);
+                        listener.cut_off();
+                    }
+                }
+            }
+        }
+    }
+
+    async fn subscribe_again(
+        self: &Arc<Self>,
+        topic: &Topic,
+        (listener, session): (&Arc<Listener>, SessionId),
+    ) -> Result<Option<Standing>, Refusal> {
+        let now = Timestamp::now();
+        let call = ToolCall {
+            principal: listener.principal().clone(),
+            session,
+            asking: Asking::Subscribe,
+            name: (*topic.uri).into(),
+            arguments: Some(value!({ "uri": &*topic.uri }).to_string().into()),
+            rest: Vec::new(),
+            continued: None,
+            task: None,
+            declared: Arc::default(),
+            log: None,
+            meta: None,
+        };
+        let (route, _own) = self.route(&call, now).await?;
+        let candidate = self.read_arguments(&call, &route, now).await?;
+        let (charges, permit) = self.admit(candidate, now).await?;
+        let id = permit.call();
+        let outgoing = outgoing((&route, None), call);
+        let (sent, standing) = route.downstream.subscribe(permit, outgoing).await;
+        let (closing, _nobody_waits) = settle::judged(id, &route, sent, self.settings.keep);
+        self.close(&route, closing, charges).await;
+        Ok(standing)
+    }
+}
+
+/// Whether what refused a subscription may be over by itself.
+fn passes(refusal: &Refusal) -> bool {
+    match refusal {
+        Refusal::NotRecorded
+        | Refusal::ServerUnavailable { .. }
+        | Refusal::ToolChanged { .. }
+        | Refusal::OutcomeUnknown { .. }
+        | Refusal::TimedOut { .. }
+        | Refusal::InvalidAnswer { .. } => true,
+        Refusal::UnknownTool { .. }
+        | Refusal::InvalidArguments { .. }
+        | Refusal::Denied { .. }
+        | Refusal::Escalated { .. }
+        | Refusal::EarlierUnknown { .. }
+        | Refusal::SessionGone { .. } => false,
+    }
+}

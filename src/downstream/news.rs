@@ -1,0 +1,57 @@
+//! What is told of a server outside of calls.
+
+use super::Era;
+use super::Resources;
+use crate::tool::ServerName;
+use crate::tool::ToolDefinition;
+
+/// How a server is, for people and for the console.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Never ready yet, and no attempt has failed yet.
+    Starting,
+    /// It takes calls.
+    Ready {
+        /// Which revision it speaks.
+        era: Era,
+        /// Name and version as it gives them: for display, never for decisions.
+        server: String,
+    },
+    /// The last attempt failed, or the server ended; it is tried again.
+    Failed {
+        /// What went wrong.
+        why: String,
+        /// How many times in a row.
+        attempts: u32,
+    },
+    /// It was stopped, and stays so.
+    Stopped,
+}
+
+impl State {
+    /// Whether it takes calls.
+    pub fn is_ready(&self) -> bool {
+        matches!(self, Self::Ready { .. })
+    }
+}
+
+/// What a server has to say outside of calls.
+#[derive(Debug)]
+pub enum News {
+    /// Its tools, all of them, each time they may have changed.
+    Tools {
+        /// Which server.
+        server: ServerName,
+        /// The tools that can be called.
+        definitions: Vec<ToolDefinition>,
+        /// The entries that were no usable tool, and why.
+        refused: Vec<String>,
+        /// Its resources.
+        resources: Resources,
+    },
+    /// Its [`State`] changed.
+    State {
+        /// Which server.
+        server: ServerName,
+    },
+}

@@ -1,0 +1,304 @@
+//! Resources of a server that somebody follows.
+//!
+//! A legacy server is asked once, and tells of the resource until it is told
+//! otherwise or its connection ends. A modern one is asked by a request that stays
+//! open. Either way one request is about one resource, and sending it takes a
+//! permit.
+
+use super::CallLine;
+use super::Downstream;
+use super::Era;
+use super::OutgoingCall;
+use super::Phase;
+use super::Sent;
+use super::link;
+use super::reach::Reach;
+use super::wire::Control;
+use crate::json;
+use crate::json::Object;
+use crate::permit::Permit;
+use crate::tool::ServerName;
+use serde_json::json as value;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+const UPDATED: &str = "notifications/resources/updated";
+const ACKNOWLEDGED: &str = "notifications/subscriptions/acknowledged";
+
+/// How long taking a subscription back may take.
+const PARTING: Duration = Duration::from_secs(5);
+
+/// What is said of followed resources.
+#[derive(Debug)]
+pub enum Update {
+    /// A resource changed.
+    Said {
+        /// Which server says so.
+        server: ServerName,
+        /// To which subscription, where the server names it: its resource.
+        followed: Option<Arc<str>>,
+        /// The resource, or a part of it.
+        uri: Box<str>,
+        /// The `params` of the notification, an object, as the text they were.
+        params: Arc<str>,
+    },
+    /// Something may have been said that nobody heard.
+    Missed {
+        /// By which server.
+        server: ServerName,
+    },
+}
+
+/// Takes what one server says of followed resources.
+#[derive(Debug)]
+pub(super) struct Updates {
+    server: ServerName,
+    to: OnceLock<mpsc::UnboundedSender<Update>>,
+}
+
+impl Updates {
+    /// Of this server.
+    pub(super) fn of(server: ServerName) -> Self {
+        Self {
+            server,
+            to: OnceLock::new(),
+        }
+    }
+
+    /// Takes a message that belongs to no request.
+    pub(super) fn heard(&self, method: &str, params: &str) {
+        if method == UPDATED {
+            self.said(None, params);
+        }
+    }
+
+    /// What was said meanwhile is lost.
+    pub(super) fn missed(&self) {
+        self.send(Update::Missed {
+            server: self.server.clone(),
+        });
+    }
+
+    fn said(&self, followed: Option<&Arc<str>>, params: &str) {
+        let read = Object::parse(params).ok();
+        let read = read.filter(|read| {
+            let known = ["uri", "_meta"];
+            read.refuse_lookalikes(known.into_iter()).is_ok()
+        });
+        let Some(uri) = read.and_then(|read| read.get("uri").and_then(json::text)) else {
+            tracing::warn!(server.name = %self.server, "dropped word of a resource that cannot be read");
+            return;
+        };
+        self.send(Update::Said {
+            server: self.server.clone(),
+            followed: followed.cloned(),
+            uri: uri.into(),
+            params: params.into(),
+        });
+    }
+
+    fn send(&self, update: Update) {
+        if let Some(to) = self.to.get() {
+            // An error says that nobody follows anything any more.
+            let _unheard = to.send(update);
+        }
+    }
+}
+
+/// What hears the messages of one request that stays open.
+#[derive(Debug)]
+pub(super) struct Ear {
+    uri: Arc<str>,
+    /// Whether the server does what it was asked, once it has said so.
+    honoured: watch::Sender<Option<bool>>,
+}
+
+impl Ear {
+    fn of(uri: Arc<str>) -> Self {
+        Self {
+            uri,
+            honoured: watch::Sender::new(None),
+        }
+    }
+
+    /// Whether a message is of those that belong to subscriptions.
+    pub(super) fn hears(method: &str) -> bool {
+        matches!(method, UPDATED | ACKNOWLEDGED)
+    }
+
+    /// Takes one of them.
+    pub(super) fn hear(&self, (method, params): (&str, &str), updates: &Updates) {
+        if method == UPDATED {
+            updates.said(Some(&self.uri), params);
+        } else {
+            let honoured = named(params).is_some_and(|named| named.contains(&self.uri));
+            self.honoured.send_replace(Some(honoured));
+        }
+    }
+}
+
+/// The resources that an acknowledgement names.
+fn named(params: &str) -> Option<Vec<Arc<str>>> {
+    let params = Object::parse(params).ok()?;
+    let honoured = Object::parse(params.get("notifications")?).ok()?;
+    serde_json::from_str(honoured.get("resourceSubscriptions")?).ok()
+}
+
+/// One subscription that a server keeps. Dropped, it is forgotten; a modern
+/// server learns of that.
+pub struct Standing(Kind);
+
+enum Kind {
+    /// Until the token is cancelled.
+    Asked {
+        link: Reach,
+        uri: Arc<str>,
+        lost: CancellationToken,
+    },
+    /// As long as this runs.
+    Listening(Listening),
+}
+
+type Listening = Pin<Box<dyn Future<Output = Sent> + Send>>;
+
+impl fmt::Debug for Standing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Standing")
+    }
+}
+
+impl Standing {
+    /// Returns when the server keeps it no longer.
+    pub async fn ended(&mut self) {
+        match &mut self.0 {
+            Kind::Asked { lost, .. } => lost.cancelled().await,
+            Kind::Listening(listening) => {
+                let _how = listening.await;
+            }
+        }
+    }
+
+    /// Takes it back.
+    pub async fn end(self) {
+        match self.0 {
+            Kind::Asked { link, uri, lost } => {
+                let told = link.request(Control::Unsubscribe { uri: &uri });
+                let in_time = tokio::time::timeout(PARTING, told);
+                let _told_or_gone = lost.run_until_cancelled(in_time).await;
+            }
+            Kind::Listening(listening) => drop(listening),
+        }
+    }
+}
+
+impl Downstream {
+    /// Where what is said of followed resources goes from now on.
+    pub fn updates_to(&self, to: mpsc::UnboundedSender<Update>) {
+        // The first one stays: there is one broker.
+        let _first = self.desk.updates.to.set(to);
+    }
+
+    /// Asks the server to tell of a resource. It is sent at most once. With what
+    /// it said comes the subscription, where it agreed to one.
+    pub async fn subscribe(&self, permit: Permit, call: OutgoingCall) -> (Sent, Option<Standing>) {
+        let allowed = call.deadline.unwrap_or(self.desk.settings.timeout);
+        let deadline = Instant::now() + allowed;
+        let ready = tokio::select! {
+            ready = self.ready(&call.pinned) => ready,
+            () = tokio::time::sleep_until(deadline) => {
+                return (Sent::not_sent(link::EXPIRED_UNSENT), None);
+            }
+        };
+        let ready = match ready {
+            Ok(ready) if ready.listed == Some(call.definition) => ready,
+            Ok(_listed_otherwise) => return (Sent::Changed, None),
+            Err(why) => return (Sent::NotSent { why }, None),
+        };
+        let uri = Arc::clone(&call.name);
+        if let Era::Modern(_) = ready.era {
+            let ear = Arc::new(Ear::of(uri));
+            let heard = Arc::clone(&ear);
+            let listening: Listening = match ready.link {
+                Reach::Pipe(link) => Box::pin(link.listen_for(permit, call, heard)),
+                Reach::Http(link) => Box::pin(link.listen_for(permit, call, heard)),
+            };
+            return acknowledged(listening, (&ear, ready.era), deadline).await;
+        }
+        let sent = ready.link.call(permit, &call, silent(), deadline).await;
+        let standing = matches!(sent, Sent::Result { .. }).then(|| {
+            let lost = match &ready.link {
+                Reach::Pipe(link) => link.lost(),
+                Reach::Http(link) => link.session_lost(),
+            };
+            let link = ready.link;
+            Standing(Kind::Asked { link, uri, lost })
+        });
+        (sent, standing)
+    }
+
+    /// Returns when the server takes calls; never where it is stopped for good.
+    pub async fn up(&self) {
+        let mut phase = self.desk.phase.clone();
+        let is_up = |phase: &Phase| match phase {
+            Phase::Ready { link, .. } => !link.has_ended(),
+            Phase::Starting | Phase::Failed(_) | Phase::Stopped => false,
+        };
+        let up = phase.wait_for(is_up).await.is_ok();
+        if !up {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// Waits for a modern server to say whether it does what it was asked.
+async fn acknowledged(
+    mut listening: Listening,
+    (ear, era): (&Ear, Era),
+    deadline: Instant,
+) -> (Sent, Option<Standing>) {
+    let mut honoured = ear.honoured.subscribe();
+    let honoured = tokio::select! {
+        biased;
+        sent = &mut listening => return match sent {
+            Sent::Result { .. } => (refused(), None),
+            other => (other, None),
+        },
+        honoured = honoured.wait_for(Option::is_some) => honoured.is_ok_and(|said| *said == Some(true)),
+        () = tokio::time::sleep_until(deadline) => return (Sent::TimedOut, None),
+    };
+    if !honoured {
+        return (refused(), None);
+    }
+    let sent = Sent::Result {
+        json: "{}".into(),
+        era,
+    };
+    (sent, Some(Standing(Kind::Listening(listening))))
+}
+
+/// What a legacy server would say.
+fn refused() -> Sent {
+    let error = value!({"code": -32602, "message": "the server does not tell of this resource"});
+    Sent::Error {
+        json: error.to_string().into(),
+    }
+}
+
+/// Nobody hears what comes beside the answer.
+fn silent() -> CallLine {
+    CallLine {
+        progress: None,
+        asks: None,
+        logs: None,
+        cancelled: CancellationToken::new(),
+        gone: CancellationToken::new(),
+    }
+}
