@@ -77,6 +77,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
 use subscriptions::Subscriptions;
+use tasks::Led;
 use tokio::sync::mpsc;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -193,14 +194,10 @@ impl Broker {
     /// Step 4: where the name leads. A name that nobody has may be that of a
     /// server which was never seen and is just starting; it is waited for until
     /// it is there, whatever other servers are up to.
-    async fn route(
-        &self,
-        call: &ToolCall,
-        now: Timestamp,
-    ) -> Result<(Arc<Route>, Option<Arc<str>>), Refusal> {
+    async fn route(&self, call: &ToolCall, now: Timestamp) -> Result<Led, Refusal> {
         if let Asking::Task(_) = call.asking {
-            return match self.leads_to_task(call)? {
-                Some((route, native)) => Ok((route, Some(native))),
+            return match self.leads_to_task(call).map_err(not_recorded)? {
+                Some(led) => Ok(led),
                 None => Err(self.nowhere(call, now).await),
             };
         }

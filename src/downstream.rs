@@ -83,6 +83,9 @@ use subscriptions::Updates;
 use supervisor::Outlets;
 use supervisor::Supervisor;
 
+/// How long a server may take to take in what it is told beside calls.
+const TAKEN_IN: Duration = Duration::from_secs(2);
+
 const WAITS_FOR_ANSWER: &str = "the server worked on another call of this session all the time, and may wait for an answer to what it asked there";
 
 /// What the operator says of one server. Not `Debug`: its environment and its
@@ -306,7 +309,9 @@ impl Downstream {
             );
             if let Some(sibling) = self.desk.siblings.of(kind, &self.desk.settings) {
                 let level = *self.desk.level.borrow();
-                level.into_iter().for_each(|level| sibling.log_from(level));
+                if let Some(level) = level {
+                    Box::pin(sibling.log_from(level)).await;
+                }
                 return Box::pin(sibling.call(permit, call, line)).await;
             }
         }
@@ -329,16 +334,29 @@ impl Downstream {
     }
 
     /// Somebody hears from this level on what the server logs. One that needs to be
-    /// told is told the least severe level that anybody wants.
-    pub fn log_from(&self, level: Level) {
-        self.desk.level.send_if_modified(|lowest| {
+    /// told is told the least severe level that anybody wants. Returns when it has
+    /// taken that in, or does not within a moment.
+    pub async fn log_from(&self, level: Level) {
+        let lowered = self.desk.level.send_if_modified(|lowest| {
             let lower = lowest.is_none_or(|lowest| level < lowest);
             if lower {
                 *lowest = Some(level);
             }
             lower
         });
-        self.desk.siblings.each(|sibling| sibling.log_from(level));
+        let link = match &*self.desk.phase.borrow() {
+            Phase::Ready {
+                link, era, offers, ..
+            } if lowered && offers.logging && matches!(era, Era::Legacy(_)) => Some(link.clone()),
+            _ => None,
+        };
+        if let Some(link) = link {
+            let told = link.request(wire::Control::SetLevel { level });
+            let _told_or_late = tokio::time::timeout(TAKEN_IN, told).await;
+        }
+        for sibling in self.desk.siblings.all() {
+            Box::pin(sibling.log_from(level)).await;
+        }
     }
 
     /// Whether it is known to ask in the middle of calls: it speaks a revision

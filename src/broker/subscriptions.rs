@@ -43,14 +43,17 @@ use topic::Topic;
 /// HTTP has a connection for each.
 const MOST: usize = 256;
 
+/// The topics by server and URI.
+type Topics = HashMap<(ServerName, Arc<str>), Arc<Topic>>;
+
 /// What is followed.
 #[derive(Debug, Default)]
 pub(super) struct Subscriptions {
-    topics: Mutex<HashMap<(ServerName, Arc<str>), Arc<Topic>>>,
+    topics: Mutex<Topics>,
 }
 
 impl Subscriptions {
-    fn topics(&self) -> MutexGuard<'_, HashMap<(ServerName, Arc<str>), Arc<Topic>>> {
+    fn topics(&self) -> MutexGuard<'_, Topics> {
         // Only single operations of the map happen under the lock.
         self.topics.lock().unwrap_or_else(PoisonError::into_inner)
     }

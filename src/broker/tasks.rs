@@ -5,37 +5,36 @@ use super::Broker;
 use super::Refusal;
 use super::ToolCall;
 use super::catalogue::Route;
-use super::not_recorded;
 use crate::cause::Chain;
 use crate::journal::Closing;
 use crate::outcome::Outcome;
 use crate::principal::PrincipalId;
 use crate::store::Durability;
+use crate::store::StoreError;
 use crate::tasks;
 use crate::tasks::Task;
 use jiff::Timestamp;
 use std::sync::Arc;
 
+/// Where a request leads, and what the server calls what it names, where the client
+/// cannot know that.
+pub(super) type Led = (Arc<Route>, Option<Arc<str>>);
+
 impl Broker {
     /// The task that a request is about. None where it is not the caller's, or
     /// never was.
-    pub(super) fn task(&self, call: &ToolCall) -> Result<Option<Task>, Refusal> {
-        let found = self
-            .store
-            .read(|tx| tasks::of(tx, &call.principal, &call.name));
-        found.map_err(not_recorded)
+    fn task(&self, call: &ToolCall) -> Result<Option<Task>, StoreError> {
+        self.store
+            .read(|tx| tasks::of(tx, &call.principal, &call.name))
     }
 
     /// Where a task leads, and what its server calls it.
-    pub(super) fn leads_to_task(
-        &self,
-        call: &ToolCall,
-    ) -> Result<Option<(Arc<Route>, Arc<str>)>, Refusal> {
+    pub(super) fn leads_to_task(&self, call: &ToolCall) -> Result<Option<Led>, StoreError> {
         let Some(task) = self.task(call)? else {
             return Ok(None);
         };
         let route = self.catalogue.load().other(&task.server, call.asking);
-        Ok(route.map(|route| (route, task.native)))
+        Ok(route.map(|route| (route, Some(task.native))))
     }
 
     /// Keeps a task that a call began, before anybody is told of it. One that

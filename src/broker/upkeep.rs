@@ -267,10 +267,13 @@ impl Broker {
     /// A client hears what servers log from this level on. Servers of before
     /// 2026-07-28 are told so once for all their clients, and each client hears
     /// what it wants of it.
-    pub fn log_from(&self, level: Level) {
+    pub async fn log_from(&self, level: Level) {
+        let mut told = tokio::task::JoinSet::new();
         for downstream in self.downstreams.values() {
-            downstream.log_from(level);
+            let downstream = downstream.clone();
+            told.spawn(async move { downstream.log_from(level).await });
         }
+        told.join_all().await;
     }
 
     /// Moves when what [`Broker::list`] returns may have changed.

@@ -54,9 +54,10 @@ impl Siblings {
         Some(sibling)
     }
 
-    /// Does something with each.
-    pub(super) fn each(&self, what: impl Fn(&Downstream)) {
-        self.open().iter().for_each(|(_, sibling)| what(sibling));
+    /// All of them.
+    pub(super) fn all(&self) -> Vec<Downstream> {
+        let open = self.open();
+        open.iter().map(|(_, sibling)| sibling.clone()).collect()
     }
 
     /// Takes all of them out.

@@ -201,7 +201,8 @@ impl Supervisor {
         let greeting =
             handshake::open(&link, self.opening, (probe_time, &self.settings.declared)).await?;
         let (era, offers) = (&greeting.era, greeting.offers);
-        if offers.tells_changes || offers.subscriptions {
+        let speaks = offers.tells_changes || offers.subscriptions || offers.logging;
+        if speaks || !self.settings.declared.asks_nothing() {
             connection.hear_changes(era, offers).await;
         }
         let listed = catalog::list(&link, &self.settings.name, (era, offers)).await;
@@ -227,32 +228,23 @@ impl Supervisor {
             () = self.stop.cancelled() => "it was stopped".to_owned(),
             () = link.ended() => link.why(),
             never = self.follow_changes(link) => match never {},
-            never = self.follow_level(link) => match never {},
+            never = self.tell_level(link) => match never {},
         }
     }
 
-    /// Tells a legacy server from which level on somebody hears what it logs.
-    async fn follow_level(&self, link: &Reach) -> std::convert::Infallible {
-        let mut level = self.level.clone();
-        level.mark_changed();
-        loop {
-            if level.changed().await.is_err() {
-                std::future::pending::<()>().await;
-            }
-            let logs = match &*self.to.phase.borrow() {
-                Phase::Ready {
-                    era: Era::Legacy(_),
-                    offers,
-                    ..
-                } => offers.logging,
-                _ => false,
-            };
-            let wanted = *level.borrow_and_update();
-            if let (true, Some(level)) = (logs, wanted) {
-                // Whether it follows is its own affair.
-                let _told = link.request(Control::SetLevel { level }).await;
-            }
+    /// Tells a server that has just opened from which level on somebody hears what
+    /// it logs.
+    async fn tell_level(&self, link: &Reach) -> std::convert::Infallible {
+        let logs = match &*self.to.phase.borrow() {
+            Phase::Ready { era, offers, .. } => matches!(era, Era::Legacy(_)) && offers.logging,
+            Phase::Starting | Phase::Failed(_) | Phase::Stopped => false,
+        };
+        let wanted = *self.level.borrow();
+        if let (true, Some(level)) = (logs, wanted) {
+            // Whether it follows is its own affair.
+            let _told = link.request(Control::SetLevel { level }).await;
         }
+        std::future::pending().await
     }
 
     async fn follow_changes(&self, link: &Reach) -> std::convert::Infallible {

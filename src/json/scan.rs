@@ -91,15 +91,6 @@ impl<'a> Object<'a> {
         self.members.iter().map(|(key, value)| (&**key, *value))
     }
 
-    /// The object without one of its members.
-    pub fn without(&self, key: &str) -> String {
-        let kept = self.iter().filter(|(name, _)| *name != key);
-        let kept: Vec<String> = kept
-            .map(|(name, value)| format!("{}:{value}", serde_json::Value::from(name)))
-            .collect();
-        format!("{{{}}}", kept.join(","))
-    }
-
     /// Refuses a key that is none of `known` and folds to one of them.
     ///
     /// # Errors

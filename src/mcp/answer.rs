@@ -20,6 +20,7 @@ use super::write::MISSING_CAPABILITY;
 use super::write::server_info;
 use crate::broker::Answer;
 use crate::broker::Asked;
+use crate::broker::Era;
 use crate::broker::Refusal;
 use crate::broker::SessionRefusal;
 use crate::json::Object;
@@ -73,9 +74,10 @@ pub(super) enum Came {
 /// What a call came to.
 pub(super) fn answer(answer: Answer, reader: Reader) -> Came {
     match answer {
-        // How the server speaks is no part of it: a result that lacks its type
-        // is a complete one in every era.
-        Answer::Result { json, era: _ } => Came::Ended(Reply::Result(typed(&json, reader))),
+        Answer::Result { json, era } => Came::Ended(Reply::Result(match reader.client {
+            Client::Modern => typed(&json, reader),
+            Client::Legacy => aged(&json, &era),
+        })),
         Answer::Joined => Came::Ended(Reply::Result("{}".to_owned())),
         Answer::Task { json, id } => {
             Came::Ended(Reply::Result(tasks::begun(&json, &id, reader.client)))
@@ -366,14 +368,6 @@ fn typed(result: &str, reader: Reader) -> String {
     let Ok(members) = Object::parse(result) else {
         return result.to_owned();
     };
-    if reader.client == Client::Legacy {
-        // Before 2026-07-28 it was an object or nothing; the text says the same.
-        let structured = members.get("structuredContent");
-        return match structured.is_some_and(|it| !it.starts_with('{')) {
-            true => members.without("structuredContent"),
-            false => result.to_owned(),
-        };
-    }
     let mut splice = Splice::new(result);
     splice = match members.get("resultType") {
         None => splice.add_member(result, "resultType", "\"complete\""),
@@ -402,6 +396,30 @@ fn says_which(error: &str) -> bool {
     let data = data.and_then(|data| Object::parse(data).ok());
     data.and_then(|data| data.get("requiredCapabilities"))
         .is_some_and(|which| which.starts_with('{'))
+}
+
+/// A result as revisions before 2026-07-28 have it: without the members that only
+/// the newer one gives a meaning, and with structured content only where that is an
+/// object. (The text beside it says the same.)
+fn aged(result: &str, era: &Era) -> String {
+    let Ok(members) = Object::parse(result) else {
+        return result.to_owned();
+    };
+    let structured = members.get("structuredContent");
+    let no_object = structured.is_some_and(|it| !it.starts_with('{'));
+    let newer: &[&str] = match era {
+        Era::Modern(_) => &["resultType", "ttlMs", "cacheScope"],
+        Era::Legacy(_) => &[],
+    };
+    let mut aged = result.to_owned();
+    // One after the other: neighbours share a comma.
+    for key in newer
+        .iter()
+        .chain(no_object.then_some(&"structuredContent"))
+    {
+        aged = Splice::new(&aged).remove_member(&aged, key).finish();
+    }
+    aged
 }
 
 /// A server's error. For a modern client with the codes that revision has:

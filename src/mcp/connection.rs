@@ -4,7 +4,6 @@ use super::BATCHES;
 use super::Client;
 use super::agreed;
 use super::list;
-use super::parse::Ask;
 use super::parse::Body;
 use super::parse::Message;
 use super::parse::Meta;
@@ -246,13 +245,11 @@ impl Connection {
             }
             Body::SetLevel { level } => {
                 *locked(&self.level) = Some(level);
-                self.broker.log_from(level);
-                return Received::Answer(result(&id, "{}"));
+                Task::SetLevel(level)
             }
-            Body::Ask(Ask {
-                asking: Asking::Task(_),
-                ..
-            }) if !self.serves_tasks(&meta) => {
+            Body::Ask(ask)
+                if matches!(ask.asking, Asking::Task(_)) && !self.serves_tasks(&meta) =>
+            {
                 let fault = match meta.modern && self.broker.has().tasks {
                     true => tasks::not_declared(),
                     false => Fault::new(METHOD_NOT_FOUND, "no server here has tasks"),
@@ -260,7 +257,7 @@ impl Connection {
                 return Received::Answer(fault.refuse(Some(&id)));
             }
             Body::List(of) => Task::List(of),
-            Body::Ask(ask) => Task::Ask(ask),
+            Body::Ask(ask) => Task::Ask(*ask),
             Body::Subscribe(ask) => Task::Subscribe(ask),
             Body::Unsubscribe(uri) => {
                 self.broker.unsubscribe(self.listener(), &uri);

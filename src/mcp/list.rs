@@ -13,6 +13,7 @@ use crate::broker::Has;
 use crate::broker::Lists;
 use crate::json;
 use crate::json::Object;
+use crate::json::Splice;
 use crate::principal::PrincipalId;
 use crate::tool::Digest;
 use crate::tool::Extension;
@@ -93,7 +94,10 @@ fn for_legacy(entry: &str) -> Cow<'_, str> {
         kind.as_deref() == Some("object")
     };
     match members.get("outputSchema") {
-        Some(schema) if !of_object(schema) => members.without("outputSchema").into(),
+        Some(schema) if !of_object(schema) => {
+            let splice = Splice::new(entry).remove_member(entry, "outputSchema");
+            splice.finish().into()
+        }
         Some(_) | None => entry.into(),
     }
 }

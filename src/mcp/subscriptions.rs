@@ -61,7 +61,7 @@ impl Connection {
         match reply {
             Some(Reply::Result(object)) => send(out, result(call.id, &object)).await,
             Some(Reply::Error(object) | Reply::MissingCapability(object)) => {
-                send(out, error(call.id, &object)).await
+                send(out, error(call.id, &object)).await;
             }
             None => {}
         }

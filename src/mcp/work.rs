@@ -68,6 +68,8 @@ pub(super) enum Task {
         /// Of `initialize`.
         requested: Option<String>,
     },
+    /// Hearing of what servers log from this level on.
+    SetLevel(Level),
     /// A list.
     List(Lists),
     /// Something that a server is asked.
@@ -123,6 +125,10 @@ impl Work {
                             None => list::discovered(has),
                         };
                         send(&out, result(&id, &opened)).await;
+                    }
+                    Task::SetLevel(level) => {
+                        connection.broker.log_from(level).await;
+                        send(&out, result(&id, "{}")).await;
                     }
                     Task::List(of) => connection.list(&id, (of, meta.client()), &out).await,
                     Task::Ask(ask) => {

@@ -21,6 +21,7 @@ use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::time::Duration;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 /// How soon a subscription that the server ended is asked for again, and how
 /// seldom at most.
@@ -105,7 +106,9 @@ impl Broker {
     /// Keeps a subscription at its server as long as somebody follows the
     /// resource.
     pub(super) async fn keep(self: Arc<Self>, topic: Arc<Topic>, mut standing: Standing) {
+        let mut pause = AGAIN;
         loop {
+            let since = Instant::now();
             tokio::select! {
                 biased;
                 // The server is ended too.
@@ -118,7 +121,10 @@ impl Broker {
                     },
                 },
                 () = standing.ended() => {
-                    let again = self.again(&topic);
+                    if since.elapsed() > AGAIN_AT_MOST {
+                        pause = AGAIN;
+                    }
+                    let again = self.again(&topic, &mut pause);
                     match self.stopping.run_until_cancelled(again).await {
                         Some(Some(anew)) => standing = anew,
                         Some(None) | None => return,
@@ -150,15 +156,14 @@ impl Broker {
     /// Subscribes again after the server lost the subscription, once it is there.
     /// It is decided and recorded anew, for the first who still may; who may no
     /// longer, loses it. None where nobody is left.
-    async fn again(self: &Arc<Self>, topic: &Topic) -> Option<Standing> {
-        let mut pause = AGAIN;
+    async fn again(self: &Arc<Self>, topic: &Topic, pause: &mut Duration) -> Option<Standing> {
         let mut attempts = 0;
         loop {
             if self.closed(topic, None).await.is_ok() {
                 return None;
             }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(AGAIN_AT_MOST);
+            tokio::time::sleep(*pause).await;
+            *pause = (*pause * 2).min(AGAIN_AT_MOST);
             self.downstreams.get(&topic.server)?.up().await;
             attempts += 1;
             for (listener, session) in topic.parts() {

@@ -3,6 +3,7 @@
 
 mod answers;
 mod listening;
+mod open;
 
 use super::Remote;
 use super::exchange::Exchange;
@@ -50,6 +51,8 @@ use tokio_util::sync::CancellationToken;
 
 use answers::Failed;
 use answers::Waits;
+use open::Hears;
+use open::Open;
 
 const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 const METHOD: HeaderName = HeaderName::from_static("mcp-method");
@@ -83,6 +86,8 @@ pub(in crate::downstream) struct HttpLink {
     why: OnceLock<String>,
     ended: CancellationToken,
     tools_changed: Notify,
+    /// What is to be heard of the calls that are open, with a legacy server.
+    open: Open,
     updates: OnceLock<Arc<Updates>>,
     /// Cancelled when the transport session is lost.
     session_lost: Mutex<CancellationToken>,
@@ -120,6 +125,7 @@ impl HttpLink {
             session_lost: Mutex::new(ended.child_token()),
             ended,
             tools_changed: Notify::new(),
+            open: Open::default(),
             updates: OnceLock::new(),
         })
     }
@@ -151,6 +157,12 @@ impl HttpLink {
             asks: line.asks.as_deref(),
             ear: None,
         };
+        let hears = Hears {
+            asks: line.asks.clone(),
+            logs: line.logs.clone(),
+        };
+        let legacy = matches!(era, Era::Legacy(_));
+        let _place = legacy.then(|| self.open.enter(id, hears));
         let allowed = deadline.saturating_duration_since(Instant::now());
         let reason = tokio::select! {
             biased;

@@ -300,6 +300,16 @@ fn a_servers_result_gets_a_type_for_a_modern_client_and_is_else_untouched() {
 }
 
 #[test]
+fn a_modern_result_is_made_fit_for_older_clients() {
+    let modern = Era::Modern("2026-07-28".to_owned());
+    let legacy = Era::Legacy("2025-06-18".to_owned());
+    let result = r#"{"resultType":"complete", "ttlMs":5,"x": 1e3,"cacheScope":"public","structuredContent":[1]}"#;
+    assert_eq!(aged(result, &modern), r#"{"x": 1e3}"#);
+    let own = r#"{ "resultType":"mine","structuredContent":{"a":1} }"#;
+    assert_eq!(aged(own, &legacy), own);
+}
+
+#[test]
 fn a_servers_error_has_the_codes_of_the_clients_revision() {
     let error = |json: &str, client| text(&server_error(json, client));
     for (json, legacy, modern) in [

@@ -208,13 +208,13 @@ fn a_call_is_read_with_every_byte_of_its_arguments() {
     assert_eq!((token.as_str(), token.key()), (r#""t\u0031""#, r#""t1""#));
     assert_eq!(
         body,
-        Body::Ask(Ask {
+        Body::Ask(Box::new(Ask {
             asking: Asking::Tool,
             name: "ab".into(),
             arguments: Some(r#"{ "n" : 1e3 }"#.into()),
             answers: None,
             task: Some("{}".into()),
             rest: Vec::new(),
-        })
+        }))
     );
 }

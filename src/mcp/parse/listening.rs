@@ -63,9 +63,9 @@ fn followed(raw: Option<&str>) -> Result<Vec<Box<str>>, Fault> {
         return Ok(Vec::new());
     };
     let uris: Option<Vec<Box<str>>> = serde_json::from_str(raw).ok();
-    let usable = |uri: &Box<str>| !uri.is_empty() && uri.len() <= MAX_URI;
+    let usable = |uri: &str| !uri.is_empty() && uri.len() <= MAX_URI;
     let mut uris = uris
-        .filter(|uris| uris.len() <= MAX_FOLLOWED && uris.iter().all(usable))
+        .filter(|uris| uris.len() <= MAX_FOLLOWED && uris.iter().all(|uri| usable(uri)))
         .ok_or_else(|| {
             let message = format!(
                 "`resourceSubscriptions` must be a list of at most {MAX_FOLLOWED} URIs of 1 to {MAX_URI} bytes"

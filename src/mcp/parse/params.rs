@@ -90,7 +90,7 @@ pub enum Body {
     /// A list of what the caller may see.
     List(Lists),
     /// Something that a server is asked.
-    Ask(Ask),
+    Ask(Box<Ask>),
     /// Legacy: what is to be told of what servers log.
     SetLevel {
         /// From which level on.
@@ -167,14 +167,14 @@ pub(super) fn read(method: &str, params: Option<&Object<'_>>) -> Result<(Meta, B
     let modern_only = matches!(method, "server/discover" | "subscriptions/listen");
     let meta = meta(member("_meta"), modern_only)?;
     let body = match (method, meta.modern) {
-        ("tools/call", modern) => Body::Ask(ask(Asking::Tool, params, modern)?),
-        ("prompts/get", modern) => Body::Ask(ask(Asking::Prompt, params, modern)?),
-        ("resources/read", modern) => Body::Ask(read_resource(params, modern)?),
-        ("completion/complete", _) => Body::Ask(complete(params)?),
-        ("tasks/get", _) => Body::Ask(about_task(TaskAsk::Get, params)?),
-        ("tasks/cancel", _) => Body::Ask(about_task(TaskAsk::Cancel, params)?),
-        ("tasks/result", false) => Body::Ask(about_task(TaskAsk::Result, params)?),
-        ("tasks/update", true) => Body::Ask(about_task(TaskAsk::Update, params)?),
+        ("tools/call", modern) => Body::Ask(Box::new(ask(Asking::Tool, params, modern)?)),
+        ("prompts/get", modern) => Body::Ask(Box::new(ask(Asking::Prompt, params, modern)?)),
+        ("resources/read", modern) => Body::Ask(Box::new(read_resource(params, modern)?)),
+        ("completion/complete", _) => Body::Ask(Box::new(complete(params)?)),
+        ("tasks/get", _) => Body::Ask(Box::new(about_task(TaskAsk::Get, params)?)),
+        ("tasks/cancel", _) => Body::Ask(Box::new(about_task(TaskAsk::Cancel, params)?)),
+        ("tasks/result", false) => Body::Ask(Box::new(about_task(TaskAsk::Result, params)?)),
+        ("tasks/update", true) => Body::Ask(Box::new(about_task(TaskAsk::Update, params)?)),
         ("tools/list", _) => list(Lists::Tools, &member)?,
         ("prompts/list", _) => list(Lists::Prompts, &member)?,
         ("resources/list", _) => list(Lists::Resources, &member)?,

@@ -36,6 +36,12 @@ pub(super) struct Waits<'a> {
 }
 
 impl Waits<'_> {
+    /// Beside this request, whose answer comes elsewhere.
+    pub(super) fn beside(_request: u64) -> Self {
+        // No request has this number.
+        Self::of(0)
+    }
+
     /// Nobody hears what comes beside the answer.
     pub(super) fn of(id: u64) -> Self {
         Self {

@@ -45,7 +45,7 @@ impl HttpLink {
     }
 
     /// Follows what a legacy server says by itself, until it has no such stream.
-    pub(in crate::downstream) async fn follow(&self) {
+    pub(in crate::downstream) async fn follow(self: &Arc<Self>) {
         let mut resume: Option<String> = None;
         let mut was_open = false;
         loop {
@@ -66,7 +66,7 @@ impl HttpLink {
                         self.updates.get().inspect(|updates| updates.missed());
                     }
                     while let Ok(Some(event)) = events.next().await {
-                        self.take_all(message::read(&event.data), None).await;
+                        self.take_by_itself(message::read(&event.data)).await;
                     }
                     resume = events.last_id().map(str::to_owned).or(resume);
                     pause = events.retry().unwrap_or(RESUME).min(RESUME_AT_MOST);

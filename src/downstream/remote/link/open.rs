@@ -1,0 +1,92 @@
+//! The calls that are open, for what a legacy server says on its own stream: it
+//! should speak of a call on the stream of that call (2025-11-25, transports), and
+//! many do not.
+
+use super::HttpLink;
+use super::answers::Waits;
+use crate::downstream::asks::Asks;
+use crate::downstream::message::Message;
+use crate::downstream::message::Unreadable;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use tokio::sync::mpsc;
+
+/// What is to be heard of a call that is open.
+#[derive(Clone)]
+pub(super) struct Hears {
+    pub(super) asks: Option<Arc<Asks>>,
+    pub(super) logs: Option<mpsc::UnboundedSender<Box<str>>>,
+}
+
+/// The open calls by their ids.
+#[derive(Default)]
+pub(super) struct Open {
+    calls: Mutex<HashMap<u64, Hears>>,
+}
+
+/// One of them. Dropped, it is open no longer.
+pub(super) struct Place<'o> {
+    open: &'o Open,
+    id: u64,
+}
+
+impl Open {
+    /// A call is open from now on.
+    pub(super) fn enter(&self, id: u64, hears: Hears) -> Place<'_> {
+        self.calls().insert(id, hears);
+        Place { open: self, id }
+    }
+
+    /// The only one. Where there are several nobody can tell of which of them a
+    /// server speaks.
+    fn only(&self) -> Option<(u64, Hears)> {
+        let calls = self.calls();
+        let mut all = calls.iter();
+        match (all.next(), all.next()) {
+            (Some((id, hears)), None) => Some((*id, hears.clone())),
+            (Some(_), Some(_)) | (None, _) => None,
+        }
+    }
+
+    fn calls(&self) -> MutexGuard<'_, HashMap<u64, Hears>> {
+        // Only single operations of the map happen under the lock.
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.open.calls().remove(&self.id);
+    }
+}
+
+impl HttpLink {
+    /// Takes in what a server says on its own stream.
+    pub(super) async fn take_by_itself(
+        self: &Arc<Self>,
+        messages: Vec<Result<Message, Unreadable>>,
+    ) {
+        for message in messages {
+            let Some((id, hears)) = self.open.only() else {
+                self.take_all(vec![message], None).await;
+                continue;
+            };
+            let link = Arc::clone(self);
+            let taken = async move {
+                let waits = Waits {
+                    logs: hears.logs.as_ref(),
+                    asks: hears.asks.as_deref(),
+                    // Its answer comes on its own stream, and so does progress.
+                    ..Waits::beside(id)
+                };
+                link.take_all(vec![message], Some(&waits)).await;
+            };
+            // A question takes its time, and the stream goes on meanwhile. It ends
+            // with the call that it is asked in.
+            tokio::spawn(taken);
+        }
+    }
+}
