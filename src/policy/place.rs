@@ -210,7 +210,7 @@ mod tests {
             ("FILE:///srv/a/../b", ("file", "/srv/b")),
             ("file:///srv/%2e%2E/etc%2Fpasswd", ("file", "/etc/passwd")),
             ("https://h.example/a?b=/c#/d", ("https", "/a")),
-            ("test://static-text", ("test", "")),
+            ("test://some-text", ("test", "")),
             ("urn:a:b", ("urn", "a:b")),
             ("/no/scheme:x", ("", "/no/scheme:x")),
             ("file:///a/%zz%", ("file", "/a/%zz%")),

@@ -1,12 +1,13 @@
 //! The house rules that a program can hold: the order of the rooms, the fences
-//! of the foreign crates, the shape of a file, and who makes the proofs that a
-//! call needs.
+//! of the foreign crates, the shape of a file, who makes the proofs that a call
+//! needs, and that the program knows no fixture.
 //!
 //! Each rule is a function from source text to complaints. So each is also shown
 //! a bad source and must complain.
 
 mod crash;
 mod fences;
+mod fixture;
 mod order;
 mod proofs;
 mod sends;

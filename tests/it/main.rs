@@ -5,6 +5,7 @@
 
 mod absent;
 mod attack;
+mod conformance;
 mod crash;
 mod downstream;
 mod ends;

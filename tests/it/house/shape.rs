@@ -74,7 +74,7 @@ impl<'ast> Visit<'ast> for Shape {
 
 #[test]
 fn every_file_is_in_shape() {
-    for folder in ["src", "tests", "benches"] {
+    for folder in ["src", "tests", "benches", "fixtures"] {
         let complaints: Vec<String> = sources(folder).iter().flat_map(misshapen).collect();
         none_of(&complaints);
     }
