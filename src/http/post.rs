@@ -66,12 +66,10 @@ impl Reads {
             let ranges = value.to_str().unwrap_or_default().split(',');
             for range in ranges {
                 let range = range.split(';').next().unwrap_or_default().trim();
-                match range.to_ascii_lowercase().as_str() {
-                    "*/*" => (reads.json, reads.events) = (true, true),
-                    "application/json" | "application/*" => reads.json = true,
-                    "text/event-stream" | "text/*" => reads.events = true,
-                    _ => {}
-                }
+                let is = |media: &str| range.eq_ignore_ascii_case(media);
+                let all = range == "*/*";
+                reads.json |= all || is("application/json") || is("application/*");
+                reads.events |= all || is("text/event-stream") || is("text/*");
             }
         }
         match absent {

@@ -197,12 +197,15 @@ impl Connection {
         (call, reader): (&Call<'_>, Reader),
         out: &Outgoing,
     ) -> Option<Reply> {
-        let (reports, mut reported) = mpsc::unbounded_channel();
-        let line = CallLine {
-            progress: call.meta.progress.is_some().then_some(reports),
+        let line = |progress| CallLine {
+            progress,
             cancelled: call.cancelled.clone(),
             gone: self.gone.clone(),
         };
+        if call.meta.progress.is_none() {
+            return answer(self.broker.call_tool(asked, line(None)).await, reader);
+        }
+        let (reports, mut reported) = mpsc::unbounded_channel();
         let pass_on = |params: &str| {
             if let Some(token) = &call.meta.progress
                 && !call.cancelled.is_cancelled()
@@ -213,7 +216,7 @@ impl Connection {
                 let _full = out.try_send(message);
             }
         };
-        let mut calling = std::pin::pin!(self.broker.call_tool(asked, line));
+        let mut calling = std::pin::pin!(self.broker.call_tool(asked, line(Some(reports))));
         let ended = loop {
             tokio::select! {
                 biased;

@@ -158,13 +158,12 @@ impl HttpLink {
     /// does not know our transport session, which it says before anything else
     /// (2025-11-25, transports, session management).
     async fn send_call(&self, frame: Frame, waits: &Waits<'_>, era: &Era) -> Sent {
-        let headers = self.headers(&frame);
-        let body = Bytes::from(frame.into_bytes());
+        let body = Bytes::copy_from_slice(frame.bytes());
         let session = self.session();
         crash::point("send.before-write");
         let first = self
             .exchanges
-            .post(self.with_session(headers.clone()), body.clone());
+            .post(self.with_session(self.headers(&frame)), body.clone());
         let (exchange, _headers) = first.await;
         crash::point("send.after-write");
         let lost = match (&exchange, session) {
@@ -177,10 +176,8 @@ impl HttpLink {
             None => exchange,
             Some(lost) => match self.reopen(&lost).await {
                 Ok(()) => {
-                    self.exchanges
-                        .post(self.with_session(headers), body)
-                        .await
-                        .0
+                    let headers = self.with_session(self.headers(&frame));
+                    self.exchanges.post(headers, body).await.0
                 }
                 Err(why) => return Sent::NotSent { why },
             },
