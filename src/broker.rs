@@ -2,9 +2,11 @@
 
 mod admit;
 mod answer;
+mod at_once;
 mod catalogue;
 mod follow;
 mod known;
+mod memory;
 mod names;
 mod resolve;
 mod resources;
@@ -34,6 +36,7 @@ use crate::downstream::Downstream;
 use crate::downstream::OutgoingCall;
 use crate::journal;
 use crate::journal::Closing;
+use crate::journal::Effect;
 use crate::journal::Subject;
 use crate::json;
 use crate::json::Object;
@@ -174,6 +177,8 @@ impl ToolCall {
 pub struct Broker {
     store: Arc<Store>,
     writer: Writer,
+    /// How calls are recorded that need no transaction.
+    desk: Option<at_once::Desk>,
     settings: Arc<Settings>,
     downstreams: BTreeMap<ServerName, Downstream>,
     known: KnownSessions,
@@ -231,6 +236,9 @@ impl Broker {
     /// server which was never seen and is just starting; it is waited for until
     /// it is there, whatever other servers are up to.
     async fn route(&self, call: &ToolCall, now: Timestamp) -> Result<Arc<Route>, Refusal> {
+        if let Some(route) = self.leads(call) {
+            return Ok(route);
+        }
         let mut changes = self.changes();
         let appears = async {
             loop {
@@ -325,22 +333,6 @@ impl Broker {
         }
     }
 
-    async fn record_refused(
-        &self,
-        subject: Subject,
-        outcome: Outcome,
-        detail: Value,
-        now: Timestamp,
-    ) -> Result<(), Refusal> {
-        let writer = self.writer.id();
-        let written = self
-            .store
-            .write("refuse", self.settings.durability, move |tx| {
-                journal::refuse(tx, writer, (&subject, outcome, &detail), now)
-            });
-        written.await.map(|_committed| ()).map_err(not_recorded)
-    }
-
     /// Steps 6 to 8: decide and open the record as one step; what comes out is
     /// the permit, or why there is none.
     async fn admit(
@@ -348,13 +340,10 @@ impl Broker {
         candidate: Candidate,
         now: Timestamp,
     ) -> Result<(Charges, Permit), Refusal> {
-        let settings = Arc::clone(&self.settings);
-        let writer = self.writer.id();
-        let durability = candidate.durability(&settings);
-        let decided = self.store.write("admit", durability, move |tx| {
-            candidate.admit(tx, writer, &settings, now)
-        });
-        let admitted = decided.await.map_err(not_recorded)?.transpose()?;
+        let admitted = match self.admit_at_once(&candidate, now) {
+            Some(admitted) => admitted?,
+            None => self.admit_in_store(candidate, now).await?,
+        };
         let ((allowed, charges), entry) =
             admitted.split(|admitted| ((admitted.allowed, admitted.charges), admitted.entry));
         match Permit::new(allowed, entry) {
@@ -407,7 +396,12 @@ impl Broker {
     /// closing is tried again until it works or the broker ends; then recovery
     /// marks the call as unknown.
     async fn close(self: &Arc<Self>, route: &Route, closing: Closing, charges: Charges) {
-        let refund = settle::is_refunded(closing.outcome, route.gate.rules());
+        let rules = route.gate.rules();
+        let refund = settle::is_refunded(closing.outcome, rules) && !charges.amounts.is_empty();
+        let effect = Effect::of(rules.access);
+        if !refund && let Some(()) = self.close_at_once(&closing, effect) {
+            return;
+        }
         let closing = Arc::new((closing, refund.then_some(charges)));
         if let Err(error) = self.close_once(&closing).await {
             tracing::error!(
