@@ -13,6 +13,7 @@ mod hostile;
 mod house;
 mod http;
 mod matrix;
+mod methods;
 mod operator;
 mod pins;
 mod policy;
