@@ -164,10 +164,14 @@ impl<'de> Visitor<'de> for Members {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut members = Vec::with_capacity(8);
-        let mut seen = Seen::default();
+        let mut members: Vec<(Cow<'de, str>, &'de str)> = Vec::with_capacity(8);
+        let mut many = HashSet::new();
         while let Some(Key(key)) = map.next_key()? {
-            if !seen.insert(key.clone()) {
+            // The first ones are searched where they are kept.
+            let mut few = members.iter().take(Seen::FEW);
+            let is_new = !few.any(|(seen, _)| *seen == key)
+                && (members.len() < Seen::FEW || many.insert(key.clone()));
+            if !is_new {
                 return Err(duplicate(&key));
             }
             members.push((key, map.next_value::<&RawValue>()?.get()));

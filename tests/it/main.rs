@@ -12,6 +12,7 @@ mod ends;
 mod house;
 mod http;
 mod matrix;
+mod methods;
 mod operator;
 mod pins;
 mod policy;

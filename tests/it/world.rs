@@ -434,6 +434,7 @@ pub(crate) fn text_of(answer: &Value) -> String {
 }
 
 pub(crate) const GET: &str = "claims__get_claim";
+pub(crate) const CLOSE: &str = "claims__close_claim";
 pub(crate) const APPROVE: &str = "claims__approve_payment";
 
 pub(crate) fn payment(dollars: i64) -> Value {

@@ -194,13 +194,12 @@ impl HttpLink {
         waits: &Waits<'_>,
         (era, call): (&Era, &OutgoingCall),
     ) -> Sent {
-        let headers = self.headers(&frame);
-        let body = Bytes::from(frame.into_bytes());
+        let body = Bytes::copy_from_slice(frame.bytes());
         let session = self.session();
         crash::point("send.before-write");
         let first = self
             .exchanges
-            .post(self.with_session(headers.clone()), body.clone());
+            .post(self.with_session(self.headers(&frame)), body.clone());
         let (exchange, _headers) = first.await;
         crash::point("send.after-write");
         let lost = match (&exchange, session) {
@@ -213,10 +212,8 @@ impl HttpLink {
             None => exchange,
             Some(lost) => match self.reopen(&lost).await {
                 Ok(()) => {
-                    self.exchanges
-                        .post(self.with_session(headers), body)
-                        .await
-                        .0
+                    let headers = self.with_session(self.headers(&frame));
+                    self.exchanges.post(headers, body).await.0
                 }
                 Err(why) => return Sent::NotSent { why },
             },
