@@ -127,21 +127,21 @@ impl Streams {
 }
 
 impl Stream {
-    /// Whether what came after this event is still kept, and with it all that a
-    /// reader lacks who has read it.
-    pub(super) fn goes_on_after(&self, event: u64) -> bool {
-        (self.first()..=self.next).contains(&event.saturating_add(1))
+    /// Whether all that it said from this event on is kept.
+    pub(super) fn has_all_from(&self, event: u64) -> bool {
+        (self.first()..=self.next).contains(&event)
     }
 
     pub(super) fn is_read(&self) -> bool {
         self.reader.strong_count() > 0
     }
 
-    /// Gives the reader's place to another one, who has read up to this event.
-    pub(super) fn hand_over(&mut self, event: u64) -> Place {
+    /// Gives the reader's place to another one, who gets the events from this
+    /// number on.
+    pub(super) fn hand_over(&mut self, from: u64) -> Place {
         let place = Place::default();
         self.reader = Arc::downgrade(&place);
-        self.unread = event.saturating_add(1);
+        self.unread = from;
         self.wake();
         place
     }
