@@ -9,6 +9,7 @@ use std::sync::Weak;
 use std::task::Waker;
 use std::time::Duration;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 /// How many events a transport session keeps.
 pub(super) const EVENTS: usize = 1_000;
@@ -42,6 +43,7 @@ pub(super) struct Stream {
     pub(super) ended: bool,
     reader: Weak<()>,
     waits: Option<Waker>,
+    forgotten: CancellationToken,
 }
 
 struct Event {
@@ -122,6 +124,7 @@ impl Streams {
         for event in &stream.events {
             self.bytes -= event.bytes.len();
         }
+        stream.forgotten.cancel();
         stream.wake();
     }
 }
@@ -131,6 +134,11 @@ impl Stream {
     /// reader lacks who has read it.
     pub(super) fn goes_on_after(&self, event: u64) -> bool {
         (self.first()..=self.next).contains(&event.saturating_add(1))
+    }
+
+    /// Cancelled when the stream is dropped with all that it said.
+    pub(super) fn forgotten(&self) -> CancellationToken {
+        self.forgotten.clone()
     }
 
     pub(super) fn is_read(&self) -> bool {
