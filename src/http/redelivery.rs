@@ -213,20 +213,32 @@ impl Redelivery {
     /// Has a stream say what follows from `work`, until that ends, or nobody has
     /// read it for long.
     pub(super) async fn follow(self: Arc<Self>, stream: u64, work: Work) {
-        let (out, mut messages) = mpsc::channel(QUEUE);
-        let mut running = std::pin::pin!(work.run(out));
+        let (out, messages) = mpsc::channel(QUEUE);
+        self.follow_from(stream, (work.run(out), messages)).await;
+    }
+
+    async fn follow_from(
+        self: Arc<Self>,
+        stream: u64,
+        (running, mut messages): (impl Future<Output = ()>, mpsc::Receiver<Outbound>),
+    ) {
+        let Some(forgotten) = self.streams().of(stream).map(|stream| stream.forgotten()) else {
+            return;
+        };
+        let mut running = std::pin::pin!(running);
         let mut looks = tokio::time::interval(SWEEP);
         let mut left = Duration::ZERO;
         loop {
             tokio::select! {
                 biased;
+                // At once: it would take what the stream in its place is to say.
+                () = forgotten.cancelled() => return,
                 Some(message) = messages.recv() => self.say(stream, message),
                 () = &mut running => break,
                 _at = looks.tick() => {
                     left = match self.streams().of(stream).map(|stream| stream.is_read()) {
-                        None => return,
-                        Some(true) => Duration::ZERO,
                         Some(false) => left + SWEEP,
+                        Some(true) | None => Duration::ZERO,
                     };
                     if left > KEPT {
                         self.streams().forget(stream);

@@ -9,6 +9,7 @@ use std::sync::Weak;
 use std::task::Waker;
 use std::time::Duration;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 /// How many events a transport session keeps.
 pub(super) const EVENTS: usize = 1_000;
@@ -42,6 +43,7 @@ pub(super) struct Stream {
     pub(super) ended: bool,
     reader: Weak<()>,
     waits: Option<Waker>,
+    forgotten: CancellationToken,
 }
 
 struct Event {
@@ -122,6 +124,7 @@ impl Streams {
         for event in &stream.events {
             self.bytes -= event.bytes.len();
         }
+        stream.forgotten.cancel();
         stream.wake();
     }
 }
@@ -130,6 +133,11 @@ impl Stream {
     /// Whether all that it said from this event on is kept.
     pub(super) fn has_all_from(&self, event: u64) -> bool {
         (self.first()..=self.next).contains(&event)
+    }
+
+    /// Cancelled when the stream is dropped with all that it said.
+    pub(super) fn forgotten(&self) -> CancellationToken {
+        self.forgotten.clone()
     }
 
     pub(super) fn is_read(&self) -> bool {

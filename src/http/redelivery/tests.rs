@@ -252,3 +252,21 @@ async fn nothing_is_kept_beyond_the_end_of_the_transport_session() {
     filling.await.unwrap();
     assert_eq!(data(&rest(&mut reader).0), ["", "a"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_followed_for_a_former_stream_stops_when_a_new_one_takes_its_place() {
+    let kept = Redelivery::new(Resuming::ById);
+    let first = kept.stand().unwrap();
+    let (_out, messages) = mpsc::channel(1);
+    let forever = (std::future::pending(), messages);
+    let following = tokio::spawn(Arc::clone(&kept).follow_from(first.stream(), forever));
+    let stream = first.stream();
+    drop(first);
+    tokio::task::yield_now().await;
+    let begun = Instant::now();
+    let second = kept.stand().unwrap();
+    assert_ne!(second.stream(), stream);
+    following.await.unwrap();
+    // Until then it would have taken every other change from the new one.
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+}
