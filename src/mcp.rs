@@ -6,6 +6,7 @@
 
 mod answer;
 mod connection;
+mod eras;
 mod list;
 mod parse;
 mod rounds;

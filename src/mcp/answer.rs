@@ -11,6 +11,8 @@
 mod tests;
 
 use super::Client;
+use super::MODERN;
+use super::eras;
 use super::shown;
 use super::tasks;
 use super::write::Fault;
@@ -191,6 +193,9 @@ fn refused(refusal: &Refusal, reader: Reader) -> Reply {
             let after = seconds(after.as_secs());
             let what = format!("The server `{server}` did not answer within {after}.");
             unsure(call, what, reader)
+        }
+        Refusal::Unbridged { call, server, what } => {
+            unsure(call, eras::unbridged(server, *what, reader.client), reader)
         }
         Refusal::InvalidAnswer { call, server, why: _ } => unsure(
             call,
@@ -442,8 +447,8 @@ fn server_error(error: &str, reader: Reader) -> Reply {
         Client::Modern if code == -32002.0 => with_code(INVALID_PARAMS),
         Client::Modern if code == -32042.0 => failed(
             &[
-                "The tool's server wants a person to open a web page of its choice before it answers, and that is not passed on.".to_owned(),
-                "Ask the operator to connect the server to its account.".to_owned(),
+                format!("The tool's server (MCP {}) wants a person to open a web page before it answers. This client (MCP {MODERN}) did not declare that it opens pages, so nothing was done.", eras::NEWEST_BEFORE),
+                "Use a client that declares `elicitation.url`, or ask the operator to connect the server to its account.".to_owned(),
             ],
             None,
             reader,

@@ -53,7 +53,7 @@ fn asked_under(expected: &str) -> Option<&str> {
     rest.starts_with(",\"method\"").then_some(name)
 }
 
-/// The number or string that a text begins with.
+/// The number, id of a call or string that a text begins with.
 fn token(text: &str) -> Option<&str> {
     let end = match text.strip_prefix('"') {
         Some(string) => {
@@ -66,7 +66,7 @@ fn token(text: &str) -> Option<&str> {
             end? + 2
         }
         None => text
-            .find(|c: char| !c.is_ascii_digit())
+            .find(|c: char| !(c.is_ascii_hexdigit() || c == '-'))
             .unwrap_or(text.len()),
     };
     (end > 0).then(|| &text[..end])
