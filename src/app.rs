@@ -33,6 +33,7 @@ use crate::session::Handle;
 use crate::session::SessionId;
 use crate::sessions;
 use crate::stdio;
+use crate::store;
 use crate::store::Migration;
 use crate::store::Store;
 use crate::tasks;
@@ -49,7 +50,7 @@ use tokio_util::sync::CancellationToken;
 
 /// The tables of every record room, by the version of the store that brought
 /// them.
-pub const MIGRATIONS: [Migration; 5] = [
+pub const MIGRATIONS: [Migration; 6] = [
     Migration {
         number: 1,
         sql: &[
@@ -79,6 +80,10 @@ pub const MIGRATIONS: [Migration; 5] = [
             keys::SCHEMA_5,
             tasks::SCHEMA,
         ],
+    },
+    Migration {
+        number: 6,
+        sql: &[store::SCHEMA_6],
     },
 ];
 
@@ -215,13 +220,18 @@ pub fn open_store(path: &Path) -> anyhow::Result<Store> {
     Ok(Store::open(path, &MIGRATIONS)?)
 }
 
-/// Opens a store that must exist already.
+/// Opens a store that must exist already, to look into it: what its writers had
+/// recorded before is in the tables.
 ///
 /// # Errors
 ///
 /// When there is none, or it cannot be opened.
 pub fn existing_store(path: &Path) -> anyhow::Result<Store> {
-    Ok(Store::open_existing(path, &MIGRATIONS)?)
+    let store = Store::open_existing(path, &MIGRATIONS)?;
+    if !store.settle(journal::fold)? {
+        tracing::warn!("a running broker is late with its journal: the last calls may be missing");
+    }
+    Ok(store)
 }
 
 /// Ends orderly on SIGTERM and SIGINT. Where signals cannot be had, the end of

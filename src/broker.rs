@@ -2,10 +2,12 @@
 
 mod admit;
 mod answer;
+mod at_once;
 mod call;
 mod catalogue;
 mod follow;
 mod known;
+mod memory;
 mod names;
 mod open_calls;
 mod resolve;
@@ -48,6 +50,7 @@ use crate::cause::Chain;
 use crate::downstream::Downstream;
 use crate::journal;
 use crate::journal::Closing;
+use crate::journal::Effect;
 use crate::journal::Subject;
 use crate::json;
 use crate::meters::Charges;
@@ -69,7 +72,6 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use known::Known as KnownSessions;
 use open_calls::OpenCalls;
-use serde_json::Value;
 use serde_json::json as value;
 use settle::Settlement;
 use std::collections::BTreeMap;
@@ -133,6 +135,8 @@ pub enum Keep {
 pub struct Broker {
     store: Arc<Store>,
     writer: Writer,
+    /// How calls are recorded that need no transaction.
+    desk: Option<at_once::Desk>,
     settings: Arc<Settings>,
     downstreams: BTreeMap<ServerName, Downstream>,
     known: KnownSessions,
@@ -201,6 +205,9 @@ impl Broker {
                 Some(led) => Ok(led),
                 None => Err(self.nowhere(call, now).await),
             };
+        }
+        if let Some(route) = self.leads(call) {
+            return Ok((route, None));
         }
         let mut changes = self.changes();
         let appears = async {
@@ -302,22 +309,6 @@ impl Broker {
         }
     }
 
-    async fn record_refused(
-        &self,
-        subject: Subject,
-        outcome: Outcome,
-        detail: Value,
-        now: Timestamp,
-    ) -> Result<(), Refusal> {
-        let writer = self.writer.id();
-        let written = self
-            .store
-            .write("refuse", self.settings.durability, move |tx| {
-                journal::refuse(tx, writer, (&subject, outcome, &detail), now)
-            });
-        written.await.map(|_committed| ()).map_err(not_recorded)
-    }
-
     /// Steps 6 to 8: decide and open the record as one step; what comes out is
     /// the permit, or why there is none.
     async fn admit(
@@ -325,13 +316,10 @@ impl Broker {
         candidate: Candidate,
         now: Timestamp,
     ) -> Result<(Charges, Permit), Refusal> {
-        let settings = Arc::clone(&self.settings);
-        let writer = self.writer.id();
-        let durability = candidate.durability(&settings);
-        let decided = self.store.write("admit", durability, move |tx| {
-            candidate.admit(tx, writer, &settings, now)
-        });
-        let admitted = decided.await.map_err(not_recorded)?.transpose()?;
+        let admitted = match self.admit_at_once(&candidate, now) {
+            Some(admitted) => admitted?,
+            None => self.admit_in_store(candidate, now).await?,
+        };
         let ((allowed, charges), entry) =
             admitted.split(|admitted| ((admitted.allowed, admitted.charges), admitted.entry));
         match Permit::new(allowed, entry) {
@@ -353,7 +341,14 @@ impl Broker {
     /// closing is tried again until it works or the broker ends; then recovery
     /// marks the call as unknown.
     async fn close(self: &Arc<Self>, route: &Route, closing: Closing, charges: Charges) {
-        let settlement = settle::settlement(closing.outcome, route.gate.rules(), charges);
+        let rules = route.gate.rules();
+        let settlement = settle::settlement(closing.outcome, rules, charges);
+        let effect = Effect::of(rules.access);
+        if matches!(settlement, Settlement::Kept)
+            && let Some(()) = self.close_at_once(&closing, effect)
+        {
+            return;
+        }
         let closing = Arc::new((closing, settlement));
         if let Err(error) = self.close_once(&closing).await {
             tracing::error!(

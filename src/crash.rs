@@ -17,6 +17,42 @@ pub fn point(name: &str) {
 #[inline]
 pub fn point(_name: &str) {}
 
+/// Kills the process at the point `what.doing.when` if a test asked for it.
+#[cfg(feature = "crash-points")]
+pub fn step(what: &str, doing: &str, when: &str) {
+    armed::point(&format!("{what}.{doing}.{when}"));
+}
+
+/// Kills the process at the point `what.doing.when` if a test asked for it.
+#[cfg(not(feature = "crash-points"))]
+#[inline]
+pub fn step(_what: &str, _doing: &str, _when: &str) {}
+
+/// Whether a test asked to be killed at the point `what.doing.when`: there is
+/// something to be done by halves first.
+#[cfg(feature = "crash-points")]
+pub fn strikes(what: &str, doing: &str, when: &str) -> bool {
+    armed::strikes(&format!("{what}.{doing}.{when}"))
+}
+
+/// Whether a test asked to be killed at the point `what.doing.when`.
+#[cfg(not(feature = "crash-points"))]
+#[inline]
+pub fn strikes(_what: &str, _doing: &str, _when: &str) -> bool {
+    false
+}
+
+/// Kills the process.
+#[cfg(feature = "crash-points")]
+pub fn kill() {
+    armed::kill();
+}
+
+/// Kills the process.
+#[cfg(not(feature = "crash-points"))]
+#[inline]
+pub fn kill() {}
+
 /// Whether a test switched this mutation on.
 #[cfg(feature = "crash-points")]
 pub fn mutated(name: &str) -> bool {
@@ -68,13 +104,21 @@ mod armed {
         LazyLock::new(|| std::env::var("COUNTERSIGN_MUTATE").ok());
 
     pub(super) fn point(name: &str) {
-        let Some(armed) = &*ARMED else { return };
-        if armed.point == name && armed.left.fetch_sub(1, Ordering::SeqCst) == 1 {
-            let _sent = kill_process(getpid(), Signal::KILL);
-            // The signal is on its way: nothing may happen after this point.
-            loop {
-                std::thread::park();
-            }
+        if strikes(name) {
+            kill();
+        }
+    }
+
+    pub(super) fn strikes(name: &str) -> bool {
+        let Some(armed) = &*ARMED else { return false };
+        armed.point == name && armed.left.fetch_sub(1, Ordering::SeqCst) == 1
+    }
+
+    pub(super) fn kill() {
+        let _sent = kill_process(getpid(), Signal::KILL);
+        // The signal is on its way: nothing may happen after this point.
+        loop {
+            std::thread::park();
         }
     }
 

@@ -7,9 +7,14 @@
 //! their digests, so that they can be trimmed without breaking it.
 
 mod chain;
+mod spooled;
 mod table;
 mod verify;
 
+pub use spooled::close_spooled;
+pub use spooled::fold;
+pub use spooled::open_spooled;
+pub use spooled::refuse_spooled;
 pub use table::SCHEMA;
 pub use table::SCHEMA_3;
 pub use verify::Problem;
@@ -20,10 +25,12 @@ use crate::outcome::Outcome;
 use crate::policy::Allowed;
 use crate::principal::PrincipalId;
 use crate::session::SessionId;
+use crate::store::Spool;
 use crate::store::StoreError;
 use crate::store::Tx;
 use crate::store::Writer;
 use crate::store::WriterId;
+use crate::tool::Access;
 use crate::tool::CallId;
 use crate::tool::Digest;
 use jiff::Timestamp;
@@ -69,6 +76,16 @@ pub enum Effect {
     Possible,
 }
 
+impl Effect {
+    /// Of a tool of which the operator says this.
+    pub fn of(access: Access) -> Self {
+        match access {
+            Access::Read => Self::None,
+            Access::Write => Self::Possible,
+        }
+    }
+}
+
 /// Opens the record of an allowed call, in the transaction that admits it.
 ///
 /// # Errors
@@ -84,8 +101,8 @@ pub fn open(
     debug_assert_eq!(subject.call, allowed.call());
     Writer::must_live(tx, writer)?;
     let row = Row::of(subject, Kind::Open, detail, now);
-    table::append(tx, writer, row)?;
-    table::in_flight_insert(tx, writer, subject, effect)?;
+    table::append(tx, writer, &row)?;
+    table::in_flight_insert(tx, writer, &row, effect)?;
     Ok(OpenEntry { call: subject.call })
 }
 
@@ -102,7 +119,7 @@ pub fn refuse(
 ) -> Result<(), StoreError> {
     let mut row = Row::of(subject, Kind::Refused, detail, now);
     row.outcome = Some(outcome);
-    table::append(tx, writer, row).map(|_record| ())
+    table::append(tx, writer, &row)
 }
 
 /// How a call that was sent ended.
@@ -139,23 +156,39 @@ pub fn close(
         return Ok(false);
     };
     if left.effect == Effect::Possible {
-        match closing.outcome {
-            Outcome::Cancelled => table::unsettled_insert(tx, &left, None)?,
-            Outcome::TimedOut | Outcome::Unknown => {
-                table::unsettled_insert(tx, &left, Some(writer))?;
-            }
-            Outcome::Completed
-            | Outcome::ToolFailed
-            | Outcome::Denied
-            | Outcome::Escalated
-            | Outcome::InvalidArguments
-            | Outcome::UnknownTool
-            | Outcome::FailedBeforeSending
-            | Outcome::InputRequired => {}
+        match unsettles(closing.outcome) {
+            Unsettles::Nobody => {}
+            Unsettles::Unread => table::unsettled_insert(tx, &left, None)?,
+            Unsettles::Told => table::unsettled_insert(tx, &left, Some(writer))?,
         }
     }
     append_close(tx, writer, closing, now)?;
     Ok(true)
+}
+
+/// Who must be told of how a call ended besides the one who made it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unsettles {
+    Nobody,
+    /// The next caller: this one reads no answer.
+    Unread,
+    /// The next caller, where this one's answer is lost with the writer.
+    Told,
+}
+
+fn unsettles(outcome: Outcome) -> Unsettles {
+    match outcome {
+        Outcome::Cancelled => Unsettles::Unread,
+        Outcome::TimedOut | Outcome::Unknown => Unsettles::Told,
+        Outcome::Completed
+        | Outcome::ToolFailed
+        | Outcome::Denied
+        | Outcome::Escalated
+        | Outcome::InvalidArguments
+        | Outcome::UnknownTool
+        | Outcome::FailedBeforeSending
+        | Outcome::InputRequired => Unsettles::Nobody,
+    }
 }
 
 fn append_close(
@@ -164,28 +197,16 @@ fn append_close(
     closing: &Closing,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let row = Row {
-        kind: Kind::Close,
-        call: closing.call,
-        at: now,
-        session: None,
-        principal: None,
-        tool: None,
-        digest: closing.result,
-        policies: None,
-        outcome: Some(closing.outcome),
-        detail: closing.detail.to_string(),
-    };
-    table::append(tx, writer, row)?;
+    table::append(tx, writer, &Row::closing(closing, now))?;
     if let Some(result) = &closing.kept {
         table::payload_insert(tx, closing.call, Part::Result, result)?;
     }
     Ok(())
 }
 
-/// Closes what a dead writer left open as [`Outcome::Unknown`], and notes each
-/// call that may have had an effect, so that the next identical one is told.
-/// Returns how many there were.
+/// Takes in what a dead writer left in its spool, closes what it left open as
+/// [`Outcome::Unknown`], and notes each call that may have had an effect, so that
+/// the next identical one is told. Returns how many were open.
 ///
 /// # Errors
 ///
@@ -196,11 +217,17 @@ pub fn recover(
     dead: WriterId,
     now: Timestamp,
 ) -> Result<usize, StoreError> {
-    if !Writer::bury(tx, dead, now)? {
-        return Ok(0);
-    }
+    let buried = Writer::bury(tx, dead, now)?;
     if dead != writer {
+        // One that was taken for dead while it lived may have left something
+        // after it was buried.
+        let came_late = Spool::replay(tx, dead, fold)? > 0;
+        if !buried && !came_late {
+            return Ok(0);
+        }
         table::unsettled_untell(tx, dead)?;
+    } else if !buried {
+        return Ok(0);
     }
     let left_open = table::in_flight_of(tx, dead)?;
     for left in &left_open {
@@ -237,10 +264,9 @@ pub fn tell_unsettled(
     subject: &Subject,
     now: Timestamp,
 ) -> Result<Option<CallId>, StoreError> {
-    for other in table::in_flight_elsewhere(tx, writer, subject)? {
-        if Writer::has_ended(tx, other)? {
-            recover(tx, writer, other, now)?;
-        }
+    // Any that died: what it had begun may be in its spool only.
+    for dead in Writer::unrecovered(tx, writer)? {
+        recover(tx, writer, dead, now)?;
     }
     match table::unsettled(tx, subject)? {
         None => Ok(None),
@@ -253,6 +279,16 @@ pub fn tell_unsettled(
             Ok(None)
         }
     }
+}
+
+/// The calls of a session that ended unknown, each by its tool and the digest of
+/// its arguments.
+///
+/// # Errors
+///
+/// When the store cannot be read.
+pub fn unsettled_of(tx: &Tx<'_>, session: SessionId) -> Result<Vec<(String, Digest)>, StoreError> {
+    table::unsettled_of(tx, session)
 }
 
 /// Keeps the arguments or the result of a call beside its record.
@@ -333,6 +369,23 @@ impl Row {
             policies: Some(subject.policies),
             outcome: None,
             detail: detail.to_string(),
+        }
+    }
+}
+
+impl Row {
+    fn closing(closing: &Closing, now: Timestamp) -> Self {
+        Self {
+            kind: Kind::Close,
+            call: closing.call,
+            at: now,
+            session: None,
+            principal: None,
+            tool: None,
+            digest: closing.result,
+            policies: None,
+            outcome: Some(closing.outcome),
+            detail: closing.detail.to_string(),
         }
     }
 }

@@ -7,6 +7,8 @@
 mod answer;
 mod connection;
 mod eras;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod list;
 mod parse;
 mod rounds;

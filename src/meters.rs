@@ -63,6 +63,11 @@ impl Charges {
         }
     }
 
+    /// What a call is charged that moves no meter.
+    pub fn none(session: SessionId, principal: PrincipalId) -> Self {
+        Self::new(session, principal, Date::ZERO, [])
+    }
+
     /// The totals as they would be with these charges, one for each amount.
     ///
     /// # Errors

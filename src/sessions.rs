@@ -230,6 +230,42 @@ pub fn peek(
     Ok(table::facts(tx, id, owner)?.map(|(facts, _used)| facts))
 }
 
+/// What [`facts`] would say, for somebody who remembers it: none also where the
+/// use of the session is to be noted, which is no business of remembering.
+#[derive(Debug)]
+pub struct Remembered {
+    owner: PrincipalId,
+    facts: SessionFacts,
+    used: Timestamp,
+}
+
+impl Remembered {
+    /// A session as it is in the store; none where there is no such session of
+    /// this principal.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    pub fn read(
+        tx: &Tx<'_>,
+        id: SessionId,
+        owner: &PrincipalId,
+    ) -> Result<Option<Self>, StoreError> {
+        let found = table::facts(tx, id, owner)?;
+        Ok(found.map(|(facts, used)| Self {
+            owner: owner.clone(),
+            facts,
+            used,
+        }))
+    }
+
+    /// What policy may know of the session now.
+    pub fn facts(&self, owner: &PrincipalId, now: Timestamp) -> Option<&SessionFacts> {
+        let is_noted = now.duration_since(self.used) <= USED_EVERY;
+        (is_noted && self.owner == *owner).then_some(&self.facts)
+    }
+}
+
 /// Stops every further call of a session, or lets it go on. False where there
 /// is no such session.
 ///

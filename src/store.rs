@@ -2,12 +2,16 @@
 //!
 //! Every change is one `BEGIN IMMEDIATE` transaction on the one writer thread
 //! of this process, which puts what waits into one transaction (group commit).
+//! What needs no transaction by itself may go by the spool, from which that
+//! thread takes it in.
 //! The room knows connections, durability, migrations and writers; what the
 //! tables mean is known to the record rooms, each in its `table.rs`.
 
 mod error;
 mod migrate;
+mod spool;
 mod thread;
+mod version;
 mod writers;
 
 #[cfg(test)]
@@ -15,8 +19,14 @@ pub(crate) mod testing;
 
 pub use error::StoreError;
 pub use migrate::Migration;
+pub use spool::Fold;
+pub use spool::Record;
+pub use spool::SCHEMA_6;
+pub use spool::Spool;
 pub use thread::Committed;
 pub use thread::Durability;
+pub use version::Version;
+pub use writers::Company;
 pub use writers::Dead;
 pub use writers::Writer;
 pub use writers::WriterId;
@@ -48,6 +58,8 @@ pub struct Store {
     path: PathBuf,
     thread: thread::WriterThread,
     readers: Mutex<Vec<Connection>>,
+    /// A connection of its own, which tells whether others committed.
+    watch: Mutex<Option<Connection>>,
 }
 
 /// What a record room gets to work with inside one transaction.
@@ -93,6 +105,7 @@ impl Store {
             path: path.to_owned(),
             thread: thread::WriterThread::start(connection, path.clone())?,
             readers: Mutex::default(),
+            watch: Mutex::default(),
         })
     }
 
@@ -148,6 +161,15 @@ impl Store {
             .map(Committed::into_inner)
     }
 
+    /// Returns when what this process has appended to its spool is in the tables.
+    ///
+    /// # Errors
+    ///
+    /// When it could not be folded.
+    pub fn catch_up(&self) -> Result<(), StoreError> {
+        self.thread.catch_up()
+    }
+
     /// Runs `work` on one snapshot of the store. It blocks: a caller on a
     /// runtime hands it to a blocking thread.
     ///
@@ -190,6 +212,10 @@ fn connect(path: &Path, access: OpenFlags) -> Result<Connection, StoreError> {
         // A checkpoint copies each page once, however often it was written, and
         // calls wait for it: at this size (64 MiB of log) it comes seldom.
         connection.pragma_update(None, "wal_autocheckpoint", 16_000)?;
+        // A check against a list of words makes SQLite build the list as a table for
+        // each row, which is a fifth of folding. Ours are types before they are
+        // words; the checks are for people with a shell.
+        connection.pragma_update(None, "ignore_check_constraints", true)?;
         connection.set_prepared_statement_cache_capacity(64);
         Ok(connection)
     };

@@ -24,7 +24,6 @@ use crate::store::Durability;
 use crate::store::StoreError;
 use crate::store::Tx;
 use crate::store::WriterId;
-use crate::tool::Access;
 use crate::tool::CallId;
 use jiff::Timestamp;
 use serde_json::Map;
@@ -57,6 +56,13 @@ struct Metered {
     totals: Vec<Totals>,
     /// The call that was charged the same before, and whose charges these are.
     carried: Option<CallId>,
+}
+
+/// What policy said to a call.
+pub(super) enum Judged {
+    Allowed(Allowed),
+    /// With the outcome and the detail that are recorded.
+    Refused(Outcome, Value, Box<Refusal>),
 }
 
 pub(super) type Admission = Result<Admitted, Refusal>;
@@ -129,9 +135,8 @@ impl Candidate {
             totals,
             approval: None,
         };
-        let gate = &self.route.gate;
-        match gate.decide(subject.call, &subject.principal, &self.reading, &facts, now) {
-            Verdict::Allow(allowed) => {
+        match self.judge(&facts, now) {
+            Judged::Allowed(allowed) => {
                 charge(tx, &charges, carried)?;
                 let detail = self.allowed_detail(&allowed, &charges);
                 let opening = (subject, self.effect(), &detail);
@@ -143,31 +148,37 @@ impl Candidate {
                     charges,
                 }))
             }
-            Verdict::Deny(denial) => refuse(
-                Outcome::Denied,
-                denied_detail(&denial, None),
-                Refusal::Denied {
-                    call: subject.call,
-                    denial,
-                },
-            ),
-            Verdict::Escalate(denial, escalation) => refuse(
-                Outcome::Escalated,
-                denied_detail(&denial, Some(&escalation)),
-                Refusal::Escalated {
-                    call: subject.call,
-                    denial,
-                    escalation,
-                },
-            ),
+            Judged::Refused(outcome, detail, refusal) => refuse(outcome, detail, *refusal),
         }
     }
 
-    fn effect(&self) -> Effect {
-        match self.route.gate.rules().access {
-            Access::Read => Effect::None,
-            Access::Write => Effect::Possible,
+    /// What policy says to this call.
+    pub(super) fn judge(&self, facts: &Facts, now: Timestamp) -> Judged {
+        let subject = &self.subject;
+        let call = subject.call;
+        let gate = &self.route.gate;
+        match gate.decide(call, &subject.principal, &self.reading, facts, now) {
+            Verdict::Allow(allowed) => Judged::Allowed(allowed),
+            Verdict::Deny(denial) => {
+                let detail = denied_detail(&denial, None);
+                let refusal = Refusal::Denied { call, denial };
+                Judged::Refused(Outcome::Denied, detail, Box::new(refusal))
+            }
+            Verdict::Escalate(denial, escalation) => {
+                let detail = denied_detail(&denial, Some(&escalation));
+                let refusal = Refusal::Escalated {
+                    call,
+                    denial,
+                    escalation,
+                };
+                Judged::Refused(Outcome::Escalated, detail, Box::new(refusal))
+            }
         }
+    }
+
+    /// Whether the tool may change anything.
+    pub(super) fn effect(&self) -> Effect {
+        Effect::of(self.route.gate.rules().access)
     }
 
     fn charges(
@@ -226,7 +237,8 @@ impl Candidate {
         }
     }
 
-    fn allowed_detail(&self, allowed: &Allowed, charges: &Charges) -> Value {
+    /// What is recorded of a yes.
+    pub(super) fn allowed_detail(&self, allowed: &Allowed, charges: &Charges) -> Value {
         let mut detail = Map::new();
         detail.insert("policies".to_owned(), json!(allowed.policies()));
         if !charges.amounts.is_empty() {

@@ -7,6 +7,7 @@ use super::Known;
 use super::Lists;
 use super::Rules;
 use super::Settings;
+use super::at_once::Desk;
 use super::follow::Upkeep;
 use super::known::Known as KnownSessions;
 use super::open_calls::OpenCalls;
@@ -174,12 +175,20 @@ impl Broker {
                 return Err(StartError::Policies(error));
             }
         };
+        let desk = match Desk::of(&store, &writer, settings.durability) {
+            Ok(desk) => desk,
+            Err(error) => {
+                stop_all(&downstreams).await;
+                return Err(StartError::Store(error));
+            }
+        };
         let seen = |name: &&ServerName| !pins.contains_key(*name);
         let unseen = downstreams.keys().filter(seen).cloned().collect();
         let (reloads, orders) = mpsc::channel(1);
         let broker = Arc::new(Self {
             store,
             writer,
+            desk,
             settings: Arc::new(settings),
             downstreams,
             known: KnownSessions::default(),
@@ -311,6 +320,9 @@ impl Broker {
         let _ended_or_late = tokio::time::timeout(patience, self.tasks.wait()).await;
         stop_all(&self.downstreams).await;
         let _ended_or_late = tokio::time::timeout(patience, self.tasks.wait()).await;
+        if let Some(desk) = &self.desk {
+            desk.close();
+        }
         let own = self.writer.id();
         let left = self.store.write("retire", Durability::Power, move |tx| {
             journal::recover(tx, own, own, Timestamp::now())

@@ -284,6 +284,11 @@ impl Frame {
         &self.mirrored
     }
 
+    /// The message as it is sent.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// The message, with a line break at its end.
     pub(super) fn into_bytes(self) -> Vec<u8> {
         self.bytes

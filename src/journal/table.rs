@@ -76,48 +76,74 @@ CREATE TABLE payload (               -- may be trimmed: the chain covers digests
 pub const SCHEMA_3: &str = "DROP INDEX in_flight_by_writer;";
 
 /// Appends one record to the chain of its writer.
-pub(super) fn append(tx: &Tx<'_>, writer: WriterId, row: Row) -> Result<(), StoreError> {
-    let write = || {
-        let last: Option<(i64, [u8; 32])> = tx
-            .sql()
-            .prepare_cached(
-                "SELECT seq, hash FROM journal WHERE writer = ?1 ORDER BY seq DESC LIMIT 1",
-            )?
-            .query_row([writer.number()], |row| Ok((row.get(0)?, row.get(1)?)))
-            .optional()?;
-        let (last, before) = last.unwrap_or((0, chain::BEGINNING));
-        let hash = chain::hash(&Digest::from_bytes(before), writer, last + 1, &row);
-        tx.sql()
-            .prepare_cached(
-                "INSERT INTO journal (writer, seq, kind, call, at, session, principal, tool,
-                     digest, policies, outcome, detail, hash)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
-            )?
-            .execute(params![
-                writer.number(),
-                last + 1,
-                row.kind.as_str(),
-                row.call.as_bytes(),
-                row.at.as_millisecond(),
-                row.session.as_ref().map(SessionId::as_bytes),
-                row.principal,
-                row.tool,
-                row.digest.as_ref().map(Digest::as_bytes),
-                row.policies.as_ref().map(Digest::as_bytes),
-                row.outcome.map(Outcome::as_str),
-                row.detail,
-                hash.as_bytes(),
-            ])
-    };
-    write()
-        .map(|_one_row| ())
-        .map_err(StoreError::sql("append to the journal"))
+pub(super) fn append(tx: &Tx<'_>, writer: WriterId, row: &Row) -> Result<(), StoreError> {
+    Chain::of(tx, writer)?.append(tx, row)
+}
+
+/// The end of a writer's chain, for as long as nobody else appends to it.
+pub(super) struct Chain {
+    writer: WriterId,
+    last: i64,
+    hash: Digest,
+}
+
+impl Chain {
+    /// Where the chain of this writer ends now.
+    pub(super) fn of(tx: &Tx<'_>, writer: WriterId) -> Result<Self, StoreError> {
+        let read = || {
+            tx.sql()
+                .prepare_cached(
+                    "SELECT seq, hash FROM journal WHERE writer = ?1 ORDER BY seq DESC LIMIT 1",
+                )?
+                .query_row([writer.number()], |row| Ok((row.get(0)?, row.get(1)?)))
+                .optional()
+        };
+        let last = read().map_err(StoreError::sql("read the end of the journal"))?;
+        let (last, hash) = last.unwrap_or((0, chain::BEGINNING));
+        Ok(Self {
+            writer,
+            last,
+            hash: Digest::from_bytes(hash),
+        })
+    }
+
+    /// Appends one record to it.
+    pub(super) fn append(&mut self, tx: &Tx<'_>, row: &Row) -> Result<(), StoreError> {
+        let seq = self.last + 1;
+        let hash = chain::hash(&self.hash, self.writer, seq, row);
+        let write = || {
+            tx.sql()
+                .prepare_cached(
+                    "INSERT INTO journal (writer, seq, kind, call, at, session, principal, tool,
+                         digest, policies, outcome, detail, hash)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+                )?
+                .execute(params![
+                    self.writer.number(),
+                    seq,
+                    row.kind.as_str(),
+                    row.call.as_bytes(),
+                    row.at.as_millisecond(),
+                    row.session.as_ref().map(SessionId::as_bytes),
+                    row.principal,
+                    row.tool,
+                    row.digest.as_ref().map(Digest::as_bytes),
+                    row.policies.as_ref().map(Digest::as_bytes),
+                    row.outcome.map(Outcome::as_str),
+                    row.detail,
+                    hash.as_bytes(),
+                ])
+        };
+        write().map_err(StoreError::sql("append to the journal"))?;
+        (self.last, self.hash) = (seq, hash);
+        Ok(())
+    }
 }
 
 pub(super) fn in_flight_insert(
     tx: &Tx<'_>,
     writer: WriterId,
-    subject: &Subject,
+    row: &Row,
     effect: Effect,
 ) -> Result<(), StoreError> {
     let write = || {
@@ -127,11 +153,11 @@ pub(super) fn in_flight_insert(
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
             )?
             .execute(params![
-                subject.call.as_bytes(),
+                row.call.as_bytes(),
                 writer.number(),
-                subject.session.as_bytes(),
-                subject.tool,
-                subject.arguments.as_bytes(),
+                row.session.as_ref().map(SessionId::as_bytes),
+                row.tool,
+                row.digest.as_ref().map(Digest::as_bytes),
                 effect == Effect::Possible,
             ])
     };
@@ -204,29 +230,6 @@ pub(super) fn in_flight_all(tx: &Tx<'_>) -> Result<Vec<(CallId, WriterId)>, Stor
     read().map_err(StoreError::sql("list the calls in flight"))
 }
 
-/// The other writers that have the same call in flight, where repeating it may
-/// do harm.
-pub(super) fn in_flight_elsewhere(
-    tx: &Tx<'_>,
-    writer: WriterId,
-    subject: &Subject,
-) -> Result<Vec<WriterId>, StoreError> {
-    let (session, tool, arguments) = same_call(subject);
-    let read = || {
-        tx.sql()
-            .prepare_cached(
-                "SELECT DISTINCT writer FROM in_flight
-                 WHERE session = ?1 AND tool = ?2 AND arguments = ?3 AND writer <> ?4 AND effect = 1",
-            )?
-            .query_map(
-                params![session, tool, arguments, writer.number()],
-                |row| row.get(0).map(WriterId::from_number),
-            )?
-            .collect::<Result<Vec<_>, _>>()
-    };
-    read().map_err(StoreError::sql("look for the same call in flight"))
-}
-
 /// `told` is who tells its caller.
 pub(super) fn unsettled_insert(
     tx: &Tx<'_>,
@@ -268,6 +271,22 @@ pub(super) fn unsettled(
             .optional()
     };
     read().map_err(StoreError::sql("look for an unknown outcome"))
+}
+
+/// The tools and digests of a session's calls that ended unknown.
+pub(super) fn unsettled_of(
+    tx: &Tx<'_>,
+    session: SessionId,
+) -> Result<Vec<(String, Digest)>, StoreError> {
+    let read = || {
+        tx.sql()
+            .prepare_cached("SELECT tool, arguments FROM unsettled WHERE session = ?1")?
+            .query_map([session.as_bytes()], |row| {
+                Ok((row.get(0)?, Digest::from_bytes(row.get(1)?)))
+            })?
+            .collect::<Result<Vec<_>, _>>()
+    };
+    read().map_err(StoreError::sql("list the unknown outcomes"))
 }
 
 pub(super) fn unsettled_told(

@@ -147,17 +147,7 @@ fn refused(refusal: &Refusal, reader: Reader) -> Reply {
             call,
             earlier,
             tool,
-        } => say(
-            call,
-            &[
-                format!(
-                    "The same call of `{}` was sent earlier in this session, and nobody saw how it ended. Nothing was sent now.",
-                    shown(tool, 128)
-                ),
-                "Find out whether it took effect, or ask a person, before anything else is done about it. If it did not, the same call may be sent once more.".to_owned(),
-                format!("Earlier call: {earlier}"),
-            ],
-        ),
+        } => say(call, &told_of(earlier, tool)),
         Refusal::SessionGone { session } => failed(
             &[
                 format!("The session {session} has ended. Nothing was sent."),
@@ -204,6 +194,18 @@ fn refused(refusal: &Refusal, reader: Reader) -> Reply {
         ),
         Refusal::NotRecorded => not_recorded(),
     }
+}
+
+/// What is said of the first call that is like one that ended unknown.
+fn told_of(earlier: &CallId, tool: &str) -> [String; 3] {
+    [
+        format!(
+            "The same call of `{}` was sent earlier in this session, and nobody saw how it ended. Nothing was sent now.",
+            shown(tool, 128)
+        ),
+        "Find out whether it took effect, or ask a person, before anything else is done about it. If it did not, the same call may be sent once more.".to_owned(),
+        format!("Earlier call: {earlier}"),
+    ]
 }
 
 /// Hidden and absent things have one answer: a list cannot be guessed from it.

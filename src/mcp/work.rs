@@ -246,20 +246,24 @@ impl Connection {
         (call, client): (&Call<'_>, Client),
         out: &Outgoing,
     ) -> Answer {
-        let (reports, mut reported) = mpsc::unbounded_channel();
-        let (questions, mut asked_back) = mpsc::unbounded_channel();
-        let (logs, mut logged) = mpsc::unbounded_channel();
         let level = asked.log;
-        let mut inquiries = Vec::new();
-        let line = CallLine {
-            progress: call.meta.progress.is_some().then_some(reports),
-            // A modern client is asked by the result of its request.
-            asks: (client == Client::Legacy)
-                .then(|| Arc::new(Asks::new(questions, Arc::clone(&asked.declared)))),
-            logs: level.is_some().then_some(logs),
+        let asks_nothing = asked.declared.asks_nothing();
+        let line = |progress, logs, asks| CallLine {
+            progress,
+            logs,
+            asks,
             cancelled: call.cancelled.clone(),
             gone: self.gone.clone(),
         };
+        let asks = client == Client::Legacy && !asks_nothing;
+        if call.meta.progress.is_none() && level.is_none() && !asks {
+            let line = line(None, None, None);
+            return self.broker.call_tool(asked, line).await;
+        }
+        let (reports, mut reported) = mpsc::unbounded_channel();
+        let (questions, mut asked_back) = mpsc::unbounded_channel();
+        let (logs, mut logged) = mpsc::unbounded_channel();
+        let mut inquiries = Vec::new();
         let pass_on = |params: &str| {
             if let Some(token) = &call.meta.progress
                 && !call.cancelled.is_cancelled()
@@ -279,6 +283,12 @@ impl Connection {
                 let _full = out.try_send(message);
             }
         };
+        let line = line(
+            call.meta.progress.is_some().then_some(reports),
+            level.is_some().then_some(logs),
+            // A modern client is asked by the result of its request.
+            asks.then(|| Arc::new(Asks::new(questions, Arc::clone(&asked.declared)))),
+        );
         let mut calling = std::pin::pin!(self.broker.call_tool(asked, line));
         let ended = loop {
             tokio::select! {

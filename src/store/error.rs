@@ -83,6 +83,12 @@ pub enum StoreError {
     /// The writer thread has ended.
     #[error("the store is closed")]
     Closed,
+    /// The spool of this process could not be read.
+    #[error("the store could not read what waits in its spool")]
+    Spool {
+        /// Why.
+        source: std::io::Error,
+    },
     /// The lock file of a writer could not be used.
     #[error("could not use the lock file `{}`", path.display())]
     Lock {

@@ -2,6 +2,7 @@
 //! that it is ours (`PRAGMA application_id`).
 
 use super::StoreError;
+use super::spool;
 use rusqlite::Connection;
 use rusqlite::TransactionBehavior;
 use std::path::Path;
@@ -49,6 +50,7 @@ pub(super) fn run(
     let found = pragma("user_version")?;
     if tables == 0 {
         tx.execute_batch(WRITER_TABLE).map_err(&doing)?;
+        tx.execute_batch(spool::SCHEMA_6).map_err(&doing)?;
         tx.pragma_update(None, "application_id", APPLICATION_ID)
             .map_err(&doing)?;
     } else if pragma("application_id")? != APPLICATION_ID {

@@ -2,17 +2,33 @@
 
 use super::StoreError;
 use super::Tx;
+use super::spool::Fold;
+use super::spool::Spool;
+use super::writers::WriterId;
+use crate::cause::Chain;
 use crate::crash;
 use rusqlite::Connection;
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::OnceLock;
 use std::sync::mpsc;
+use std::sync::mpsc::RecvTimeoutError;
 use std::thread::JoinHandle;
+use std::time::Duration;
+use std::time::Instant;
 use tokio::sync::oneshot;
 
 /// How many jobs share one transaction at most, so that the first of them does
 /// not wait long for the last.
 const MAX_BATCH: usize = 256;
+
+/// How long a record waits in the spool at most, where no transaction comes
+/// sooner: as long as the journal may be behind for others.
+const FOLD_EVERY: Duration = Duration::from_millis(50);
+
+/// How soon folding is tried again that went wrong.
+const FOLD_AGAIN: Duration = Duration::from_secs(1);
 
 /// What a committed change survives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,6 +45,11 @@ pub enum Durability {
 pub struct Committed<T>(T);
 
 impl<T> Committed<T> {
+    /// What stands for a record that was appended to the spool.
+    pub(super) fn spooled(made: T) -> Self {
+        Self(made)
+    }
+
     /// What was committed.
     pub fn get(&self) -> &T {
         &self.0
@@ -37,6 +58,11 @@ impl<T> Committed<T> {
     /// Gives the proof up for the value.
     pub fn into_inner(self) -> T {
         self.0
+    }
+
+    /// Carries the proof over to what the value is made into.
+    pub fn map<A>(self, make: impl FnOnce(T) -> A) -> Committed<A> {
+        Committed(make(self.0))
     }
 
     /// Takes one part out, and carries the proof over to the other.
@@ -63,29 +89,95 @@ type Report = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 /// Runs in the transaction; true where its changes are to be kept.
 type Work = Box<dyn FnOnce(&Tx<'_>) -> (bool, Report) + Send>;
 
-struct Job {
+pub(super) struct Job {
     doing: &'static str,
     durability: Durability,
     work: Work,
 }
 
+/// What the thread is told.
+pub(super) enum Order {
+    /// To do this in a transaction.
+    Job(Job),
+    /// To fold this spool from now on.
+    Spool(Arc<Spool>),
+    /// That there is something in the spool.
+    Fold,
+}
+
+impl std::fmt::Debug for Order {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Job(job) => job.doing,
+            Self::Spool(_) => "spool",
+            Self::Fold => "fold",
+        })
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct WriterThread {
-    jobs: Option<mpsc::Sender<Job>>,
+    orders: Option<mpsc::Sender<Order>>,
+    spool: OnceLock<Arc<Spool>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl WriterThread {
     pub(super) fn start(connection: Connection, store: PathBuf) -> Result<Self, StoreError> {
-        let (jobs, waiting) = mpsc::channel();
+        let (orders, waiting) = mpsc::channel();
         let thread = std::thread::Builder::new()
             .name("store-writer".to_owned())
-            .spawn(move || run(connection, &store, &waiting))
+            .spawn(move || {
+                let desk = Desk {
+                    connection,
+                    store,
+                    mode: None,
+                    spool: None,
+                };
+                desk.run(&waiting);
+            })
             .map_err(|_no_thread| StoreError::Closed)?;
         Ok(Self {
-            jobs: Some(jobs),
+            orders: Some(orders),
+            spool: OnceLock::new(),
             thread: Some(thread),
         })
+    }
+
+    /// The spool of a writer in this process: the first one has it.
+    pub(super) fn spool(
+        &self,
+        lock: &Path,
+        (writer, fold): (WriterId, Fold),
+    ) -> Result<Option<Arc<Spool>>, StoreError> {
+        if self.spool.get().is_some() {
+            return Ok(None);
+        }
+        let orders = self.orders.as_ref().ok_or(StoreError::Closed)?;
+        let spool = Spool::create(lock, (writer, fold), orders.clone())?;
+        let spool = Arc::new(spool);
+        if self.spool.set(Arc::clone(&spool)).is_err() {
+            return Ok(None);
+        }
+        let told = orders.send(Order::Spool(Arc::clone(&spool)));
+        told.map_err(|_thread_ended| StoreError::Closed)?;
+        Ok(Some(spool))
+    }
+
+    /// Returns when what is in the spool now is in the tables.
+    pub(super) fn catch_up(&self) -> Result<(), StoreError> {
+        let (done, wait) = mpsc::channel();
+        let report: Report = Box::new(move |commit| {
+            // Whoever asked is there until it is told.
+            let _told = done.send(commit);
+        });
+        self.order(Job {
+            doing: "fold",
+            durability: Durability::Process,
+            work: Box::new(move |_tx| (true, report)),
+        })?;
+        let not_begun = StoreError::NotBegun { doing: "fold" };
+        wait.recv().map_err(|_not_run| not_begun)?
     }
 
     pub(super) async fn write<T: Send + 'static>(
@@ -127,14 +219,18 @@ impl WriterThread {
             });
             (keep, report)
         });
-        let jobs = self.jobs.as_ref().ok_or(StoreError::Closed)?;
-        jobs.send(Job {
+        self.order(Job {
             doing,
             durability,
             work,
-        })
-        .map_err(|_thread_ended| StoreError::Closed)?;
+        })?;
         Ok(answer)
+    }
+
+    fn order(&self, job: Job) -> Result<(), StoreError> {
+        let orders = self.orders.as_ref().ok_or(StoreError::Closed)?;
+        let sent = orders.send(Order::Job(job));
+        sent.map_err(|_thread_ended| StoreError::Closed)
     }
 }
 
@@ -142,18 +238,72 @@ impl Drop for WriterThread {
     /// Lets the thread finish what it was given: an answer that was already
     /// passed on must not lose its record to the end of the process.
     fn drop(&mut self) {
-        self.jobs = None;
+        if let Some(spool) = self.spool.get() {
+            // It can give orders too.
+            spool.seal();
+        }
+        self.orders = None;
         if let Some(thread) = self.thread.take() {
             let _ended = thread.join();
         }
     }
 }
 
-fn run(connection: Connection, store: &Path, waiting: &mpsc::Receiver<Job>) {
-    let mut mode = None;
-    while let Ok(first) = waiting.recv() {
-        let mut jobs = vec![first];
-        jobs.extend(waiting.try_iter().take(MAX_BATCH - 1));
+/// What the thread works with.
+struct Desk {
+    connection: Connection,
+    store: PathBuf,
+    mode: Option<Durability>,
+    spool: Option<Arc<Spool>>,
+}
+
+impl Desk {
+    fn run(mut self, orders: &mpsc::Receiver<Order>) {
+        let mut due: Option<Instant> = None;
+        loop {
+            let first = match due {
+                None => orders
+                    .recv()
+                    .map_err(|_none| RecvTimeoutError::Disconnected),
+                Some(due) => orders.recv_timeout(due.saturating_duration_since(Instant::now())),
+            };
+            let ended = matches!(first, Err(RecvTimeoutError::Disconnected));
+            let more = orders.try_iter().take(MAX_BATCH - 1);
+            let jobs = self.jobs(first.into_iter().chain(more));
+            let is_due = ended || due.is_some_and(|due| due <= Instant::now());
+            let mut went_well = true;
+            if !jobs.is_empty() {
+                self.commit(jobs);
+            } else if is_due && self.spool.as_ref().is_some_and(|spool| !spool.rests()) {
+                went_well = self.commit_batch(Durability::Process, Vec::new());
+            }
+            if ended {
+                return;
+            }
+            let rests = self.spool.as_ref().is_none_or(|spool| spool.rests());
+            let pause = if went_well { FOLD_EVERY } else { FOLD_AGAIN };
+            due = match due.filter(|due| *due > Instant::now()) {
+                _ if rests => None,
+                Some(due) => Some(due),
+                None => Some(Instant::now() + pause),
+            };
+        }
+    }
+
+    /// The jobs among some orders.
+    fn jobs(&mut self, orders: impl Iterator<Item = Order>) -> Vec<Job> {
+        let mut jobs = Vec::new();
+        for order in orders {
+            match order {
+                Order::Job(job) => jobs.push(job),
+                Order::Spool(spool) => self.spool = Some(spool),
+                Order::Fold => {}
+            }
+        }
+        jobs
+    }
+
+    fn commit(&mut self, jobs: Vec<Job>) {
         // A batch has one durability. What need not wait for the disk goes
         // first; two jobs of one caller keep their order, because a caller
         // waits for the one before it hands in the next.
@@ -162,77 +312,91 @@ fn run(connection: Connection, store: &Path, waiting: &mpsc::Receiver<Job>) {
             .partition(|job| job.durability == Durability::Power);
         for (durability, batch) in [(Durability::Process, process), (Durability::Power, power)] {
             if !batch.is_empty() {
-                commit_batch((&connection, store), &mut mode, durability, batch);
+                self.commit_batch(durability, batch);
             }
         }
     }
-}
 
-fn commit_batch(
-    (connection, store): (&Connection, &Path),
-    mode: &mut Option<Durability>,
-    durability: Durability,
-    batch: Vec<Job>,
-) {
-    let named: Vec<&'static str> = batch.iter().map(|job| job.doing).collect();
-    let mut reports = Vec::with_capacity(batch.len());
-    let outcome = set_mode(connection, mode, durability)
-        .and_then(|()| run_batch((connection, store), batch, &mut reports));
-    for doing in &named {
-        crash::point(&format!("store.{doing}.after-commit"));
-    }
-    let why = outcome.err().map(|source| source.to_string());
-    if let Some(why) = &why {
-        tracing::error!(error = %why, "a transaction of the store was not committed");
-    }
-    for (doing, report) in named.into_iter().zip(reports) {
-        report(match &why {
-            None => Ok(()),
-            Some(why) => Err(StoreError::Commit {
-                doing,
-                why: why.clone(),
-            }),
-        });
-    }
-    // Jobs that never ran are dropped with their batch, which closes their
-    // reply: their callers see `NotBegun`.
-}
-
-/// Runs the jobs of a batch in one transaction. Where one of them fails, what it
-/// changed is taken back and the others stay.
-fn run_batch(
-    (connection, store): (&Connection, &Path),
-    batch: Vec<Job>,
-    reports: &mut Vec<Report>,
-) -> Result<(), rusqlite::Error> {
-    // Prepared once: parsing these words again for each call would cost more
-    // than what they do.
-    let run = |word: &str| connection.prepare_cached(word)?.execute([]).map(|_none| ());
-    run("BEGIN IMMEDIATE")?;
-    let ran = (|| {
-        for job in batch {
-            run("SAVEPOINT job")?;
-            let (keep, report) = (job.work)(&Tx { connection, store });
-            if job.doing == "admit" && crash::mutated("ack-before-commit") {
-                report(Ok(()));
-                crash::linger();
-            } else {
-                reports.push(report);
-            }
-            if !keep {
-                run("ROLLBACK TO job")?;
-            }
-            run("RELEASE job")?;
-            crash::point(&format!("store.{}.before-commit", job.doing));
+    /// Commits what waits in the spool and these jobs. False where that failed.
+    fn commit_batch(&mut self, durability: Durability, batch: Vec<Job>) -> bool {
+        let named: Vec<&'static str> = batch.iter().map(|job| job.doing).collect();
+        let mut reports = Vec::with_capacity(batch.len());
+        let outcome = set_mode(&self.connection, &mut self.mode, durability)
+            .map_err(|source| source.to_string())
+            .and_then(|()| self.run_batch(batch, &mut reports));
+        for doing in &named {
+            crash::step("store", doing, "after-commit");
         }
-        run("COMMIT")
-    })();
-    if ran.is_err() && !connection.is_autocommit() {
-        // What began must end, or the next batch could not begin. Where even
-        // this fails, beginning fails too, and says so to whoever waits.
-        let _not_rolled_back = run("ROLLBACK");
+        let why = outcome.err();
+        if let Some(why) = &why {
+            tracing::error!(error = %why, "a transaction of the store was not committed");
+        }
+        match (&why, &self.spool) {
+            (Some(_), Some(spool)) => spool.stall(),
+            (None, Some(spool)) => {
+                crash::step("spool", "fold", "before-emptying");
+                spool.folded();
+                crash::step("spool", "fold", "after-emptying");
+            }
+            (_, None) => {}
+        }
+        for (doing, report) in named.into_iter().zip(reports) {
+            report(match &why {
+                None => Ok(()),
+                Some(why) => Err(StoreError::Commit {
+                    doing,
+                    why: why.clone(),
+                }),
+            });
+        }
+        // Jobs that never ran are dropped with their batch, which closes their
+        // reply: their callers see `NotBegun`.
+        why.is_none()
     }
-    ran
+
+    /// Folds the spool and runs the jobs of a batch in one transaction. Where a
+    /// job fails, what it changed is taken back and the others stay.
+    fn run_batch(&self, batch: Vec<Job>, reports: &mut Vec<Report>) -> Result<(), String> {
+        let (connection, store) = (&self.connection, self.store.as_path());
+        let run = |word: &str| execute(connection, word).map_err(|source| source.to_string());
+        run("BEGIN IMMEDIATE")?;
+        let ran = (|| {
+            if let Some(spool) = &self.spool {
+                // INVARIANT: before any job, so that a writer's chain has the
+                // order in which its calls went on.
+                let folded = spool.fold(&Tx { connection, store });
+                folded.map_err(|error| Chain(&error).to_string())?;
+            }
+            for job in batch {
+                run("SAVEPOINT job")?;
+                let (keep, report) = (job.work)(&Tx { connection, store });
+                if job.doing == "admit" && crash::mutated("ack-before-commit") {
+                    report(Ok(()));
+                    crash::linger();
+                } else {
+                    reports.push(report);
+                }
+                if !keep {
+                    run("ROLLBACK TO job")?;
+                }
+                run("RELEASE job")?;
+                crash::step("store", job.doing, "before-commit");
+            }
+            run("COMMIT")
+        })();
+        if ran.is_err() && !connection.is_autocommit() {
+            // What began must end, or the next batch could not begin. Where even
+            // this fails, beginning fails too, and says so to whoever waits.
+            let _not_rolled_back = run("ROLLBACK");
+        }
+        ran
+    }
+}
+
+/// Prepared once: parsing these words again for each call would cost more than
+/// what they do.
+fn execute(connection: &Connection, word: &str) -> Result<(), rusqlite::Error> {
+    connection.prepare_cached(word)?.execute([]).map(|_none| ())
 }
 
 /// `FULL` flushes the write-ahead log at each commit, `NORMAL` only at

@@ -7,6 +7,9 @@
 use super::Store;
 use super::StoreError;
 use super::Tx;
+use super::spool;
+use super::spool::Fold;
+use super::spool::Spool;
 use jiff::Timestamp;
 use rusqlite::OptionalExtension;
 use rusqlite::params;
@@ -19,7 +22,14 @@ use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
 use uuid::Uuid;
+
+/// How long a command waits for living writers to fold what is in their spools.
+const SETTLING: Duration = Duration::from_secs(2);
+const SETTLING_PAUSE: Duration = Duration::from_millis(5);
 
 /// Names one writer of a store, in the order of their starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -66,7 +76,7 @@ impl Dead {
         self.id
     }
 
-    /// Takes its lock file away, once it is marked as ended.
+    /// Takes its files away, once it is marked as ended and its spool folded.
     pub fn buried(self) {
         remove(&self.lock);
     }
@@ -113,13 +123,34 @@ impl Writer {
         self.id
     }
 
-    /// The other writers that did not say goodbye and hold no lock.
+    /// Gives this writer a spool. None where this process has one already.
+    ///
+    /// # Errors
+    ///
+    /// When its files cannot be made.
+    pub fn spool(&self, store: &Store, fold: Fold) -> Result<Option<Arc<Spool>>, StoreError> {
+        store.thread.spool(&self.lock, (self.id, fold))
+    }
+
+    /// The other writers that did not say goodbye and hold no lock, and those
+    /// that are marked as ended and left a spool.
     ///
     /// # Errors
     ///
     /// When the list cannot be read.
     pub fn dead_others(&self, store: &Store) -> Result<Vec<Dead>, StoreError> {
-        let others = store.read(unended)?;
+        let left = left_spools(store.path());
+        let others = store.read(|tx| {
+            let mut others = unended(tx)?;
+            for name in &left {
+                if let Some(id) = writer_of_lock(tx, name)?
+                    && !others.iter().any(|(known, _)| *known == id)
+                {
+                    others.push((id, name.clone()));
+                }
+            }
+            Ok(others)
+        })?;
         let dead = others
             .into_iter()
             .filter(|(id, _)| *id != self.id)
@@ -128,6 +159,34 @@ impl Writer {
                 (!is_held(&lock)).then_some(Dead { id, lock })
             });
         Ok(dead.collect())
+    }
+
+    /// What a writer must know of the writers to record without a transaction.
+    ///
+    /// # Errors
+    ///
+    /// When the list cannot be read.
+    pub fn company(tx: &Tx<'_>, writer: WriterId) -> Result<Company, StoreError> {
+        let all = unended(tx)?;
+        let others = all.iter().filter(|(id, _)| *id != writer);
+        Ok(Company {
+            is_alive: all.iter().any(|(id, _)| *id == writer),
+            others: others
+                .map(|(_, name)| lock_path(tx.store(), name))
+                .collect(),
+        })
+    }
+
+    /// The other writers that are dead and not recovered yet.
+    ///
+    /// # Errors
+    ///
+    /// When the list cannot be read.
+    pub fn unrecovered(tx: &Tx<'_>, writer: WriterId) -> Result<Vec<WriterId>, StoreError> {
+        let others = unended(tx)?.into_iter();
+        let dead =
+            others.filter(|(id, name)| *id != writer && !is_held(&lock_path(tx.store(), name)));
+        Ok(dead.map(|(id, _)| id).collect())
     }
 
     /// Writes down that a dead writer was recovered. Part of the transaction
@@ -146,18 +205,6 @@ impl Writer {
             .map_err(StoreError::sql("mark a writer as ended"))
     }
 
-    /// Whether a writer has ended, by its own word or by the loss of its lock.
-    ///
-    /// # Errors
-    ///
-    /// When the row cannot be read.
-    pub fn has_ended(tx: &Tx<'_>, writer: WriterId) -> Result<bool, StoreError> {
-        Ok(match lock_of_unended(tx, writer)? {
-            Some(name) => !is_held(&lock_path(tx.store(), &name)),
-            None => true,
-        })
-    }
-
     /// Makes sure that nobody took this writer for dead: what it opened from
     /// then on, nobody would recover. It can only happen where its lock file was
     /// taken away.
@@ -172,13 +219,63 @@ impl Writer {
         }
     }
 
-    /// Takes our lock file away, once we are marked as ended.
+    /// Takes our files away, once we are marked as ended.
     pub fn retired(&self) {
         remove(&self.lock);
     }
 }
 
+/// The writers beside one, as they were when they were listed.
+#[derive(Debug)]
+pub struct Company {
+    is_alive: bool,
+    others: Vec<PathBuf>,
+}
+
+impl Company {
+    /// Whether nobody took the writer itself for dead.
+    pub fn is_alive(&self) -> bool {
+        self.is_alive
+    }
+
+    /// Whether one of the others has died since: it may have left something that
+    /// the next call must be told of.
+    pub fn has_lost_one(&self) -> bool {
+        self.others.iter().any(|lock| !is_held(lock))
+    }
+}
+
 impl Store {
+    /// Folds what dead writers left in their spools, and waits until the living
+    /// ones have folded what is in theirs now: for commands that read. False
+    /// where one of them did not within two seconds.
+    ///
+    /// # Errors
+    ///
+    /// When a spool cannot be read, or the store not be read or written.
+    pub fn settle(&self, fold: Fold) -> Result<bool, StoreError> {
+        let begun = Instant::now();
+        for name in left_spools(&self.path) {
+            let Some(writer) = self.read(|tx| writer_of_lock(tx, &name))? else {
+                continue;
+            };
+            let lock = lock_path(&self.path, &name);
+            let last = spool::last_of(writer, &lock)?;
+            while self.read(|tx| spool::is_behind(tx, writer, last))? {
+                if !is_held(&lock) {
+                    let replay = move |tx: &Tx<'_>| Spool::replay(tx, writer, fold);
+                    self.write_blocking("settle", replay)?;
+                    break;
+                }
+                if begun.elapsed() > SETTLING {
+                    return Ok(false);
+                }
+                std::thread::sleep(SETTLING_PAUSE);
+            }
+        }
+        Ok(true)
+    }
+
     /// The writers that are alive now, seen from outside: their lock is held.
     ///
     /// # Errors
@@ -193,9 +290,49 @@ impl Store {
     }
 }
 
-/// A lock file that stays behind is only litter: its row says that it ended.
+/// Files that stay behind are only litter: the row says that their writer ended,
+/// and the store how far its spool was folded. The lock goes last: a spool without
+/// one would pass for left.
 fn remove(lock: &Path) {
+    for spool in spool::paths(lock) {
+        let _stays = std::fs::remove_file(spool);
+    }
     let _stays = std::fs::remove_file(lock);
+}
+
+/// The names of the locks beside which there is a spool.
+fn left_spools(store: &Path) -> Vec<String> {
+    let folder = lock_path(store, "").parent().map(std::fs::read_dir);
+    // Without the folder there never was a writer.
+    let files = folder.and_then(Result::ok).into_iter().flatten().flatten();
+    let mut names: Vec<String> = files
+        .filter_map(|file| spool::owner(&file.path()).map(str::to_owned))
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+fn writer_of_lock(tx: &Tx<'_>, name: &str) -> Result<Option<WriterId>, StoreError> {
+    let read = || {
+        tx.sql()
+            .prepare_cached("SELECT id FROM writer WHERE lock = ?1")?
+            .query_row([name], |row| row.get(0).map(WriterId))
+            .optional()
+    };
+    read().map_err(StoreError::sql("look for the writer of a spool"))
+}
+
+/// The lock file of a writer, ended or not.
+pub(super) fn lock_of(tx: &Tx<'_>, writer: WriterId) -> Result<Option<PathBuf>, StoreError> {
+    let read = || {
+        tx.sql()
+            .prepare_cached("SELECT lock FROM writer WHERE id = ?1")?
+            .query_row([writer.0], |row| row.get::<_, String>(0))
+            .optional()
+    };
+    let name = read().map_err(StoreError::sql("look for a writer"))?;
+    Ok(name.map(|name| lock_path(tx.store(), &name)))
 }
 
 fn unended(tx: &Tx<'_>) -> Result<Vec<(WriterId, String)>, StoreError> {

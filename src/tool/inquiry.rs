@@ -84,6 +84,12 @@ impl Declared {
         let object = |text: &&str| text.starts_with('{');
         let found = Inquiry::ALL.into_iter().filter_map(|inquiry| {
             let text = member(inquiry.capability()).filter(object)?;
+            // That the roots change is not relayed: a server could not ask for
+            // them outside of a call.
+            let text = match inquiry {
+                Inquiry::Roots => "{}",
+                Inquiry::Elicit | Inquiry::Sample => text,
+            };
             Some((inquiry, text.into()))
         });
         let extensions = Extension::ALL.into_iter().filter_map(|one| {
@@ -150,6 +156,7 @@ mod tests {
         let declared = Declared::read(
             |name| match name {
                 "elicitation" => Some(r#"{ "url":{} }"#),
+                "roots" => Some(r#"{"listChanged":true}"#),
                 "sampling" => Some("true"),
                 _ => None,
             },
@@ -157,12 +164,12 @@ mod tests {
         );
         assert_eq!(
             declared.json(),
-            r#"{"elicitation":{ "url":{} },"extensions":{"io.modelcontextprotocol/tasks":{}}}"#
+            r#"{"elicitation":{ "url":{} },"roots":{},"extensions":{"io.modelcontextprotocol/tasks":{}}}"#
         );
         assert!(declared.knows(Extension::Tasks) && !declared.knows(Extension::Apps));
         assert_eq!(
             declared.questions().json(),
-            r#"{"elicitation":{ "url":{} }}"#
+            r#"{"elicitation":{ "url":{} },"roots":{}}"#
         );
         assert!(declared.allows(Inquiry::Elicit) && !declared.allows(Inquiry::Sample));
         assert!(Declared::default().asks_nothing());

@@ -2,17 +2,19 @@
 //! of the path, and afterwards the promise is checked. The named points are compiled
 //! in with `--features crash-points` only.
 
+mod power;
+
 use crate::world::APPROVE;
+use crate::world::CLOSE;
 use crate::world::GET;
 use crate::world::Wire;
 use crate::world::World;
 use crate::world::payment;
 use countersign::outcome::Outcome;
+use power::PowerCut;
+use serde_json::Value;
 use serde_json::json;
 use std::collections::BTreeMap;
-use std::path::Path;
-use std::path::PathBuf;
-use std::process::Command;
 
 /// How often each point is hit.
 const HITS: u32 = 10;
@@ -21,20 +23,46 @@ const HITS: u32 = 10;
 const LIMIT: i64 = 2_000_000;
 
 /// Points that every call passes: the n-th run kills at the n-th passage.
-const EACH_CALL: [&str; 13] = [
-    "store.refuse.before-commit",
-    "store.refuse.after-commit",
+const EACH_CALL: [&str; 9] = [
     "store.admit.before-commit",
     "store.admit.after-commit",
     "send.before-write",
     "send.after-write",
     "answer.before-read",
     "answer.after-read",
-    "store.close.before-commit",
-    "store.close.after-commit",
     "reply.before-write",
     "reply.after-write",
     "store.session.after-commit",
+];
+
+/// The same for records that go by the spool: before and after they are appended,
+/// in the middle of it, and before and after they come into the tables.
+const EACH_RECORD: [&str; 14] = [
+    "spool.open.before-append",
+    "spool.open.torn",
+    "spool.open.after-append",
+    "spool.close.before-append",
+    "spool.close.torn",
+    "spool.close.after-append",
+    "spool.refuse.before-append",
+    "spool.refuse.torn",
+    "spool.refuse.after-append",
+    "spool.fold.before",
+    "spool.fold.halfway",
+    "spool.fold.after",
+    "spool.fold.before-emptying",
+    "spool.fold.after-emptying",
+];
+
+/// The same where every record must survive a power cut, and none goes by the
+/// spool.
+const EACH_TRANSACTION: [&str; 6] = [
+    "store.refuse.before-commit",
+    "store.refuse.after-commit",
+    "store.admit.after-commit",
+    "store.close.before-commit",
+    "store.close.after-commit",
+    "answer.after-read",
 ];
 
 /// Points that a process passes once or seldom: each run kills at the first.
@@ -49,6 +77,16 @@ const EACH_START: [&str; 8] = [
     "store.recover.after-commit",
 ];
 
+/// Alice may close claims here, which moves no meter and is not done twice.
+const MAY_CLOSE: &str = r#"
+@id("crash.close")
+permit (
+  principal in Broker::Role::"Junior",
+  action == Broker::Action::"claims/close_claim",
+  resource in Broker::Server::"claims"
+);
+"#;
+
 /// What a client does in one run, until the broker is gone or all is done.
 fn work(wire: &mut Wire, handle: &str, amounts: &[i64]) {
     let named = json!({ "dev.countersign/session": handle });
@@ -61,13 +99,18 @@ fn work(wire: &mut Wire, handle: &str, amounts: &[i64]) {
         return;
     }
     // Several at a time, so that a commit carries more than one call. Reading goes
-    // on when the limit is reached, and a tool that is not there is recorded too.
+    // on when the limit is reached, a claim that is closed moves no meter, and a
+    // tool that is not there is recorded too.
     let nowhere = json!({"name": "claims__nowhere", "arguments": {}, "_meta": named});
     for pair in amounts.chunks(2) {
         let payments = pair.iter().map(
             |dollars| json!({"name": APPROVE, "arguments": payment(*dollars), "_meta": named}),
         );
-        let calls: Vec<_> = payments.chain([read.clone(), nowhere.clone()]).collect();
+        let claim = format!("{handle}-{}", pair.first().unwrap_or(&0));
+        let closed = json!({"name": CLOSE, "_meta": named,
+            "arguments": {"claim_id": claim, "reason": "done"}});
+        let others = [read.clone(), closed, nowhere.clone()];
+        let calls: Vec<_> = payments.chain(others).collect();
         let ids: Vec<u64> = calls
             .into_iter()
             .map(|call| wire.request("tools/call", call))
@@ -85,8 +128,12 @@ fn broken_promises(world: &World, handles: &[String]) -> Vec<String> {
     let mut broken = Vec::new();
     let ledger = countersign::demo::read_ledger(&world.path("ledger.jsonl")).unwrap();
     let mut executed: BTreeMap<i64, i64> = BTreeMap::new();
+    let mut closed: BTreeMap<&str, i64> = BTreeMap::new();
     for line in &ledger {
-        *executed.entry(line.cents).or_default() += 1;
+        match line.tool.as_str() {
+            "close_claim" => *closed.entry(&line.claim_id).or_default() += 1,
+            _ => *executed.entry(line.cents).or_default() += 1,
+        }
     }
     // Amounts differ between runs of one world, so a payment is known by its amount.
     let mut recorded: BTreeMap<i64, i64> = BTreeMap::new();
@@ -97,6 +144,13 @@ fn broken_promises(world: &World, handles: &[String]) -> Vec<String> {
                 broken.push(format!("{handle}: call {} stays open", call.call));
                 continue;
             };
+            if call.tool == "claims/close_claim" {
+                let arguments: Value = serde_json::from_str(&call.arguments.unwrap()).unwrap();
+                let claim = arguments["claim_id"].as_str().unwrap();
+                if let Some(times) = closed.get_mut(claim) {
+                    *times -= 1;
+                }
+            }
             let cents = call.detail["charged"]["claims/approve_payment#amount"].as_i64();
             if let Some(cents) = cents.filter(|_| outcome != Outcome::FailedBeforeSending) {
                 *recorded.entry(cents).or_default() += 1;
@@ -115,6 +169,11 @@ fn broken_promises(world: &World, handles: &[String]) -> Vec<String> {
             ));
         }
     }
+    for (claim, times) in closed.into_iter().filter(|(_, times)| *times > 0) {
+        broken.push(format!(
+            "the claim {claim} was executed {times} times more than recorded"
+        ));
+    }
     let problems = world.journal_problems();
     broken.extend(problems.iter().map(ToString::to_string));
     broken
@@ -126,6 +185,8 @@ struct Trial<'a> {
     point: &'a str,
     beside: bool,
     mutation: Option<&'a str>,
+    /// `process` or `power`.
+    durability: &'a str,
     /// Cut the power after each kill: what was not flushed is lost.
     power_cut: Option<&'a PowerCut>,
 }
@@ -133,23 +194,16 @@ struct Trial<'a> {
 impl Trial<'_> {
     fn run(&self) -> (u32, Vec<String>) {
         let world = World::new();
-        if self.power_cut.is_some() {
-            world.edit(
-                "countersign.toml",
-                "durability = \"process\"",
-                "durability = \"power\"",
-            );
-        }
+        let durability = format!("durability = \"{}\"", self.durability);
+        world.edit("countersign.toml", "durability = \"process\"", &durability);
+        world.write("policies/crash.cedar", MAY_CLOSE);
         let mut handles = Vec::new();
         let mut killed = 0;
         for run in 1..=HITS {
             let handle = format!("claim-{run}");
-            let passage =
-                if EACH_CALL.contains(&self.point) && self.point != "store.session.after-commit" {
-                    run
-                } else {
-                    1
-                };
+            let once =
+                EACH_START.contains(&self.point) || self.point == "store.session.after-commit";
+            let passage = if once { 1 } else { run };
             if self.point.starts_with("store.pin.") {
                 forget_pins(&world);
             }
@@ -214,11 +268,16 @@ fn leave_a_dead_writer(world: &World) {
 }
 
 fn check(points: &[&str], beside: bool) {
+    check_with(points, beside, "process");
+}
+
+fn check_with(points: &[&str], beside: bool, durability: &str) {
     for point in points {
         let trial = Trial {
             point,
             beside,
             mutation: None,
+            durability,
             power_cut: None,
         };
         let (killed, broken) = trial.run();
@@ -271,11 +330,109 @@ fn two_brokers_on_one_store_one_of_them_killed_keep_the_promise() {
     not(feature = "crash-points"),
     ignore = "needs --features crash-points"
 )]
+fn one_broker_killed_at_any_point_of_a_record_keeps_the_promise() {
+    check(&EACH_RECORD, false);
+}
+
+#[test]
+#[cfg_attr(
+    not(feature = "crash-points"),
+    ignore = "needs --features crash-points"
+)]
+fn two_brokers_on_one_store_one_of_them_killed_at_a_record_keep_the_promise() {
+    let points = [
+        "spool.open.after-append",
+        "spool.close.torn",
+        "spool.fold.halfway",
+        "spool.fold.before-emptying",
+    ];
+    check(&points, true);
+}
+
+#[test]
+#[cfg_attr(
+    not(feature = "crash-points"),
+    ignore = "needs --features crash-points"
+)]
+fn one_broker_killed_at_any_point_of_a_transaction_keeps_the_promise() {
+    check_with(&EACH_TRANSACTION, false, "power");
+}
+
+#[test]
+#[cfg_attr(
+    not(feature = "crash-points"),
+    ignore = "needs --features crash-points"
+)]
+fn sending_without_a_record_in_the_spool_would_be_noticed() {
+    unnoticed("spool-nothing");
+}
+
+#[test]
+#[cfg_attr(
+    not(feature = "crash-points"),
+    ignore = "needs --features crash-points"
+)]
+fn records_that_never_come_into_the_tables_would_be_noticed() {
+    unnoticed("fold-nothing");
+}
+
+/// Fails unless a call is missed that this mutation lost.
+fn unnoticed(mutation: &str) {
+    let trial = Trial {
+        point: "reply.after-write",
+        beside: false,
+        mutation: Some(mutation),
+        durability: "process",
+        power_cut: None,
+    };
+    let (_killed, broken) = trial.run();
+    let missed = |line: &String| line.starts_with("the claim ") && line.contains("was executed");
+    assert!(
+        broken.iter().any(missed),
+        "a claim that was closed without a record went unnoticed: {broken:?}"
+    );
+}
+
+#[test]
+#[cfg_attr(
+    not(feature = "crash-points"),
+    ignore = "needs --features crash-points"
+)]
+fn a_call_in_the_spool_of_a_broker_that_died_is_told_of_by_another_at_once() {
+    let world = World::new();
+    world.write("policies/crash.cedar", MAY_CLOSE);
+    let mut other = world.broker().initialized();
+    let mut armed = world
+        .broker_with(|command| {
+            command.env("COUNTERSIGN_CRASH", "spool.open.after-append:1");
+        })
+        .initialized();
+    let call = json!({"name": CLOSE, "arguments": {"claim_id": "7", "reason": "done"},
+        "_meta": {"dev.countersign/session": "claim-7"}});
+    let before = other.ask("tools/call", call.clone());
+    assert_ne!(before["result"]["isError"], true, "{before}");
+    let id = armed.request("tools/call", call.clone());
+    assert!(armed.answer_to(id).is_none());
+    assert!(armed.was_killed());
+    let told = other.ask("tools/call", call.clone()).to_string();
+    assert!(told.contains("nobody saw how it ended"), "{told}");
+    let meant = other.ask("tools/call", call);
+    assert_ne!(meant["result"]["isError"], true, "{meant}");
+    assert!(other.end());
+    assert!(world.journal_problems().is_empty());
+}
+
+#[test]
+#[cfg_attr(
+    not(feature = "crash-points"),
+    ignore = "needs --features crash-points"
+)]
 fn sending_before_the_commit_would_be_noticed() {
     let trial = Trial {
         point: "answer.after-read",
         beside: false,
         mutation: Some("ack-before-commit"),
+        durability: "process",
         power_cut: None,
     };
     let (_killed, broken) = trial.run();
@@ -297,6 +454,7 @@ fn a_power_cut_after_a_payment_forgets_nothing_that_a_limit_depends_on() {
         point: "answer.after-read",
         beside: false,
         mutation: None,
+        durability: "power",
         power_cut: Some(&power_cut),
     };
     let (killed, broken) = trial.run();
@@ -315,6 +473,7 @@ fn a_commit_without_a_flush_would_be_noticed() {
         point: "answer.after-read",
         beside: false,
         mutation: Some("no-fsync"),
+        durability: "power",
         power_cut: Some(&power_cut),
     };
     let (_killed, broken) = trial.run();
@@ -323,53 +482,4 @@ fn a_commit_without_a_flush_would_be_noticed() {
         unrecorded,
         "a payment whose record was lost went unnoticed: {broken:?}"
     );
-}
-
-/// A library in front of the C library that notes what each `fsync` made
-/// durable, so that a test can take back everything else.
-struct PowerCut {
-    library: PathBuf,
-    _folder: tempfile::TempDir,
-}
-
-impl PowerCut {
-    fn build() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let library = folder.path().join("powercut.so");
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/powercut.c");
-        let built = Command::new("cc")
-            .args(["-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o"])
-            .arg(&library)
-            .arg(source)
-            .arg("-ldl")
-            .status()
-            .unwrap();
-        assert!(built.success());
-        Self {
-            library,
-            _folder: folder,
-        }
-    }
-
-    /// Lets the library see what this process flushes. The claims server must
-    /// not be seen: its ledger is the truth that survives.
-    fn watch(&self, command: &mut Command, world: &World) {
-        command
-            .env("LD_PRELOAD", &self.library)
-            .env("POWERCUT_STORE", world.path("countersign.db"));
-    }
-
-    /// Puts the store back to what was flushed.
-    fn cut(&self, world: &World) {
-        for file in ["countersign.db", "countersign.db-wal"] {
-            let flushed = world.path(&format!("{file}.flushed"));
-            let file = world.path(file);
-            if flushed.exists() {
-                std::fs::copy(&flushed, &file).unwrap();
-            } else {
-                let _not_there = std::fs::remove_file(&file);
-            }
-        }
-        let _not_there = std::fs::remove_file(world.path("countersign.db-shm"));
-    }
 }

@@ -84,8 +84,9 @@ impl Exchanges {
             };
             match self.redirected(&response) {
                 None => {
-                    let headers = response.headers().clone();
-                    return (self.read(response).await, headers);
+                    let (head, body) = response.into_parts();
+                    let exchange = self.read(head.status, &head.headers, body).await;
+                    return (exchange, head.headers);
                 }
                 Some(Ok(next)) => uri = next,
                 Some(Err(refused)) => return (refused, HeaderMap::new()),
@@ -161,17 +162,13 @@ impl Exchanges {
         }))
     }
 
-    async fn read(&self, response: Response<Incoming>) -> Exchange {
-        let status = response.status();
-        let is_events = is(response.headers(), "text/event-stream");
-        let is_json = is(response.headers(), "application/json");
+    async fn read(&self, status: StatusCode, headers: &HeaderMap, body: Incoming) -> Exchange {
+        let is_events = is(headers, "text/event-stream");
+        let is_json = is(headers, "application/json");
         if status.is_success() && is_events {
-            return Exchange::Stream(Events::new(response.into_body(), self.max_message));
+            return Exchange::Stream(Events::new(body, self.max_message));
         }
-        let body = match Limited::new(response.into_body(), self.max_message)
-            .collect()
-            .await
-        {
+        let body = match Limited::new(body, self.max_message).collect().await {
             Ok(body) => body.to_bytes(),
             Err(error) if error.is::<LengthLimitError>() => {
                 let limit = self.max_message;

@@ -46,6 +46,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::Notify;
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -157,9 +158,11 @@ impl HttpLink {
             asks: line.asks.as_deref(),
             ear: None,
         };
+        let (answer, mut elsewhere) = mpsc::unbounded_channel();
         let hears = Hears {
             asks: line.asks.clone(),
             logs: line.logs.clone(),
+            answer,
         };
         let legacy = matches!(era, Era::Legacy(_));
         let _place = legacy.then(|| self.open.enter(id, hears));
@@ -167,6 +170,7 @@ impl HttpLink {
         let reason = tokio::select! {
             biased;
             sent = self.send_call(frame, &waits, (era, call)) => return sent,
+            Some(answer) = elsewhere.recv() => return judge(answer, era, call),
             () = line.cancelled.cancelled() => "the client cancelled the call",
             () = asks::expired(deadline, allowed, line.asks.as_deref()) => "the deadline of the call passed",
         };
@@ -194,13 +198,12 @@ impl HttpLink {
         waits: &Waits<'_>,
         (era, call): (&Era, &OutgoingCall),
     ) -> Sent {
-        let headers = self.headers(&frame);
-        let body = Bytes::from(frame.into_bytes());
+        let body = Bytes::copy_from_slice(frame.bytes());
         let session = self.session();
         crash::point("send.before-write");
         let first = self
             .exchanges
-            .post(self.with_session(headers.clone()), body.clone());
+            .post(self.with_session(self.headers(&frame)), body.clone());
         let (exchange, _headers) = first.await;
         crash::point("send.after-write");
         let lost = match (&exchange, session) {
@@ -213,10 +216,8 @@ impl HttpLink {
             None => exchange,
             Some(lost) => match self.reopen(&lost).await {
                 Ok(()) => {
-                    self.exchanges
-                        .post(self.with_session(headers), body)
-                        .await
-                        .0
+                    let headers = self.with_session(self.headers(&frame));
+                    self.exchanges.post(headers, body).await.0
                 }
                 Err(why) => return Sent::NotSent { why },
             },

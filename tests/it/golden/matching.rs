@@ -36,7 +36,8 @@ impl Captured {
                 return compared(&expected, heard);
             };
             let (before, rest) = expected.split_at(place);
-            let (name, _) = rest["«#".len()..].split_once('»').unwrap();
+            let rest = rest.strip_prefix("«#").unwrap();
+            let (name, _) = rest.split_once('»').unwrap();
             let Some(token) = heard.strip_prefix(before).and_then(token) else {
                 return compared(&expected, heard);
             };
@@ -69,7 +70,7 @@ fn token(text: &str) -> Option<&str> {
             .find(|c: char| !(c.is_ascii_hexdigit() || c == '-'))
             .unwrap_or(text.len()),
     };
-    (end > 0).then(|| &text[..end])
+    text.get(..end).filter(|token| !token.is_empty())
 }
 
 fn compared(expected: &str, heard: &str) -> Result<(), String> {

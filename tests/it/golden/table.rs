@@ -144,11 +144,12 @@ impl Table {
         let mut text = text.to_owned();
         let mut from = text.len();
         // From the end, so that what stands inside of another is written first.
-        while let Some(start) = text[..from].rfind('«') {
+        while let Some(start) = text.get(..from).unwrap().rfind('«') {
             from = start;
             let inside = start + '«'.len_utf8();
-            let length = text[inside..].find('»').expect("a « without a »");
-            let name = &text[inside..inside + length];
+            let rest = text.get(inside..).unwrap();
+            let (name, _) = rest.split_once('»').expect("a « without a »");
+            let length = name.len();
             if name.starts_with('#') {
                 continue;
             }
@@ -274,7 +275,7 @@ impl Case {
 fn essence(message: &str) -> String {
     let mut text = message.to_owned();
     while let Some(start) = text.find("«#") {
-        let end = start + text[start..].find('»').unwrap() + '»'.len_utf8();
+        let end = start + text.get(start..).unwrap().find('»').unwrap() + '»'.len_utf8();
         text.replace_range(start..end, "0");
     }
     let Ok(message) = Object::parse(&text) else {

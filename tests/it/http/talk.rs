@@ -123,7 +123,12 @@ impl Talk {
     }
 
     pub(crate) fn read(&mut self) -> Answer {
-        let (status, headers) = self.head().expect("the broker closed the connection");
+        self.next().expect("the broker closed the connection")
+    }
+
+    /// The next answer, or none where the connection ended.
+    pub(crate) fn next(&mut self) -> Option<Answer> {
+        let (status, headers) = self.head()?;
         let mut answer = Answer {
             status,
             headers,
@@ -138,7 +143,7 @@ impl Talk {
                 answer.body.push_str(&chunk);
             }
         }
-        answer
+        Some(answer)
     }
 
     /// Passes on each message of an answer as it comes, and returns the transport

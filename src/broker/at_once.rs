@@ -1,0 +1,169 @@
+//! Deciding and recording on the thread that serves the call, by the spool: for
+//! calls that move no meter and of which nothing unusual is known. All others,
+//! and these where the spool does not take them, go by a transaction.
+
+use super::Broker;
+use super::Refusal;
+use super::admit::Admitted;
+use super::admit::Candidate;
+use super::admit::Judged;
+use super::memory::Memory;
+use super::memory::Recalled;
+use crate::cause::Chain;
+use crate::journal;
+use crate::journal::Closing;
+use crate::journal::Effect;
+use crate::journal::Subject;
+use crate::meters::Charges;
+use crate::outcome::Outcome;
+use crate::policy::Facts;
+use crate::store::Committed;
+use crate::store::Durability;
+use crate::store::Spool;
+use crate::store::Store;
+use crate::store::StoreError;
+use crate::store::Writer;
+use jiff::Timestamp;
+use serde_json::Value;
+use std::sync::Arc;
+
+/// What this broker records with when it needs no transaction.
+#[derive(Debug)]
+pub(super) struct Desk {
+    spool: Arc<Spool>,
+    memory: Memory,
+}
+
+impl Desk {
+    /// None where every record must survive a power cut, which only a transaction
+    /// does, and where this process has a spool already.
+    pub(super) fn of(
+        store: &Store,
+        writer: &Writer,
+        durability: Durability,
+    ) -> Result<Option<Self>, StoreError> {
+        match durability {
+            Durability::Power => Ok(None),
+            Durability::Process => {
+                let spool = writer.spool(store, journal::fold)?;
+                Ok(spool.map(|spool| Self {
+                    spool,
+                    memory: Memory::default(),
+                }))
+            }
+        }
+    }
+
+    /// From now on every record goes by a transaction.
+    pub(super) fn close(&self) {
+        self.spool.seal();
+    }
+}
+
+impl Broker {
+    /// Step 6 for a call that only has to be recorded. None where it needs a
+    /// transaction; then nothing was recorded.
+    pub(super) fn admit_at_once(
+        &self,
+        candidate: &Candidate,
+        now: Timestamp,
+    ) -> Option<Result<Committed<Admitted>, Refusal>> {
+        let desk = self.desk.as_ref()?;
+        let (subject, arguments) = (&candidate.subject, candidate.kept_arguments.as_deref());
+        if !candidate.reading.amounts().is_empty() {
+            return None;
+        }
+        let recalled = desk.memory.recall(&self.store, self.writer.id(), subject);
+        let Recalled {
+            session: known,
+            company,
+        } = match recalled {
+            Ok(recalled) => recalled?,
+            Err(error) => {
+                tracing::warn!(error = %Chain(&error), "the store cannot be watched");
+                return None;
+            }
+        };
+        if !company.is_alive() {
+            desk.close();
+            return None;
+        }
+        let effect = candidate.effect();
+        let may_be_told = || known.is_unsettled(subject) || company.has_lost_one();
+        if effect == Effect::Possible && may_be_told() {
+            return None;
+        }
+        let facts = Facts {
+            session: known.session.facts(&subject.principal, now)?.clone(),
+            totals: Vec::new(),
+            approval: None,
+        };
+        let charges = Charges::none(subject.session, subject.principal.clone());
+        match candidate.judge(&facts, now) {
+            Judged::Allowed(allowed) => {
+                let detail = candidate.allowed_detail(&allowed, &charges);
+                let opening = (subject, effect, &detail);
+                let entry = journal::open_spooled(&desk.spool, opening, arguments, &allowed, now)?;
+                Some(Ok(entry.map(|entry| Admitted {
+                    allowed,
+                    entry,
+                    charges,
+                })))
+            }
+            Judged::Refused(outcome, detail, refusal) => {
+                let refused = (subject, outcome, &detail);
+                journal::refuse_spooled(&desk.spool, refused, arguments, now)?;
+                Some(Err(*refusal))
+            }
+        }
+    }
+
+    /// Step 6 as a transaction.
+    pub(super) async fn admit_in_store(
+        &self,
+        candidate: Candidate,
+        now: Timestamp,
+    ) -> Result<Committed<Admitted>, Refusal> {
+        let settings = Arc::clone(&self.settings);
+        let writer = self.writer.id();
+        let durability = candidate.durability(&settings);
+        let decided = self.store.write("admit", durability, move |tx| {
+            candidate.admit(tx, writer, &settings, now)
+        });
+        decided.await.map_err(super::not_recorded)?.transpose()
+    }
+
+    /// Records a call that was not allowed.
+    pub(super) async fn record_refused(
+        &self,
+        subject: Subject,
+        outcome: Outcome,
+        detail: Value,
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
+        let refused = (&subject, outcome, &detail);
+        let recorded = self
+            .desk
+            .as_ref()
+            .and_then(|desk| journal::refuse_spooled(&desk.spool, refused, None, now));
+        if recorded.is_some() {
+            return Ok(());
+        }
+        let writer = self.writer.id();
+        let written = self
+            .store
+            .write("refuse", self.settings.durability, move |tx| {
+                journal::refuse(tx, writer, (&subject, outcome, &detail), now)
+            });
+        written
+            .await
+            .map(|_committed| ())
+            .map_err(super::not_recorded)
+    }
+
+    /// Closes a record. None where it needs a transaction.
+    pub(super) fn close_at_once(&self, closing: &Closing, effect: Effect) -> Option<()> {
+        let desk = self.desk.as_ref()?;
+        journal::close_spooled(&desk.spool, closing, effect, Timestamp::now())
+    }
+}
