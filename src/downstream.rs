@@ -68,6 +68,7 @@ pub use call::Answers;
 pub use call::CallLine;
 pub use call::OutgoingCall;
 pub use call::Sent;
+pub use call::Unbridged;
 pub use catalog::Resource;
 pub use catalog::Resources;
 pub use era::Era;
