@@ -8,6 +8,7 @@ use crate::config::Entry;
 use crate::config::Imported;
 use anyhow::Context;
 use std::fmt::Write;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -62,6 +63,9 @@ impl Import {
         } else if changed != ours {
             std::fs::write(path, changed)
                 .with_context(|| format!("cannot write `{}`", path.display()))?;
+            // The environment and the headers of servers may be secret.
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
+                .with_context(|| format!("cannot keep `{}` to yourself", path.display()))?;
             writeln!(report, "\nwritten   {}", path.display())?;
             report.push_str(
                 "Next: `countersign policy new --permissive`, then `countersign check`.\n",

@@ -7,6 +7,8 @@ use crate::config::GLOBAL_POLICY;
 use crate::config::Imported;
 use anyhow::Context;
 use std::fmt::Write;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -58,8 +60,15 @@ fn make(path: &Path, content: &str) -> anyhow::Result<Made> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).with_context(failed)?;
     }
-    std::fs::write(path, content).with_context(failed)?;
+    let mut file = private(path).with_context(failed)?;
+    file.write_all(content.as_bytes()).with_context(failed)?;
     Ok(Made::New)
+}
+
+/// A new file that only its owner reads: what servers are told may be secret.
+fn private(path: &Path) -> std::io::Result<std::fs::File> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600).open(path)
 }
 
 /// The name of whoever is logged in, as far as it can name a principal.

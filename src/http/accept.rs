@@ -162,6 +162,12 @@ fn listeners(
 ) -> Result<(SocketAddr, Vec<TcpListener>), HttpError> {
     let mut address = wanted;
     let mut listeners = Vec::with_capacity(count);
+    if count > 1 {
+        // Our own threads share the address, and the kernel would share it with
+        // another broker of this user just so. Alone it tells whether it is free.
+        let alone = listen(address, false);
+        drop(alone.map_err(|source| HttpError::Listen { address, source })?);
+    }
     for _ in 0..count {
         let listener = listen(address, count > 1).map_err(|source| HttpError::Listen {
             address: wanted,
