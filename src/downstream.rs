@@ -88,6 +88,9 @@ use subscriptions::Updates;
 use supervisor::Outlets;
 use supervisor::Supervisor;
 
+const TAKES_NO_ANSWERS: &str =
+    "the server speaks a revision that takes no `inputResponses`: make the call without them";
+
 /// How long a server may take to take in what it is told beside calls.
 const TAKEN_IN: Duration = Duration::from_secs(2);
 
@@ -109,8 +112,9 @@ pub struct Settings {
     pub start_timeout: Duration,
     /// The longest message that is read from it, in bytes.
     pub max_message: usize,
-    /// What a legacy server is told that it may ask. Set by [`Downstream`] itself.
-    pub declared: Declared,
+    /// What a legacy server is told that it may ask, where it serves one session
+    /// only. Set by [`Downstream`] itself.
+    pub declared: Option<Declared>,
 }
 
 impl Settings {
@@ -299,16 +303,15 @@ impl Downstream {
         deadline: Instant,
     ) -> Sent {
         if call.answers.is_some() {
-            // It was asked of a call that is open no longer, and that call may
-            // have done anything.
-            return Sent::not_open();
+            // A server that takes answers did nothing before it had them.
+            return Sent::not_sent(TAKES_NO_ANSWERS);
         }
         // Who has no tasks passes over the wish for one (2025-11-25, tasks).
         call.task = call.task.filter(|_| ready.offers.asked_tasks);
-        let own = &self.desk.settings.declared;
+        let shared = self.desk.settings.declared.is_none();
         let piped = matches!(ready.link, Reach::Pipe(_));
-        if line.asks.is_some() && own.asks_nothing() {
-            let kind = (call.declared.as_ref().clone(), call.session);
+        if shared && (line.asks.is_some() || line.logs.is_some()) {
+            let kind = (call.declared.questions(), call.session);
             if let Some(sibling) = self.desk.siblings.of(kind, &self.desk.settings) {
                 let level = *self.desk.level.borrow();
                 if let Some(level) = level {
@@ -317,11 +320,12 @@ impl Downstream {
                 return Box::pin(sibling.call(permit, call, line)).await;
             }
         }
-        if own.asks_nothing() {
-            line.asks = None;
+        if shared {
+            // Nobody can tell of whose call it speaks.
+            (line.asks, line.logs) = (None, None);
         }
         let turn = async {
-            match piped && !own.asks_nothing() {
+            match piped && !shared {
                 true => Some(self.desk.turn.lock().await),
                 false => None,
             }

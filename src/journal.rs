@@ -135,6 +135,8 @@ pub struct Closing {
     pub kept: Option<Box<str>>,
     /// What else is worth keeping, never arguments or results.
     pub detail: Value,
+    /// The server still works on it, and may end it without anybody's answer.
+    pub goes_on: bool,
 }
 
 /// Closes the record of a call. Where nobody knows what the call did, the next
@@ -156,7 +158,7 @@ pub fn close(
         return Ok(false);
     };
     if left.effect == Effect::Possible {
-        match unsettles(closing.outcome) {
+        match unsettles(closing) {
             Unsettles::Nobody => {}
             Unsettles::Unread => table::unsettled_insert(tx, &left, None)?,
             Unsettles::Told => table::unsettled_insert(tx, &left, Some(writer))?,
@@ -176,8 +178,9 @@ enum Unsettles {
     Told,
 }
 
-fn unsettles(outcome: Outcome) -> Unsettles {
-    match outcome {
+fn unsettles(closing: &Closing) -> Unsettles {
+    match closing.outcome {
+        Outcome::InputRequired if closing.goes_on => Unsettles::Unread,
         Outcome::Cancelled => Unsettles::Unread,
         Outcome::TimedOut | Outcome::Unknown => Unsettles::Told,
         Outcome::Completed
@@ -241,6 +244,7 @@ pub fn recover(
             result: None,
             kept: None,
             detail: serde_json::json!({ "writer_ended": dead.number() }),
+            goes_on: false,
         };
         append_close(tx, writer, &closing, now)?;
     }
@@ -289,6 +293,24 @@ pub fn tell_unsettled(
 /// When the store cannot be read.
 pub fn unsettled_of(tx: &Tx<'_>, session: SessionId) -> Result<Vec<(String, Digest)>, StoreError> {
     table::unsettled_of(tx, session)
+}
+
+/// The call that ended unknown, or may still go on, where it is the same as this one.
+///
+/// # Errors
+///
+/// When the store cannot be read.
+pub fn unsettled_call(tx: &Tx<'_>, subject: &Subject) -> Result<Option<CallId>, StoreError> {
+    Ok(table::unsettled(tx, subject)?.map(|(call, _told)| call))
+}
+
+/// The same call goes on from the one that was noted, so nobody need be told of it.
+///
+/// # Errors
+///
+/// When the note cannot be taken away.
+pub fn settle(tx: &Tx<'_>, subject: &Subject) -> Result<(), StoreError> {
+    table::unsettled_delete(tx, subject)
 }
 
 /// Keeps the arguments or the result of a call beside its record.

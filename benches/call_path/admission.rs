@@ -124,6 +124,7 @@ impl Desk {
                 result: Some(Digest::of(b"{}")),
                 kept: None,
                 detail: json!({}),
+                goes_on: false,
             };
             journal::close(tx, writer, &closing, Timestamp::now())
         });

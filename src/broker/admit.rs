@@ -105,7 +105,12 @@ impl Candidate {
                 },
             );
         };
+        let noted = match self.continues {
+            Some(asked) => journal::unsettled_call(tx, subject)?.filter(|call| *call == asked),
+            None => None,
+        };
         if self.effect() == Effect::Possible
+            && noted.is_none()
             && let Some(earlier) = journal::tell_unsettled(tx, writer, subject, now)?
         {
             return refuse(
@@ -138,6 +143,9 @@ impl Candidate {
         match self.judge(&facts, now) {
             Judged::Allowed(allowed) => {
                 charge(tx, &charges, carried)?;
+                if noted.is_some() {
+                    journal::settle(tx, subject)?;
+                }
                 let detail = self.allowed_detail(&allowed, &charges);
                 let opening = (subject, self.effect(), &detail);
                 let entry = journal::open(tx, writer, opening, &allowed, now)?;

@@ -75,8 +75,8 @@ impl OpenCalls {
 pub(super) struct OpenCall {
     sent: JoinHandle<Sent>,
     asked: mpsc::UnboundedReceiver<Ask>,
-    progress: mpsc::UnboundedReceiver<Box<str>>,
-    logs: mpsc::UnboundedReceiver<Box<str>>,
+    progress: mpsc::Receiver<Box<str>>,
+    logs: mpsc::Receiver<Box<str>>,
     cancelled: CancellationToken,
     _taken_back_with_this: DropGuard,
     /// What is asked and was not answered yet.
@@ -102,8 +102,8 @@ impl OpenCall {
         (line, tasks): (&CallLine, &TaskTracker),
     ) -> Self {
         let (questions, asked) = mpsc::unbounded_channel();
-        let (reports, progress) = mpsc::unbounded_channel();
-        let (lines, logs) = mpsc::unbounded_channel();
+        let (reports, progress) = mpsc::channel(CallLine::ROOM);
+        let (lines, logs) = mpsc::channel(CallLine::ROOM);
         let cancelled = CancellationToken::new();
         let own = CallLine {
             progress: line.progress.is_some().then_some(reports),
@@ -200,9 +200,9 @@ impl OpenCall {
     }
 }
 
-fn pass(to: Option<&mpsc::UnboundedSender<Box<str>>>, params: Box<str>) {
+fn pass(to: Option<&mpsc::Sender<Box<str>>>, params: Box<str>) {
     if let Some(to) = to {
         // An error says that the client listens no longer.
-        let _unheard = to.send(params);
+        let _unheard = to.try_send(params);
     }
 }

@@ -26,6 +26,7 @@ pub(super) fn judged(call: CallId, route: &Route, sent: Sent, keep: Keep) -> (Cl
         result: result.map(|text| Digest::of(text.as_bytes())),
         kept: result.filter(|_| keep == Keep::Everything).map(Into::into),
         detail,
+        goes_on: false,
     };
     match sent {
         Sent::Result { json, era } => {
@@ -102,12 +103,15 @@ pub(super) fn judged(call: CallId, route: &Route, sent: Sent, keep: Keep) -> (Cl
 /// The closing record and the answer of a call that asks for more and stays as it
 /// is until it is answered.
 pub(super) fn asks(call: CallId, asked: Asked) -> (Closing, Answer) {
+    // A server that asks in the middle may go on without an answer.
+    let goes_on = matches!(asked, Asked::Open(_));
     let closing = Closing {
         call,
         outcome: Outcome::InputRequired,
         result: None,
         kept: None,
         detail: json!({}),
+        goes_on,
     };
     (closing, Answer::Asks { call, asked })
 }

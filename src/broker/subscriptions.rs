@@ -256,6 +256,7 @@ fn shared(call: CallId) -> Closing {
         result: None,
         kept: None,
         detail: value!({ "shared": true }),
+        goes_on: false,
     }
 }
 

@@ -223,7 +223,7 @@ fn server_settings() -> downstream::Settings {
         timeout: PATIENCE,
         start_timeout: PATIENCE,
         max_message: downstream::Settings::MAX_MESSAGE,
-        declared: crate::tool::Declared::default(),
+        declared: None,
     }
 }
 

@@ -311,7 +311,7 @@ impl ServerSection {
             timeout: whole(self.timeout),
             start_timeout: whole(self.start_timeout),
             max_message: downstream::Settings::MAX_MESSAGE,
-            declared: crate::tool::Declared::default(),
+            declared: None,
         })
     }
 

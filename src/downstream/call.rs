@@ -65,17 +65,23 @@ pub struct Answers {
 pub struct CallLine {
     /// Takes the `params` of each `notifications/progress` of the call, with
     /// our token in it. Without it no progress is asked for.
-    pub progress: Option<mpsc::UnboundedSender<Box<str>>>,
+    pub progress: Option<mpsc::Sender<Box<str>>>,
     /// Takes what the server asks of the client while it works. Without it a
     /// server that asks is refused.
     pub asks: Option<Arc<Asks>>,
     /// Takes the `params` of what the server logs during the call.
-    pub logs: Option<mpsc::UnboundedSender<Box<str>>>,
+    pub logs: Option<mpsc::Sender<Box<str>>>,
     /// The client took the call back.
     pub cancelled: CancellationToken,
     /// Nobody waits for the answer any more. A call that was not sent yet is not
     /// sent then; one that was sent is not taken back by it.
     pub gone: CancellationToken,
+}
+
+impl CallLine {
+    /// How many reports of progress, and how many lines of a log, wait for a client.
+    /// More than that are worth less than the memory they would wait in.
+    pub const ROOM: usize = 256;
 }
 
 /// How a call went.

@@ -86,8 +86,8 @@ struct Entry {
 /// What is to be heard of a call while it runs.
 #[derive(Default)]
 struct Hears {
-    progress: Option<mpsc::UnboundedSender<Box<str>>>,
-    logs: Option<mpsc::UnboundedSender<Box<str>>>,
+    progress: Option<mpsc::Sender<Box<str>>>,
+    logs: Option<mpsc::Sender<Box<str>>>,
     asks: Option<Arc<Asks>>,
     ear: Option<Arc<Ear>>,
 }
@@ -454,7 +454,7 @@ impl Link {
             ("notifications/message", Some(params)) => {
                 if let Some(logs) = self.only(|hears| hears.logs.clone()) {
                     // An error says that the client listens no longer.
-                    let _unheard = logs.send(params);
+                    let _unheard = logs.try_send(params);
                 }
             }
             (method, _) if message::is_change(method) => self.note_change(),
@@ -475,7 +475,7 @@ impl Link {
             .and_then(|entry| entry.hears.progress.as_ref());
         if let Some(listener) = listener {
             // An error says that the client listens no longer; its call goes on.
-            let _ = listener.send(params);
+            let _unheard = listener.try_send(params);
         }
     }
 }

@@ -1,5 +1,6 @@
-//! A legacy server as it was opened for clients that can be asked something. It
-//! is told only once, at its opening, what it may ask.
+//! A legacy server as it was opened for one session, whose client can be asked
+//! something or hears what it logs. It is told only once, at its opening, what it may
+//! ask; and of what it says beside calls nobody can tell whose call it is about.
 
 use super::Downstream;
 use super::Place;
@@ -30,12 +31,9 @@ pub(super) struct Siblings {
 }
 
 impl Siblings {
-    /// The server as it is opened for a client of this kind. None where it can be
-    /// asked nothing, or every place is taken by a server at work.
+    /// The server as it is opened for a session of this kind. None where every place
+    /// is taken by a server at work.
     pub(super) fn of(&self, kind: Kind, settings: &Settings) -> Option<Downstream> {
-        if kind.0.asks_nothing() {
-            return None;
-        }
         let mut open = self.open();
         let known = open.iter().position(|(known, _)| *known == kind);
         let sibling = match known {
@@ -47,7 +45,7 @@ impl Siblings {
                     drop(open.remove(idle));
                 }
                 let settings = Settings {
-                    declared: kind.0.clone(),
+                    declared: Some(kind.0.clone()),
                     ..settings.clone()
                 };
                 // What it lists is known from the server itself.

@@ -198,11 +198,11 @@ impl Supervisor {
         let link = connection.link.clone();
         link.tell(Arc::clone(&self.to.updates));
         let probe_time = self.settings.start_timeout / 3;
-        let greeting =
-            handshake::open(&link, self.opening, (probe_time, &self.settings.declared)).await?;
+        let declared = self.settings.declared.clone().unwrap_or_default();
+        let greeting = handshake::open(&link, self.opening, (probe_time, &declared)).await?;
         let (era, offers) = (&greeting.era, greeting.offers);
         let speaks = offers.tells_changes || offers.subscriptions || offers.logging;
-        if speaks || !self.settings.declared.asks_nothing() {
+        if speaks || !declared.asks_nothing() {
             connection.hear_changes(era, offers).await;
         }
         let listed = catalog::list(&link, &self.settings.name, (era, offers)).await;
@@ -369,7 +369,7 @@ impl Running {
                     settings.name.clone(),
                     remote,
                     settings.max_message,
-                    settings.declared.clone(),
+                    settings.declared.clone().unwrap_or_default(),
                 );
                 Connection {
                     link: Reach::Http(Arc::new(link.map_err(Trouble::of)?)),

@@ -205,6 +205,7 @@ impl Frame {
         era: &Era,
     ) -> Result<Self, String> {
         tracing::debug!(call.id = %permit.call(), request = id, "sending the call");
+        let listens = call.asking == Asking::Subscribe && matches!(era, Era::Modern(_));
         let mut members = Vec::new();
         // Each text stands inside ours: one that is no object of its own could
         // close ours and go on with anything.
@@ -221,7 +222,7 @@ impl Frame {
             }
             // One resource for each request, so that each is under a permit of its
             // own (2026-07-28, patterns/subscriptions).
-            Asking::Subscribe if matches!(era, Era::Modern(_)) => {
+            Asking::Subscribe if listens => {
                 let uri = Value::from(&*call.name);
                 members.push(format!(
                     "\"notifications\":{{\"resourceSubscriptions\":[{uri}]}}"
@@ -249,7 +250,8 @@ impl Frame {
             Object::parse(task).map_err(|error| format!("task: {error}"))?;
             members.push(format!("\"task\":{task}"));
         }
-        for (key, value) in &call.rest {
+        // What else was said to one method means something else to another.
+        for (key, value) in call.rest.iter().filter(|_| !listens) {
             members.push(format!("{}:{value}", Value::from(&**key)));
         }
         let meta = meta::outgoing(
@@ -260,7 +262,7 @@ impl Frame {
         .map_err(|error| format!("`_meta`: {error}"))?;
         members.extend(meta.map(|meta| format!("\"_meta\":{meta}")));
         let params = format!("{{{}}}", members.join(","));
-        if (call.asking, matches!(era, Era::Modern(_))) == (Asking::Subscribe, true) {
+        if listens {
             return Ok(request(id, "subscriptions/listen", &params));
         }
         let mut frame = request(id, call.asking.method(), &params);

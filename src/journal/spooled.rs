@@ -78,7 +78,7 @@ pub fn close_spooled(
     effect: Effect,
     now: Timestamp,
 ) -> Option<()> {
-    if effect == Effect::Possible && unsettles(closing.outcome) != Unsettles::Nobody {
+    if effect == Effect::Possible && unsettles(closing) != Unsettles::Nobody {
         return None;
     }
     let mut record = begin(CLOSE, closing.call, now);
@@ -324,6 +324,7 @@ mod tests {
             result: Some(Digest::of(b"[]")),
             kept: Some("[]".into()),
             detail: json!({"a": 1}),
+            goes_on: false,
         }
     }
 

@@ -330,11 +330,12 @@ impl Connection {
 
     /// From which level on the client of one request hears what servers log. A
     /// modern one hears nothing that it did not ask for (MCP 2026-07-28,
-    /// server/utilities/logging), a legacy one everything until it says less.
+    /// server/utilities/logging); nor does a legacy one before it says from which
+    /// level on (2025-11-25, ibid.: what is sent before is the server's to decide).
     pub(super) fn level(&self, meta: &Meta) -> Option<Level> {
         match meta.client() {
             Client::Modern => meta.log,
-            Client::Legacy => Some(locked(&self.level).unwrap_or(Level::Debug)),
+            Client::Legacy => *locked(&self.level),
         }
     }
 

@@ -260,9 +260,9 @@ impl Connection {
             let line = line(None, None, None);
             return self.broker.call_tool(asked, line).await;
         }
-        let (reports, mut reported) = mpsc::unbounded_channel();
+        let (reports, mut reported) = mpsc::channel(CallLine::ROOM);
         let (questions, mut asked_back) = mpsc::unbounded_channel();
-        let (logs, mut logged) = mpsc::unbounded_channel();
+        let (logs, mut logged) = mpsc::channel(CallLine::ROOM);
         let mut inquiries = Vec::new();
         let pass_on = |params: &str| {
             if let Some(token) = &call.meta.progress

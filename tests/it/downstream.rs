@@ -48,7 +48,7 @@ fn settings(script: &str, env: &[(&str, &str)]) -> Settings {
         timeout: Duration::from_secs(60),
         start_timeout: Duration::from_secs(30),
         max_message: Settings::MAX_MESSAGE,
-        declared: countersign::tool::Declared::default(),
+        declared: None,
     }
 }
 

@@ -116,6 +116,8 @@ fn a_server_asks_the_client_in_the_middle_of_a_call() {
     let world = world();
     let mut broker = world.broker();
     can_be_asked(&mut broker);
+    let told = broker.ask("logging/setLevel", json!({"level": "info"}));
+    assert_eq!(told["result"], json!({}));
     let call = broker.request("tools/call", json!({"name": "own__ask", "arguments": {}}));
     let logged = broker.wait_for(|message| message["method"] == "notifications/message");
     assert_eq!(logged.unwrap()["params"]["data"], "asking");

@@ -242,6 +242,27 @@ fn a_call_that_was_open_in_a_broker_that_is_gone_is_unknown_and_not_repeated() {
 }
 
 #[test]
+fn a_call_that_may_still_go_on_is_not_sent_again_unasked() {
+    let world = world(LEGACY);
+    let mut broker = world.broker();
+    let asked = broker.ask("tools/call", ask(1));
+    // Its server may do it without an answer, so the same call is not a new one.
+    let same = broker.ask("tools/call", ask(1));
+    let said = same["result"]["content"][0]["text"].as_str().unwrap();
+    assert!(said.contains("nobody saw how it ended"), "{said}");
+    let answered = broker.ask("tools/call", going_on(ask(1), &asked));
+    assert!(answered["result"]["heard"].is_object(), "{answered}");
+    // Now it has ended, and the same call is another one.
+    let next = broker.ask("tools/call", ask(1));
+    assert_eq!(next["result"]["resultType"], "input_required", "{next}");
+    assert!(broker.end());
+    assert_eq!(
+        outcomes(&world),
+        ["input-required", "denied", "completed", "input-required"]
+    );
+}
+
+#[test]
 fn a_frozen_session_goes_on_with_nothing() {
     for script in [MODERN, LEGACY] {
         let world = world(script);

@@ -71,7 +71,7 @@ fn settings(url: &str, headers: &[(&str, &str)], transport: Transport) -> Settin
         timeout: Duration::from_secs(60),
         start_timeout: Duration::from_secs(20),
         max_message: 100_000,
-        declared: crate::tool::Declared::default(),
+        declared: None,
     }
 }
 
@@ -233,7 +233,7 @@ async fn an_answer_may_come_as_a_stream_with_progress_before_it() {
     })
     .await;
     let server = ready(&script).await;
-    let (progress, mut reported) = mpsc::unbounded_channel();
+    let (progress, mut reported) = mpsc::channel(CallLine::ROOM);
     let line = CallLine {
         progress: Some(progress),
         ..line()

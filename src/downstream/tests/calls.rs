@@ -150,7 +150,7 @@ async fn answers_find_their_calls_in_any_order() {
 #[tokio::test(start_paused = true)]
 async fn a_deadline_is_not_moved_by_progress_and_the_server_is_told() {
     let (link, mut peer) = legacy(1 << 16);
-    let (progress, mut heard) = mpsc::unbounded_channel();
+    let (progress, mut heard) = mpsc::channel(CallLine::ROOM);
     let line = CallLine {
         progress: Some(progress),
         ..line()
@@ -381,7 +381,7 @@ async fn a_server_that_asks_and_never_reads_gets_no_more_than_its_share_of_memor
 async fn progress_reaches_its_own_call_and_no_other() {
     let (link, mut peer) = legacy(1 << 16);
     let listened = |link| {
-        let (progress, heard) = mpsc::unbounded_channel();
+        let (progress, heard) = mpsc::channel(CallLine::ROOM);
         let line = CallLine {
             progress: Some(progress),
             ..line()

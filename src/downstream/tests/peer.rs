@@ -144,7 +144,7 @@ async fn a_server_of_the_sdk_is_opened_listed_and_called_in_both_eras() {
             meta: Some(r#"{"traceparent":"00-a","progressToken":"theirs"}"#.into()),
             ..outgoing("pay")
         };
-        let (progress, mut heard) = mpsc::unbounded_channel();
+        let (progress, mut heard) = mpsc::channel(CallLine::ROOM);
         let line = CallLine {
             progress: Some(progress),
             ..line()

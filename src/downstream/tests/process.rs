@@ -46,7 +46,7 @@ fn starts(command: &str, args: &[&str], start_timeout: Duration) -> Fixture {
         timeout: Duration::from_secs(60),
         start_timeout,
         max_message: Settings::MAX_MESSAGE,
-        declared: crate::tool::Declared::default(),
+        declared: None,
     };
     Fixture {
         server: Downstream::start(settings, sender),

@@ -29,8 +29,8 @@ use tokio::sync::mpsc;
 /// Who waits for an answer.
 pub(super) struct Waits<'a> {
     pub(super) id: u64,
-    pub(super) progress: Option<&'a mpsc::UnboundedSender<Box<str>>>,
-    pub(super) logs: Option<&'a mpsc::UnboundedSender<Box<str>>>,
+    pub(super) progress: Option<&'a mpsc::Sender<Box<str>>>,
+    pub(super) logs: Option<&'a mpsc::Sender<Box<str>>>,
     pub(super) asks: Option<&'a Asks>,
     pub(super) ear: Option<&'a Ear>,
 }
@@ -196,7 +196,7 @@ impl HttpLink {
             ("notifications/message", Some(params)) => {
                 if let Some(logs) = waits.and_then(|waits| waits.logs) {
                     // An error says that the client listens no longer.
-                    let _unheard = logs.send(params);
+                    let _unheard = logs.try_send(params);
                 }
             }
             (method, _) if message::is_change(method) => self.note_change(),
@@ -217,7 +217,7 @@ impl HttpLink {
                 let listener = waits.filter(|waits| token == Some(waits.id));
                 if let Some(listener) = listener.and_then(|waits| waits.progress) {
                     // An error says that the client listens no longer.
-                    let _unheard = listener.send(params);
+                    let _unheard = listener.try_send(params);
                 }
             }
             _ => {

@@ -24,7 +24,7 @@ const WAITING: usize = 256;
 #[derive(Clone)]
 pub(super) struct Hears {
     pub(super) asks: Option<Arc<Asks>>,
-    pub(super) logs: Option<mpsc::UnboundedSender<Box<str>>>,
+    pub(super) logs: Option<mpsc::Sender<Box<str>>>,
     /// Takes its answer, where that comes on another stream than its own.
     pub(super) answer: mpsc::UnboundedSender<Answer>,
 }

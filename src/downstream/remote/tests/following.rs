@@ -9,11 +9,18 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const UPDATED: &str = r#"{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"a:b","x":1e2}}"#;
 
 async fn subscribes(server: &Downstream) -> (Sent, Option<Standing>) {
+    subscribes_with(server, Vec::new()).await
+}
+
+async fn subscribes_with(
+    server: &Downstream,
+    rest: Vec<(Box<str>, Box<str>)>,
+) -> (Sent, Option<Standing>) {
     let definition = pins::fixed(&"there".parse().unwrap(), Asking::Subscribe).unwrap();
     let call = OutgoingCall {
         asking: Asking::Subscribe,
         pinned: definition.id.name,
-        rest: Vec::new(),
+        rest,
         answers: None,
         task: None,
         session: crate::session::SessionId::from_bytes([0; 16]),
@@ -131,5 +138,26 @@ async fn a_modern_server_is_asked_by_a_request_of_its_own_for_each_resource() {
             .body
             .contains(r#"{"resourceSubscriptions":["a:b"]}"#)
     );
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_legacy_client_adds_to_a_subscription_makes_no_filter_of_a_modern_server() {
+    let script = Script::start(|asked, _| match asked.method.as_str() {
+        "server/discover" => Reply::result(
+            asked,
+            r#"{"supportedVersions":["2026-07-28"],"capabilities":{"resources":{"subscribe":true}}}"#,
+        ),
+        "resources/list" => Reply::result(asked, r#"{"resources":[]}"#),
+        _ => modern(asked, |_| Reply::Close),
+    })
+    .await;
+    let (server, _updates) = heard(&script).await;
+    // Policy was asked about `a:b` only, and most readers take the last of two keys.
+    let more = r#"{"resourceSubscriptions":["a:b","a:secret"]}"#;
+    let rest = ["notifications", "Notifications"].map(|key| (key.into(), more.into()));
+    let _refused = subscribes_with(&server, rest.into()).await;
+    let asked = script.asked("subscriptions/listen");
+    assert!(!asked[0].body.contains("secret"), "{}", asked[0].body);
     server.stop().await;
 }
