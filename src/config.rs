@@ -219,7 +219,7 @@ fn broker_settings(
     }
     let naming = match file.names.prefix {
         true => Naming::Prefixed { longest },
-        false if file.servers.len() > 1 => {
+        false if servers.len() > 1 => {
             let problem = "without prefixes there can be one server only, or nobody could say whose a name is: write `true`, or leave one server";
             return Err(("names.prefix", problem.to_owned()));
         }

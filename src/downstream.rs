@@ -22,6 +22,8 @@ mod call;
 mod catalog;
 mod child;
 mod era;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod handshake;
 mod keeper;
 mod lines;

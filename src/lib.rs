@@ -12,6 +12,8 @@ pub mod session;
 pub mod tool;
 
 pub mod crash;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod json;
 pub mod policy;
 pub mod store;

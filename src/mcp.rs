@@ -6,6 +6,8 @@
 
 mod answer;
 mod connection;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod list;
 mod parse;
 mod rounds;

@@ -11,6 +11,8 @@ mod build;
 mod bundle;
 mod compile;
 mod entities;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod gate;
 mod load;
 mod names;

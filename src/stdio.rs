@@ -2,6 +2,8 @@
 //! basic/transports/stdio). Frames messages and owns the tasks; what they mean
 //! is decided in `mcp`.
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod lines;
 
 #[cfg(test)]

@@ -40,6 +40,12 @@ impl<R: AsyncRead + Unpin> Lines<R> {
         }
     }
 
+    /// How many bytes it holds.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(super) fn held(&self) -> usize {
+        self.buffer.capacity()
+    }
+
     /// The next line, or none at the end. A last line needs no line break.
     pub(super) async fn next(&mut self) -> io::Result<Option<Line>> {
         loop {

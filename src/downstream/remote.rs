@@ -15,6 +15,8 @@ mod pool;
 #[cfg(test)]
 mod tests;
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) use events::events_of;
 pub(super) use link::HttpLink;
 pub(super) use pair::pair;
 

@@ -66,7 +66,7 @@ pub(super) fn open(core: Core, asked: Asked, request: &Request<Incoming>) -> Res
         return status::not_acceptable(NO_EVENTS);
     }
     let id = TransportId::random();
-    let messages_at = request.uri().path().replace("/sse", "/messages");
+    let messages_at = messages_at(request.uri().path());
     let first = format!(
         "event: endpoint\ndata: {messages_at}?sessionId={}\n\n",
         id.as_str()
@@ -93,6 +93,13 @@ pub(super) fn open(core: Core, asked: Asked, request: &Request<Incoming>) -> Res
     });
     let events = Events::live(Some(Bytes::from(first)), messages);
     status::stream(events.guarded(ending.drop_guard()))
+}
+
+/// Where the messages of the stream at this path go. (A session may be called
+/// `sse` too.)
+fn messages_at(path: &str) -> String {
+    let before = path.strip_suffix("/sse").unwrap_or_default();
+    format!("{before}/messages")
 }
 
 /// Takes in one message for a stream.
@@ -126,4 +133,20 @@ pub(super) async fn post(core: Core, asked: Asked, request: Request<Incoming>) -
         }
     }
     status::accepted()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_go_to_the_session_of_their_stream_whatever_it_is_called() {
+        for (path, due) in [
+            ("/sse", "/messages"),
+            ("/s/claim-99/sse", "/s/claim-99/messages"),
+            ("/s/sse-1/sse", "/s/sse-1/messages"),
+        ] {
+            assert_eq!(messages_at(path), due);
+        }
+    }
 }

@@ -181,7 +181,10 @@ pub(super) async fn read(
     match timeout(settings.body_timeout, whole).await {
         Ok(Ok(whole)) => Ok((head.headers, whole.to_bytes())),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
-        Ok(Err(_)) | Err(_) => Err(Box::new(status::too_slow())),
+        Ok(Err(_)) => Err(Box::new(status::bad(
+            "the body of the request is not framed as its headers say",
+        ))),
+        Err(_slow) => Err(Box::new(status::too_slow())),
     }
 }
 

@@ -18,6 +18,11 @@ use unicode_normalization::is_nfkc_quick;
 /// How deep values may nest. Deeper ones are refused before they cost anything.
 pub(super) const MAX_DEPTH: usize = 64;
 
+/// How the keys begin by which serde_json passes values on to itself. A reader
+/// built on it takes `{"$serde_json::private::RawValue":"[1]"}` for `[1]`, so
+/// that a server would act on arguments that policy never saw.
+const STANDS_IN: &str = "$serde_json::private::";
+
 /// Why a text was refused.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JsonError {
@@ -38,8 +43,8 @@ pub enum JsonError {
 }
 
 /// Checks a whole text: UTF-8, one JSON value, no key twice in an object at any
-/// depth, at most 64 levels deep, numbers within the range of a double. Returns
-/// the text.
+/// depth, none that readers built on serde_json take for the value beside it, at
+/// most 64 levels deep, numbers within the range of a double. Returns the text.
 ///
 /// # Errors
 ///
@@ -152,8 +157,11 @@ pub fn fold(key: &str) -> Cow<'_, str> {
         IsNormalized::Yes => Cow::Borrowed(cut),
         IsNormalized::No | IsNormalized::Maybe => Cow::Owned(cut.nfkc().collect()),
     };
-    // A second normalisation: lower-casing can leave a form that NFKC changes.
-    Cow::Owned(composed.to_lowercase().nfkc().collect())
+    // By way of the upper case, and without the dot that it may leave, because to
+    // Java's `equalsIgnoreCase` the i without a dot and the I with one are i. A
+    // second normalisation: a change of case can leave a form that NFKC changes.
+    let folded = composed.to_uppercase().to_lowercase();
+    Cow::Owned(folded.replace("i\u{307}", "i").nfkc().collect())
 }
 
 /// The string that a JSON text is, or none where it is something else.
@@ -310,6 +318,17 @@ fn duplicate<E: serde::de::Error>(key: &str) -> E {
 /// A key, borrowed from the text unless it has escapes.
 struct Key<'a>(Cow<'a, str>);
 
+impl<'a> Key<'a> {
+    fn of<E: serde::de::Error>(key: Cow<'a, str>) -> Result<Self, E> {
+        if key.starts_with(STANDS_IN) {
+            return Err(E::custom(
+                "a key is read by some as the value beside it: leave out what begins with `$serde_json::private::`",
+            ));
+        }
+        Ok(Self(key))
+    }
+}
+
 impl<'de> serde::Deserialize<'de> for Key<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct KeyVisitor;
@@ -320,12 +339,12 @@ impl<'de> serde::Deserialize<'de> for Key<'de> {
                 f.write_str("a key")
             }
 
-            fn visit_borrowed_str<E>(self, key: &'de str) -> Result<Key<'de>, E> {
-                Ok(Key(Cow::Borrowed(key)))
+            fn visit_borrowed_str<E: serde::de::Error>(self, key: &'de str) -> Result<Key<'de>, E> {
+                Key::of(Cow::Borrowed(key))
             }
 
-            fn visit_str<E>(self, key: &str) -> Result<Key<'de>, E> {
-                Ok(Key(Cow::Owned(key.to_owned())))
+            fn visit_str<E: serde::de::Error>(self, key: &str) -> Result<Key<'de>, E> {
+                Key::of(Cow::Owned(key.to_owned()))
             }
         }
         deserializer.deserialize_str(KeyVisitor)
@@ -365,6 +384,22 @@ mod tests {
     }
 
     #[test]
+    fn a_key_that_stands_for_the_value_beside_it_is_refused() {
+        let smuggled = r#"{"$serde_json::private::RawValue":"{\"amount\":9}"}"#;
+        let read: serde_json::Value = serde_json::from_str(smuggled).unwrap();
+        assert_eq!(read, serde_json::json!({"amount": 9}));
+        for text in [
+            smuggled.to_owned(),
+            format!(r#"{{"x":[{smuggled}]}}"#),
+            smuggled.replace("$s", r"\u0024\u0073"),
+            r#"{"n":{"$serde_json::private::Number":"1e400"}}"#.to_owned(),
+        ] {
+            assert!(check(text.as_bytes()).is_err(), "{text}");
+        }
+        assert!(Object::parse(smuggled).is_err());
+    }
+
+    #[test]
     fn what_is_not_one_json_value_is_refused() {
         for bytes in [
             b"".as_slice(),
@@ -398,6 +433,8 @@ mod tests {
         // The Kelvin sign and the long s are letters to a case-folding reader.
         assert_eq!(fold("toKen"), "token");
         assert_eq!(fold("argumentſ"), "arguments");
+        assert_eq!(fold("l\u{131}m\u{131}t"), "limit");
+        assert_eq!(fold("L\u{130}MI\u{307}T"), "limit");
         assert_eq!(fold("line_items"), "line_items");
         assert_ne!(fold("name "), "name");
     }

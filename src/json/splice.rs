@@ -31,21 +31,24 @@ impl<'a> Splice<'a> {
         self
     }
 
-    /// Adds a member at the front of `object`, which must not have it yet. A
-    /// part that is no object of the text changes nothing.
+    /// Adds a member at the front of `object`, after those that were added before.
+    /// The object must not have it yet, and nothing may be removed from it in the
+    /// same go. A part that is no object of the text changes nothing.
     #[must_use]
     pub fn add_member(mut self, object: &str, key: &str, value: &str) -> Self {
         let after_brace = object.trim_ascii_start().strip_prefix('{');
         let place = after_brace.and_then(|rest| self.range_of(rest));
         if let (Some(rest), Some(range)) = (after_brace, place) {
-            let comma = if rest.trim_ascii_start().starts_with('}') {
-                ""
-            } else {
-                ","
-            };
             let key = serde_json::Value::from(key);
             let at = range.start..range.start;
-            self.edits.push((at, format!("{key}:{value}{comma}")));
+            let is_empty = rest.trim_ascii_start().starts_with('}');
+            let is_first = self.edits.iter().all(|(range, _)| *range != at);
+            let member = match (is_empty, is_first) {
+                (false, _) => format!("{key}:{value},"),
+                (true, true) => format!("{key}:{value}"),
+                (true, false) => format!(",{key}:{value}"),
+            };
+            self.edits.push((at, member));
         }
         self
     }
@@ -137,6 +140,17 @@ mod tests {
         assert_eq!(add(" { } "), r#" {"resultType":"complete" } "#);
         assert_eq!(add(r#"{"a":1}"#), r#"{"resultType":"complete","a":1}"#);
         assert_eq!(add("[]"), "[]");
+    }
+
+    #[test]
+    fn several_members_join_an_empty_and_a_full_object() {
+        for (text, whole) in [
+            ("{}", r#"{"a":1,"b":2}"#),
+            (r#"{"c":3}"#, r#"{"a":1,"b":2,"c":3}"#),
+        ] {
+            let splice = Splice::new(text).add_member(text, "a", "1");
+            assert_eq!(splice.add_member(text, "b", "2").finish(), whole);
+        }
     }
 
     #[test]

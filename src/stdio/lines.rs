@@ -34,6 +34,12 @@ impl<R: AsyncRead + Unpin> Lines<R> {
         }
     }
 
+    /// How many bytes it holds besides what it reads at once.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(super) fn held(&self) -> usize {
+        self.kept.capacity()
+    }
+
     /// The longest line, in bytes.
     pub(super) fn limit(&self) -> usize {
         self.limit

@@ -2,6 +2,7 @@
 //! requests.
 
 mod framing;
+mod hostile;
 mod identity;
 mod limits;
 mod resuming;

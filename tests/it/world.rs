@@ -292,13 +292,29 @@ impl Wire {
 
     /// Sends one line. False where the process is gone.
     pub(crate) fn send_line(&mut self, line: &str) -> bool {
+        self.send_bytes(line.as_bytes())
+    }
+
+    /// Sends one line that need be no text.
+    pub(crate) fn send_bytes(&mut self, line: &[u8]) -> bool {
+        self.send_part(&[line, b"\n"].concat())
+    }
+
+    /// Sends a part of a line.
+    pub(crate) fn send_part(&mut self, part: &[u8]) -> bool {
         let Some(stdin) = &mut self.stdin else {
             return false;
         };
-        stdin
-            .write_all(format!("{line}\n").as_bytes())
-            .and_then(|()| stdin.flush())
-            .is_ok()
+        stdin.write_all(part).and_then(|()| stdin.flush()).is_ok()
+    }
+
+    /// The most memory that the process ever held, in bytes.
+    pub(crate) fn peak_memory(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
+        let status = status.unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kilobytes = peak.unwrap().trim().trim_end_matches(" kB");
+        kilobytes.parse::<usize>().unwrap() << 10
     }
 
     /// The handshake with a broker that may be killed in it.

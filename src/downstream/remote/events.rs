@@ -79,11 +79,35 @@ where
     }
 }
 
+/// Kinds and data of the events of a stream that comes in these pieces, and
+/// whether one of them was too long.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(in crate::downstream) fn events_of(
+    mut pieces: crate::fuzzing::Pieces<'_>,
+    limit: usize,
+) -> (Vec<(String, Vec<u8>)>, bool) {
+    let mut parser = Parser::new(limit);
+    let mut events = Vec::new();
+    while let Some(piece) = pieces.next(usize::MAX) {
+        parser.add(piece);
+        loop {
+            match parser.next() {
+                Ok(Some(event)) => events.push((event.kind, event.data)),
+                Ok(None) => break,
+                Err(()) => return (events, true),
+            }
+        }
+    }
+    (events, false)
+}
+
 /// The reading of events, whatever the bytes come in.
 struct Parser {
     limit: usize,
     buffer: BytesMut,
     begun: bool,
+    /// The last line ended with a carriage return: a line feed may belong to it.
+    half_ended: bool,
     kind: String,
     data: Vec<u8>,
     has_data: bool,
@@ -97,6 +121,7 @@ impl Parser {
             limit,
             buffer: BytesMut::new(),
             begun: false,
+            half_ended: false,
             kind: String::new(),
             data: Vec::new(),
             has_data: false,
@@ -124,7 +149,7 @@ impl Parser {
     }
 
     /// The next line without its end: a line feed, a carriage return, or both. A
-    /// carriage return at the very end may be half of one, and waits.
+    /// carriage return ends it at once: what follows may be long in coming.
     fn line(&mut self) -> Result<Option<Bytes>, ()> {
         if !self.begun {
             const MARK: &[u8] = b"\xef\xbb\xbf";
@@ -136,19 +161,23 @@ impl Parser {
             }
             self.begun = true;
         }
-        let Some(end) = memchr::memchr2(b'\n', b'\r', &self.buffer) else {
-            return match self.buffer.len() > self.limit {
-                true => Err(()),
-                false => Ok(None),
-            };
-        };
-        let after = match (self.buffer.get(end), self.buffer.get(end + 1)) {
-            (Some(b'\r'), Some(b'\n')) => 2,
-            (Some(b'\r'), None) => return Ok(None),
-            _ => 1,
+        if self.half_ended && !self.buffer.is_empty() {
+            self.half_ended = false;
+            if self.buffer.starts_with(b"\n") {
+                self.buffer.advance(1);
+            }
+        }
+        let end = memchr::memchr2(b'\n', b'\r', &self.buffer);
+        // However the bytes come in, the same lines are too long.
+        if end.unwrap_or(self.buffer.len()) > self.limit {
+            return Err(());
+        }
+        let Some(end) = end else {
+            return Ok(None);
         };
         let line = self.buffer.split_to(end).freeze();
-        self.buffer.advance(after);
+        self.half_ended = self.buffer.first() == Some(&b'\r');
+        self.buffer.advance(1);
         Ok(Some(line))
     }
 
@@ -180,7 +209,8 @@ impl Parser {
             }
             b"retry" => {
                 let text = std::str::from_utf8(value).ok();
-                let time = text.and_then(|text| text.parse().ok());
+                let digits = text.filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+                let time = digits.and_then(|text| text.parse().ok());
                 self.retry = time.map(Duration::from_millis).or(self.retry);
             }
             _ => {}
@@ -232,6 +262,31 @@ mod tests {
                 assert_eq!(found, whole, "{ends:?} {size}");
                 assert_eq!(parser.last_id.as_deref(), Some("7"));
                 assert_eq!(parser.retry, Some(Duration::from_millis(250)));
+            }
+        }
+    }
+
+    #[test]
+    fn an_event_is_there_once_its_end_is_whatever_ends_its_lines() {
+        for ends in ["\n", "\r\n", "\r"] {
+            let (found, _) = read(&[format!("data: a{ends}{ends}").as_bytes()], 100);
+            assert_eq!(found.len(), 1, "{ends:?}");
+        }
+        assert_eq!(read(&[b"retry: +7\n"], 100).1.retry, None);
+    }
+
+    #[test]
+    fn the_same_lines_are_too_long_however_the_bytes_come_in() {
+        let text = b"data: 1234\n\n";
+        for (limit, passes) in [(9, false), (10, true)] {
+            for size in 1..=text.len() {
+                let mut parser = Parser::new(limit);
+                let read = text.chunks(size).try_for_each(|chunk| {
+                    parser.add(chunk);
+                    while parser.next()?.is_some() {}
+                    Ok::<(), ()>(())
+                });
+                assert_eq!(read.is_ok(), passes, "{limit} {size}");
             }
         }
     }

@@ -46,6 +46,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::Notify;
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -157,9 +158,11 @@ impl HttpLink {
             asks: line.asks.as_deref(),
             ear: None,
         };
+        let (answer, mut elsewhere) = mpsc::unbounded_channel();
         let hears = Hears {
             asks: line.asks.clone(),
             logs: line.logs.clone(),
+            answer,
         };
         let legacy = matches!(era, Era::Legacy(_));
         let _place = legacy.then(|| self.open.enter(id, hears));
@@ -167,6 +170,7 @@ impl HttpLink {
         let reason = tokio::select! {
             biased;
             sent = self.send_call(frame, &waits, (era, call)) => return sent,
+            Some(answer) = elsewhere.recv() => return judge(answer, era, call),
             () = line.cancelled.cancelled() => "the client cancelled the call",
             () = asks::expired(deadline, allowed, line.asks.as_deref()) => "the deadline of the call passed",
         };

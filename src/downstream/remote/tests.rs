@@ -293,10 +293,27 @@ async fn an_answer_that_is_none_is_invalid() {
         Reply::json(202, ""),
         Reply::json(200, &"x".repeat(100_001)),
         Reply::json(200, "<html>").with("Content-Type", "text/html"),
+        // We accept no coding, and expand none.
+        Reply::json(200, "\u{1f}").with("Content-Encoding", "gzip"),
     ] {
         let sent = ends(reply).await;
         assert!(matches!(sent, Sent::Invalid { .. }), "{sent:?}");
     }
+}
+
+#[tokio::test]
+async fn of_two_answers_to_a_call_the_first_one_counts() {
+    let script = Script::start(|asked, _| {
+        modern(asked, |asked| {
+            let second = r#"{"resultType":"complete","content":[],"isError":true}"#;
+            let answer =
+                |result| format!(r#"{{"jsonrpc":"2.0","id":{},"result":{result}}}"#, asked.id);
+            Reply::json(200, &format!("[{},{}]", answer(PAID), answer(second)))
+        })
+    })
+    .await;
+    let sent = paid(&script).await;
+    assert!(is_paid(&sent), "{sent:?}");
 }
 
 #[tokio::test]

@@ -288,6 +288,14 @@ fn a_servers_result_gets_a_type_for_a_modern_client_and_is_else_untouched() {
         result(plain, MODERN),
         r#"{"resultType":"complete", "content":[], "x": 1e3 }"#
     );
+    let read = Reader {
+        asking: Asking::Read,
+        ..MODERN
+    };
+    assert_eq!(
+        result("{}", read),
+        r#"{"resultType":"complete","cacheScope":"private","ttlMs":0}"#
+    );
     let typed = r#"{"content":[],"resultType":"complete"}"#;
     assert_eq!(result(typed, MODERN), typed);
     let forged = r#"{"resultType":"input_required","requestState":"x"}"#;

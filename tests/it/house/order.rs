@@ -12,7 +12,7 @@ use syn::Item;
 /// The rooms in their order, a line per layer.
 const LAYERS: [&[&str]; 7] = [
     &["cause", "outcome", "principal", "session", "tool"],
-    &["json", "crash", "policy", "store"],
+    &["json", "crash", "fuzzing", "policy", "store"],
     &[
         "journal",
         "meters",

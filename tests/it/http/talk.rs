@@ -122,7 +122,12 @@ impl Talk {
     }
 
     pub(super) fn read(&mut self) -> Answer {
-        let (status, headers) = self.head().expect("the broker closed the connection");
+        self.next().expect("the broker closed the connection")
+    }
+
+    /// The next answer, or none where the connection ended.
+    pub(super) fn next(&mut self) -> Option<Answer> {
+        let (status, headers) = self.head()?;
         let mut answer = Answer {
             status,
             headers,
@@ -137,7 +142,7 @@ impl Talk {
                 answer.body.push_str(&chunk);
             }
         }
-        answer
+        Some(answer)
     }
 
     /// The head of an answer, or none where the connection ended.

@@ -131,7 +131,8 @@ impl HttpLink {
         }
     }
 
-    /// Takes messages in, and returns the answer to who waits.
+    /// Takes messages in, and returns the answer to who waits: the first, where a
+    /// server answers twice, as over a pipe.
     pub(super) async fn take_all(
         &self,
         messages: Vec<Result<Message, Unreadable>>,
@@ -141,12 +142,12 @@ impl HttpLink {
         for message in messages {
             match message {
                 Ok(Message::Answer { id, answer }) if waits.is_some_and(|w| w.id == id) => {
-                    found = Some(answer);
+                    found = found.or(Some(answer));
                 }
                 // An error that names no request can only be to this one, which
                 // its response carries.
                 Ok(Message::NamelessError(error)) if waits.is_some() => {
-                    found = Some(Answer::Error(error));
+                    found = found.or(Some(Answer::Error(error)));
                 }
                 Ok(Message::Answer { .. } | Message::NamelessError(_)) => {
                     tracing::debug!(server.name = %self.server, "dropped an answer that nobody waits for");

@@ -5,6 +5,7 @@
 use super::HttpLink;
 use super::answers::Waits;
 use crate::downstream::asks::Asks;
+use crate::downstream::message::Answer;
 use crate::downstream::message::Message;
 use crate::downstream::message::Unreadable;
 use std::collections::HashMap;
@@ -19,6 +20,8 @@ use tokio::sync::mpsc;
 pub(super) struct Hears {
     pub(super) asks: Option<Arc<Asks>>,
     pub(super) logs: Option<mpsc::UnboundedSender<Box<str>>>,
+    /// Takes its answer, where that comes on another stream than its own.
+    pub(super) answer: mpsc::UnboundedSender<Answer>,
 }
 
 /// The open calls by their ids.
@@ -51,6 +54,15 @@ impl Open {
         }
     }
 
+    /// Gives an answer to who waits for it, or back where nobody does.
+    fn answer(&self, id: u64, answer: Answer) -> Option<Answer> {
+        match self.calls().get(&id) {
+            // An error says that the waiting side just went away.
+            Some(hears) => hears.answer.send(answer).err().map(|unread| unread.0),
+            None => Some(answer),
+        }
+    }
+
     fn calls(&self) -> MutexGuard<'_, HashMap<u64, Hears>> {
         // Only single operations of the map happen under the lock.
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
@@ -70,6 +82,14 @@ impl HttpLink {
         messages: Vec<Result<Message, Unreadable>>,
     ) {
         for message in messages {
+            let message = match message {
+                // Some servers write an answer wherever they are read just then.
+                Ok(Message::Answer { id, answer }) => match self.open.answer(id, answer) {
+                    None => continue,
+                    Some(answer) => Ok(Message::Answer { id, answer }),
+                },
+                other => other,
+            };
             let Some((id, hears)) = self.open.only() else {
                 self.take_all(vec![message], None).await;
                 continue;
