@@ -21,7 +21,7 @@ pub(super) const MAX_DEPTH: usize = 64;
 /// How the keys begin by which serde_json passes values on to itself. A reader
 /// built on it takes `{"$serde_json::private::RawValue":"[1]"}` for `[1]`, so
 /// that a server would act on arguments that policy never saw.
-const STANDS_IN: &str = "$serde_json::private::";
+pub(super) const STANDS_IN: &str = "$serde_json::private::";
 
 /// Why a text was refused.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
