@@ -26,6 +26,7 @@ pub use crate::downstream::Asks;
 pub use crate::downstream::CallLine;
 pub use crate::downstream::Era;
 pub use crate::downstream::Reply as ClientReply;
+pub use crate::downstream::Unbridged;
 pub use answer::Answer;
 pub use answer::Asked;
 pub use answer::Carrier;

@@ -6,6 +6,7 @@
 
 mod answer;
 mod connection;
+mod eras;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 mod list;

@@ -2,6 +2,7 @@
 //! the edge.
 
 use crate::downstream::Era;
+use crate::downstream::Unbridged;
 use crate::policy::Denial;
 use crate::policy::Escalation;
 use crate::session::SessionId;
@@ -156,6 +157,15 @@ pub enum Refusal {
         server: ServerName,
         /// How long it had.
         after: Duration,
+    },
+    /// What came back, or was to go on, has no form in the other revision.
+    Unbridged {
+        /// Our id of the call.
+        call: CallId,
+        /// Which server.
+        server: ServerName,
+        /// What it is.
+        what: Unbridged,
     },
     /// Answered, but not with a valid answer.
     InvalidAnswer {

@@ -106,12 +106,13 @@ async fn sent(permit: Permit, route: &Route, outgoing: OutgoingCall, line: CallL
 /// client cannot know that.
 pub(super) fn outgoing((route, own): (&Route, Option<Arc<str>>), call: ToolCall) -> OutgoingCall {
     let name = own.unwrap_or_else(|| native(route, &call));
-    let answers = call.continued.map(|continued| Answers {
-        responses: continued.responses,
-        state: match continued.left {
-            Left::State(state) => state,
-            Left::Open | Left::Nothing => None,
-        },
+    let answers = call.continued.and_then(|continued| match continued.left {
+        Left::State(state) => Some(Answers {
+            responses: continued.responses,
+            state,
+        }),
+        // The server takes the whole call again, and knows of no answers.
+        Left::Open | Left::Nothing => None,
     });
     OutgoingCall {
         asking: call.asking,

@@ -87,6 +87,10 @@ pub(super) fn judged(call: CallId, route: &Route, sent: Sent, keep: Keep) -> (Cl
             close(Outcome::Cancelled, None, json!({})),
             Answer::Cancelled,
         ),
+        Sent::Unbridged { what, why } => (
+            close(Outcome::Unknown, None, json!({ "unbridged": why })),
+            Answer::Refused(Refusal::Unbridged { call, server, what }),
+        ),
         // It answered, so it may well have done it.
         Sent::Invalid { why } => (
             close(Outcome::Unknown, None, json!({ "invalid_answer": why })),

@@ -122,6 +122,14 @@ pub enum Sent {
     TimedOut,
     /// Sent, then taken back by the client. The server was told.
     Cancelled,
+    /// Answered with what this client cannot be given, in its revision or by what
+    /// it declared.
+    Unbridged {
+        /// What it is.
+        what: Unbridged,
+        /// What was wrong with it.
+        why: String,
+    },
     /// Answered, but not with anything that may be passed on.
     Invalid {
         /// What was wrong with the answer.
@@ -129,11 +137,23 @@ pub enum Sent {
     },
 }
 
+/// What of a server's revision has no form for a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unbridged {
+    /// A type of result of 2026-07-28 that the client did not ask for.
+    Result,
+    /// A question of 2026-07-28 that it did not say it can be asked.
+    Question,
+    /// An answer to what a server of before asked in a call that is over.
+    Answer,
+}
+
 impl Sent {
     /// The call in which the server asked is not open any more: it may have done
     /// anything.
     pub fn not_open() -> Self {
-        Self::Lost {
+        Self::Unbridged {
+            what: Unbridged::Answer,
             why: "the call in which the server asked is not open any more".to_owned(),
         }
     }

@@ -11,6 +11,8 @@
 mod tests;
 
 use super::Client;
+use super::MODERN;
+use super::eras;
 use super::shown;
 use super::tasks;
 use super::write::Fault;
@@ -145,17 +147,7 @@ fn refused(refusal: &Refusal, reader: Reader) -> Reply {
             call,
             earlier,
             tool,
-        } => say(
-            call,
-            &[
-                format!(
-                    "The same call of `{}` was sent earlier in this session, and nobody saw how it ended. Nothing was sent now.",
-                    shown(tool, 128)
-                ),
-                "Find out whether it took effect, or ask a person, before anything else is done about it. If it did not, the same call may be sent once more.".to_owned(),
-                format!("Earlier call: {earlier}"),
-            ],
-        ),
+        } => say(call, &told_of(earlier, tool)),
         Refusal::SessionGone { session } => failed(
             &[
                 format!("The session {session} has ended. Nothing was sent."),
@@ -192,6 +184,9 @@ fn refused(refusal: &Refusal, reader: Reader) -> Reply {
             let what = format!("The server `{server}` did not answer within {after}.");
             unsure(call, what, reader)
         }
+        Refusal::Unbridged { call, server, what } => {
+            unsure(call, eras::unbridged(server, *what, reader.client), reader)
+        }
         Refusal::InvalidAnswer { call, server, why: _ } => unsure(
             call,
             format!("The server `{server}` answered with something that is no answer."),
@@ -199,6 +194,18 @@ fn refused(refusal: &Refusal, reader: Reader) -> Reply {
         ),
         Refusal::NotRecorded => not_recorded(),
     }
+}
+
+/// What is said of the first call that is like one that ended unknown.
+fn told_of(earlier: &CallId, tool: &str) -> [String; 3] {
+    [
+        format!(
+            "The same call of `{}` was sent earlier in this session, and nobody saw how it ended. Nothing was sent now.",
+            shown(tool, 128)
+        ),
+        "Find out whether it took effect, or ask a person, before anything else is done about it. If it did not, the same call may be sent once more.".to_owned(),
+        format!("Earlier call: {earlier}"),
+    ]
 }
 
 /// Hidden and absent things have one answer: a list cannot be guessed from it.
@@ -440,8 +447,8 @@ fn server_error(error: &str, reader: Reader) -> Reply {
         Client::Modern if code == -32002.0 => with_code(INVALID_PARAMS),
         Client::Modern if code == -32042.0 => failed(
             &[
-                "The tool's server wants a person to open a web page of its choice before it answers, and that is not passed on.".to_owned(),
-                "Ask the operator to connect the server to its account.".to_owned(),
+                format!("The tool's server (MCP {}) wants a person to open a web page before it answers. This client (MCP {MODERN}) did not declare that it opens pages, so nothing was done.", eras::NEWEST_BEFORE),
+                "Use a client that declares `elicitation.url`, or ask the operator to connect the server to its account.".to_owned(),
             ],
             None,
             reader,

@@ -3,6 +3,7 @@
 use super::BATCHES;
 use super::Client;
 use super::agreed;
+use super::eras;
 use super::list;
 use super::parse::Body;
 use super::parse::Message;
@@ -13,7 +14,6 @@ use super::parse::RawId;
 use super::parse::Request;
 use super::parse::Response;
 use super::parse::parse;
-use super::shown;
 use super::tasks;
 use super::work::Outgoing;
 use super::work::Task;
@@ -245,7 +245,7 @@ impl Connection {
                 return refuse(Some(&id), INVALID_REQUEST, NOT_OPENED.to_owned());
             }
             Body::Unknown { method } => {
-                let message = format!("`{}` is not served", shown(&method, 80));
+                let message = eras::unserved(&method, meta.client());
                 return refuse(Some(&id), METHOD_NOT_FOUND, message);
             }
             Body::SetLevel { level } => {
@@ -255,9 +255,10 @@ impl Connection {
             Body::Ask(ask)
                 if matches!(ask.asking, Asking::Task(_)) && !self.serves_tasks(&meta) =>
             {
-                let fault = match meta.modern && self.broker.has().tasks {
+                let has = self.broker.has();
+                let fault = match meta.modern && has.tasks {
                     true => tasks::not_declared(),
-                    false => Fault::new(METHOD_NOT_FOUND, "no server here has tasks"),
+                    false => Fault::new(METHOD_NOT_FOUND, eras::no_tasks(has, meta.client())),
                 };
                 return Received::Answer(fault.refuse(Some(&id)));
             }

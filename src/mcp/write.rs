@@ -178,8 +178,9 @@ pub(super) fn notification(method: &str, params: Option<&str>) -> Outbound {
 /// A request to the client; `params` is the text of an object.
 pub(super) fn request(id: &str, method: &str, params: Option<&str>) -> Outbound {
     let (id, method) = (Value::from(id), Value::from(method));
-    let params = params.unwrap_or("{}");
-    let text = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":{method},"params":{params}}}"#);
+    let params = params.map(|params| format!(r#","params":{params}"#));
+    let params = params.unwrap_or_default();
+    let text = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":{method}{params}}}"#);
     Outbound::Request(text.into())
 }
 

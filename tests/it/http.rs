@@ -8,7 +8,7 @@ mod limits;
 mod resuming;
 mod streams;
 mod subscriptions;
-mod talk;
+pub(crate) mod talk;
 
 use crate::serving::Serving;
 use crate::world::APPROVE;

@@ -9,6 +9,7 @@ mod conformance;
 mod crash;
 mod downstream;
 mod ends;
+mod golden;
 mod hostile;
 mod house;
 mod http;

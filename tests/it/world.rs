@@ -352,6 +352,12 @@ impl Wire {
         }
     }
 
+    /// The next line, as it came. None where the process is gone, or says nothing
+    /// for so long.
+    pub(crate) fn line(&mut self, patience: Duration) -> Option<String> {
+        self.lines.recv_timeout(patience).ok()
+    }
+
     /// The message that fits, whatever else comes before it.
     pub(crate) fn wait_for(&mut self, fits: impl Fn(&Value) -> bool) -> Option<Value> {
         if let Some(place) = self.aside.iter().position(&fits) {

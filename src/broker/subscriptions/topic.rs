@@ -220,6 +220,7 @@ fn passes(refusal: &Refusal) -> bool {
         | Refusal::ToolChanged { .. }
         | Refusal::OutcomeUnknown { .. }
         | Refusal::TimedOut { .. }
+        | Refusal::Unbridged { .. }
         | Refusal::InvalidAnswer { .. } => true,
         Refusal::UnknownTool { .. }
         | Refusal::InvalidArguments { .. }

@@ -7,6 +7,7 @@ use super::Link;
 use crate::downstream::Era;
 use crate::downstream::OutgoingCall;
 use crate::downstream::Sent;
+use crate::downstream::Unbridged;
 use crate::downstream::asks;
 use crate::downstream::message::Answer;
 use crate::downstream::shown;
@@ -107,7 +108,7 @@ pub(in crate::downstream) fn judge(answer: Answer, era: &Era, call: &OutgoingCal
         Answer::Error(json) => return Sent::Error { json },
         Answer::Invalid(why) => return Sent::Invalid { why },
     };
-    let invalid = |why: String| Sent::Invalid { why };
+    let unbridged = |what, why: String| Sent::Unbridged { what, why };
     let kind = match era {
         Era::Modern(_) => result_type(&json),
         // The word is unknown there, and whatever it says means nothing.
@@ -125,7 +126,10 @@ pub(in crate::downstream) fn judge(answer: Answer, era: &Era, call: &OutgoingCal
                     json,
                     era: era.clone(),
                 },
-                Err(why) => invalid(format!("the task asks for more, and {why}")),
+                Err(why) => unbridged(
+                    Unbridged::Question,
+                    format!("the task asks for more, and {why}"),
+                ),
             }
         }
         // None at all counts as complete (2026-07-28, basic, result responses).
@@ -137,12 +141,16 @@ pub(in crate::downstream) fn judge(answer: Answer, era: &Era, call: &OutgoingCal
         (Some("input_required"), Asking::Tool | Asking::Prompt | Asking::Read) => {
             match asks::check_inquiries(&json, &call.declared) {
                 Ok(()) => Sent::InputRequired { json },
-                Err(why) => invalid(format!("the result asks for more, and {why}")),
+                Err(why) => unbridged(
+                    Unbridged::Question,
+                    format!("the result asks for more, and {why}"),
+                ),
             }
         }
-        (Some(kind), _) => invalid(format!(
-            "the result is of the type `{kind}`, which was not asked for"
-        )),
+        (Some(kind), _) => unbridged(
+            Unbridged::Result,
+            format!("the result is of the type `{kind}`, which was not asked for"),
+        ),
     }
 }
 

@@ -71,7 +71,7 @@ async fn of_a_modern_result_only_a_complete_one_passes() {
                 assert_eq!(&*text, json);
                 assert_eq!(era, Era::Modern("2026-07-28".to_owned()));
             }
-            Sent::Invalid { why } => {
+            Sent::Unbridged { why, .. } => {
                 assert!(!passes, "{json}");
                 let named = why.contains("of the type `") || why.contains("asks for more");
                 assert!(named, "{why}");

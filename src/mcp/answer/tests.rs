@@ -128,6 +128,11 @@ fn refusals() -> Vec<Refusal> {
             server: server(),
             after: Duration::from_secs(1),
         },
+        Refusal::Unbridged {
+            call,
+            server: server(),
+            what: crate::broker::Unbridged::Question,
+        },
         Refusal::InvalidAnswer {
             call,
             server: server(),
@@ -200,6 +205,10 @@ Do not simply repeat it: find out whether it took effect, or ask a person.
 Reference: 01010101-0101-0101-0101-010101010101
 --
 The server `claims` did not answer within 1 second. The call may have taken effect.
+Do not simply repeat it: find out whether it took effect, or ask a person.
+Reference: 01010101-0101-0101-0101-010101010101
+--
+The server `claims` (MCP 2026-07-28) asked what this client (MCP 2026-07-28) did not declare that it can be asked. Use a client that declares it. The call may have taken effect.
 Do not simply repeat it: find out whether it took effect, or ask a person.
 Reference: 01010101-0101-0101-0101-010101010101
 --
@@ -346,8 +355,8 @@ fn a_servers_error_has_the_codes_of_the_clients_revision() {
     insta::assert_snapshot!(
         error(r#"{"code":-32042,"message":"m","data":{"elicitations":[]}}"#, MODERN),
         @r#"
-The tool's server wants a person to open a web page of its choice before it answers, and that is not passed on.
-Ask the operator to connect the server to its account.
+The tool's server (MCP 2025-11-25) wants a person to open a web page before it answers. This client (MCP 2026-07-28) did not declare that it opens pages, so nothing was done.
+Use a client that declares `elicitation.url`, or ask the operator to connect the server to its account.
 "#
     );
     assert_eq!(

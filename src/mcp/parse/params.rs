@@ -423,7 +423,7 @@ fn answers(params: Option<&Object<'_>>, modern: bool) -> Result<Option<Answers>,
     let refused = |message: String| Err(Fault::new(INVALID_PARAMS, message));
     if !modern {
         return refused(format!(
-            "`{RESPONSES}` and `{STATE}` belong to requests of {MODERN}: leave them out"
+            "`{RESPONSES}` and `{STATE}` belong to requests of MCP {MODERN}, and this one is of a revision before it: leave them out, and answer what servers ask by responses"
         ));
     }
     let responses = responses.iter().flat_map(Object::iter);

@@ -8,9 +8,10 @@ use std::io::BufReader;
 use std::io::Read;
 use std::io::Write;
 use std::net::TcpStream;
+use std::sync::mpsc;
 
 /// A connection.
-pub(super) struct Talk {
+pub(crate) struct Talk {
     stream: BufReader<TcpStream>,
     host: String,
     always: Vec<(String, String)>,
@@ -18,20 +19,20 @@ pub(super) struct Talk {
 
 /// An answer, read to its end where it has one.
 #[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) status: u16,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
     headers: Vec<(String, String)>,
-    pub(super) body: String,
+    pub(crate) body: String,
 }
 
 impl Answer {
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let found = self.headers.iter().find(|(known, _)| known == name);
         found.map(|(_, value)| value.as_str())
     }
 
     /// The one message, or the last one of a stream: what takes long comes by one.
-    pub(super) fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         if self.header("content-type") == Some("text/event-stream") {
             return self.events().pop().unwrap();
         }
@@ -39,7 +40,7 @@ impl Answer {
     }
 
     /// The messages of a stream.
-    pub(super) fn events(&self) -> Vec<Value> {
+    pub(crate) fn events(&self) -> Vec<Value> {
         assert_eq!(
             self.header("content-type"),
             Some("text/event-stream"),
@@ -56,7 +57,7 @@ impl Answer {
 }
 
 impl Talk {
-    pub(super) fn new(address: &str) -> Self {
+    pub(crate) fn new(address: &str) -> Self {
         let stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         Self {
@@ -67,34 +68,34 @@ impl Talk {
     }
 
     /// With this header on every request.
-    pub(super) fn with(mut self, name: &str, value: &str) -> Self {
+    pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
         self.always.push((name.to_owned(), value.to_owned()));
         self
     }
 
     /// What this header says on every request.
-    pub(super) fn always(&self, name: &str) -> String {
+    pub(crate) fn always(&self, name: &str) -> String {
         let found = self.always.iter().find(|(known, _)| known == name);
         found.unwrap().1.clone()
     }
 
     /// As if it had been reached under this name.
-    pub(super) fn under(mut self, host: &str) -> Self {
+    pub(crate) fn under(mut self, host: &str) -> Self {
         host.clone_into(&mut self.host);
         self
     }
 
-    pub(super) fn post(&mut self, path: &str, body: &str) -> Answer {
+    pub(crate) fn post(&mut self, path: &str, body: &str) -> Answer {
         self.post_with(path, &[], body)
     }
 
-    pub(super) fn post_with(&mut self, path: &str, more: &[(&str, &str)], body: &str) -> Answer {
+    pub(crate) fn post_with(&mut self, path: &str, more: &[(&str, &str)], body: &str) -> Answer {
         let mut headers = vec![("content-type", "application/json")];
         headers.extend(more);
         self.send("POST", path, &headers, body)
     }
 
-    pub(super) fn send(
+    pub(crate) fn send(
         &mut self,
         verb: &str,
         path: &str,
@@ -106,7 +107,7 @@ impl Talk {
     }
 
     /// Sends a request and does not wait for its answer.
-    pub(super) fn write(&mut self, verb: &str, path: &str, headers: &[(&str, &str)], body: &str) {
+    pub(crate) fn write(&mut self, verb: &str, path: &str, headers: &[(&str, &str)], body: &str) {
         let mut text = format!("{verb} {path} HTTP/1.1\r\nhost: {}\r\n", self.host);
         let always = self.always.iter().map(|(name, value)| (&**name, &**value));
         for (name, value) in always.chain(headers.iter().copied()) {
@@ -116,17 +117,17 @@ impl Talk {
         self.raw(text.as_bytes());
     }
 
-    pub(super) fn raw(&mut self, bytes: &[u8]) {
+    pub(crate) fn raw(&mut self, bytes: &[u8]) {
         // The other side may have closed already; reading shows what it said.
         let _written = self.stream.get_mut().write_all(bytes);
     }
 
-    pub(super) fn read(&mut self) -> Answer {
+    pub(crate) fn read(&mut self) -> Answer {
         self.next().expect("the broker closed the connection")
     }
 
     /// The next answer, or none where the connection ended.
-    pub(super) fn next(&mut self) -> Option<Answer> {
+    pub(crate) fn next(&mut self) -> Option<Answer> {
         let (status, headers) = self.head()?;
         let mut answer = Answer {
             status,
@@ -145,8 +146,39 @@ impl Talk {
         Some(answer)
     }
 
+    /// Passes on each message of an answer as it comes, and returns the transport
+    /// session that it opens.
+    pub(crate) fn messages(&mut self, to: &mpsc::Sender<String>) -> Option<String> {
+        let (_, headers) = self.head()?;
+        let header = |name: &str| {
+            let found = headers.iter().find(|(known, _)| known == name);
+            found.map(|(_, value)| value.clone())
+        };
+        if let Some(length) = header("content-length") {
+            let mut body = vec![0; length.parse().unwrap()];
+            self.stream.read_exact(&mut body).ok()?;
+            if !body.is_empty() {
+                // Nobody listens any more where the test has failed.
+                let _unheard = to.send(String::from_utf8(body).unwrap());
+            }
+            return header("mcp-session-id");
+        }
+        let mut text = String::new();
+        while let Some(chunk) = self.chunk() {
+            text.push_str(&chunk);
+            while let Some((line, rest)) = text.split_once('\n') {
+                let message = line.strip_prefix("data: ").filter(|data| !data.is_empty());
+                if let Some(message) = message {
+                    let _unheard = to.send(message.to_owned());
+                }
+                text = rest.to_owned();
+            }
+        }
+        header("mcp-session-id")
+    }
+
     /// The head of an answer, or none where the connection ended.
-    pub(super) fn head(&mut self) -> Option<(u16, Vec<(String, String)>)> {
+    pub(crate) fn head(&mut self) -> Option<(u16, Vec<(String, String)>)> {
         let first = self.line()?;
         let status = first.split(' ').nth(1).unwrap().parse().unwrap();
         let mut headers = Vec::new();
@@ -160,7 +192,7 @@ impl Talk {
     }
 
     /// The next piece of a stream, or none at its end.
-    pub(super) fn chunk(&mut self) -> Option<String> {
+    pub(crate) fn chunk(&mut self) -> Option<String> {
         let length = usize::from_str_radix(&self.line()?, 16).unwrap();
         let mut bytes = vec![0; length + 2];
         self.stream.read_exact(&mut bytes).ok()?;

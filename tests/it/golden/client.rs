@@ -1,0 +1,137 @@
+//! A client that is played by the test, over stdio or HTTP.
+
+use super::Era;
+use super::Over;
+use super::PATIENCE;
+use super::Pairing;
+use super::table::Table;
+use super::table::named;
+use crate::http::talk::Talk;
+use crate::serving::Serving;
+use crate::world::Wire;
+use crate::world::World;
+use serde_json::Value;
+use std::sync::mpsc;
+use std::time::Duration;
+
+/// The client.
+pub(super) struct Client {
+    way: Way,
+    /// Heard before its turn.
+    aside: Option<String>,
+}
+
+enum Way {
+    Stdio(Wire),
+    Http(Box<Remote>),
+}
+
+struct Remote {
+    broker: Serving,
+    key: String,
+    era: Era,
+    session: Option<String>,
+    to: mpsc::Sender<String>,
+    heard: mpsc::Receiver<String>,
+}
+
+impl Client {
+    /// A client that has opened its connection, and a broker that knows its servers.
+    pub(super) fn start(world: &World, table: &Table, pairing: Pairing) -> Self {
+        let (era, over) = pairing.client;
+        let can = table.client_can(pairing);
+        let mut client = Self {
+            aside: None,
+            way: match over {
+                Over::Stdio => Way::Stdio(world.broker()),
+                Over::Http => Way::Http(Box::new(Remote::new(world, era))),
+            },
+        };
+        let opening = match era {
+            Era::Old => format!(
+                r#"{{"jsonrpc":"2.0","id":0,"method":"initialize","params":{{"protocolVersion":"2025-11-25","capabilities":{can},"clientInfo":{{"name":"played","version":"1"}}}}}}"#
+            ),
+            Era::New => format!(
+                r#"{{"jsonrpc":"2.0","id":0,"method":"server/discover","params":{{"_meta":{{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{can}}}}}}}"#
+            ),
+        };
+        client.say(&opening);
+        client.hear(PATIENCE).expect("the broker does not open");
+        if era == Era::Old {
+            client.say(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
+        }
+        client
+    }
+
+    pub(super) fn say(&mut self, line: &str) {
+        match &mut self.way {
+            Way::Stdio(wire) => assert!(wire.send_line(line), "the broker ended"),
+            Way::Http(remote) => remote.post(line),
+        }
+    }
+
+    pub(super) fn hear(&mut self, patience: Duration) -> Option<String> {
+        let aside = self.aside.take();
+        aside.or_else(|| match &mut self.way {
+            Way::Stdio(wire) => wire.line(patience),
+            Way::Http(remote) => remote.heard.recv_timeout(patience).ok(),
+        })
+    }
+
+    /// A message that was heard and is still to be taken.
+    pub(super) fn overheard(&mut self) -> Option<String> {
+        self.aside = self.hear(Duration::ZERO);
+        self.aside.clone()
+    }
+}
+
+impl Remote {
+    fn new(world: &World, era: Era) -> Self {
+        world.append("countersign.toml", "\n[http]\n");
+        let key = world.key("alice");
+        let (to, heard) = mpsc::channel();
+        Self {
+            broker: world.serve(),
+            key,
+            era,
+            session: None,
+            to,
+            heard,
+        }
+    }
+
+    /// Sends one message as a request of its own; what comes back is heard.
+    fn post(&mut self, line: &str) {
+        let mut talk =
+            Talk::new(self.broker.address()).with("authorization", &format!("Bearer {}", self.key));
+        if let Some(session) = &self.session {
+            talk = talk.with("mcp-session-id", session);
+        }
+        let (method, id) = named(line);
+        let mut headers = vec![("content-type", "application/json".to_owned())];
+        if let (Era::New, Some(method)) = (self.era, &method) {
+            headers.push(("mcp-protocol-version", "2026-07-28".to_owned()));
+            headers.push(("mcp-method", method.clone()));
+            let message: Value = serde_json::from_str(line).unwrap();
+            let places = ["name", "uri", "taskId"];
+            let name = places
+                .iter()
+                .find_map(|key| message["params"][key].as_str());
+            headers.extend(name.map(|name| ("mcp-name", name.to_owned())));
+        }
+        let headers: Vec<(&str, &str)> = headers.iter().map(|(k, v)| (*k, &**v)).collect();
+        talk.write("POST", "/mcp", &headers, line);
+        let session = match method.as_deref() {
+            Some("initialize") => talk.messages(&self.to),
+            // Taken in before the next message is sent.
+            _ if id.is_none() || method.is_none() => talk.messages(&self.to),
+            _ => {
+                let to = self.to.clone();
+                // Ends with the answer, or with the broker.
+                std::thread::spawn(move || talk.messages(&to));
+                return;
+            }
+        };
+        self.session = self.session.take().or(session);
+    }
+}
