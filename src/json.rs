@@ -6,10 +6,12 @@
 //! known one. What was checked goes on as the bytes it was.
 
 mod canonical;
+mod quick;
 mod scan;
 mod splice;
 
 pub use canonical::canonical;
+pub use canonical::write_string;
 pub use scan::JsonError;
 pub use scan::Object;
 pub use scan::check;

@@ -2,6 +2,7 @@
 //! [`Frame`] or writes to a server's input.
 
 mod listed;
+mod params;
 
 pub(super) use listed::Listed;
 
@@ -17,6 +18,7 @@ use crate::tool::Asking;
 use crate::tool::Declared;
 use crate::tool::Level;
 use crate::tool::Mirrored;
+use params::Params;
 use serde_json::Value;
 use std::future::poll_fn;
 use std::io;
@@ -205,8 +207,9 @@ impl Frame {
         era: &Era,
     ) -> Result<Self, String> {
         tracing::debug!(call.id = %permit.call(), request = id, "sending the call");
-        let listens = call.asking == Asking::Subscribe && matches!(era, Era::Modern(_));
-        let mut members = Vec::new();
+        let modern = matches!(era, Era::Modern(_));
+        let listens = call.asking == Asking::Subscribe && modern;
+        let mut params = Params::default();
         // Each text stands inside ours: one that is no object of its own could
         // close ours and go on with anything.
         let arguments = match &call.arguments {
@@ -215,44 +218,43 @@ impl Frame {
         };
         match call.asking {
             Asking::Tool | Asking::Prompt => {
-                members.push(format!("\"name\":{}", Value::from(&*call.name)));
+                params.string("name", &call.name);
                 if let Some(arguments) = &call.arguments {
-                    members.push(format!("\"arguments\":{arguments}"));
+                    params.member("arguments", arguments);
                 }
             }
             // One resource for each request, so that each is under a permit of its
             // own (2026-07-28, patterns/subscriptions).
             Asking::Subscribe if listens => {
                 let uri = Value::from(&*call.name);
-                members.push(format!(
-                    "\"notifications\":{{\"resourceSubscriptions\":[{uri}]}}"
-                ));
+                let wanted = format!("{{\"resourceSubscriptions\":[{uri}]}}");
+                params.member("notifications", &wanted);
             }
             // The client knows the task by an id of ours.
-            Asking::Task(_) => members.push(format!("\"taskId\":{}", Value::from(&*call.name))),
+            Asking::Task(_) => params.string("taskId", &call.name),
             // What policy read as the arguments are the parameters themselves.
             Asking::Read | Asking::Subscribe | Asking::Complete => {
-                let arguments = arguments.iter().flat_map(Object::iter);
-                members
-                    .extend(arguments.map(|(key, value)| format!("{}:{value}", Value::from(key))));
+                for (key, value) in arguments.iter().flat_map(Object::iter) {
+                    params.member(key, value);
+                }
             }
         }
-        if let (Era::Modern(_), Some(answers)) = (era, &call.answers) {
+        if let (true, Some(answers)) = (modern, &call.answers) {
             if let Some(responses) = &answers.responses {
                 Object::parse(responses).map_err(|error| format!("answers: {error}"))?;
+                params.member("inputResponses", responses);
             }
-            let responses = answers.responses.as_ref();
-            members.extend(responses.map(|text| format!("\"inputResponses\":{text}")));
-            let state = answers.state.as_deref();
-            members.extend(state.map(|text| format!("\"requestState\":{}", Value::from(text))));
+            if let Some(state) = &answers.state {
+                params.string("requestState", state);
+            }
         }
-        if let (Era::Legacy(_), Some(task)) = (era, &call.task) {
+        if let (false, Some(task)) = (modern, &call.task) {
             Object::parse(task).map_err(|error| format!("task: {error}"))?;
-            members.push(format!("\"task\":{task}"));
+            params.member("task", task);
         }
         // What else was said to one method means something else to another.
         for (key, value) in call.rest.iter().filter(|_| !listens) {
-            members.push(format!("{}:{value}", Value::from(&**key)));
+            params.member(key, value);
         }
         let meta = meta::outgoing(
             call.meta.as_deref(),
@@ -260,8 +262,10 @@ impl Frame {
             (era, &call.declared, call.log),
         )
         .map_err(|error| format!("`_meta`: {error}"))?;
-        members.extend(meta.map(|meta| format!("\"_meta\":{meta}")));
-        let params = format!("{{{}}}", members.join(","));
+        if let Some(meta) = meta {
+            params.member("_meta", &meta);
+        }
+        let params = params.finish();
         if listens {
             return Ok(request(id, "subscriptions/listen", &params));
         }
@@ -286,14 +290,9 @@ impl Frame {
         &self.mirrored
     }
 
-    /// The message as it is sent.
+    /// The message as it is sent, with a line break at its end.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes
-    }
-
-    /// The message, with a line break at its end.
-    pub(super) fn into_bytes(self) -> Vec<u8> {
-        self.bytes
     }
 
     /// INVARIANT: a frame has exactly one line break, its last byte. In JSON
@@ -301,10 +300,12 @@ impl Frame {
     /// as it was it would end the message, and what follows would be another.
     fn line(text: &str) -> Self {
         let mut bytes = Vec::with_capacity(text.len() + 1);
-        bytes.extend(text.bytes().map(|byte| match byte {
-            b'\n' | b'\r' => b' ',
-            other => other,
-        }));
+        bytes.extend_from_slice(text.as_bytes());
+        for byte in &mut bytes {
+            if matches!(byte, b'\n' | b'\r') {
+                *byte = b' ';
+            }
+        }
         bytes.push(b'\n');
         Self {
             bytes,

@@ -2,6 +2,7 @@
 
 use super::JsonError;
 use super::Object;
+use super::quick;
 use super::text;
 use serde_json::value::RawValue;
 
@@ -57,8 +58,15 @@ fn write(json: &str, to: &mut String) -> Result<(), JsonError> {
     Ok(())
 }
 
-fn write_string(value: &str, to: &mut String) {
-    to.push_str(&serde_json::Value::from(value).to_string());
+/// Adds a string as JSON has it, with the quotes.
+pub fn write_string(value: &str, to: &mut String) {
+    if quick::is_plain(value) {
+        to.push('"');
+        to.push_str(value);
+        to.push('"');
+    } else {
+        to.push_str(&serde_json::Value::from(value).to_string());
+    }
 }
 
 #[cfg(test)]

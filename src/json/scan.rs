@@ -1,5 +1,6 @@
 //! Strict reading: one pass over the whole text, then members by name.
 
+use super::quick;
 use serde::de::DeserializeSeed;
 use serde::de::Deserializer;
 use serde::de::IgnoredAny;
@@ -15,12 +16,12 @@ use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::is_nfkc_quick;
 
 /// How deep values may nest. Deeper ones are refused before they cost anything.
-const MAX_DEPTH: usize = 64;
+pub(super) const MAX_DEPTH: usize = 64;
 
 /// How the keys begin by which serde_json passes values on to itself. A reader
 /// built on it takes `{"$serde_json::private::RawValue":"[1]"}` for `[1]`, so
 /// that a server would act on arguments that policy never saw.
-const STANDS_IN: &str = "$serde_json::private::";
+pub(super) const STANDS_IN: &str = "$serde_json::private::";
 
 /// Why a text was refused.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -50,12 +51,33 @@ pub enum JsonError {
 /// [`JsonError::Malformed`], with the place in the text.
 pub fn check(bytes: &[u8]) -> Result<&str, JsonError> {
     let text = std::str::from_utf8(bytes).map_err(malformed)?;
+    if !quick::is_strict(text) {
+        strict(text)?;
+    }
+    Ok(text)
+}
+
+/// [`check`] of a text that is not plain.
+pub(super) fn strict(text: &str) -> Result<(), JsonError> {
     let mut reader = serde_json::Deserializer::from_str(text);
     Checked { depth: 0 }
         .deserialize(&mut reader)
         .map_err(malformed)?;
+    reader.end().map_err(malformed)
+}
+
+/// The members of an object that is not plain.
+pub(super) fn strict_members(text: &str) -> Result<Vec<(Cow<'_, str>, &str)>, JsonError> {
+    if !text.trim_ascii_start().starts_with('{') {
+        return match serde_json::from_str::<IgnoredAny>(text) {
+            Ok(_) => Err(JsonError::NotAnObject),
+            Err(source) => Err(malformed(source)),
+        };
+    }
+    let mut reader = serde_json::Deserializer::from_str(text);
+    let members = reader.deserialize_map(Members).map_err(malformed)?;
     reader.end().map_err(malformed)?;
-    Ok(text)
+    Ok(members)
 }
 
 /// The members of one JSON object, each value as the text it was.
@@ -73,15 +95,10 @@ impl<'a> Object<'a> {
     /// [`JsonError::NotAnObject`] for other values; [`JsonError::Malformed`]
     /// where it is no JSON or has a key twice.
     pub fn parse(text: &'a str) -> Result<Self, JsonError> {
-        if !text.trim_ascii_start().starts_with('{') {
-            return match serde_json::from_str::<IgnoredAny>(text) {
-                Ok(_) => Err(JsonError::NotAnObject),
-                Err(source) => Err(malformed(source)),
-            };
-        }
-        let mut reader = serde_json::Deserializer::from_str(text);
-        let members = reader.deserialize_map(Members).map_err(malformed)?;
-        reader.end().map_err(malformed)?;
+        let members = match quick::members(text) {
+            Some(members) => members,
+            None => strict_members(text)?,
+        };
         Ok(Self { members })
     }
 
@@ -151,6 +168,9 @@ pub fn fold(key: &str) -> Cow<'_, str> {
 pub fn text(raw: &str) -> Option<Cow<'_, str>> {
     let raw = raw.trim_ascii();
     let inner = raw.strip_prefix('"')?.strip_suffix('"')?;
+    if quick::is_plain(inner) {
+        return Some(Cow::Borrowed(inner));
+    }
     if inner.contains('\\') {
         serde_json::from_str(raw).ok().map(Cow::Owned)
     } else {

@@ -418,12 +418,10 @@ fn aged(result: &str, era: &Era) -> String {
         Era::Modern(_) => &["resultType", "ttlMs", "cacheScope"],
         Era::Legacy(_) => &[],
     };
+    let newer = newer.iter().filter(|key| members.get(key).is_some());
     let mut aged = result.to_owned();
     // One after the other: neighbours share a comma.
-    for key in newer
-        .iter()
-        .chain(no_object.then_some(&"structuredContent"))
-    {
+    for key in newer.chain(no_object.then_some(&"structuredContent")) {
         aged = Splice::new(&aged).remove_member(&aged, key).finish();
     }
     aged

@@ -131,7 +131,14 @@ impl Fault {
 
 /// The answer to a request that succeeded; `result` is the text of an object.
 pub(super) fn result(id: &RawId, result: &str) -> Outbound {
-    Outbound::Answer(format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#).into())
+    let parts = [
+        r#"{"jsonrpc":"2.0","id":"#,
+        id.as_str(),
+        r#","result":"#,
+        result,
+        "}",
+    ];
+    Outbound::Answer(parts.concat().into())
 }
 
 /// The answer to a request that failed; `error` is the text of an object.

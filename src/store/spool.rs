@@ -53,6 +53,11 @@ pub type Fold = fn(&Tx<'_>, WriterId, &[&[u8]]) -> Result<(), StoreError>;
 /// folds first: the tables set the pace then.
 const MOST: u64 = 64 << 20;
 
+/// How many records are folded at once where they come quickly. Folding takes a
+/// core for as long as it has records, and calls wait with it where there is but
+/// one.
+const SLICE: usize = 128;
+
 /// Before each record: how long it is (4 bytes), its number among the writer's
 /// (8), and a checksum of all of it (8).
 const HEAD: usize = 20;
@@ -140,6 +145,8 @@ struct State {
     /// Which file takes records, and how long it is.
     taking: usize,
     length: u64,
+    /// How many records it has taken.
+    records: usize,
     /// The other one holds records that are not in the tables yet.
     folding: bool,
     /// The tables did not take what was folded last.
@@ -176,6 +183,7 @@ impl Spool {
             state: Mutex::new(State {
                 taking: 0,
                 length: 0,
+                records: 0,
                 folding: false,
                 stalled: false,
                 last: 0,
@@ -220,6 +228,13 @@ impl Spool {
         crash::step("spool", doing, "after-append");
         state.last = number;
         state.length += bytes.len() as u64;
+        state.records += 1;
+        if state.records == SLICE
+            && let Some(thread) = &state.thread
+        {
+            // A thread that has ended has folded what there was.
+            let _ended = thread.send(Order::Fold);
+        }
         Some(Committed::spooled(made()))
     }
 
@@ -235,6 +250,12 @@ impl Spool {
         state.resting
     }
 
+    /// Whether there is so much that folding must not wait for its time.
+    pub(super) fn is_full(&self) -> bool {
+        let state = self.state();
+        state.records >= SLICE && !state.stalled
+    }
+
     /// Puts what waits into the tables. Part of a transaction that has begun.
     pub(super) fn fold(&self, tx: &Tx<'_>) -> Result<(), StoreError> {
         let unreadable = |source| StoreError::Spool { source };
@@ -246,6 +267,7 @@ impl Spool {
             if !left && state.length > 0 {
                 state.taking = 1 - state.taking;
                 state.length = 0;
+                state.records = 0;
                 state.folding = true;
             }
             if !state.folding {

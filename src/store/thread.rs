@@ -23,8 +23,8 @@ use tokio::sync::oneshot;
 /// not wait long for the last.
 const MAX_BATCH: usize = 256;
 
-/// How long a record waits in the spool at most, where no transaction comes
-/// sooner: as long as the journal may be behind for others.
+/// How long a record waits in the spool at most, where no transaction and no
+/// slice of records comes sooner: as long as the journal may be behind for others.
 const FOLD_EVERY: Duration = Duration::from_millis(50);
 
 /// How soon folding is tried again that went wrong.
@@ -101,7 +101,7 @@ pub(super) enum Order {
     Job(Job),
     /// To fold this spool from now on.
     Spool(Arc<Spool>),
-    /// That there is something in the spool.
+    /// That there is something in the spool, or enough to fold it at once.
     Fold,
 }
 
@@ -270,7 +270,8 @@ impl Desk {
             let ended = matches!(first, Err(RecvTimeoutError::Disconnected));
             let more = orders.try_iter().take(MAX_BATCH - 1);
             let jobs = self.jobs(first.into_iter().chain(more));
-            let is_due = ended || due.is_some_and(|due| due <= Instant::now());
+            let is_full = self.spool.as_ref().is_some_and(|spool| spool.is_full());
+            let is_due = ended || is_full || due.is_some_and(|due| due <= Instant::now());
             let mut went_well = true;
             if !jobs.is_empty() {
                 self.commit(jobs);

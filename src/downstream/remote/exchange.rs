@@ -3,6 +3,8 @@
 
 use super::events::Broken;
 use super::events::Events;
+use super::pool::Answered;
+use super::pool::NoResponse;
 use super::pool::Pool;
 use crate::downstream::message::Answer;
 use crate::downstream::message::Message;
@@ -19,7 +21,6 @@ use hyper::Request;
 use hyper::Response;
 use hyper::StatusCode;
 use hyper::Uri;
-use hyper::body::Incoming;
 use hyper::header::ACCEPT;
 use hyper::header::CONTENT_TYPE;
 use hyper::header::HeaderValue;
@@ -34,7 +35,7 @@ pub(super) enum Exchange {
     /// The server answers with one message, or several.
     Messages(Vec<Result<Message, Unreadable>>),
     /// The server answers with a stream.
-    Stream(Events<Incoming>),
+    Stream(Events<Answered>),
     /// Taken in; no answer comes.
     Accepted,
     /// Provably not one byte of it reached the server; in words.
@@ -63,15 +64,19 @@ pub(super) struct Exchanges {
 }
 
 impl Exchanges {
-    /// Sends one message. `headers` has all but what every message has. Returns
+    /// Sends one message. `headers` makes all but what every message has. Returns
     /// the headers of the answer too.
-    pub(super) async fn post(&self, headers: HeaderMap, body: Bytes) -> (Exchange, HeaderMap) {
+    pub(super) async fn post(
+        &self,
+        headers: impl Fn() -> HeaderMap,
+        body: Bytes,
+    ) -> (Exchange, HeaderMap) {
         let mut uri = self.uri.clone();
         for _ in 0..=MAX_REDIRECTS {
             let mut request = Request::new(Full::new(body.clone()));
             *request.method_mut() = Method::POST;
             *request.uri_mut() = uri;
-            *request.headers_mut() = headers.clone();
+            *request.headers_mut() = headers();
             let sent = request.headers_mut();
             sent.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
             sent.insert(
@@ -104,7 +109,7 @@ impl Exchanges {
     pub(super) async fn get(
         &self,
         headers: HeaderMap,
-    ) -> Result<Events<Incoming>, (Option<StatusCode>, String)> {
+    ) -> Result<Events<Answered>, (Option<StatusCode>, String)> {
         let mut request = Request::new(Full::new(Bytes::new()));
         *request.uri_mut() = self.uri.clone();
         *request.headers_mut() = headers;
@@ -122,11 +127,15 @@ impl Exchanges {
 
     /// A request that has no response. Only where no connection was made, or one
     /// was closed before the first byte, is it sure that nothing was sent.
-    fn unanswered(&self, error: &hyper_util::client::legacy::Error) -> Exchange {
-        let why = described(error);
-        match error.is_connect() {
-            true => Exchange::NotSent(format!("no connection to {}: {why}", self.shown())),
-            false => Exchange::Lost(format!("the connection broke: {why}")),
+    fn unanswered(&self, error: &NoResponse) -> Exchange {
+        match error {
+            NoResponse::Unconnected(error) => {
+                let why = described(&**error);
+                Exchange::NotSent(format!("no connection to {}: {why}", self.shown()))
+            }
+            NoResponse::Broken(error) => {
+                Exchange::Lost(format!("the connection broke: {}", described(error)))
+            }
         }
     }
 
@@ -137,7 +146,7 @@ impl Exchanges {
     /// Where a redirect leads. It is followed only where the message stays the
     /// same and at the same server: headers that are meant for one must not
     /// reach another.
-    fn redirected(&self, response: &Response<Incoming>) -> Option<Result<Uri, Exchange>> {
+    fn redirected(&self, response: &Response<Answered>) -> Option<Result<Uri, Exchange>> {
         let status = response.status();
         if !status.is_redirection() {
             return None;
@@ -162,7 +171,7 @@ impl Exchanges {
         }))
     }
 
-    async fn read(&self, status: StatusCode, headers: &HeaderMap, body: Incoming) -> Exchange {
+    async fn read(&self, status: StatusCode, headers: &HeaderMap, body: Answered) -> Exchange {
         let is_events = is(headers, "text/event-stream");
         let is_json = is(headers, "application/json");
         if status.is_success() && is_events {

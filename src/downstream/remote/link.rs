@@ -201,10 +201,8 @@ impl HttpLink {
         let body = Bytes::copy_from_slice(frame.bytes());
         let session = self.session();
         crash::point("send.before-write");
-        let first = self
-            .exchanges
-            .post(self.with_session(self.headers(&frame)), body.clone());
-        let (exchange, _headers) = first.await;
+        let headers = || self.with_session(self.headers(&frame));
+        let (exchange, _headers) = self.exchanges.post(headers, body.clone()).await;
         crash::point("send.after-write");
         let lost = match (&exchange, session) {
             (Exchange::Refused { status, .. }, Some(session)) => {
@@ -215,10 +213,7 @@ impl HttpLink {
         let exchange = match lost {
             None => exchange,
             Some(lost) => match self.reopen(&lost).await {
-                Ok(()) => {
-                    let headers = self.with_session(self.headers(&frame));
-                    self.exchanges.post(headers, body).await.0
-                }
+                Ok(()) => self.exchanges.post(headers, body).await.0,
                 Err(why) => return Sent::NotSent { why },
             },
         };
@@ -249,8 +244,8 @@ impl HttpLink {
         let opens = matches!(control, Control::Initialize { .. });
         let id = self.take_id();
         let frame = Frame::control(id, control);
-        let headers = self.with_session(self.headers(&frame));
-        let body = Bytes::from(frame.into_bytes());
+        let headers = || self.with_session(self.headers(&frame));
+        let body = Bytes::copy_from_slice(frame.bytes());
         let (exchange, answered) = self.exchanges.post(headers, body).await;
         if opens {
             self.set_session(answered.get(SESSION).cloned());
@@ -287,8 +282,8 @@ impl HttpLink {
     }
 
     async fn post_alone(&self, frame: Frame) {
-        let headers = self.with_session(self.headers(&frame));
-        let body = Bytes::from(frame.into_bytes());
+        let headers = || self.with_session(self.headers(&frame));
+        let body = Bytes::copy_from_slice(frame.bytes());
         let (exchange, _headers) = self.exchanges.post(headers, body).await;
         if let Exchange::NotSent(why) | Exchange::Lost(why) | Exchange::Refused { why, .. } =
             exchange

@@ -6,9 +6,9 @@ use super::Remote;
 use super::events::Events;
 use super::exchange::Exchange;
 use super::exchange::Exchanges;
+use super::pool::Answered;
 use super::pool::Pool;
 use bytes::Bytes;
-use hyper::body::Incoming;
 use tokio::io::AsyncBufReadExt as _;
 use tokio::io::AsyncWriteExt as _;
 use tokio::io::BufReader;
@@ -74,7 +74,7 @@ pub(in crate::downstream) async fn pair(
     tasks.spawn(async move {
         let mut lines = BufReader::new(saying).lines();
         while let Ok(Some(line)) = lines.next_line().await {
-            let (exchange, _headers) = exchanges.post(headers.clone(), Bytes::from(line)).await;
+            let (exchange, _headers) = exchanges.post(|| headers.clone(), Bytes::from(line)).await;
             match exchange {
                 Exchange::Accepted | Exchange::Messages(_) | Exchange::Stream(_) => {}
                 // Some servers say `Accepted` as plain text.
@@ -88,7 +88,7 @@ pub(in crate::downstream) async fn pair(
 }
 
 /// Passes on what the server says, until it says no more.
-async fn hear(mut events: Events<Incoming>, mut said: DuplexStream) {
+async fn hear(mut events: Events<Answered>, mut said: DuplexStream) {
     while let Ok(Some(event)) = events.next().await {
         if event.kind != "message" {
             continue;

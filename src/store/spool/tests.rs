@@ -254,3 +254,22 @@ fn a_commit_of_anybody_is_another_version_and_reading_is_none() {
     write(&other);
     assert_ne!(store.version().unwrap(), second);
 }
+
+#[test]
+fn many_records_do_not_wait_for_their_time() {
+    let world = World::new();
+    let lock = world.folder.path().join("other.lock");
+    let (orders, told) = mpsc::channel();
+    let spool = Spool::create(&lock, (world.writer.id(), keep), orders).unwrap();
+    let append = |count| {
+        for _ in 0..count {
+            let record = Record::with_capacity(0);
+            spool.append("test", record, || ()).unwrap();
+        }
+        (told.try_iter().count(), spool.is_full())
+    };
+    assert_eq!(append(SLICE - 1), (1, false));
+    assert_eq!(append(1), (1, true));
+    // What comes while the thread is on its way is folded with the rest.
+    assert_eq!(append(SLICE), (0, true));
+}

@@ -16,13 +16,13 @@ use crate::downstream::remote::events::Broken;
 use crate::downstream::remote::events::Events;
 use crate::downstream::remote::exchange::Exchange;
 use crate::downstream::remote::exchange::broken;
+use crate::downstream::remote::pool::Answered;
 use crate::downstream::subscriptions::Ear;
 use crate::downstream::wire::Control;
 use crate::downstream::wire::Frame;
 use crate::json::Object;
 use crate::tool::Inquiry;
 use hyper::StatusCode;
-use hyper::body::Incoming;
 use hyper::header::HeaderValue;
 use tokio::sync::mpsc;
 
@@ -95,7 +95,7 @@ impl HttpLink {
     /// resumability).
     async fn streamed(
         &self,
-        mut events: Events<Incoming>,
+        mut events: Events<Answered>,
         waits: &Waits<'_>,
     ) -> Result<Answer, Failed> {
         let mut left = RESUMED;
