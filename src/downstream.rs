@@ -289,7 +289,7 @@ impl Downstream {
     }
 
     /// A legacy server asks in the middle of a call, and only what it was told at
-    /// its opening that it may ask; so there is one of it for each kind of client
+    /// its opening that it may ask; so there is one of it for each session and kind of client
     /// that can be asked something.
     async fn call_legacy(
         &self,
@@ -308,10 +308,7 @@ impl Downstream {
         let own = &self.desk.settings.declared;
         let piped = matches!(ready.link, Reach::Pipe(_));
         if line.asks.is_some() && own.asks_nothing() {
-            let kind = (
-                call.declared.as_ref().clone(),
-                piped.then_some(call.session),
-            );
+            let kind = (call.declared.as_ref().clone(), call.session);
             if let Some(sibling) = self.desk.siblings.of(kind, &self.desk.settings) {
                 let level = *self.desk.level.borrow();
                 if let Some(level) = level {

@@ -2,6 +2,7 @@
 //! is told only once, at its opening, what it may ask.
 
 use super::Downstream;
+use super::Place;
 use super::Settings;
 use crate::session::SessionId;
 use crate::tool::Declared;
@@ -10,13 +11,17 @@ use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use tokio::sync::mpsc;
 
-/// How many of them there are of one server. One more takes the place of the one
-/// that was not used for the longest time.
-const MOST: usize = 16;
+/// How many of them there are of one server, where each is a process. One more
+/// takes the place of the one that was not used for the longest time.
+const MOST_PROCESSES: usize = 16;
+/// The same where each is a transport session with a server elsewhere.
+const MOST_ELSEWHERE: usize = 256;
 
-/// What clients of one kind have in common: what they can be asked, and over a
-/// pipe the session, because there nobody can tell in which call a server asks.
-pub(super) type Kind = (Declared, Option<SessionId>);
+/// What calls of one kind have in common: what their client can be asked, and the
+/// session. Over a pipe nobody can tell in which call a server asks; over HTTP
+/// neither, where it asks on its own stream, and it may ask about a call that was
+/// given up: only a call of somebody else would be open then.
+pub(super) type Kind = (Declared, SessionId);
 
 /// The siblings of one server, the one used last at the end.
 #[derive(Default)]
@@ -36,7 +41,7 @@ impl Siblings {
         let sibling = match known {
             Some(place) => open.remove(place).1,
             None => {
-                if open.len() >= MOST {
+                if open.len() >= most(&settings.place) {
                     let idle = open.iter().position(|(_, one)| one.is_idle())?;
                     // The last handle of it ends it.
                     drop(open.remove(idle));
@@ -70,6 +75,13 @@ impl Siblings {
     fn open(&self) -> MutexGuard<'_, Vec<(Kind, Downstream)>> {
         // Each change is whole before the lock is given back.
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn most(place: &Place) -> usize {
+    match place {
+        Place::Child(_) => MOST_PROCESSES,
+        Place::Remote(_) => MOST_ELSEWHERE,
     }
 }
 

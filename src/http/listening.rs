@@ -11,6 +11,7 @@ use super::post::Asked;
 use super::post::NO_EVENTS;
 use super::post::Reads;
 use super::redelivery::Found;
+use super::redelivery::Standing;
 use super::status;
 use hyper::Request;
 use hyper::Response;
@@ -55,8 +56,10 @@ enum Missed {
 }
 
 fn stand(core: &Core, transport: &Transport, missed: Missed) -> Response<Body> {
-    let Some(reader) = transport.redelivery.stand() else {
-        return status::conflict();
+    let (reader, is_new) = match transport.redelivery.stand() {
+        None => return status::conflict(),
+        Some(Standing::New(reader)) => (reader, true),
+        Some(Standing::GoesOn(reader)) => (reader, false),
     };
     let stream = reader.stream();
     if missed == Missed::Perhaps {
@@ -64,8 +67,10 @@ fn stand(core: &Core, transport: &Transport, missed: Missed) -> Response<Body> {
             transport.redelivery.say(stream, message);
         }
     }
-    let work = transport.connection.following();
-    let redelivery = Arc::clone(&transport.redelivery);
-    core.tasks.spawn(redelivery.follow(stream, work));
+    if is_new {
+        let work = transport.connection.following();
+        let redelivery = Arc::clone(&transport.redelivery);
+        core.tasks.spawn(redelivery.follow(stream, work));
+    }
     status::stream(Events::kept(reader))
 }

@@ -57,6 +57,16 @@ pub(super) struct Reader {
     redelivery: Arc<Redelivery>,
     stream: u64,
     place: Place,
+    /// What it says before all else.
+    first: Option<Bytes>,
+}
+
+/// The stream of what nobody asked for.
+pub(super) enum Standing {
+    /// It begins.
+    New(Reader),
+    /// It went on while nobody read it.
+    GoesOn(Reader),
 }
 
 /// Where an event id leads.
@@ -97,37 +107,62 @@ impl Redelivery {
         self.read(opened)
     }
 
-    /// Opens the one stream of what nobody asked for. None where it is being read.
-    pub(super) fn stand(self: &Arc<Self>) -> Option<Reader> {
+    /// The one stream of what nobody asked for. None where it is being read.
+    pub(super) fn stand(self: &Arc<Self>) -> Option<Standing> {
         let mut streams = self.streams();
-        if let Some(former) = streams.standing {
-            if streams.of(former).is_some_and(|former| former.is_read()) {
+        if let Some(number) = streams.standing
+            && let Some(former) = streams.of(number)
+        {
+            if former.is_read() {
                 return None;
+            }
+            let unread = former.unread;
+            if !former.ended && former.has_all_from(unread) {
+                let place = former.hand_over(unread);
+                let mut reader = self.reader((number, place));
+                // Whoever comes without an id has read nothing of it, and gets
+                // what nobody was handed; from there on it has an id again.
+                let read = unread.checked_sub(1);
+                reader.first = read.and_then(|read| self.primes(&streams, (number, read)));
+                return Some(Standing::GoesOn(reader));
             }
             // INVARIANT: a message goes to one stream only. Whoever asks for a
             // new one gives up what the former would have said.
-            streams.forget(former);
+            streams.forget(number);
         }
         let opened = streams.open();
         streams.standing = Some(opened.0);
         drop(streams);
-        Some(self.read(opened))
+        Some(Standing::New(self.read(opened)))
     }
 
-    fn read(self: &Arc<Self>, (stream, place): (u64, Place)) -> Reader {
-        // Before this revision clients take an event without a message for a
-        // broken one: the TypeScript SDK parses its empty data as JSON.
-        if self.resuming == Resuming::Primed {
-            let mut streams = self.streams();
-            let id = self.id(&streams, (stream, 0));
-            let primes = format!("id: {id}\nretry: {RETRY}\ndata: \n\n");
-            streams.add(stream, primes.into(), Instant::now());
+    /// The reader of a new stream.
+    fn read(self: &Arc<Self>, opened: (u64, Place)) -> Reader {
+        let mut streams = self.streams();
+        if let Some(primes) = self.primes(&streams, (opened.0, 0)) {
+            streams.add(opened.0, primes, Instant::now());
         }
+        drop(streams);
+        self.reader(opened)
+    }
+
+    fn reader(self: &Arc<Self>, (stream, place): (u64, Place)) -> Reader {
         Reader {
             redelivery: Arc::clone(self),
             stream,
             place,
+            first: None,
         }
+    }
+
+    /// An event that says nothing but that the client has read so far.
+    ///
+    /// Before the revision that has it, clients take an event without a message
+    /// for a broken one: the TypeScript SDK parses its empty data as JSON.
+    fn primes(&self, streams: &Streams, event: (u64, u64)) -> Option<Bytes> {
+        let id = self.id(streams, event);
+        let text = || format!("id: {id}\nretry: {RETRY}\ndata: \n\n").into();
+        (self.resuming == Resuming::Primed).then(text)
     }
 
     /// Finds the stream of an event again. Its former reader gets no more of it.
@@ -139,20 +174,17 @@ impl Redelivery {
             true => Found::Standing,
             false => Found::Nothing,
         };
+        let after = id.event.saturating_add(1);
         let mut streams = self.streams();
         streams.trim(Instant::now());
         let known =
             id.mark == self.mark.as_str() && id.standing == (streams.standing == Some(id.stream));
         match streams.of(id.stream) {
-            Some(stream) if known && stream.goes_on_after(id.event) => {
-                if stream.ended && stream.next == id.event + 1 {
+            Some(stream) if known && stream.has_all_from(after) => {
+                if stream.ended && stream.next == after {
                     return Found::End;
                 }
-                Found::Stream(Reader {
-                    redelivery: Arc::clone(self),
-                    stream: id.stream,
-                    place: stream.hand_over(id.event),
-                })
+                Found::Stream(self.reader((id.stream, stream.hand_over(after))))
             }
             Some(_) | None => lost,
         }
@@ -181,20 +213,32 @@ impl Redelivery {
     /// Has a stream say what follows from `work`, until that ends, or nobody has
     /// read it for long.
     pub(super) async fn follow(self: Arc<Self>, stream: u64, work: Work) {
-        let (out, mut messages) = mpsc::channel(QUEUE);
-        let mut running = std::pin::pin!(work.run(out));
+        let (out, messages) = mpsc::channel(QUEUE);
+        self.follow_from(stream, (work.run(out), messages)).await;
+    }
+
+    async fn follow_from(
+        self: Arc<Self>,
+        stream: u64,
+        (running, mut messages): (impl Future<Output = ()>, mpsc::Receiver<Outbound>),
+    ) {
+        let Some(forgotten) = self.streams().of(stream).map(|stream| stream.forgotten()) else {
+            return;
+        };
+        let mut running = std::pin::pin!(running);
         let mut looks = tokio::time::interval(SWEEP);
         let mut left = Duration::ZERO;
         loop {
             tokio::select! {
                 biased;
+                // At once: it would take what the stream in its place is to say.
+                () = forgotten.cancelled() => return,
                 Some(message) = messages.recv() => self.say(stream, message),
                 () = &mut running => break,
                 _at = looks.tick() => {
                     left = match self.streams().of(stream).map(|stream| stream.is_read()) {
-                        None => return,
-                        Some(true) => Duration::ZERO,
                         Some(false) => left + SWEEP,
+                        Some(true) | None => Duration::ZERO,
                     };
                     if left > KEPT {
                         self.streams().forget(stream);
@@ -266,7 +310,10 @@ impl Reader {
     }
 
     /// The next event.
-    pub(super) fn poll_next(&self, cx: &Context<'_>) -> Poll<Option<Bytes>> {
+    pub(super) fn poll_next(&mut self, cx: &Context<'_>) -> Poll<Option<Bytes>> {
+        if let Some(first) = self.first.take() {
+            return Poll::Ready(Some(first));
+        }
         let mut streams = self.redelivery.streams();
         let next = streams.of(self.stream);
         match next.map(|stream: &mut Stream| stream.next(&self.place, cx.waker())) {

@@ -1,6 +1,7 @@
 //! What is said to a server over HTTP, and what may be said of how it went. The
 //! server is a script: it answers each request as the test says.
 
+mod asking;
 mod following;
 mod script;
 

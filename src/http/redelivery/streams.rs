@@ -9,6 +9,7 @@ use std::sync::Weak;
 use std::task::Waker;
 use std::time::Duration;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 /// How many events a transport session keeps.
 pub(super) const EVENTS: usize = 1_000;
@@ -42,6 +43,7 @@ pub(super) struct Stream {
     pub(super) ended: bool,
     reader: Weak<()>,
     waits: Option<Waker>,
+    forgotten: CancellationToken,
 }
 
 struct Event {
@@ -122,26 +124,32 @@ impl Streams {
         for event in &stream.events {
             self.bytes -= event.bytes.len();
         }
+        stream.forgotten.cancel();
         stream.wake();
     }
 }
 
 impl Stream {
-    /// Whether what came after this event is still kept, and with it all that a
-    /// reader lacks who has read it.
-    pub(super) fn goes_on_after(&self, event: u64) -> bool {
-        (self.first()..=self.next).contains(&event.saturating_add(1))
+    /// Whether all that it said from this event on is kept.
+    pub(super) fn has_all_from(&self, event: u64) -> bool {
+        (self.first()..=self.next).contains(&event)
+    }
+
+    /// Cancelled when the stream is dropped with all that it said.
+    pub(super) fn forgotten(&self) -> CancellationToken {
+        self.forgotten.clone()
     }
 
     pub(super) fn is_read(&self) -> bool {
         self.reader.strong_count() > 0
     }
 
-    /// Gives the reader's place to another one, who has read up to this event.
-    pub(super) fn hand_over(&mut self, event: u64) -> Place {
+    /// Gives the reader's place to another one, who gets the events from this
+    /// number on.
+    pub(super) fn hand_over(&mut self, from: u64) -> Place {
         let place = Place::default();
         self.reader = Arc::downgrade(&place);
-        self.unread = event.saturating_add(1);
+        self.unread = from;
         self.wake();
         place
     }

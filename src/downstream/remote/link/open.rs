@@ -13,7 +13,12 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
+use tokio::sync::Semaphore;
 use tokio::sync::mpsc;
+
+/// How many questions of a server on its own stream may be open at once. What it
+/// asks beyond that is passed over.
+const WAITING: usize = 256;
 
 /// What is to be heard of a call that is open.
 #[derive(Clone)]
@@ -25,9 +30,18 @@ pub(super) struct Hears {
 }
 
 /// The open calls by their ids.
-#[derive(Default)]
 pub(super) struct Open {
     calls: Mutex<HashMap<u64, Hears>>,
+    questions: Arc<Semaphore>,
+}
+
+impl Default for Open {
+    fn default() -> Self {
+        Self {
+            calls: Mutex::default(),
+            questions: Arc::new(Semaphore::new(WAITING)),
+        }
+    }
 }
 
 /// One of them. Dropped, it is open no longer.
@@ -95,6 +109,7 @@ impl HttpLink {
                 continue;
             };
             let link = Arc::clone(self);
+            let asks = matches!(message, Ok(Message::Request { .. }));
             let taken = async move {
                 let waits = Waits {
                     logs: hears.logs.as_ref(),
@@ -104,9 +119,21 @@ impl HttpLink {
                 };
                 link.take_all(vec![message], Some(&waits)).await;
             };
+            if !asks {
+                // At once, so that what it logs keeps its order.
+                taken.await;
+                continue;
+            }
+            let Ok(room) = Arc::clone(&self.open.questions).try_acquire_owned() else {
+                tracing::debug!(server.name = %self.server, "ignored a request: too many questions are open");
+                continue;
+            };
             // A question takes its time, and the stream goes on meanwhile. It ends
             // with the call that it is asked in.
-            tokio::spawn(taken);
+            tokio::spawn(async move {
+                taken.await;
+                drop(room);
+            });
         }
     }
 }
