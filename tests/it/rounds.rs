@@ -288,7 +288,10 @@ fn nobody_is_asked_what_he_did_not_say_he_can_be_asked() {
     let mut broker = world.broker();
     let pried = broker.ask("tools/call", modern(json!({"name": "own__pry"})));
     let said = pried["result"]["content"][0]["text"].as_str().unwrap();
-    assert!(said.contains("something that is no answer"), "{said}");
+    assert!(
+        said.contains("did not declare that it can be asked"),
+        "{said}"
+    );
     let mut silent = ask(1);
     silent["_meta"]["io.modelcontextprotocol/clientCapabilities"] = json!({});
     let refused = broker.ask("tools/call", silent);
