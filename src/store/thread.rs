@@ -321,10 +321,11 @@ impl Desk {
     /// Commits what waits in the spool and these jobs. False where that failed.
     fn commit_batch(&mut self, durability: Durability, batch: Vec<Job>) -> bool {
         let named: Vec<&'static str> = batch.iter().map(|job| job.doing).collect();
+        let mut batch = batch.into_iter();
         let mut reports = Vec::with_capacity(batch.len());
         let outcome = set_mode(&self.connection, &mut self.mode, durability)
             .map_err(|source| source.to_string())
-            .and_then(|()| self.run_batch(batch, &mut reports));
+            .and_then(|()| self.run_batch(&mut batch, &mut reports));
         for doing in &named {
             crash::step("store", doing, "after-commit");
         }
@@ -351,13 +352,18 @@ impl Desk {
             });
         }
         // Jobs that never ran are dropped with their batch, which closes their
-        // reply: their callers see `NotBegun`.
+        // reply: their callers see `NotBegun`, and not before the spool knows.
+        drop(batch);
         why.is_none()
     }
 
     /// Folds the spool and runs the jobs of a batch in one transaction. Where a
     /// job fails, what it changed is taken back and the others stay.
-    fn run_batch(&self, batch: Vec<Job>, reports: &mut Vec<Report>) -> Result<(), String> {
+    fn run_batch(
+        &self,
+        batch: &mut impl Iterator<Item = Job>,
+        reports: &mut Vec<Report>,
+    ) -> Result<(), String> {
         let (connection, store) = (&self.connection, self.store.as_path());
         let run = |word: &str| execute(connection, word).map_err(|source| source.to_string());
         run("BEGIN IMMEDIATE")?;
