@@ -194,13 +194,13 @@ async fn each_request_is_served_in_its_own_era() {
 {"jsonrpc":"2.0","id":1,"result":{"resultType":"complete","content":[{"type":"text","text":"{\"a\": 1}"}]}}
 
 {"jsonrpc":"2.0","id":1,"method":"ping","params":{"_meta":{MODERN}}}
-{"jsonrpc":"2.0","id":1,"error":{"code":-32601,"message":"`ping` is not served"}}
+{"jsonrpc":"2.0","id":1,"error":{"code":-32601,"message":"`ping` is of MCP 2025-11-25, and this request of 2026-07-28: send the request itself"}}
 
 {"jsonrpc":"2.0","id":1,"method":"initialize","params":{"_meta":{MODERN}}}
-{"jsonrpc":"2.0","id":1,"error":{"code":-32601,"message":"`initialize` is not served"}}
+{"jsonrpc":"2.0","id":1,"error":{"code":-32601,"message":"`initialize` is of MCP 2025-11-25, and this request of 2026-07-28: send the request itself"}}
 
 {"jsonrpc":"2.0","id":1,"method":"logging/setLevel","params":{"_meta":{MODERN}}}
-{"jsonrpc":"2.0","id":1,"error":{"code":-32601,"message":"`logging/setLevel` is not served"}}
+{"jsonrpc":"2.0","id":1,"error":{"code":-32601,"message":"`logging/setLevel` is of MCP 2025-11-25, and this request of 2026-07-28: put `io.modelcontextprotocol/logLevel` into `params._meta` of each request"}}
 
 {"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2027-01-01","io.modelcontextprotocol/clientCapabilities":{}}}}
 {"jsonrpc":"2.0","id":1,"error":{"code":-32022,"message":"protocol version `2027-01-01` is not served; use one of `data.supported`","data":{"requested":"2027-01-01","supported":["2026-07-28","2025-11-25","2025-06-18","2025-03-26","2024-11-05"]}}}

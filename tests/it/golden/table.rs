@@ -181,11 +181,7 @@ impl Table {
                 let info = format!(
                     r#""io.modelcontextprotocol/clientInfo":{{"name":"countersign","version":"{version}"}},"#
                 );
-                let mut told = self.said_of_itself(&info, pairing);
-                if pairing.client.0 == Era::Old {
-                    told.push_str(r#","io.modelcontextprotocol/logLevel":"debug""#);
-                }
-                told
+                self.said_of_itself(&info, pairing)
             }
             _ => panic!("`{name}` stands for nothing"),
         };

@@ -91,7 +91,12 @@ fn askable(desk: &Desk, revision: &str) -> String {
         "clientInfo": {"name": "t", "version": "1"},
     });
     let answer = desk.talk().post("/mcp", &request(1, "initialize", &params));
-    answer.header("mcp-session-id").unwrap().to_owned()
+    let id = answer.header("mcp-session-id").unwrap().to_owned();
+    let level = request(2, "logging/setLevel", &json!({"level": "info"}));
+    let headers = [("mcp-session-id", &*id)];
+    let told = desk.talk().post_with("/mcp", &headers, &level);
+    assert_eq!(told.status, 200);
+    id
 }
 
 #[test]
