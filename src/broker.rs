@@ -161,7 +161,9 @@ impl Broker {
         let broker = Arc::clone(self);
         let begun = Instant::now();
         let name = call.name.clone();
-        let steps = async move { broker.steps(call, line).await };
+        // In a box, because each layer of a task moves what it is given, and this
+        // is large.
+        let steps = Box::pin(async move { broker.steps(call, line).await });
         let ended = self.tasks.spawn(steps).await;
         match ended {
             Ok(ended) => {

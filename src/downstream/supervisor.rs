@@ -40,6 +40,7 @@ use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
 use tokio::sync::Notify;
 use tokio::sync::mpsc;
+use tokio::sync::oneshot;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -48,6 +49,9 @@ use tokio_util::sync::CancellationToken;
 /// The shortest time between two readings of the tools, for a server that says
 /// with each that they changed.
 const BETWEEN_LISTS: Duration = Duration::from_millis(250);
+/// How long a legacy server elsewhere may take to open the stream of what it says by
+/// itself, before it is asked anything else.
+const UNTIL_HEARD: Duration = Duration::from_secs(1);
 /// How long to wait before a subscription that the server ended is opened anew.
 const BEFORE_LISTENING: Duration = Duration::from_secs(5);
 
@@ -437,7 +441,11 @@ impl Connection {
             (Era::Modern(_), _) | (Era::Legacy(_), Reach::Pipe(_)) => {}
             (Era::Legacy(_), Reach::Http(link)) => {
                 let link = Arc::clone(link);
-                self.tasks.spawn(async move { link.follow().await });
+                let (stands, stood) = oneshot::channel();
+                self.tasks.spawn(async move { link.follow(stands).await });
+                // What it says before there is a stream is lost, a question in the
+                // first call too.
+                let _open_or_late = tokio::time::timeout(UNTIL_HEARD, stood).await;
             }
         }
     }

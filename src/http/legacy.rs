@@ -166,7 +166,9 @@ pub(super) async fn answer(
 fn run(core: &Core, works: impl IntoIterator<Item = Work>) -> mpsc::Receiver<Outbound> {
     let (out, messages) = mpsc::channel(QUEUE);
     for work in works {
-        core.tasks.spawn(work.run(out.clone()));
+        // In a box, because each layer of a task moves what it is given, and this
+        // is large.
+        core.tasks.spawn(Box::pin(work.run(out.clone())));
     }
     messages
 }

@@ -55,8 +55,9 @@ const MOST: u64 = 64 << 20;
 
 /// How many records are folded at once where they come quickly. Folding takes a
 /// core for as long as it has records, and calls wait with it where there is but
-/// one.
-const SLICE: usize = 128;
+/// one; but each fold is a transaction, and with slices of 128 a call cost up to a
+/// quarter more of the processor.
+const SLICE: usize = 512;
 
 /// Before each record: how long it is (4 bytes), its number among the writer's
 /// (8), and a checksum of all of it (8).

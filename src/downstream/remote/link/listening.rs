@@ -17,6 +17,7 @@ use hyper::StatusCode;
 use hyper::header::HeaderValue;
 use std::sync::Arc;
 use std::sync::PoisonError;
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 impl HttpLink {
@@ -45,7 +46,9 @@ impl HttpLink {
     }
 
     /// Follows what a legacy server says by itself, until it has no such stream.
-    pub(in crate::downstream) async fn follow(self: &Arc<Self>) {
+    /// `stands` is dropped once the first is open or refused.
+    pub(in crate::downstream) async fn follow(self: &Arc<Self>, stands: oneshot::Sender<()>) {
+        let mut stands = Some(stands);
         let mut resume: Option<String> = None;
         let mut was_open = false;
         loop {
@@ -58,7 +61,9 @@ impl HttpLink {
                 headers.insert(LAST_EVENT, last);
             }
             let mut pause = RESUME_AT_MOST;
-            match self.exchanges.get(headers).await {
+            let opened = self.exchanges.get(headers).await;
+            drop(stands.take());
+            match opened {
                 Ok(mut events) => {
                     if std::mem::replace(&mut was_open, true) && resume.is_none() {
                         // What it said meanwhile is lost.
