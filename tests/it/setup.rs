@@ -67,24 +67,23 @@ impl Home {
         said
     }
 
+    /// What Claude Code has for this project only.
+    fn local(&self) -> Value {
+        let project = self.path("project").canonicalize().unwrap();
+        let file: Value = serde_json::from_str(&self.read(".claude.json")).unwrap();
+        file["projects"][project.to_str().unwrap()]["mcpServers"].clone()
+    }
+
     /// Starts what the client's file says, as the client would.
     fn client(&self) -> Wire {
-        let file: Value = jsonc(&self.read("project/.mcp.json"));
-        let ours = &file["mcpServers"]["countersign"];
+        let local = self.local();
+        let ours = &local["countersign"];
         let mut command = Command::new(ours["command"].as_str().unwrap());
         for arg in ours["args"].as_array().unwrap() {
             command.arg(arg.as_str().unwrap());
         }
         Wire::start(command, &self.path("broker.log")).initialized()
     }
-}
-
-fn jsonc(text: &str) -> Value {
-    let plain: Vec<&str> = text
-        .lines()
-        .filter(|line| !line.starts_with("//"))
-        .collect();
-    serde_json::from_str(&plain.join("\n")).unwrap()
 }
 
 #[test]
@@ -98,7 +97,7 @@ fn three_servers_of_a_client_are_governed_in_five_commands() {
     );
     let said = home.does(&["import", "claude-code"]);
     assert!(
-        said.contains("added     claims\n") && said.contains("added     old-claims\n"),
+        said.contains("added     claims  (project, ") && said.contains("added     old-claims  ("),
         "{said}"
     );
     assert!(
@@ -133,6 +132,102 @@ fn three_servers_of_a_client_are_governed_in_five_commands() {
 
     home.does(&["connect", "claude-code", "--undo"]);
     assert_eq!(home.read("project/.mcp.json"), before);
+    assert!(!home.path(".claude.json").exists());
+}
+
+#[test]
+fn servers_of_every_scope_of_claude_code_are_taken_over_and_none_is_left_unnamed() {
+    let home = Home::new();
+    let project = home.path("project").canonicalize().unwrap();
+    let server = |ledger: &str| {
+        json!({
+            "type": "stdio",
+            "command": PROGRAM,
+            "args": ["claims-server", "--ledger", home.path(ledger)],
+            "env": {"TOKEN": "hunter2"},
+        })
+    };
+    let own = json!({
+        "numStartups": 3,
+        "mcpServers": {"notes": server("n.jsonl"), "claims": server("wrong.jsonl")},
+        "projects": {
+            (project.to_str().unwrap()): {"mcpServers": {"private": server("p.jsonl")}},
+            "/elsewhere": {"mcpServers": {"other": server("o.jsonl")}},
+        },
+    });
+    let own = format!("{own:#}");
+    std::fs::write(home.path(".claude.json"), &own).unwrap();
+    let before = home.read("project/.mcp.json");
+    let said = home.does(&["init"]);
+    for part in ["claude-code has private (local, ", "has notes (user, "] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    let said = home.does(&["import", "claude-code"]);
+    for part in [
+        "added     private  (local, ",
+        "added     claims  (project, ",
+        "added     notes  (user, ",
+        "left out  claims: the client uses the other one of this name  (user, ",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert!(
+        !said.contains("other:") && !said.contains("added     other"),
+        "{said}"
+    );
+    let ours = home.read(".config/countersign/countersign.toml");
+    assert!(!ours.contains("wrong.jsonl"), "{ours}");
+    home.does(&["policy", "new", "--permissive"]);
+
+    let said = home.does(&["connect", "claude-code", "--replace"]);
+    assert!(
+        !said.contains("hunter2") && !said.contains("numStartups"),
+        "{said}"
+    );
+    let warning =
+        "WARNING: claude-code still reaches notes, claims by itself, past every policy (user, ";
+    assert!(said.contains(warning), "{said}");
+    let next = "`countersign connect claude-code --scope user --replace`";
+    assert!(said.contains(next), "{said}");
+    assert_eq!(home.local().as_object().unwrap().len(), 1);
+    let said = home.does(&["doctor"]);
+    let warning = "WARNING  calls to notes, claims are not governed: claude-code reaches them past every policy";
+    assert!(said.contains(warning) && said.contains(next), "{said}");
+
+    let said = home.does(&["connect", "claude-code", "--scope", "user", "--replace"]);
+    assert!(!said.contains("WARNING"), "{said}");
+    let said = home.does(&["doctor"]);
+    assert!(!said.contains("not governed"), "{said}");
+    let written: Value = serde_json::from_str(&home.read(".claude.json")).unwrap();
+    assert_eq!(written["mcpServers"].as_object().unwrap().len(), 1);
+    assert_eq!(
+        written["projects"]["/elsewhere"]["mcpServers"]["other"]["command"],
+        PROGRAM
+    );
+
+    home.does(&["connect", "claude-code", "--undo"]);
+    assert_eq!(home.read(".claude.json"), own);
+    assert_eq!(home.read("project/.mcp.json"), before);
+    for left in [
+        ".claude.json.countersign-backup",
+        "project/.mcp.json.countersign-backup",
+    ] {
+        assert!(!home.path(left).exists(), "{left}");
+    }
+}
+
+#[test]
+fn the_folder_that_claude_code_was_told_is_where_its_own_file_is() {
+    let home = Home::new();
+    home.does(&["init"]);
+    let mut connect = home.command(&["connect", "claude-code", "--scope", "user"]);
+    let done = connect
+        .env("CLAUDE_CONFIG_DIR", home.path("cfg"))
+        .output()
+        .unwrap();
+    assert!(done.status.success(), "{done:?}");
+    assert!(home.read("cfg/.claude.json").contains("countersign"));
+    assert!(!home.path(".claude.json").exists());
 }
 
 #[test]
@@ -266,7 +361,7 @@ fn the_doctor_says_what_is_wrong_and_what_to_do() {
     assert!(said.contains("ok       server claims (rmcp "), "{said}");
     assert!(said.contains("claude-code starts "), "{said}");
     assert!(
-        said.contains("note     claude-code reaches claims, old claims past every policy"),
+        said.contains("WARNING  calls to claims, old claims are not governed"),
         "{said}"
     );
 
@@ -277,7 +372,7 @@ fn the_doctor_says_what_is_wrong_and_what_to_do() {
         format!("{text}\n[servers.gone]\ncommand = \"no-such-program\"\n"),
     )
     .unwrap();
-    let client = home.path("project/.mcp.json");
+    let client = home.path(".claude.json");
     let text = std::fs::read_to_string(&client).unwrap();
     std::fs::write(
         &client,
