@@ -13,6 +13,7 @@ pub use doctor::Level;
 pub use doctor::doctor;
 pub use starting::Start;
 pub use starting::Starting;
+pub use starting::adding;
 pub use starting::starting;
 
 use crate::broker;

@@ -2,6 +2,7 @@
 
 mod config_path;
 mod connect;
+mod difference;
 mod doctor;
 mod import;
 mod init;
@@ -256,6 +257,8 @@ fn check(config: &Config, form: Form) -> anyhow::Result<ExitCode> {
     if form == Form::Json {
         let problems = checked.problems.clone().into();
         checked.facts.insert("problems".to_owned(), problems);
+        let warnings = checked.warnings.clone().into();
+        checked.facts.insert("warnings".to_owned(), warnings);
         print_json(&checked.facts.into())?;
         return Ok(match checked.problems.is_empty() {
             true => ExitCode::SUCCESS,

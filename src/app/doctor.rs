@@ -183,6 +183,10 @@ async fn servers_and_policies(config: &Config, findings: &mut Vec<Finding>) {
             "take over those of a client with `countersign import CLIENT`",
         ));
     }
+    for warning in checked.warnings {
+        let advice = "see `countersign check`".to_owned();
+        findings.push(Finding::warning(warning, advice));
+    }
     for problem in checked.problems {
         findings.push(Finding::problem(problem, "see `countersign check`"));
     }

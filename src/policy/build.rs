@@ -8,6 +8,7 @@ use super::bundle::BundleError;
 use super::bundle::Inputs;
 use super::bundle::PolicyTool;
 use super::bundle::Quarantined;
+use super::decimals;
 use super::entities;
 use super::entities::Types;
 use super::gate::Gate;
@@ -34,7 +35,9 @@ use crate::tool::ToolId;
 use cedar_policy::ActionConstraint;
 use cedar_policy::Authorizer;
 use cedar_policy::Effect;
+use cedar_policy::EntityUid;
 use cedar_policy::PartialEntities;
+use cedar_policy::Policy;
 use cedar_policy::PolicySet;
 use cedar_policy::Schema;
 use cedar_policy::ValidationMode;
@@ -58,7 +61,13 @@ pub(super) fn bundle(inputs: &Inputs<'_>) -> Result<Bundle, BundleError> {
         mut warnings,
     } = sort(inputs, &mut problems);
     let built = cedar_schema(inputs, &users, &tools).and_then(|(schema, text)| {
-        validate(&live, &schema, inputs, &mut problems, &mut warnings)?;
+        validate(
+            &live,
+            &schema,
+            (inputs, &tools),
+            &mut problems,
+            &mut warnings,
+        )?;
         Ok((world(inputs, schema)?, text))
     });
     let (world, schema_text) = match built {
@@ -289,7 +298,7 @@ fn sort(inputs: &Inputs<'_>, problems: &mut Vec<String>) -> Sorted {
 fn validate(
     live: &[(Loaded, Option<Stop>)],
     schema: &Schema,
-    inputs: &Inputs<'_>,
+    (inputs, tools): (&Inputs<'_>, &[Compiled<'_>]),
     problems: &mut Vec<String>,
     warnings: &mut Vec<String>,
 ) -> Result<(), String> {
@@ -310,11 +319,23 @@ fn validate(
         let bare = full
             .strip_prefix(&format!("for policy `{id}`, "))
             .unwrap_or(&full);
-        Some((loaded.problem(bare), loaded.policy.action_constraint()))
+        Some((loaded, bare.to_owned()))
     };
     for error in result.validation_errors() {
         let id: &str = error.policy_id().as_ref();
-        problems.extend(place(id, error).map(|(line, _)| line));
+        let Some((loaded, what)) = place(id, error) else {
+            continue;
+        };
+        let about = tools
+            .iter()
+            .filter(|tool| is_about(&loaded.policy, tool.id()));
+        let hint = decimals::hint(&loaded.policy, about.map(|tool| &tool.fields));
+        let hint = hint.map_or_else(String::new, |hint| format!(" ({hint})"));
+        let line = loaded.problem(format_args!("{what}{hint}"));
+        // Cedar says some things once for each operand.
+        if problems.last() != Some(&line) {
+            problems.push(line);
+        }
     }
     for warning in result.validation_warnings() {
         let id: &str = warning.policy_id().as_ref();
@@ -322,15 +343,41 @@ fn validate(
             warning,
             ValidationWarning::ImpossiblePolicy(_) | ValidationWarning::InvalidActionApplication(_)
         );
-        match place(id, warning) {
+        let Some((loaded, what)) = place(id, warning) else {
+            continue;
+        };
+        match loaded.policy.action_constraint() {
             // Countersign's own match nothing while there is no tool.
-            Some(_) if matches_nothing && load::is_own(id) => {}
-            Some((line, ActionConstraint::In(_))) if matches_nothing => warnings.push(line),
-            Some((line, _)) => problems.push(line),
-            None => {}
+            _ if matches_nothing && load::is_own(id) => {}
+            // Nor does any other, and that says nothing of it.
+            ActionConstraint::In(_) if matches_nothing && tools.is_empty() => {}
+            ActionConstraint::In(_) if matches_nothing => {
+                // Cedar says it twice.
+                let line = loaded.problem("it matches none of today's tools");
+                if warnings.last() != Some(&line) {
+                    warnings.push(line);
+                }
+            }
+            _ => problems.push(loaded.problem(what)),
         }
     }
     Ok(())
+}
+
+/// Whether a policy can be about a tool, as far as its action says.
+fn is_about(policy: &Policy, tool: &ToolId) -> bool {
+    let names = |action: &EntityUid| {
+        let id = action.id().unescaped().to_owned();
+        match id.strip_prefix("server:") {
+            Some(server) => server == tool.server.as_str(),
+            None => id == tool.to_string() || BASE_ACTIONS.contains(&id.as_str()),
+        }
+    };
+    match policy.action_constraint() {
+        ActionConstraint::Any => true,
+        ActionConstraint::Eq(action) => names(&action),
+        ActionConstraint::In(actions) => actions.iter().any(names),
+    }
 }
 
 fn world(inputs: &Inputs<'_>, schema: Schema) -> Result<World, String> {
