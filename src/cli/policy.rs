@@ -19,12 +19,8 @@ pub(super) enum Command {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct New {
-    /// Everybody may call every tool
-    #[arg(long, required_unless_present = "read_only")]
-    permissive: bool,
-    /// Everybody may call the tools that were declared as reading
-    #[arg(long, conflicts_with = "permissive")]
-    read_only: bool,
+    #[command(flatten)]
+    how: How,
     /// Only for the servers that no permit covers, each in a file of its own;
     /// nothing that is there changes
     #[arg(long, conflicts_with = "force")]
@@ -32,6 +28,18 @@ pub(super) struct New {
     /// Write over the file of an earlier time
     #[arg(long)]
     force: bool,
+}
+
+/// How much is allowed to begin with.
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+struct How {
+    /// Everybody may call every tool
+    #[arg(long)]
+    permissive: bool,
+    /// Everybody may call the tools that were declared as reading
+    #[arg(long)]
+    read_only: bool,
 }
 
 impl Command {
@@ -51,7 +59,7 @@ impl Command {
 
 impl New {
     fn run(&self, config: &Config) -> anyhow::Result<()> {
-        let start = match self.read_only {
+        let start = match self.how.read_only {
             true => Start::ReadOnly,
             false => Start::Permissive,
         };

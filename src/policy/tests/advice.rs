@@ -2,7 +2,14 @@
 //! would be right.
 
 use super::world::World;
+use super::world::decide;
+use super::world::facts;
 use super::world::id;
+use super::world::names;
+use super::world::server;
+use super::world::told;
+use super::world::tool;
+use super::world::tool_id;
 use crate::tool::ToolRules;
 use serde_json::json;
 
@@ -154,4 +161,84 @@ fn an_amount_is_written_as_it_is_read() {
             assert_eq!(crate::policy::minor_units(text, scale), Some(units));
         }
     }
+}
+
+/// The files of the example of several tools and their paths in `docs/policy.md`.
+fn files_of_the_docs() -> World {
+    let docs = include_str!("../../../docs/policy.md");
+    let text = docs.split("`policies/files.cedar`:").nth(1).unwrap();
+    let text = text.split("```cedar\n").nth(1).unwrap();
+    let rules = |argument: &str| ToolRules {
+        paths: names(&[argument]),
+        under: [(argument.to_owned(), "/srv/documents".to_owned())].into(),
+        ..ToolRules::default()
+    };
+    let one = json!({"properties": {"path": {"type": "string"}}, "required": ["path"]});
+    let many = json!({
+        "properties": {"paths": {"type": "array", "items": {"type": "string"}}},
+        "required": ["paths"],
+    });
+    let mut world = World::bare().with(PERMIT);
+    world.servers = vec![server(
+        "files",
+        Some(vec![
+            tool("files", "read_text_file", one.clone(), rules("path")),
+            tool("files", "write_file", one, rules("path")),
+            tool("files", "read_multiple_files", many, rules("paths")),
+        ]),
+    )];
+    world.add("files.cedar", text.split("```").next().unwrap());
+    world
+}
+
+#[test]
+fn the_rules_for_several_tools_and_their_paths_do_what_the_docs_say() {
+    let bundle = files_of_the_docs().build().unwrap();
+    assert_eq!(bundle.warnings(), [] as [&str; 0]);
+    let stopped = |tool: &str, arguments: serde_json::Value| {
+        let gate = bundle.gate(&tool_id(&format!("files/{tool}"))).unwrap();
+        let arguments = arguments.to_string();
+        let told = told(&decide(gate, "alice", &arguments, &facts(gate, &arguments)));
+        told.split(' ').take(2).collect::<Vec<_>>().join(" ")
+    };
+    for tool in ["read_text_file", "write_file"] {
+        let of = |path: &str| stopped(tool, json!({ "path": path }));
+        assert_eq!(of("/srv/documents/a.txt"), "allow [\"p\"]");
+        assert_eq!(of("/srv/documents/../secret"), "deny files.outside");
+        assert_eq!(of("documents/a.txt"), "deny files.outside");
+        assert_eq!(of("/srv/documents/x/../private/a"), "deny files.private");
+    }
+    let of = |paths: &[&str]| stopped("read_multiple_files", json!({ "paths": paths }));
+    let (good, payroll) = ("/srv/documents/a.txt", "/srv/documents/x/../payroll.csv");
+    assert_eq!(of(&[good]), "allow [\"p\"]");
+    assert_eq!(of(&[good, "/etc/passwd"]), "deny files.outside.several");
+    assert_eq!(of(&[good, payroll]), "deny files.payroll");
+}
+
+#[test]
+fn every_comparison_of_decimals_in_the_docs_is_valid() {
+    let docs = include_str!("../../../docs/policy.md");
+    let rows = docs
+        .lines()
+        .filter(|line| line.starts_with("| `context.input.ratio"));
+    let schema = json!({"properties": {"ratio": {"type": "number"}}, "required": ["ratio"]});
+    let world = World::of_tool(schema, ToolRules::default());
+    let mut count = 0;
+    for row in rows {
+        let cells: Vec<&str> = row.split('`').collect();
+        let of = |condition: &str| {
+            let text = format!(
+                "@id(\"x\") forbid(principal, action == Broker::Action::\"t/x\", resource) when {{ {condition} }};"
+            );
+            problems(&world.clone().with(&text))
+        };
+        let wrong = of(cells[1]).join("\n");
+        assert!(
+            wrong.contains(cells[3]) || wrong.contains("decimal(\"0.5\")"),
+            "{row} {wrong}"
+        );
+        assert_eq!(of(cells[3]), [] as [&str; 0], "{row}");
+        count += 1;
+    }
+    assert_eq!(count, 5);
 }
