@@ -161,6 +161,7 @@ impl World {
         Bundle::build(&Inputs {
             files: &rules.files,
             servers: &servers,
+            own: &[],
             principals: &rules.principals,
             money_scale: 2,
         })
@@ -176,8 +177,10 @@ impl World {
         Facts {
             session: SessionFacts {
                 id: self.session,
+                owner: self.alice.clone(),
                 labels: Default::default(),
                 frozen: false,
+                paused: false,
             },
             totals: vec![totals; reading.amounts().len()],
             approval: None,

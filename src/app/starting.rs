@@ -186,7 +186,7 @@ impl<'a> Seen<'a> {
             resources: &BTreeMap::new(),
             downstreams: &self.downstreams,
         };
-        let shape = (broker.money_scale, broker.naming);
+        let shape = broker.shape();
         Ok(Catalogue::build(&rules, &broker.servers, known, shape)?)
     }
 }

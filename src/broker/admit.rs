@@ -1,8 +1,10 @@
 //! Admission: decide a call and open its record as one transaction.
 
+use super::Catalogue;
 use super::Refusal;
 use super::Settings;
 use super::catalogue::Route;
+use super::entry::Entry;
 use crate::journal;
 use crate::journal::Effect;
 use crate::journal::OpenEntry;
@@ -19,7 +21,7 @@ use crate::policy::Facts;
 use crate::policy::Reading;
 use crate::policy::Totals;
 use crate::policy::Verdict;
-use crate::sessions;
+use crate::session::SessionFacts;
 use crate::store::Durability;
 use crate::store::StoreError;
 use crate::store::Tx;
@@ -86,7 +88,7 @@ impl Candidate {
         &self,
         tx: &Tx<'_>,
         writer: WriterId,
-        settings: &Settings,
+        (settings, catalogue): (&Settings, &Catalogue),
         now: Timestamp,
     ) -> Result<Admission, StoreError> {
         let subject = &self.subject;
@@ -95,15 +97,13 @@ impl Candidate {
             self.keep_arguments(tx)?;
             Ok(Err(refusal))
         };
-        let session = sessions::facts(tx, subject.session, &subject.principal, now)?;
-        let Some(session) = session else {
-            return refuse(
-                Outcome::Denied,
-                json!({ "code": "session_gone" }),
-                Refusal::SessionGone {
-                    session: subject.session,
-                },
-            );
+        let who = (subject.session, &subject.principal);
+        let entry = Entry::to_use(tx, who, (catalogue, settings.expire), now)?;
+        let session = match standing(entry, subject) {
+            Ok(facts) => facts,
+            Err((code, refusal)) => {
+                return refuse(Outcome::Denied, json!({ "code": code }), *refusal);
+            }
         };
         let noted = match self.continues {
             Some(asked) => journal::unsettled_call(tx, subject)?.filter(|call| *call == asked),
@@ -264,6 +264,24 @@ impl Candidate {
             detail.insert("opaque".to_owned(), json!(self.reading.opaque()));
         }
         Value::Object(detail)
+    }
+}
+
+/// What policy may know of the session of a call, or why the call is refused.
+fn standing(entry: Entry, subject: &Subject) -> Result<SessionFacts, (&'static str, Box<Refusal>)> {
+    match entry {
+        Entry::Open(state) => Ok(state.facts),
+        Entry::Ended(end) => {
+            let call = subject.call;
+            Err((
+                "session_ended",
+                Box::new(Refusal::SessionEnded { call, end }),
+            ))
+        }
+        Entry::Gone => {
+            let session = subject.session;
+            Err(("session_gone", Box::new(Refusal::SessionGone { session })))
+        }
     }
 }
 

@@ -29,6 +29,8 @@ use crate::json::Object;
 use crate::json::Splice;
 use crate::policy::Denial;
 use crate::policy::Escalation;
+use crate::sessions::End;
+use crate::sessions::Why;
 use crate::tool::Asking;
 use crate::tool::CallId;
 use serde_json::Value;
@@ -156,6 +158,7 @@ fn refused(refusal: &Refusal, reader: Reader) -> Reply {
             None,
             reader,
         ),
+        Refusal::SessionEnded { call, end } => say(call, &ended(*end)),
         Refusal::ServerUnavailable { call, server, why: _ } => say(
             call,
             &[
@@ -194,6 +197,19 @@ fn refused(refusal: &Refusal, reader: Reader) -> Reply {
         ),
         Refusal::NotRecorded => not_recorded(),
     }
+}
+
+/// What is said of a session that is over.
+fn ended(end: End) -> [String; 2] {
+    let at = end.at.strftime("%Y-%m-%d %H:%MZ");
+    let why = match end.why {
+        Why::Ended => format!("This session was ended on {at}."),
+        Why::Expired => format!("Nobody used this session for long, so it ended on {at}."),
+    };
+    [
+        format!("{why} Nothing was sent, and nothing more can be done in it."),
+        "Name another session to go on, or ask the operator.".to_owned(),
+    ]
 }
 
 /// What is said of the first call that is like one that ended unknown.

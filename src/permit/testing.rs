@@ -67,6 +67,7 @@ async fn admit(call: CallId) -> Permit {
                 pinned: true,
             }]),
         }],
+        own: &[],
         principals: &Principals {
             roles: BTreeMap::from([("Junior".to_owned(), Default::default())]),
             by_id: BTreeMap::from([(alice.id.clone(), alice.clone())]),
@@ -80,8 +81,10 @@ async fn admit(call: CallId) -> Permit {
     let facts = Facts {
         session: SessionFacts {
             id: session,
+            owner: alice.id.clone(),
             labels: Default::default(),
             frozen: false,
+            paused: false,
         },
         totals: Vec::new(),
         approval: None,

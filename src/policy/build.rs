@@ -80,12 +80,13 @@ pub(super) fn bundle(inputs: &Inputs<'_>) -> Result<Bundle, BundleError> {
     };
     let digest = digest(inputs, &live, &schema_text);
     assemble(world, tools, live, quarantined)
-        .map(|(world, gates, opening, loaded, quarantined)| Bundle {
-            world,
-            gates,
-            opening,
-            loaded,
-            quarantined,
+        .map(|assembled| Bundle {
+            world: assembled.world,
+            gates: assembled.gates,
+            opening: assembled.opening,
+            joining: assembled.joining,
+            loaded: assembled.loaded,
+            quarantined: assembled.quarantined,
             warnings,
             schema_text,
             digest,
@@ -102,7 +103,7 @@ fn cedar_schema(
     tools: &[Compiled<'_>],
 ) -> Result<(Schema, String), String> {
     let servers = inputs.servers.iter().map(|server| server.name.as_str());
-    let servers: Vec<&str> = servers.collect();
+    let servers: Vec<&str> = servers.chain([BROKER]).collect();
     let parts: Vec<ToolSchema<'_>> = tools.iter().map(Compiled::schema).collect();
     schema::assemble(users, &servers, &parts)
 }
@@ -239,17 +240,24 @@ fn tools<'a>(inputs: &Inputs<'a>, problems: &mut Vec<String>) -> Vec<Compiled<'a
                 problems.push(format!("the server `{name}` has the tool `{id}` twice"));
                 continue;
             }
-            let mut fields = Fields::of_tool(&tool.definition.input_schema);
-            let wrong = rules::apply(&mut fields, &tool.rules, inputs.money_scale);
-            problems.extend(
-                wrong
-                    .into_iter()
-                    .map(|what| format!("the tool `{id}`: {what}")),
-            );
-            compiled.push(Compiled { tool, fields });
+            compiled.push(compile(tool, inputs.money_scale, problems));
         }
     }
+    let own = inputs.own.iter();
+    compiled.extend(own.map(|tool| compile(tool, inputs.money_scale, problems)));
     compiled
+}
+
+fn compile<'a>(tool: &'a PolicyTool, money_scale: u8, problems: &mut Vec<String>) -> Compiled<'a> {
+    let mut fields = Fields::of_tool(&tool.definition.input_schema);
+    let wrong = rules::apply(&mut fields, &tool.rules, money_scale);
+    let id = &tool.definition.id;
+    problems.extend(
+        wrong
+            .into_iter()
+            .map(|what| format!("the tool `{id}`: {what}")),
+    );
+    Compiled { tool, fields }
 }
 
 /// Policies sorted into those that count and those that wait for a server.
@@ -260,7 +268,7 @@ struct Sorted {
 }
 
 fn sort(inputs: &Inputs<'_>, problems: &mut Vec<String>) -> Sorted {
-    let names = Names::new(inputs.principals, inputs.servers);
+    let names = Names::new(inputs);
     let found = problems.len();
     let own = load::files(inputs.files, problems);
     let permits = own
@@ -382,7 +390,7 @@ fn is_about(policy: &Policy, tool: &ToolId) -> bool {
 
 fn world(inputs: &Inputs<'_>, schema: Schema) -> Result<World, String> {
     let types = Types::new()?;
-    let entities = entities::build(&types, inputs.principals, inputs.servers, &schema)?;
+    let entities = entities::build(&types, inputs, &schema)?;
     let partial = PartialEntities::from_concrete(entities.clone(), &schema)
         .map_err(|source| format!("the entities cannot be used: {source}"))?;
     let ids = inputs.principals.by_id.keys();
@@ -399,13 +407,14 @@ fn world(inputs: &Inputs<'_>, schema: Schema) -> Result<World, String> {
     })
 }
 
-type Assembled = (
-    Arc<World>,
-    BTreeMap<ToolId, Arc<Gate>>,
-    Slice,
-    Vec<Loaded>,
-    Vec<Quarantined>,
-);
+struct Assembled {
+    world: Arc<World>,
+    gates: BTreeMap<ToolId, Arc<Gate>>,
+    opening: Slice,
+    joining: Slice,
+    loaded: Vec<Loaded>,
+    quarantined: Vec<Quarantined>,
+}
 
 fn assemble(
     world: World,
@@ -419,10 +428,12 @@ fn assemble(
         .map(|(loaded, _)| loaded.clone())
         .collect();
     let cut = |target| Slice::cut(&world, target, &live, &waiting);
-    let opening = cut(Target {
-        action: world.types.action(schema::OPEN),
+    let of_broker = |action| Target {
+        action: world.types.action(action),
         resource: world.types.server(BROKER),
-    })?;
+    };
+    let opening = cut(of_broker(schema::OPEN))?;
+    let joining = cut(of_broker(schema::JOIN))?;
     let mut gates = BTreeMap::new();
     for Compiled { tool, fields } in tools {
         let id = tool.definition.id.clone();
@@ -454,7 +465,14 @@ fn assemble(
         })
         .collect();
     let loaded = live.into_iter().map(|(loaded, _)| loaded).collect();
-    Ok((world, gates, opening, loaded, quarantined))
+    Ok(Assembled {
+        world,
+        gates,
+        opening,
+        joining,
+        loaded,
+        quarantined,
+    })
 }
 
 /// INVARIANT: whatever a decision depends on is in here, and nothing that
@@ -472,18 +490,22 @@ fn digest(inputs: &Inputs<'_>, live: &[(Loaded, Option<Stop>)], schema: &str) ->
     }
     for server in inputs.servers {
         parts.push(format!("server {:?} {:?}", server.name, server.trust));
-        for tool in server.tools.iter().flatten() {
-            let PolicyTool {
-                definition,
-                rules,
-                pinned,
-            } = tool;
-            let digest = definition.digest;
-            parts.push(format!(
-                "tool {:?} {digest} {pinned} {rules:?}",
-                definition.id
-            ));
-        }
+    }
+    let tools = inputs
+        .servers
+        .iter()
+        .flat_map(|server| server.tools.iter().flatten());
+    for tool in tools.chain(inputs.own) {
+        let PolicyTool {
+            definition,
+            rules,
+            pinned,
+        } = tool;
+        let digest = definition.digest;
+        parts.push(format!(
+            "tool {:?} {digest} {pinned} {rules:?}",
+            definition.id
+        ));
     }
     parts.sort();
     parts.push(format!("schema {schema}"));

@@ -58,6 +58,7 @@ fn bundle(world: &World) -> Bundle {
             trust: rules.trust.clone(),
             tools: Some(tools.collect()),
         }],
+        own: &[],
         principals: &loaded.principals,
         money_scale: 2,
     })
@@ -73,11 +74,13 @@ fn decision(gate: &Arc<Gate>, principal: &PrincipalId, arguments: &str, labels: 
     let facts = Facts {
         session: SessionFacts {
             id: SessionId::from_bytes([1; 16]),
+            owner: principal.clone(),
             labels: labels
                 .iter()
                 .map(|label| (*label).to_owned())
                 .collect::<BTreeSet<_>>(),
             frozen: false,
+            paused: false,
         },
         totals: totals.collect(),
         approval: None,

@@ -161,6 +161,7 @@ impl Fixture {
         let built = Bundle::build(&Inputs {
             files: &files,
             servers: &[server],
+            own: &[],
             principals: &principals,
             money_scale: 2,
         });
@@ -244,8 +245,10 @@ impl Row {
         let facts = Facts {
             session: SessionFacts {
                 id: SessionId::from_bytes([7; 16]),
+                owner: id(&self.principal),
                 labels: BTreeSet::new(),
                 frozen: false,
+                paused: false,
             },
             totals: self
                 .totals

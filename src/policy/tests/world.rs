@@ -87,6 +87,7 @@ impl World {
         Bundle::build(&Inputs {
             files: &self.files,
             servers: &self.servers,
+            own: &[],
             principals: &self.principals,
             money_scale: 2,
         })
@@ -124,8 +125,10 @@ pub(super) fn facts(gate: &Gate, arguments: &str) -> Facts {
     Facts {
         session: SessionFacts {
             id: SessionId::from_bytes([7; 16]),
+            owner: id("alice"),
             labels: BTreeSet::new(),
             frozen: false,
+            paused: false,
         },
         totals: totals.collect(),
         approval: None,
