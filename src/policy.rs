@@ -8,6 +8,7 @@
 mod advice;
 mod annotations;
 mod arguments;
+mod attributes;
 mod build;
 mod bundle;
 mod compile;

@@ -112,7 +112,10 @@ impl<'a> Seen<'a> {
         });
         let catalogue = self.catalogue(files)?;
         for (_name, tool) in catalogue.names() {
-            notes.push_str(&unseen(&catalogue, tool));
+            // Not of the broker's own tools.
+            if self.config.broker.servers.contains_key(&tool.server) {
+                notes.push_str(&unseen(&catalogue, tool));
+            }
         }
         notes.push_str(&self.problems());
         Ok(Starting {

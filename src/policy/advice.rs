@@ -29,7 +29,7 @@ impl Bundle {
             let callers = callers.get(loaded.id.as_str())?;
             let why = self.nobody_lifts(role, callers)?;
             let what = format!(
-                "`@escalate` names the role `{role}`, {why}: give the role to somebody else in the principals, or leave `@escalate` out"
+                "`@escalate` names the role `{role}`, {why}: give the role to one more of the principals, or leave `@escalate` out"
             );
             Some(loaded.problem(what))
         });

@@ -3,6 +3,7 @@
 
 use super::annotations;
 use super::annotations::Stop;
+use super::attributes;
 use super::bundle::Bundle;
 use super::bundle::BundleError;
 use super::bundle::Inputs;
@@ -20,16 +21,13 @@ use super::reader::Reader;
 use super::rules;
 use super::schema;
 use super::schema::BASE_ACTIONS;
-use super::schema::BASE_ATTRIBUTES;
 use super::schema::BROKER;
 use super::schema::ToolSchema;
 use super::shape::Fields;
 use super::slice::Slice;
 use super::slice::Target;
 use super::slice::World;
-use crate::principal::Agent;
 use crate::principal::Attribute;
-use crate::principal::Principals;
 use crate::tool::Digest;
 use crate::tool::ToolId;
 use cedar_policy::ActionConstraint;
@@ -45,7 +43,6 @@ use cedar_policy::ValidationWarning;
 use cedar_policy::Validator;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
-use std::mem::discriminant;
 use std::sync::Arc;
 
 /// The largest number of decimals that money may have.
@@ -53,7 +50,7 @@ const MAX_MONEY_SCALE: u8 = 6;
 
 pub(super) fn bundle(inputs: &Inputs<'_>) -> Result<Bundle, BundleError> {
     let mut problems = Vec::new();
-    let users = user_attributes(inputs.principals, &mut problems);
+    let users = attributes::of_users(inputs.principals, &mut problems);
     let tools = tools(inputs, &mut problems);
     let Sorted {
         live,
@@ -110,7 +107,7 @@ fn cedar_schema(
 
 pub(super) fn schema_text(inputs: &Inputs<'_>) -> Result<String, BundleError> {
     let mut problems = Vec::new();
-    let users = user_attributes(inputs.principals, &mut problems);
+    let users = attributes::of_users(inputs.principals, &mut problems);
     let tools = tools(inputs, &mut problems);
     match cedar_schema(inputs, &users, &tools) {
         Ok((_schema, text)) if problems.is_empty() => Ok(text),
@@ -120,67 +117,6 @@ pub(super) fn schema_text(inputs: &Inputs<'_>) -> Result<String, BundleError> {
             Err(BundleError { problems })
         }
     }
-}
-
-/// The further attributes of users, each with one value that shows its type.
-fn user_attributes<'a>(
-    principals: &'a Principals,
-    problems: &mut Vec<String>,
-) -> BTreeMap<String, &'a Attribute> {
-    let mut types: BTreeMap<String, (&Attribute, String)> = BTreeMap::new();
-    let mut agents: BTreeMap<&str, (&Agent, String)> = BTreeMap::new();
-    for (id, principal) in &principals.by_id {
-        if *id != principal.id {
-            problems.push(format!(
-                "the principal `{id}` is entered as `{}`",
-                principal.id
-            ));
-        }
-        if !principals.roles.contains_key(&principal.role) {
-            problems.push(format!(
-                "the principal `{id}` has the role `{}`, which nobody declared: the roles are {}",
-                principal.role,
-                annotations::listed(
-                    &principals
-                        .roles
-                        .keys()
-                        .map(String::as_str)
-                        .collect::<Vec<_>>()
-                )
-            ));
-        }
-        if let Some(agent) = &principal.agent {
-            let (first, whose) = agents
-                .entry(&agent.name)
-                .or_insert_with(|| (agent, id.to_string()));
-            if *first != agent {
-                problems.push(format!(
-                    "the agent `{}` is described differently for the principals `{whose}` and `{id}`: describe it alike, or give it two names",
-                    agent.name
-                ));
-            }
-        }
-        for (name, value) in &principal.attributes {
-            if BASE_ATTRIBUTES.contains(&name.as_str()) {
-                problems.push(format!(
-                    "the principal `{id}` has an attribute `{name}`, which every user has anyway: choose another name"
-                ));
-                continue;
-            }
-            let (first, whose) = types
-                .entry(name.clone())
-                .or_insert_with(|| (value, id.to_string()));
-            if discriminant(*first) != discriminant(value) {
-                problems.push(format!(
-                    "the attribute `{name}` is of one type for the principal `{whose}` and of another for `{id}`: give it one type"
-                ));
-            }
-        }
-    }
-    types
-        .into_iter()
-        .map(|(name, (value, _))| (name, value))
-        .collect()
 }
 
 /// A tool with its arguments read as types.
@@ -358,7 +294,7 @@ fn validate(
             // Countersign's own match nothing while there is no tool.
             _ if matches_nothing && load::is_own(id) => {}
             // Nor does any other, and that says nothing of it.
-            ActionConstraint::In(_) if matches_nothing && tools.is_empty() => {}
+            ActionConstraint::In(_) if matches_nothing && has_no_server(tools) => {}
             ActionConstraint::In(_) if matches_nothing => {
                 // Cedar says it twice.
                 let line = loaded.problem("it matches none of today's tools");
@@ -370,6 +306,11 @@ fn validate(
         }
     }
     Ok(())
+}
+
+/// Whether there are the broker's own tools only.
+fn has_no_server(tools: &[Compiled<'_>]) -> bool {
+    tools.iter().all(|tool| tool.id().server.as_str() == BROKER)
 }
 
 /// Whether a policy can be about a tool, as far as its action says.
