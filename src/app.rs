@@ -89,7 +89,12 @@ pub const MIGRATIONS: [Migration; 7] = [
     },
     Migration {
         number: 7,
-        sql: &[sessions::SCHEMA_7, memory::SCHEMA, retries::SCHEMA],
+        sql: &[
+            sessions::SCHEMA_7,
+            memory::SCHEMA,
+            retries::SCHEMA,
+            tasks::SCHEMA_7,
+        ],
     },
 ];
 

@@ -9,6 +9,7 @@ mod close;
 mod entry;
 mod follow;
 mod known;
+mod labels;
 mod memory;
 mod names;
 mod open_calls;
@@ -75,6 +76,7 @@ use admit::Candidate;
 use arc_swap::ArcSwap;
 use catalogue::Leads;
 use catalogue::Route;
+use close::Held;
 use jiff::SignedDuration;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -112,6 +114,9 @@ pub struct Settings {
     pub idle: SignedDuration,
     /// After how long an unused session ends; never where there is none.
     pub expire: Option<SignedDuration>,
+    /// How long a label sticks to whoever met it: sessions that they open within
+    /// that time begin with it.
+    pub labels_stick: SignedDuration,
     /// Which payloads are kept beside the records.
     pub keep: Keep,
     /// How many digits of money are minor units (2 for cents).
@@ -211,12 +216,16 @@ impl Broker {
         line: CallLine,
     ) -> Result<Answer, Refusal> {
         let now = Timestamp::now();
-        let (route, native) = self.route(&call, now).await?;
+        let (route, task) = self.route(&call, now).await?;
+        let labels = labels::of(&route, task.as_ref());
         if call.asking == Asking::Complete && call.of_prompt() {
             let prompt = self.catalogue.load().route(Asking::Prompt, &call.name);
             call = call.completing(prompt.as_ref().map_or("", |prompt| prompt.tool.native()));
         }
-        let (charges, permit) = match self.admit_once((&call, &route), &line, now).await? {
+        let (charges, permit) = match self
+            .admit_once((&call, &route), (&labels, &line), now)
+            .await?
+        {
             Once::Admitted(admitted) => *admitted,
             Once::Before(answer) => return Ok(answer),
         };
@@ -224,15 +233,16 @@ impl Broker {
             Leads::Own(own) => return Ok(self.serve(permit, (*own, &route), call, now).await),
             Leads::Out(server) => server,
         };
-        let (principal, keyed) = (call.principal.clone(), call.key.is_some());
+        let keyed = call.key.is_some();
+        let native = task.map(|task| task.native);
         let came = self
             .send(permit, (&route, server, native), call, line)
             .await;
-        let (closing, answer) = self.keep_task((principal, &route), came).await;
+        let (closing, answer) = self.keep_task((&charges.principal, &route), came).await;
         let effect = Effect::of(route.gate.rules().access);
         let ending = keyed.then(|| retry::ending(closing.outcome, &answer, effect));
-        self.close(&route, (closing, ending), charges).await;
-        Ok(answer)
+        let held = Held { charges, labels };
+        Ok(self.close(&route, (closing, ending), held, answer).await)
     }
 
     /// Step 4: where the name leads. A name that nobody has may be that of a
@@ -313,6 +323,7 @@ impl Broker {
                 reading,
                 key: call.key.clone(),
                 continues: call.continued.as_ref().and_then(|continued| continued.call),
+                early: BTreeSet::new(),
                 kept_arguments: (self.settings.keep != Keep::Nothing).then(|| arguments.into()),
             }),
             Err(error) => {

@@ -241,6 +241,10 @@ fn broker_settings(
                 .to_owned();
         return Err(("session.expire", problem));
     }
+    if file.session.labels_stick.is_negative() {
+        let problem = "write a time like `1h`, or `0s` for not at all".to_owned();
+        return Err(("session.labels_stick", problem));
+    }
     let own = own_tools(file)?;
     Ok(broker::Settings {
         durability: match file.store.durability {
@@ -250,6 +254,7 @@ fn broker_settings(
         zone,
         idle: file.session.idle,
         expire: file.session.expire,
+        labels_stick: file.session.labels_stick,
         keep: match file.store.keep {
             file::Kept::Nothing => Keep::Nothing,
             file::Kept::Arguments => Keep::Arguments,

@@ -227,7 +227,7 @@ mod tests {
     async fn with<T: Send + 'static>(
         work: impl FnOnce(&Tx<'_>, SessionId, Pen<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> T {
-        in_store(&[sessions::SCHEMA, SCHEMA], move |tx| {
+        in_store(&[sessions::SCHEMA, sessions::SCHEMA_7, SCHEMA], move |tx| {
             let alice = PrincipalId::parse("alice").unwrap();
             let now = NOW.parse().unwrap();
             let session = sessions::create(tx, &alice, None, now)?;

@@ -1,5 +1,10 @@
 //! The words of a session: its id, its handle, the state policy asks about.
 
+mod label;
+
+pub use label::Label;
+pub use label::LabelError;
+
 use crate::principal::PrincipalId;
 use std::collections::BTreeSet;
 use std::fmt;

@@ -1,6 +1,7 @@
 //! The durable sessions: who owns them, how they are found, what stops them.
 
 mod changes;
+mod labels;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -11,6 +12,10 @@ pub use changes::Change;
 pub use changes::What;
 pub use changes::history;
 pub use changes::note;
+pub use labels::Brought;
+pub use labels::guest;
+pub use labels::label;
+pub use labels::unlabel;
 pub use table::SCHEMA;
 pub use table::SCHEMA_7;
 pub use transports::SCHEMA_4;
@@ -24,12 +29,15 @@ pub use transports::transport;
 
 use crate::principal::PrincipalId;
 use crate::session::Handle;
+use crate::session::Label;
 use crate::session::SessionFacts;
 use crate::session::SessionId;
 use crate::store::StoreError;
 use crate::store::Tx;
 use jiff::SignedDuration;
 use jiff::Timestamp;
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 /// How old the note of a session's last use may be before a call renews it.
 const USED_EVERY: SignedDuration = SignedDuration::from_mins(1);
@@ -53,6 +61,8 @@ pub struct Session {
     pub paused: Option<Pause>,
     /// How it ended.
     pub ended: Option<End>,
+    /// What it came in touch with.
+    pub labels: BTreeSet<String>,
 }
 
 /// That a session waits, and nothing is sent in it until it is resumed.
@@ -141,7 +151,8 @@ pub fn list(tx: &Tx<'_>, owner: Option<&PrincipalId>) -> Result<Vec<Session>, St
     table::sessions(tx, owner)
 }
 
-/// Opens a new session, named or not.
+/// Opens a new session, named or not. It begins with the labels that stick to its
+/// owner.
 ///
 /// # Errors
 ///
@@ -157,6 +168,7 @@ pub fn create(
     if let Some(handle) = handle {
         table::handle_insert(tx, id, owner, handle)?;
     }
+    labels::inherit(tx, id, owner, now)?;
     Ok(id)
 }
 
@@ -257,6 +269,8 @@ pub fn touch(tx: &Tx<'_>, state: &State, now: Timestamp) -> Result<(), StoreErro
 pub struct Remembered {
     facts: SessionFacts,
     used: Timestamp,
+    /// Until when each of its labels sticks to its owner.
+    sticking: BTreeMap<String, Timestamp>,
 }
 
 impl Remembered {
@@ -268,10 +282,33 @@ impl Remembered {
     /// When the store cannot be read.
     pub fn read(tx: &Tx<'_>, id: SessionId) -> Result<Option<Self>, StoreError> {
         let found = table::state(tx, id)?.filter(|state| state.ended.is_none());
-        Ok(found.map(|state| Self {
+        let Some(state) = found else { return Ok(None) };
+        let sticking = match state.facts.labels.is_empty() {
+            true => BTreeMap::new(),
+            false => labels::sticking(tx, &state.facts.owner)?,
+        };
+        Ok(Some(Self {
             facts: state.facts,
             used: state.used,
+            sticking,
         }))
+    }
+
+    /// Whether nothing changes by these labels joining now: the session has them, and
+    /// they stick to its owner, who brings them, for as long as they should.
+    pub fn carries<'a>(
+        &self,
+        mut labels: impl Iterator<Item = &'a Label>,
+        principal: &PrincipalId,
+        (stick, now): (SignedDuration, Timestamp),
+    ) -> bool {
+        let sticks = |label: &Label| {
+            let until = self.sticking.get(label.as_str());
+            until.is_some_and(|until| until.duration_since(now) >= stick)
+        };
+        let has = |label: &Label| self.facts.labels.contains(label.as_str());
+        self.facts.owner == *principal
+            && labels.all(|label| has(label) && (stick.is_zero() || sticks(label)))
     }
 
     /// What policy may know of the session now. Nothing to a guest: whether one may

@@ -5,14 +5,17 @@
 mod table;
 
 pub use table::SCHEMA;
+pub use table::SCHEMA_7;
 
 use crate::principal::PrincipalId;
+use crate::session::Label;
 use crate::store::StoreError;
 use crate::store::Tx;
 use crate::tool::CallId;
 use crate::tool::ServerName;
 use jiff::SignedDuration;
 use jiff::Timestamp;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -26,6 +29,9 @@ pub struct Task {
     pub server: ServerName,
     /// What the server calls it.
     pub native: Arc<str>,
+    /// What its result brings into the session of whoever asks for it, as it was
+    /// said of the tool when the task began.
+    pub labels: BTreeSet<Label>,
 }
 
 /// Keeps a task that a call of this principal began. Returns the id that the
@@ -67,10 +73,11 @@ mod tests {
         let task = Task {
             server: "claims".parse().unwrap(),
             native: "1".into(),
+            labels: BTreeSet::from(["pii".parse().unwrap()]),
         };
         let kept = task.clone();
         let principal = |name: &str| PrincipalId::parse(name).unwrap();
-        let (own, others, unknown, later) = in_store(&[SCHEMA], move |tx| {
+        let (own, others, unknown, later) = in_store(&[SCHEMA, SCHEMA_7], move |tx| {
             let now: Timestamp = "2026-11-26T12:00:00Z".parse().unwrap();
             let whose = (&principal("alice"), CallId::next());
             let id = begin(tx, whose, &kept, now)?;

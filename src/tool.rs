@@ -13,9 +13,11 @@ pub use level::LevelError;
 pub use mirrored::MirrorError;
 pub use mirrored::Mirrored;
 
+use crate::session::Label;
 use sha2::Digest as _;
 use sha2::Sha256;
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -345,6 +347,12 @@ pub struct ToolRules {
     /// Path arguments (also arrays) with the folder that all of them should be
     /// under: policy sees the truth of it as `input["paths#under"]`.
     pub under: BTreeMap<String, String>,
+    /// What joins the session with whatever comes back: its server's labels and
+    /// its own.
+    pub labels: BTreeSet<Label>,
+    /// Whether what is said to it leaves the operator's hands: policy sees it as
+    /// `resource.sink`.
+    pub sink: bool,
     /// Whether an answer that the tool itself calls an error gives the amount
     /// back to the meters.
     pub refund_on_failure: bool,
@@ -392,6 +400,8 @@ impl Default for ToolRules {
             urls: Vec::new(),
             uris: Vec::new(),
             under: BTreeMap::new(),
+            labels: BTreeSet::new(),
+            sink: false,
             refund_on_failure: false,
             timeout: None,
         }

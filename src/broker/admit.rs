@@ -24,7 +24,10 @@ use crate::policy::Verdict;
 use crate::retries;
 use crate::retries::IdempotencyKey;
 use crate::retries::Known;
+use crate::session::Label;
 use crate::session::SessionFacts;
+use crate::sessions;
+use crate::sessions::Brought;
 use crate::store::Durability;
 use crate::store::StoreError;
 use crate::store::Tx;
@@ -34,6 +37,7 @@ use jiff::Timestamp;
 use serde_json::Map;
 use serde_json::Value;
 use serde_json::json;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// A call that is about to be decided.
@@ -45,6 +49,8 @@ pub(super) struct Candidate {
     pub(super) key: Option<IdempotencyKey>,
     /// The call that it goes on from.
     pub(super) continues: Option<CallId>,
+    /// Labels of what may reach the client before the call ends: they join with a yes.
+    pub(super) early: BTreeSet<Label>,
     /// The arguments to keep beside the record.
     pub(super) kept_arguments: Option<Box<str>>,
 }
@@ -79,7 +85,7 @@ impl Candidate {
     pub(super) fn durability(&self, settings: &Settings) -> Durability {
         // Who gives a key relies on it.
         let keyed = self.key.is_some() && self.effect() == Effect::Possible;
-        if self.reading.amounts().is_empty() && !keyed {
+        if self.reading.amounts().is_empty() && !keyed && self.early.is_empty() {
             settings.durability
         } else {
             Durability::Power
@@ -159,6 +165,7 @@ impl Candidate {
         match self.judge(&facts, now) {
             Judged::Allowed(allowed) => {
                 charge(tx, &charges, carried)?;
+                self.label(tx, &facts.session, (settings, now))?;
                 if noted.is_some() {
                     journal::settle(tx, subject)?;
                 }
@@ -177,6 +184,28 @@ impl Candidate {
             }
             Judged::Refused(outcome, detail, refusal) => refuse(outcome, detail, *refusal),
         }
+    }
+
+    /// Who is let into a session takes its labels along, and what the client may hear
+    /// before the call ends joins it now.
+    fn label(
+        &self,
+        tx: &Tx<'_>,
+        session: &SessionFacts,
+        (settings, now): (&Settings, Timestamp),
+    ) -> Result<(), StoreError> {
+        let (subject, stick) = (&self.subject, settings.labels_stick);
+        sessions::guest(tx, session, &subject.principal, (stick, now))?;
+        if self.early.is_empty() {
+            return Ok(());
+        }
+        let brought = Brought {
+            labels: self.early.clone(),
+            session: subject.session,
+            principal: subject.principal.clone(),
+            call: subject.call,
+        };
+        brought.join(tx, stick, now)
     }
 
     /// What is known of the key of this call. One that goes on from the call under it

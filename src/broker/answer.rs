@@ -192,6 +192,14 @@ pub enum Refusal {
         /// How long it had.
         after: Duration,
     },
+    /// Sent and answered, and what comes into the session with the answer could not
+    /// be recorded: so nobody may read it.
+    Withheld {
+        /// Our id of the call.
+        call: CallId,
+        /// Which server.
+        server: ServerName,
+    },
     /// What came back, or was to go on, has no form in the other revision.
     Unbridged {
         /// Our id of the call.

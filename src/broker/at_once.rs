@@ -17,12 +17,14 @@ use crate::journal::Subject;
 use crate::meters::Charges;
 use crate::outcome::Outcome;
 use crate::policy::Facts;
+use crate::session::SessionId;
 use crate::store::Committed;
 use crate::store::Durability;
 use crate::store::Spool;
 use crate::store::Store;
 use crate::store::StoreError;
 use crate::store::Writer;
+use crate::store::WriterId;
 use jiff::Timestamp;
 use serde_json::Value;
 use std::sync::Arc;
@@ -54,6 +56,16 @@ impl Desk {
         }
     }
 
+    /// A session as it is now, and the writers beside us.
+    pub(super) fn recall(
+        &self,
+        store: &Store,
+        writer: WriterId,
+        session: SessionId,
+    ) -> Result<Option<Recalled>, StoreError> {
+        self.memory.recall(store, writer, session)
+    }
+
     /// From now on every record goes by a transaction.
     pub(super) fn close(&self) {
         self.spool.seal();
@@ -73,7 +85,7 @@ impl Broker {
         if !candidate.reading.amounts().is_empty() || candidate.key.is_some() {
             return None;
         }
-        let recalled = desk.memory.recall(&self.store, self.writer.id(), subject);
+        let recalled = desk.recall(&self.store, self.writer.id(), subject.session);
         let Recalled {
             session: known,
             company,
@@ -91,6 +103,11 @@ impl Broker {
         let effect = candidate.effect();
         let may_be_told = || known.is_unsettled(subject) || company.has_lost_one();
         if effect == Effect::Possible && may_be_told() {
+            return None;
+        }
+        let stick = (self.settings.labels_stick, now);
+        let early = candidate.early.iter();
+        if !known.session.carries(early, &subject.principal, stick) {
             return None;
         }
         let facts = Facts {

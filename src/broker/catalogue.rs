@@ -20,6 +20,7 @@ use crate::policy::PolicyServer;
 use crate::policy::PolicyTool;
 use crate::principal::PrincipalId;
 use crate::principal::Principals;
+use crate::session::Label;
 use crate::tool::Asking;
 use crate::tool::Digest;
 use crate::tool::Mirrored;
@@ -29,6 +30,7 @@ use crate::tool::ToolDefinition;
 use crate::tool::ToolId;
 use crate::tool::ToolRules;
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -48,8 +50,23 @@ pub struct Rules {
 pub struct ServerRules {
     /// How far the operator trusts it, in his own words.
     pub trust: String,
+    /// What joins the session with whatever comes from it.
+    pub labels: BTreeSet<Label>,
+    /// Whether what is said to it leaves his hands.
+    pub sink: bool,
     /// What he says of its tools, by their own names.
     pub tools: BTreeMap<String, ToolRules>,
+}
+
+impl ServerRules {
+    /// What is said of one of its tools, or of what else can be asked of it.
+    fn of(&self, tool: &ToolId) -> ToolRules {
+        let said = self.tools.get(&*tool.name).cloned();
+        let mut rules = said.unwrap_or_else(|| ToolRules::unmentioned(tool.asking()));
+        rules.labels.extend(self.labels.iter().cloned());
+        rules.sink |= self.sink;
+        rules
+    }
 }
 
 /// Where one exposed name leads.
@@ -464,11 +481,7 @@ fn policy_own(own: &[(Own, Arc<ToolDefinition>)]) -> Vec<PolicyTool> {
 fn policy_tools(rules: &ServerRules, pins: &[Pin]) -> Vec<PolicyTool> {
     let tools = pins.iter().map(|pin| PolicyTool {
         definition: Arc::clone(&pin.definition),
-        rules: rules
-            .tools
-            .get(&*pin.definition.id.name)
-            .cloned()
-            .unwrap_or_else(|| ToolRules::unmentioned(pin.definition.id.asking())),
+        rules: rules.of(&pin.definition.id),
         pinned: pin.changed.is_none(),
     });
     tools.collect()

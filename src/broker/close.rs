@@ -1,7 +1,10 @@
 //! Step 11: the end of a call's record, and what depends on it.
 
+use super::Answer;
 use super::Broker;
+use super::Refusal;
 use super::catalogue::Route;
+use super::labels;
 use super::settle;
 use super::settle::Settlement;
 use crate::journal;
@@ -10,9 +13,12 @@ use crate::journal::Effect;
 use crate::meters::Charges;
 use crate::retries;
 use crate::retries::Ending;
+use crate::session::Label;
+use crate::sessions::Brought;
 use crate::store::Durability;
 use crate::store::StoreError;
 use jiff::Timestamp;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,40 +26,86 @@ use std::time::Duration;
 const CLOSE_AGAIN: Duration = Duration::from_millis(100);
 const CLOSE_AGAIN_AT_MOST: Duration = Duration::from_secs(10);
 
-/// What is closed: the record, what becomes of the charges, and of the key.
-type ToClose = (Closing, Settlement, Option<Ending>);
+/// What a call holds until its record is closed.
+pub(super) struct Held {
+    /// What it was charged.
+    pub(super) charges: Charges,
+    /// What comes into its session with what it brings.
+    pub(super) labels: BTreeSet<Label>,
+}
+
+/// What is closed: the record, what becomes of the charges, and of the key, and what
+/// joins the session.
+struct ToClose {
+    closing: Closing,
+    settlement: Settlement,
+    ending: Option<Ending>,
+    brought: Brought,
+    durability: Durability,
+}
 
 impl Broker {
     /// Step 11: close the record and settle the meters. A store that fails now
     /// does not turn a finished effect into a failure: the answer goes out, and
     /// closing is tried again until it works or the broker ends; then recovery
-    /// marks the call as unknown.
+    /// marks the call as unknown. Returns the answer that may go out.
+    // INVARIANT: what a server said goes out when its labels are in the session, or
+    // not at all. So no call is decided without them that somebody makes who read it.
     pub(super) async fn close(
         self: &Arc<Self>,
         route: &Route,
         (closing, ending): (Closing, Option<Ending>),
-        charges: Charges,
-    ) {
+        Held { charges, labels }: Held,
+        answer: Answer,
+    ) -> Answer {
+        let brought = Brought {
+            labels: match labels::come_with(closing.outcome) {
+                true => labels,
+                false => BTreeSet::new(),
+            },
+            session: charges.session,
+            principal: charges.principal.clone(),
+            call: closing.call,
+        };
+        let carried = self.carries(&brought, Timestamp::now());
         let rules = route.gate.rules();
         let settlement = settle::settlement(closing.outcome, rules, charges);
         let effect = Effect::of(rules.access);
-        if matches!(settlement, Settlement::Kept)
+        if carried
+            && matches!(settlement, Settlement::Kept)
             && ending.is_none()
             && let Some(()) = self.close_at_once(&closing, effect)
         {
-            return;
+            return answer;
         }
-        let closing = Arc::new((closing, settlement, ending));
+        let durability = match carried {
+            true => Durability::Process,
+            // The next call depends on it, as on a limit.
+            false => Durability::Power,
+        };
+        let call = closing.call;
+        let closing = Arc::new(ToClose {
+            closing,
+            settlement,
+            ending,
+            brought,
+            durability,
+        });
         if let Err(error) = self.close_once(&closing).await {
             tracing::error!(
-                call.id = %closing.0.call,
+                call.id = %call,
                 error = %error,
                 "the record of a call could not be closed; it is tried again"
             );
             let broker = Arc::clone(self);
             self.tasks
                 .spawn(async move { broker.close_later(&closing).await });
+            if !carried {
+                let server = route.tool.server.clone();
+                return Answer::Refused(Refusal::Withheld { call, server });
+            }
         }
+        answer
     }
 
     async fn close_later(&self, closing: &Arc<ToClose>) {
@@ -73,9 +125,20 @@ impl Broker {
     async fn close_once(&self, closing: &Arc<ToClose>) -> Result<(), StoreError> {
         let closing = Arc::clone(closing);
         let writer = self.writer.id();
-        let closed = self.store.write("close", Durability::Process, move |tx| {
-            let (closing, settlement, ending) = &*closing;
-            let first = journal::close(tx, writer, closing, Timestamp::now())?;
+        let stick = self.settings.labels_stick;
+        let closed = self.store.write("close", closing.durability, move |tx| {
+            let ToClose {
+                closing,
+                settlement,
+                ending,
+                brought,
+                ..
+            } = &*closing;
+            let now = Timestamp::now();
+            if !brought.labels.is_empty() {
+                brought.join(tx, stick, now)?;
+            }
+            let first = journal::close(tx, writer, closing, now)?;
             if let Some(ending) = ending.as_ref().filter(|_| first) {
                 retries::end(tx, closing.call, ending)?;
             }

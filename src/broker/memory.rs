@@ -57,7 +57,7 @@ impl Remains {
 }
 
 impl Memory {
-    /// The session of a call and the writers beside us, as they are now; none
+    /// A session and the writers beside us, as they are now; none
     /// where there is no such session that goes on.
     // INVARIANT: the version is asked for at each call, and what is remembered was
     // read at that version or later. So what anybody committed before a call is
@@ -66,7 +66,7 @@ impl Memory {
         &self,
         store: &Store,
         writer: WriterId,
-        subject: &Subject,
+        session: SessionId,
     ) -> Result<Option<Recalled>, StoreError> {
         // Whatever is in it is of the version that it says.
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
@@ -78,30 +78,34 @@ impl Memory {
             };
         }
         if let Some(company) = &held.company
-            && let Some(session) = held.sessions.get(&subject.session)
+            && let Some(remains) = held.sessions.get(&session)
         {
             return Ok(Some(Recalled {
-                session: Arc::clone(session),
+                session: Arc::clone(remains),
                 company: Arc::clone(company),
             }));
         }
         let (company, found, unsettled) = store.read(|tx| {
             Ok((
                 Writer::company(tx, writer)?,
-                Remembered::read(tx, subject.session)?,
-                journal::unsettled_of(tx, subject.session)?,
+                Remembered::read(tx, session)?,
+                journal::unsettled_of(tx, session)?,
             ))
         })?;
-        let Some(session) = found else {
+        let Some(found) = found else {
             return Ok(None);
         };
+        let remains = Remains {
+            session: found,
+            unsettled,
+        };
         let recalled = Recalled {
-            session: Arc::new(Remains { session, unsettled }),
+            session: Arc::new(remains),
             company: Arc::new(company),
         };
         held.company = Some(Arc::clone(&recalled.company));
-        let session = Arc::clone(&recalled.session);
-        held.sessions.insert(subject.session, session);
+        let remains = Arc::clone(&recalled.session);
+        held.sessions.insert(session, remains);
         Ok(Some(recalled))
     }
 }

@@ -9,6 +9,7 @@ use super::Broker;
 use super::Refusal;
 use super::ToolCall;
 use super::catalogue::Route;
+use super::close::Held;
 use super::names;
 use super::retry;
 use super::settle;
@@ -34,6 +35,7 @@ use answers::look;
 use jiff::Timestamp;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::LazyLock;
 
@@ -185,8 +187,11 @@ impl Broker {
         );
         let (closing, answer) = settle::judged(id, route, sent, self.settings.keep);
         let ending = keyed.then(|| retry::ending(closing.outcome, &answer, Effect::None));
-        self.close(route, (closing, ending), charges).await;
-        match answer {
+        let held = Held {
+            charges,
+            labels: BTreeSet::new(),
+        };
+        match self.close(route, (closing, ending), held, answer).await {
             Answer::Refused(Refusal::ServerUnavailable { .. }) => {
                 Answer::Refused(Refusal::NotRecorded)
             }

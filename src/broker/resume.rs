@@ -129,6 +129,7 @@ impl Standing {
     /// The digest for a model.
     pub fn text(&self, units: Units<'_>) -> String {
         let mut lines = vec![self.title(), self.state()];
+        lines.extend(self.labels());
         lines.push(self.calls());
         lines.extend(self.last.iter().map(call_line));
         for (tool, call) in &self.unsettled {
@@ -192,6 +193,12 @@ impl Standing {
         }
     }
 
+    fn labels(&self) -> Option<String> {
+        let labels: Vec<&str> = self.session.labels.iter().map(String::as_str).collect();
+        let what = "It came in touch with";
+        (!labels.is_empty()).then(|| format!("{what}: {}.", labels.join(", ")))
+    }
+
     fn calls(&self) -> String {
         let all: u32 = self.tally.iter().map(|(_, count)| count).sum();
         if all == 0 {
@@ -243,6 +250,7 @@ impl Standing {
             "state": state,
             "opened": session.created.to_string(),
             "used": session.used.to_string(),
+            "labels": session.labels,
             "waitingFor": session.paused.as_ref().and_then(|pause| pause.waiting_for.as_ref()),
             "calls": calls,
             "last": self.last.iter().map(call_json).collect::<Vec<_>>(),

@@ -6,6 +6,7 @@ use super::Broker;
 use super::Refusal;
 use super::ToolCall;
 use super::catalogue::Route;
+use super::labels;
 use crate::downstream::CallLine;
 use crate::downstream::Era;
 use crate::journal;
@@ -19,12 +20,15 @@ use crate::retries::Attempt;
 use crate::retries::Ending;
 use crate::retries::Form;
 use crate::retries::Kept;
+use crate::session::Label;
+use crate::sessions::Brought;
 use crate::store::Durability;
 use crate::store::StoreError;
 use crate::store::Tx;
 use crate::tool::CallId;
 use jiff::Timestamp;
 use serde_json::json;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
@@ -67,15 +71,16 @@ impl Broker {
     pub(super) async fn admit_once(
         &self,
         (call, route): (&ToolCall, &Arc<Route>),
-        line: &CallLine,
+        (labels, line): (&BTreeSet<Label>, &CallLine),
         now: Timestamp,
     ) -> Result<Once, Refusal> {
         for _ in 0..MOST_ATTEMPTS {
-            let candidate = self.read_arguments(call, route, now).await?;
+            let mut candidate = self.read_arguments(call, route, now).await?;
+            candidate.early = labels::heard_before_the_end(labels, line);
             let subject = call.key.is_some().then(|| candidate.subject.clone());
             match (self.admit(candidate, now).await, subject) {
                 (Err(Refusal::Attempted { earlier }), Some(subject)) => {
-                    let before = self.made_before(subject, earlier, (route, line));
+                    let before = self.made_before(subject, earlier, (route, labels, line));
                     if let Some(answer) = before.await {
                         return answer.map(Once::Before);
                     }
@@ -94,7 +99,7 @@ impl Broker {
         &self,
         subject: Subject,
         earlier: CallId,
-        (route, line): (&Route, &CallLine),
+        (route, labels, line): (&Route, &BTreeSet<Label>, &CallLine),
     ) -> Option<Result<Answer, Refusal>> {
         let call = subject.call;
         let ended = tokio::select! {
@@ -129,8 +134,20 @@ impl Broker {
             "earlier_unknown"
         };
         let detail = json!({ "code": code, "earlier": earlier.to_string() });
+        let brought = labels::come_with(outcome).then(|| Brought {
+            labels: labels.clone(),
+            session: subject.session,
+            principal: subject.principal.clone(),
+            call,
+        });
         let recorded = self.record_refused(subject, outcome, detail, Timestamp::now());
-        Some(recorded.await.and(came))
+        let recorded = recorded.await;
+        if let Some(brought) = brought
+            && let Err(error) = self.join_labels(brought).await
+        {
+            return Some(Err(super::not_recorded(error)));
+        }
+        Some(recorded.and(came))
     }
 
     async fn end_of(&self, earlier: CallId, patience: Duration) -> Result<Earlier, StoreError> {

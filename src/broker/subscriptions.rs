@@ -16,6 +16,8 @@ use super::Refusal;
 use super::ToolCall;
 use super::catalogue::Leads;
 use super::catalogue::Route;
+use super::close::Held;
+use super::labels;
 use super::log_call;
 use super::send::outgoing;
 use super::settle;
@@ -171,11 +173,14 @@ impl Broker {
     ) -> Result<Answer, Refusal> {
         let now = Timestamp::now();
         let (route, _own) = self.route(&call, now).await?;
-        let candidate = self.read_arguments(&call, &route, now).await?;
+        let labels = labels::of(&route, None);
+        let mut candidate = self.read_arguments(&call, &route, now).await?;
+        // What changes may be told before the subscription is answered.
+        candidate.early.clone_from(&labels);
         let (charges, permit) = self.admit(candidate, now).await?;
         let (closing, answer) = self.join(permit, &route, (call, listener)).await;
-        self.close(&route, (closing, None), charges).await;
-        Ok(answer)
+        let held = Held { charges, labels };
+        Ok(self.close(&route, (closing, None), held, answer).await)
     }
 
     /// Joins those who follow the resource, as the first of them with a

@@ -16,9 +16,8 @@ use crate::tasks::Task;
 use jiff::Timestamp;
 use std::sync::Arc;
 
-/// Where a request leads, and what the server calls what it names, where the client
-/// cannot know that.
-pub(super) type Led = (Arc<Route>, Option<Arc<str>>);
+/// Where a request leads, and the task that it names, if it names one.
+pub(super) type Led = (Arc<Route>, Option<Task>);
 
 impl Broker {
     /// The task that a request is about. None where it is not the caller's, or
@@ -28,20 +27,20 @@ impl Broker {
             .read(|tx| tasks::of(tx, &call.principal, &call.name))
     }
 
-    /// Where a task leads, and what its server calls it.
+    /// Where a task leads.
     pub(super) fn leads_to_task(&self, call: &ToolCall) -> Result<Option<Led>, StoreError> {
         let Some(task) = self.task(call)? else {
             return Ok(None);
         };
         let route = self.catalogue.load().other(&task.server, call.asking);
-        Ok(route.map(|route| (route, Some(task.native))))
+        Ok(route.map(|route| (route, Some(task))))
     }
 
     /// Keeps a task that a call began, before anybody is told of it. One that
     /// cannot be kept cannot be asked after, so nobody will know how it ended.
     pub(super) async fn keep_task(
         &self,
-        (principal, route): (PrincipalId, &Route),
+        (principal, route): (&PrincipalId, &Route),
         (mut closing, answer): (Closing, Answer),
     ) -> (Closing, Answer) {
         let Answer::Task { json, id } = answer else {
@@ -51,7 +50,9 @@ impl Broker {
         let task = Task {
             server: server.clone(),
             native: id.into(),
+            labels: route.gate.rules().labels.clone(),
         };
+        let principal = principal.clone();
         let kept = self.store.write("task", Durability::Power, move |tx| {
             tasks::begin(tx, (&principal, call), &task, Timestamp::now())
         });

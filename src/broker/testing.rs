@@ -58,6 +58,7 @@ const MIGRATIONS: [Migration; 1] = [Migration {
         meters::SCHEMA_5,
         keys::SCHEMA_5,
         tasks::SCHEMA,
+        tasks::SCHEMA_7,
         memory::SCHEMA,
         retries::SCHEMA,
         sessions::SCHEMA,
@@ -199,15 +200,21 @@ fn settings() -> Settings {
         meters: vec!["amount".to_owned()],
         ..ToolRules::default()
     };
+    let slow = ToolRules {
+        labels: ["untrusted-web".parse().unwrap()].into(),
+        ..ToolRules::default()
+    };
     let rules = ServerRules {
         trust: "internal".to_owned(),
-        tools: BTreeMap::from([("pay".to_owned(), pay)]),
+        tools: BTreeMap::from([("pay".to_owned(), pay), ("slow".to_owned(), slow)]),
+        ..ServerRules::default()
     };
     Settings {
         durability: Durability::Process,
         zone: TimeZone::UTC,
         idle: SignedDuration::from_hours(8),
         expire: None,
+        labels_stick: SignedDuration::from_hours(1),
         keep: Keep::Nothing,
         money_scale: 2,
         naming: super::Naming::Prefixed { longest: 46 },

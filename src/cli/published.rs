@@ -24,6 +24,7 @@ pub(super) fn session(session: &Session) -> Value {
         "owner": session.owner.to_string(),
         "created": time(Some(session.created)),
         "used": time(Some(session.used)),
+        "labels": session.labels,
         "frozen": time(session.frozen),
         "paused": session.paused.as_ref().map(|pause| json!({
             "since": time(Some(pause.since)),
@@ -129,6 +130,7 @@ mod tests {
             frozen: None,
             paused: None,
             ended: None,
+            labels: ["untrusted-web".to_owned()].into(),
         };
         let view = CallView {
             call: CallId::from_bytes([2; 16]),
@@ -157,6 +159,9 @@ mod tests {
           "owner": "alice",
           "created": "2026-11-24T12:00:00Z",
           "used": "2026-11-24T12:00:00Z",
+          "labels": [
+            "untrusted-web"
+          ],
           "frozen": null,
           "paused": null,
           "ended": null,

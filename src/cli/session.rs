@@ -1,5 +1,7 @@
 //! `countersign session`.
 
+mod label;
+
 use super::Form;
 use super::journal::call_line;
 use super::journal::ending;
@@ -61,6 +63,8 @@ pub(super) enum Command {
     Freeze(Which),
     /// Let a frozen session go on
     Thaw(Which),
+    /// Say what a session came in touch with, or that it holds no longer
+    Label(label::Labelling),
     /// End a session for good
     End(Which),
 }
@@ -103,6 +107,7 @@ impl Command {
                 };
                 which.change(&store, thaws, ("thawed", "was not frozen"))
             }
+            Self::Label(labelling) => labelling.run(config, &store),
             Self::End(which) => {
                 let ends =
                     |tx: &Tx<'_>, id, now| sessions::end(tx, id, Why::Ended, (By::Operator, now));
@@ -242,6 +247,9 @@ fn show(config: &Config, store: &Store, session: &Session, form: Form) -> anyhow
             end.at.strftime("%Y-%m-%d %H:%M:%SZ"),
             end.why.as_str()
         )?;
+    }
+    if !session.labels.is_empty() {
+        writeln!(text, "labels    {}", label::listed(&session.labels))?;
     }
     for total in totals {
         writeln!(text, "total     {} {}", total.meter, shown(config, &total))?;

@@ -1,6 +1,8 @@
 //! The shape of `countersign.toml`. Unknown keys are refused, with the line they
 //! stand in and the keys that are known there.
 
+mod tool;
+
 use super::http;
 use super::imported::Entry;
 use super::references;
@@ -11,9 +13,7 @@ use crate::downstream::Program;
 use crate::downstream::Remote;
 use crate::downstream::RemoteError;
 use crate::downstream::Transport;
-use crate::tool::Access;
 use crate::tool::ServerName;
-use crate::tool::ToolRules;
 use crate::tool::UNCLASSIFIED;
 use jiff::SignedDuration;
 use serde::Deserialize;
@@ -21,6 +21,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
+use tool::ToolSection;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -122,6 +123,8 @@ pub(super) struct SessionSection {
     pub(super) idle: SignedDuration,
     /// After how long an unused session ends; never where it is left out.
     pub(super) expire: Option<SignedDuration>,
+    /// How long a label sticks to whoever met it.
+    pub(super) labels_stick: SignedDuration,
     pub(super) tools: OwnToolsSection,
 }
 
@@ -140,6 +143,7 @@ impl Default for SessionSection {
         Self {
             idle: SignedDuration::from_hours(8),
             expire: None,
+            labels_stick: SignedDuration::from_hours(1),
             tools: OwnToolsSection::default(),
         }
     }
@@ -192,6 +196,10 @@ pub(super) struct ServerSection {
     #[serde(default = "start_timeout")]
     start_timeout: SignedDuration,
     #[serde(default)]
+    labels: Vec<String>,
+    #[serde(default)]
+    sink: bool,
+    #[serde(default)]
     tools: BTreeMap<String, ToolSection>,
 }
 
@@ -207,45 +215,6 @@ fn start_timeout() -> SignedDuration {
     SignedDuration::from_secs(30)
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct ToolSection {
-    access: AccessWord,
-    risk: String,
-    money: Vec<String>,
-    meter: Vec<String>,
-    sum: Vec<String>,
-    path: Vec<String>,
-    url: Vec<String>,
-    under: BTreeMap<String, String>,
-    refund_on_failure: bool,
-    timeout: Option<SignedDuration>,
-}
-
-impl Default for ToolSection {
-    fn default() -> Self {
-        Self {
-            access: AccessWord::Write,
-            risk: unclassified(),
-            money: Vec::new(),
-            meter: Vec::new(),
-            sum: Vec::new(),
-            path: Vec::new(),
-            url: Vec::new(),
-            under: BTreeMap::new(),
-            refund_on_failure: false,
-            timeout: None,
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum AccessWord {
-    Read,
-    Write,
-}
-
 /// As client files write it.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -255,6 +224,9 @@ enum TransportWord {
     Http,
     Sse,
 }
+
+/// What is said of a time that is none.
+const NO_TIME: &str = "write a time above zero, like `60s`";
 
 /// Why a server's section cannot be used: the key, and what would be right.
 pub(super) type Wrong = (String, String);
@@ -273,6 +245,8 @@ impl ServerSection {
             trust: unclassified(),
             timeout: call_timeout(),
             start_timeout: start_timeout(),
+            labels: Vec::new(),
+            sink: false,
             tools: BTreeMap::new(),
         }
     }
@@ -296,19 +270,19 @@ impl ServerSection {
     }
 
     /// What is wrong with the values: the key, and what would be right.
-    pub(super) fn validate(&self) -> Result<(), (String, String)> {
-        let tools = self.tools.iter().filter_map(|(name, tool)| {
-            tool.timeout
-                .map(|timeout| (format!("tools.{name}.timeout"), timeout))
-        });
-        let times = [
-            ("timeout".to_owned(), self.timeout),
-            ("start_timeout".to_owned(), self.start_timeout),
-        ];
-        for (key, time) in times.into_iter().chain(tools) {
+    pub(super) fn validate(&self) -> Result<(), Wrong> {
+        for (key, time) in [
+            ("timeout", self.timeout),
+            ("start_timeout", self.start_timeout),
+        ] {
             if !time.is_positive() {
-                return Err((key, "write a time above zero, like `60s`".to_owned()));
+                return Err((key.to_owned(), NO_TIME.to_owned()));
             }
+        }
+        tool::labels(&self.labels)?;
+        for (name, tool) in &self.tools {
+            tool.validate()
+                .map_err(|(key, why)| (format!("tools.{name}.{key}"), why))?;
         }
         Ok(())
     }
@@ -422,32 +396,13 @@ impl ServerSection {
     pub(super) fn rules(&self) -> ServerRules {
         ServerRules {
             trust: self.trust.clone(),
+            labels: tool::labels(&self.labels).unwrap_or_default(),
+            sink: self.sink,
             tools: self
                 .tools
                 .iter()
                 .map(|(name, tool)| (name.clone(), tool.rules()))
                 .collect(),
-        }
-    }
-}
-
-impl ToolSection {
-    fn rules(&self) -> ToolRules {
-        ToolRules {
-            access: match self.access {
-                AccessWord::Read => Access::Read,
-                AccessWord::Write => Access::Write,
-            },
-            risk: self.risk.clone(),
-            money: self.money.clone(),
-            meters: self.meter.clone(),
-            sums: self.sum.clone(),
-            paths: self.path.clone(),
-            urls: self.url.clone(),
-            uris: Vec::new(),
-            under: self.under.clone(),
-            refund_on_failure: self.refund_on_failure,
-            timeout: self.timeout.map(whole),
         }
     }
 }

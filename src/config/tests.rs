@@ -29,6 +29,7 @@ fn the_example_shows_the_defaults() {
     let default = config("").unwrap().broker;
     assert_eq!(shown.durability, default.durability);
     assert_eq!(shown.idle, default.idle);
+    assert_eq!(shown.labels_stick, default.labels_stick);
     assert_eq!(shown.keep, default.keep);
     assert_eq!(shown.money_scale, default.money_scale);
     assert_eq!(shown.naming, default.naming);
@@ -107,6 +108,11 @@ fn an_error_of_the_configuration_says_where_it_is_and_what_is_allowed() {
             "`meter`",
         ),
     ];
+    refused(&table);
+}
+
+/// Each of these is refused, with the place and what would be right.
+fn refused(table: &[(&str, &str, &str)]) {
     for (text, place, allowed) in table {
         let Err(error) = config(text) else {
             panic!("{text} was taken");
@@ -115,6 +121,27 @@ fn an_error_of_the_configuration_says_where_it_is_and_what_is_allowed() {
         assert!(error.contains(place), "{text}: {error}");
         assert!(error.contains(allowed), "{text}: {error}");
     }
+}
+
+#[test]
+fn what_is_no_label_and_no_time_for_one_is_refused() {
+    refused(&[
+        (
+            "[servers.a]\ncommand = \"x\"\nlabels = [\"PII\"]",
+            "servers.a.labels",
+            "a-z 0-9 . _ -",
+        ),
+        (
+            "[servers.a]\ncommand = \"x\"\n[servers.a.tools.t]\nlabels = [\"\"]",
+            "servers.a.tools.t.labels",
+            "1 to 64",
+        ),
+        (
+            "[session]\nlabels_stick = \"-1h\"",
+            "session.labels_stick",
+            "`0s`",
+        ),
+    ]);
 }
 
 #[test]

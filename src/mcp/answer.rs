@@ -207,6 +207,11 @@ fn refused(refusal: &Refusal, reader: Reader) -> Reply {
             format!("The server `{server}` answered with something that is no answer."),
             reader,
         ),
+        Refusal::Withheld { call, server } => unsure(
+            call,
+            format!("The server `{server}` answered, and the answer is withheld because it could not be recorded."),
+            reader,
+        ),
         Refusal::NotRecorded => not_recorded(),
     }
 }

@@ -169,6 +169,7 @@ fn tool_entity(types: &Types, tool: &PolicyTool, server: &EntityUid) -> Result<E
     let mut attributes = vec![
         ("risk".to_owned(), text(&tool.rules.risk)),
         ("pinned".to_owned(), flag(tool.pinned)),
+        ("sink".to_owned(), flag(tool.rules.sink)),
     ];
     // Three different names cannot clash; were it so, the schema would refuse
     // the entity for the attribute it lacks.

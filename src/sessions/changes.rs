@@ -34,6 +34,10 @@ pub enum What {
     Frozen,
     /// An operator let it go on.
     Thawed,
+    /// It came in touch with something that has a label, or an operator says so.
+    Labelled,
+    /// An operator says that a label holds no longer.
+    Unlabelled,
     /// It is over.
     Ended,
     /// It is over, because nobody used it.
@@ -42,12 +46,14 @@ pub enum What {
 
 impl What {
     /// All there are.
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 9] = [
         Self::Named,
         Self::Paused,
         Self::Resumed,
         Self::Frozen,
         Self::Thawed,
+        Self::Labelled,
+        Self::Unlabelled,
         Self::Ended,
         Self::Expired,
     ];
@@ -60,6 +66,8 @@ impl What {
             Self::Resumed => "resumed",
             Self::Frozen => "frozen",
             Self::Thawed => "thawed",
+            Self::Labelled => "labelled",
+            Self::Unlabelled => "unlabelled",
             Self::Ended => "ended",
             Self::Expired => "expired",
         }

@@ -17,6 +17,7 @@ use jiff::Timestamp;
 use rusqlite::OptionalExtension;
 use rusqlite::Row;
 use rusqlite::params;
+use std::collections::BTreeSet;
 
 /// The tables of this room, as of version 1 of the store.
 pub const SCHEMA: &str = "
@@ -58,10 +59,16 @@ CREATE TABLE session_change (        -- what became of it besides its calls
     detail TEXT,
     PRIMARY KEY (session, seq)
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE session_label (         -- labels that stick to whoever met them
+    principal TEXT NOT NULL,
+    label TEXT NOT NULL,
+    until INTEGER NOT NULL,          -- ms: sessions that are opened before it have it
+    PRIMARY KEY (principal, label)
+) STRICT, WITHOUT ROWID;
 ";
 
 const COLUMNS: &str = "SELECT id, owner, created, used, frozen, paused, waiting_for,
-    ended, ended_why, (SELECT json_group_array(handle) FROM session_handle WHERE session = session.id) FROM session";
+    ended, ended_why, (SELECT json_group_array(handle) FROM session_handle WHERE session = session.id), labels FROM session";
 
 pub(super) fn session_insert(
     tx: &Tx<'_>,
@@ -159,12 +166,11 @@ pub(super) fn state(tx: &Tx<'_>, id: SessionId) -> Result<Option<State>, StoreEr
 fn read_state(id: SessionId, row: &Row<'_>) -> Result<State, StoreError> {
     let sql = StoreError::sql("read a session");
     let owner: String = row.get(0).map_err(&sql)?;
-    let labels: String = row.get(2).map_err(&sql)?;
     let used = time(row.get(3).map_err(&sql)?).ok_or_else(|| damaged("time of use", id))?;
     let facts = SessionFacts {
         id,
         owner: PrincipalId::parse(&owner).map_err(|_no_key| damaged("owner", id))?,
-        labels: serde_json::from_str(&labels).map_err(|_no_list| damaged("labels", id))?,
+        labels: labels(id, row.get(2))?,
         frozen: row.get(1).map_err(&sql)?,
         paused: row.get(4).map_err(&sql)?,
     };
@@ -383,10 +389,20 @@ fn read_session(row: &Row<'_>) -> Result<Session, StoreError> {
             })
             .transpose()?,
         ended: ended(id, row.get(7), row.get(8))?,
+        labels: labels(id, row.get(10))?,
     })
 }
 
-fn time(ms: i64) -> Option<Timestamp> {
+/// The labels of a session as their column has them.
+pub(super) fn labels(
+    id: SessionId,
+    column: rusqlite::Result<String>,
+) -> Result<BTreeSet<String>, StoreError> {
+    let text = column.map_err(StoreError::sql("read a session"))?;
+    serde_json::from_str(&text).map_err(|_no_list| damaged("labels", id))
+}
+
+pub(super) fn time(ms: i64) -> Option<Timestamp> {
     Timestamp::from_millisecond(ms).ok()
 }
 

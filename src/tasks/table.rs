@@ -2,12 +2,14 @@
 
 use super::Task;
 use crate::principal::PrincipalId;
+use crate::session::Label;
 use crate::store::StoreError;
 use crate::store::Tx;
 use crate::tool::CallId;
 use jiff::Timestamp;
 use rusqlite::OptionalExtension;
 use rusqlite::params;
+use serde_json::Value;
 
 /// The table of this room, as of version 5 of the store.
 pub const SCHEMA: &str = "
@@ -22,23 +24,31 @@ CREATE TABLE task (                  -- calls that go on by themselves
 CREATE INDEX task_by_age ON task (created);
 ";
 
+/// What version 7 of the store adds.
+pub const SCHEMA_7: &str = "
+ALTER TABLE task ADD COLUMN labels TEXT NOT NULL DEFAULT '[]'; -- JSON array of strings
+";
+
 pub(super) fn task_insert(
     tx: &Tx<'_>,
     id: &str,
     (principal, call, task): (&PrincipalId, CallId, &Task),
     now: Timestamp,
 ) -> Result<(), StoreError> {
+    let labels = task.labels.iter().map(Label::as_str);
+    let labels = Value::from_iter(labels);
     tx.sql()
         .execute(
-            "INSERT INTO task (id, principal, server, native, call, created)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            "INSERT INTO task (id, principal, server, native, call, created, labels)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
             params![
                 id,
                 principal.to_string(),
                 task.server.as_str(),
                 &*task.native,
                 call.as_bytes(),
-                now.as_millisecond()
+                now.as_millisecond(),
+                labels.to_string()
             ],
         )
         .map(|_one_row| ())
@@ -50,24 +60,34 @@ pub(super) fn task(
     principal: &PrincipalId,
     id: &str,
 ) -> Result<Option<Task>, StoreError> {
-    let read = || {
+    type Columns = (String, String, String);
+    let read = || -> rusqlite::Result<Option<Columns>> {
         tx.sql()
-            .prepare_cached("SELECT server, native FROM task WHERE id = ?1 AND principal = ?2")?
+            .prepare_cached(
+                "SELECT server, native, labels FROM task WHERE id = ?1 AND principal = ?2",
+            )?
             .query_row(params![id, principal.to_string()], |row| {
-                Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
             })
             .optional()
     };
     let found = read().map_err(StoreError::sql("look for a task"))?;
-    let Some((server, native)) = found else {
+    let Some((server, native, labels)) = found else {
         return Ok(None);
     };
-    let server = server.parse().map_err(|_no_name| StoreError::Damaged {
-        what: "the server of a task".to_owned(),
-    })?;
+    let damaged = |what: &str| StoreError::Damaged {
+        what: format!("the {what} of a task"),
+    };
+    let server = server.parse().map_err(|_no_name| damaged("server"))?;
+    let labels: Vec<String> =
+        serde_json::from_str(&labels).map_err(|_no_list| damaged("labels"))?;
+    let labels = labels.iter().map(|label| label.parse::<Label>());
     Ok(Some(Task {
         server,
         native: native.into(),
+        labels: labels
+            .collect::<Result<_, _>>()
+            .map_err(|_no_label| damaged("labels"))?,
     }))
 }
 

@@ -8,6 +8,8 @@ use super::listener::Heard;
 use crate::broker::Refusal;
 use crate::broker::ToolCall;
 use crate::broker::catalogue::Leads;
+use crate::broker::close::Held;
+use crate::broker::labels;
 use crate::broker::send::outgoing;
 use crate::broker::settle;
 use crate::downstream::Sent;
@@ -204,7 +206,9 @@ impl Broker {
             meta: None,
         };
         let (route, _own) = self.route(&call, now).await?;
-        let candidate = self.read_arguments(&call, &route, now).await?;
+        let labels = labels::of(&route, None);
+        let mut candidate = self.read_arguments(&call, &route, now).await?;
+        candidate.early.clone_from(&labels);
         let (charges, permit) = self.admit(candidate, now).await?;
         let id = permit.call();
         let outgoing = outgoing((&route, None), call);
@@ -212,8 +216,9 @@ impl Broker {
             Leads::Out(server) => server.subscribe(permit, outgoing).await,
             Leads::Own(_) => (Sent::not_followed(), None),
         };
-        let (closing, _nobody_waits) = settle::judged(id, &route, sent, self.settings.keep);
-        self.close(&route, (closing, None), charges).await;
+        let (closing, answer) = settle::judged(id, &route, sent, self.settings.keep);
+        let held = Held { charges, labels };
+        let _nobody_waits = self.close(&route, (closing, None), held, answer).await;
         Ok(standing)
     }
 }
@@ -227,7 +232,8 @@ fn passes(refusal: &Refusal) -> bool {
         | Refusal::OutcomeUnknown { .. }
         | Refusal::TimedOut { .. }
         | Refusal::Unbridged { .. }
-        | Refusal::InvalidAnswer { .. } => true,
+        | Refusal::InvalidAnswer { .. }
+        | Refusal::Withheld { .. } => true,
         Refusal::UnknownTool { .. }
         | Refusal::InvalidArguments { .. }
         | Refusal::Denied { .. }

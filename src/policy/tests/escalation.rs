@@ -139,3 +139,32 @@ fn an_approval_lifts_exactly_what_its_forbid_says() {
     facts.approval = Some(id("alice"));
     assert!(told(&decide(&gate, "mallory", CLOSE, &facts)).starts_with("escalate"));
 }
+
+#[test]
+fn private_data_goes_to_no_sink_without_a_manager() {
+    let files =
+        r#"@id("files") permit(principal, action in Broker::Action::"server:files", resource);"#;
+    let world = World::shipped().with(files);
+    let (path, sink) = (r#"{"path": "/srv/a"}"#, world.gate("files/read-file"));
+    let mut facts = facts(&sink, path);
+    assert_eq!(
+        told(&decide(&sink, "alice", path, &facts)),
+        r#"allow ["files"]"#
+    );
+    facts.session.labels.insert("private-data".to_owned());
+    assert_eq!(
+        told(&decide(&sink, "alice", path, &facts)),
+        r#"escalate private_data_to_sink ["global.private-to-sink"] [] to ["Manager"]"#
+    );
+    facts.approval = Some(id("mia"));
+    assert_eq!(
+        told(&decide(&sink, "alice", path, &facts)),
+        r#"allow ["files"]"#
+    );
+    facts.approval = None;
+    let inside = world.gate("files/write.file \"x\"");
+    assert_eq!(
+        told(&decide(&inside, "alice", path, &facts)),
+        r#"allow ["files"]"#
+    );
+}

@@ -231,10 +231,14 @@ fn files() -> PolicyServer {
         under: BTreeMap::from([("path".to_owned(), "/srv".to_owned())]),
         ..ToolRules::default()
     };
+    let fetching = ToolRules {
+        sink: true,
+        ..rules(Access::Read)
+    };
     server(
         "files",
         Some(vec![
-            tool("files", "read-file", path.clone(), rules(Access::Read)),
+            tool("files", "read-file", path.clone(), fetching),
             tool("files", "write.file \"x\"", path, rules(Access::Write)),
         ]),
     )

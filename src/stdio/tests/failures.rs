@@ -116,3 +116,74 @@ async fn a_record_that_cannot_be_closed_is_closed_later() {
     assert_eq!(world.ended(1).await, ["play/pay completed"]);
     assert_eq!(world.paid(session(&world).await), 10_000);
 }
+
+fn labels(world: &World) -> Vec<String> {
+    let sessions = world.sessions().into_iter();
+    sessions.flat_map(|session| session.labels).collect()
+}
+
+#[tokio::test]
+async fn an_answer_whose_label_cannot_be_recorded_is_withheld() {
+    let mut world = World::new().await;
+    let mut client = Client::new(&world);
+    let call = |id| {
+        modern(
+            id,
+            "tools/call",
+            r#""name":"play__slow","arguments":{"a":1}"#,
+        )
+    };
+    client.say(&call("1")).await;
+    assert_eq!(world.server.hears().await, r#"slow {"a":1}"#);
+    assert_eq!(labels(&world), Vec::<String>::new());
+    world.tamper(
+        "CREATE TRIGGER full BEFORE UPDATE OF labels ON session
+         BEGIN SELECT raise(ABORT, 'no room left'); END",
+    );
+    world.server.answers();
+    let answer = client.hear().await;
+    assert!(answer.contains("the answer is withheld"), "{answer}");
+    assert!(!answer.contains(r#"{\"a\":1}"#), "{answer}");
+    assert_eq!(world.trail(), ["play/slow open"]);
+    world.tamper("DROP TRIGGER full");
+    assert_eq!(world.ended(1).await, ["play/slow completed"]);
+    assert_eq!(labels(&world), ["untrusted-web"]);
+
+    // Where it is there already, an answer needs no transaction.
+    client.say(&call("2")).await;
+    assert_eq!(world.server.hears().await, r#"slow {"a":1}"#);
+    world.tamper(
+        "CREATE TRIGGER full BEFORE UPDATE OF labels ON session
+         BEGIN SELECT raise(ABORT, 'no room left'); END;
+         CREATE TRIGGER fuller BEFORE INSERT ON session_label
+         BEGIN SELECT raise(ABORT, 'no room left'); END",
+    );
+    world.server.answers();
+    let answer = client.hear().await;
+    assert!(answer.contains(r#"{\"a\":1}"#), "{answer}");
+}
+
+#[tokio::test]
+async fn a_call_that_was_not_sent_brings_no_label() {
+    let world = World::new().await;
+    let mut client = Client::new(&world);
+    world.lose_server().await;
+    let call = modern("1", "tools/call", r#""name":"play__slow""#);
+    let answer = client.ask(&call).await;
+    assert!(answer.contains("cannot be reached"), "{answer}");
+    assert_eq!(labels(&world), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_call_that_is_heard_on_its_way_brings_its_label_before_it_is_sent() {
+    let mut world = World::new().await;
+    let mut client = Client::legacy(&world).await;
+    client
+        .say(r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"play__slow","_meta":{"progressToken":7}}}"#)
+        .await;
+    assert_eq!(world.server.hears().await, "slow none");
+    assert_eq!(labels(&world), ["untrusted-web"]);
+    world.server.answers();
+    client.hear().await;
+    assert_eq!(world.ended(1).await, ["play/slow completed"]);
+}

@@ -1,0 +1,141 @@
+use super::*;
+use crate::sessions;
+use crate::sessions::Remembered;
+use crate::store::testing::in_store;
+
+const HOUR: SignedDuration = SignedDuration::from_hours(1);
+
+fn principal(name: &str) -> PrincipalId {
+    PrincipalId::parse(name).unwrap()
+}
+
+fn at(text: &str) -> Timestamp {
+    format!("2026-11-27T{text}Z").parse().unwrap()
+}
+
+fn web() -> BTreeSet<Label> {
+    BTreeSet::from(["untrusted-web".parse().unwrap()])
+}
+
+fn brought(session: SessionId, name: &str) -> Brought {
+    Brought {
+        labels: web(),
+        session,
+        principal: principal(name),
+        call: CallId::from_bytes([1; 16]),
+    }
+}
+
+fn labels_of(tx: &Tx<'_>, id: SessionId) -> Vec<String> {
+    let state = sessions::state(tx, id).unwrap().unwrap();
+    state.facts.labels.into_iter().collect()
+}
+
+const SCHEMAS: [&str; 2] = [sessions::SCHEMA, sessions::SCHEMA_7];
+
+#[tokio::test]
+async fn a_new_session_begins_with_a_label_as_long_as_it_sticks_and_then_without() {
+    let labels = in_store(&SCHEMAS, |tx| {
+        let alice = principal("alice");
+        let open = |now: &str| sessions::create(tx, &alice, None, at(now));
+        let first = open("12:00:00")?;
+        let before = open("12:00:00")?;
+        brought(first, "alice").join(tx, HOUR, at("12:00:00"))?;
+        let within = open("13:00:00")?;
+        // A session that began with it makes it stick no longer.
+        let after = open("13:01:01")?;
+        let bob = sessions::create(tx, &principal("bob"), None, at("12:00:01"))?;
+        Ok([first, before, within, after, bob].map(|id| labels_of(tx, id)))
+    })
+    .await;
+    let web = vec!["untrusted-web".to_owned()];
+    let none = Vec::new();
+    assert_eq!(labels, [&web, &none, &web, &none, &none].map(Clone::clone));
+}
+
+#[tokio::test]
+async fn a_label_met_again_sticks_from_then_on_and_zero_sticks_not_at_all() {
+    let labels = in_store(&SCHEMAS, |tx| {
+        let [alice, bob] = ["alice", "bob"].map(principal);
+        let first = sessions::create(tx, &alice, None, at("12:00:00"))?;
+        brought(first, "alice").join(tx, HOUR, at("12:00:00"))?;
+        brought(first, "alice").join(tx, HOUR, at("12:50:00"))?;
+        // A clock that was set back shortens nothing.
+        brought(first, "alice").join(tx, HOUR, at("09:00:00"))?;
+        let later = sessions::create(tx, &alice, None, at("13:45:00"))?;
+        let own = sessions::create(tx, &bob, None, at("12:00:00"))?;
+        brought(own, "bob").join(tx, SignedDuration::ZERO, at("12:00:00"))?;
+        let next = sessions::create(tx, &bob, None, at("12:00:00"))?;
+        let notes = sessions::history(tx, first, 10)?.len();
+        Ok((labels_of(tx, later).len(), labels_of(tx, next).len(), notes))
+    })
+    .await;
+    assert_eq!(labels, (1, 0, 1));
+}
+
+#[tokio::test]
+async fn what_a_guest_meets_sticks_to_the_guest_and_to_the_owner() {
+    let labels = in_store(&SCHEMAS, |tx| {
+        let [alice, bob, carol] = ["alice", "bob", "carol"].map(principal);
+        let shared = sessions::create(tx, &alice, None, at("12:00:00"))?;
+        brought(shared, "bob").join(tx, HOUR, at("12:00:00"))?;
+        // Who only calls where a label is takes it along too.
+        let facts = sessions::state(tx, shared)?.unwrap().facts;
+        guest(tx, &facts, &carol, (HOUR, at("12:10:00")))?;
+        let open = |who| sessions::create(tx, who, None, at("12:30:00"));
+        let opened = [open(&alice)?, open(&bob)?, open(&carol)?];
+        Ok(opened.map(|id| labels_of(tx, id).len()))
+    })
+    .await;
+    assert_eq!(labels, [1, 1, 1]);
+}
+
+#[tokio::test]
+async fn a_label_that_is_there_and_sticks_long_enough_has_nothing_to_write() {
+    let known = in_store(&SCHEMAS, |tx| {
+        let [alice, bob] = ["alice", "bob"].map(principal);
+        let id = sessions::create(tx, &alice, None, at("12:00:00"))?;
+        let carries = |who: &PrincipalId, stick, now: &str| {
+            let known = Remembered::read(tx, id).unwrap().unwrap();
+            known.carries(web().iter(), who, (stick, at(now)))
+        };
+        let before = carries(&alice, HOUR, "12:00:00");
+        brought(id, "alice").join(tx, HOUR, at("12:00:00"))?;
+        let soon = carries(&alice, HOUR, "12:00:59");
+        let late = carries(&alice, HOUR, "12:01:01");
+        let unstuck = carries(&alice, SignedDuration::ZERO, "18:00:00");
+        let guest = carries(&bob, HOUR, "12:00:01");
+        unlabel(tx, id, &web(), at("12:00:02"))?;
+        let removed = carries(&alice, HOUR, "12:00:03");
+        Ok([before, soon, late, unstuck, guest, removed])
+    })
+    .await;
+    assert_eq!(known, [false, true, false, true, false, false]);
+}
+
+#[tokio::test]
+async fn an_operators_word_is_noted_and_said_once() {
+    let (said, notes) = in_store(&SCHEMAS, |tx| {
+        let id = sessions::create(tx, &principal("alice"), None, at("12:00:00"))?;
+        let now = at("12:00:00");
+        let said = [
+            label(tx, id, &web(), HOUR, now)?,
+            label(tx, id, &web(), HOUR, now)?,
+            unlabel(tx, id, &web(), now)?,
+            unlabel(tx, id, &web(), now)?,
+        ];
+        let notes = sessions::history(tx, id, 10)?.into_iter();
+        let notes = notes.map(|change| {
+            let detail = change.detail.unwrap_or_default();
+            format!("{} {detail} {}", change.what.as_str(), change.by)
+        });
+        Ok((said, notes.collect::<Vec<_>>()))
+    })
+    .await;
+    assert_eq!(said, [true, false, true, false]);
+    let expected = [
+        "labelled untrusted-web operator",
+        "unlabelled untrusted-web operator",
+    ];
+    assert_eq!(notes, expected);
+}
