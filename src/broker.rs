@@ -194,7 +194,7 @@ impl Broker {
         let name = call.name.clone();
         // In a box, because each layer of a task moves what it is given, and this
         // is large.
-        let steps = Box::pin(async move { broker.steps(call, line).await });
+        let steps = Box::pin(async move { broker.steps(call, line, begun).await });
         let ended = self.tasks.spawn(steps).await;
         match ended {
             Ok(ended) => {
@@ -213,6 +213,7 @@ impl Broker {
         self: &Arc<Self>,
         mut call: ToolCall,
         line: CallLine,
+        came: Instant,
     ) -> Result<Answer, Refusal> {
         let now = Timestamp::now();
         let (route, native) = self.route(&call, now).await?;
@@ -221,16 +222,16 @@ impl Broker {
             call = call.completing(prompt.as_ref().map_or("", |prompt| prompt.tool.native()));
         }
         let candidate = self.read_arguments(&call, &route, now).await?;
-        let (charges, permit) = self.admit(candidate, now).await?;
+        let (charges, permit) = self.admit(candidate, (came, now)).await?;
         let server = match &route.leads {
             Leads::Own(own) => return Ok(self.serve(permit, (*own, &route), call, now).await),
             Leads::Out(server) => server,
         };
         let principal = call.principal.clone();
-        let came = self
+        let ended = self
             .send(permit, (&route, server, native), call, line)
             .await;
-        let (closing, answer) = self.keep_task((principal, &route), came).await;
+        let (closing, answer) = self.keep_task((principal, &route), ended).await;
         self.close(&route, closing, charges).await;
         Ok(answer)
     }
@@ -349,15 +350,17 @@ impl Broker {
     }
 
     /// Steps 6 to 8: decide and open the record as one step; what comes out is
-    /// the permit, or why there is none.
+    /// the permit, or why there is none. `came` is when the call was there: what
+    /// was committed before is decided on.
     async fn admit(
         &self,
         candidate: Candidate,
-        now: Timestamp,
+        (came, now): (Instant, Timestamp),
     ) -> Result<(Charges, Permit), Refusal> {
-        let admitted = match self.admit_at_once(&candidate, now) {
+        let admitted = match self.admit_at_once(&candidate, (came, now)) {
             Some(admitted) => admitted?,
-            None => self.admit_in_store(candidate, now).await?,
+            // In a box, because most calls need no room for it.
+            None => Box::pin(self.admit_in_store(candidate, now)).await?,
         };
         let ((allowed, charges), entry) =
             admitted.split(|admitted| ((admitted.allowed, admitted.charges), admitted.entry));
