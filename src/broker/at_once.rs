@@ -71,7 +71,7 @@ impl Broker {
     ) -> Option<Result<Committed<Admitted>, Refusal>> {
         let desk = self.desk.as_ref()?;
         let (subject, arguments) = (&candidate.subject, candidate.kept_arguments.as_deref());
-        if !candidate.reading.amounts().is_empty() {
+        if !candidate.reading.amounts().is_empty() || candidate.key.is_some() {
             return None;
         }
         let asked = (subject, came);
