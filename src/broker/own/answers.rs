@@ -55,6 +55,11 @@ impl Said {
         }
     }
 
+    /// Whether it is a refusal.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed
+    }
+
     /// A `CallToolResult`.
     pub(super) fn result(&self) -> Box<str> {
         let content = json!([{"type": "text", "text": self.text}]);
