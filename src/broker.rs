@@ -13,6 +13,7 @@ mod memory;
 mod names;
 mod open_calls;
 mod own;
+mod receipt;
 mod resolve;
 mod resources;
 mod resume;
@@ -50,6 +51,8 @@ pub use catalogue::Rules;
 pub use catalogue::ServerRules;
 pub use catalogue::Shape;
 pub use own::OwnTools;
+pub use receipt::Awaited;
+pub use receipt::Receipt;
 pub use resume::Standing;
 pub use resume::Units;
 pub use subscriptions::Listener;
@@ -218,7 +221,7 @@ impl Broker {
             call = call.completing(prompt.as_ref().map_or("", |prompt| prompt.tool.native()));
         }
         let admitted = self.admit_once((&call, &route), &line, (came, now));
-        let (charges, permit) = match admitted.await? {
+        let (charges, permit, subject) = match admitted.await? {
             Once::Admitted(admitted) => *admitted,
             Once::Before(answer) => return Ok(answer),
         };
@@ -227,12 +230,16 @@ impl Broker {
             Leads::Out(server) => server,
         };
         let (principal, keyed) = (call.principal.clone(), call.key.is_some());
+        let awaited = call.awaited.clone().filter(|_| !keyed);
         let ended = self
             .send(permit, (&route, server, native), call, line)
             .await;
         let (closing, answer) = self.keep_task((principal, &route), ended).await;
         let effect = Effect::of(route.gate.rules().access);
         let ending = keyed.then(|| retry::ending(closing.outcome, &answer, effect));
+        if let Some((subject, awaited)) = subject.zip(awaited) {
+            self.await_reading((subject, effect), (&closing, &answer), awaited);
+        }
         self.close(&route, (closing, ending), charges).await;
         Ok(answer)
     }

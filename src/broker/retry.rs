@@ -41,8 +41,8 @@ const MOST_ATTEMPTS: u32 = 8;
 
 /// What a call came to before anything was sent.
 pub(super) enum Once {
-    /// It may be sent.
-    Admitted(Box<(Charges, Permit)>),
+    /// It may be sent. What is known of it, where it may have to be told of later.
+    Admitted(Box<(Charges, Permit, Option<Subject>)>),
     /// It was made before, and this is what it comes to.
     Before(Answer),
 }
@@ -72,7 +72,8 @@ impl Broker {
     ) -> Result<Once, Refusal> {
         for _ in 0..MOST_ATTEMPTS {
             let candidate = self.read_arguments(call, route, now).await?;
-            let subject = call.key.is_some().then(|| candidate.subject.clone());
+            let wanted = call.key.is_some() || candidate.effect() == Effect::Possible;
+            let subject = wanted.then(|| candidate.subject.clone());
             match (self.admit(candidate, (came, now)).await, subject) {
                 (Err(Refusal::Attempted { earlier }), Some(subject)) => {
                     // In a box, because most calls need no room for it.
@@ -81,8 +82,13 @@ impl Broker {
                         return answer.map(Once::Before);
                     }
                 }
-                (admitted, _) => {
-                    return admitted.map(|admitted| Once::Admitted(Box::new(admitted)));
+                (Err(Refusal::Unread { earlier, kept }), _) => {
+                    let answer = Box::new(again(kept));
+                    return Ok(Once::Before(Answer::Replayed { earlier, answer }));
+                }
+                (admitted, subject) => {
+                    let (charges, permit) = admitted?;
+                    return Ok(Once::Admitted(Box::new((charges, permit, subject))));
                 }
             }
         }

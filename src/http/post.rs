@@ -290,7 +290,7 @@ impl Waiting {
     pub(super) async fn begins(mut self) -> Begun {
         match timeout(self.silence, self.next()).await {
             Ok(None) => Begun::Never,
-            Ok(Some(message @ (Outbound::Answer(_) | Outbound::Refusal { .. }))) => {
+            Ok(Some(message @ (Outbound::Answer(..) | Outbound::Refusal { .. }))) => {
                 Begun::Whole(message)
             }
             Ok(Some(first @ (Outbound::Notification(_) | Outbound::Request(_)))) => {
@@ -369,7 +369,7 @@ mod tests {
         let Begun::Stream(None, mut waiting) = begun else {
             panic!("it began with something");
         };
-        let answer = Outbound::Answer("{}".into());
+        let answer = Outbound::Answer("{}".into(), Default::default());
         out.send(answer.clone()).await.unwrap();
         assert_eq!(waiting.next().await, Some(answer.clone()));
         let (out, messages) = mpsc::channel(1);

@@ -167,7 +167,10 @@ fn refused(refusal: &Refusal, reader: Reader) -> Reply {
             reader,
         ),
         // The broker waits for the first itself.
-        Refusal::Attempted { .. } => not_recorded(),
+        Refusal::Attempted { .. } | Refusal::Unread { .. } => not_recorded(),
+        Refusal::EarlierUnread { call, earlier, tool } => {
+            say(call, &again::unread(earlier, tool))
+        }
         Refusal::KeyReused { call } => say(call, &again::key_reused()),
         Refusal::EarlierLost { call, earlier } => say(call, &again::lost(earlier)),
         Refusal::SessionEnded { call, end } => say(call, &again::ended(*end)),

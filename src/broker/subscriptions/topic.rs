@@ -201,6 +201,7 @@ impl Broker {
             declared: Arc::default(),
             log: None,
             key: None,
+            awaited: None,
             meta: None,
         };
         let (route, _own) = self.route(&call, now).await?;
@@ -238,6 +239,8 @@ fn passes(refusal: &Refusal) -> bool {
         | Refusal::SessionEnded { .. }
         | Refusal::Attempted { .. }
         | Refusal::KeyReused { .. }
+        | Refusal::Unread { .. }
+        | Refusal::EarlierUnread { .. }
         | Refusal::EarlierLost { .. }
         | Refusal::SessionGone { .. } => false,
     }
