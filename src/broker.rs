@@ -14,6 +14,7 @@ mod memory;
 mod names;
 mod open_calls;
 mod own;
+mod receipt;
 mod resolve;
 mod resources;
 mod resume;
@@ -51,6 +52,8 @@ pub use catalogue::Rules;
 pub use catalogue::ServerRules;
 pub use catalogue::Shape;
 pub use own::OwnTools;
+pub use receipt::Awaited;
+pub use receipt::Receipt;
 pub use resume::Standing;
 pub use resume::Units;
 pub use subscriptions::Listener;
@@ -195,7 +198,7 @@ impl Broker {
         let name = call.name.clone();
         // In a box, because each layer of a task moves what it is given, and this
         // is large.
-        let steps = Box::pin(async move { broker.steps(call, line).await });
+        let steps = Box::pin(async move { broker.steps(call, line, begun).await });
         let ended = self.tasks.spawn(steps).await;
         match ended {
             Ok(ended) => {
@@ -214,6 +217,7 @@ impl Broker {
         self: &Arc<Self>,
         mut call: ToolCall,
         line: CallLine,
+        came: Instant,
     ) -> Result<Answer, Refusal> {
         let now = Timestamp::now();
         let (route, task) = self.route(&call, now).await?;
@@ -222,10 +226,8 @@ impl Broker {
             let prompt = self.catalogue.load().route(Asking::Prompt, &call.name);
             call = call.completing(prompt.as_ref().map_or("", |prompt| prompt.tool.native()));
         }
-        let (charges, permit) = match self
-            .admit_once((&call, &route), (&labels, &line), now)
-            .await?
-        {
+        let admitted = self.admit_once((&call, &route), (&labels, &line), (came, now));
+        let (charges, permit, subject) = match admitted.await? {
             Once::Admitted(admitted) => *admitted,
             Once::Before(answer) => return Ok(answer),
         };
@@ -234,13 +236,17 @@ impl Broker {
             Leads::Out(server) => server,
         };
         let keyed = call.key.is_some();
+        let awaited = call.awaited.clone().filter(|_| !keyed);
         let native = task.map(|task| task.native);
-        let came = self
+        let ended = self
             .send(permit, (&route, server, native), call, line)
             .await;
-        let (closing, answer) = self.keep_task((&charges.principal, &route), came).await;
+        let (closing, answer) = self.keep_task((&charges.principal, &route), ended).await;
         let effect = Effect::of(route.gate.rules().access);
         let ending = keyed.then(|| retry::ending(closing.outcome, &answer, effect));
+        if let Some((subject, awaited)) = subject.zip(awaited) {
+            self.await_reading((subject, effect), (&closing, &answer), awaited);
+        }
         let held = Held { charges, labels };
         Ok(self.close(&route, (closing, ending), held, answer).await)
     }
@@ -361,15 +367,17 @@ impl Broker {
     }
 
     /// Steps 6 to 8: decide and open the record as one step; what comes out is
-    /// the permit, or why there is none.
+    /// the permit, or why there is none. `came` is when the call was there: what
+    /// was committed before is decided on.
     async fn admit(
         &self,
         candidate: Candidate,
-        now: Timestamp,
+        (came, now): (Instant, Timestamp),
     ) -> Result<(Charges, Permit), Refusal> {
-        let admitted = match self.admit_at_once(&candidate, now) {
+        let admitted = match self.admit_at_once(&candidate, (came, now)) {
             Some(admitted) => admitted?,
-            None => self.admit_in_store(candidate, now).await?,
+            // In a box, because most calls need no room for it.
+            None => Box::pin(self.admit_in_store(candidate, now)).await?,
         };
         let ((allowed, charges), entry) =
             admitted.split(|admitted| ((admitted.allowed, admitted.charges), admitted.entry));

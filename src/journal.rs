@@ -18,8 +18,12 @@ pub use spooled::open_spooled;
 pub use spooled::refuse_spooled;
 pub use table::SCHEMA;
 pub use table::SCHEMA_3;
+pub use unsettled::TOLD_FOR;
+pub use unsettled::ending_of;
+pub use unsettled::forget_unsettled;
 pub use unsettled::settle;
 pub use unsettled::tell_unsettled;
+pub use unsettled::unread;
 pub use unsettled::unsettled_call;
 pub use unsettled::unsettled_calls;
 pub use unsettled::unsettled_of;
@@ -238,6 +242,9 @@ pub fn recover(
         unsettled::untell(tx, dead)?;
     } else if !buried {
         return Ok(0);
+    }
+    if dead != writer {
+        unsettled::note_last(tx, dead, now)?;
     }
     let left_open = table::in_flight_of(tx, dead)?;
     for left in &left_open {

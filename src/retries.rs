@@ -9,6 +9,7 @@ pub use table::SCHEMA;
 
 use crate::crash;
 use crate::journal::Subject;
+use crate::journal::TOLD_FOR;
 use crate::store::StoreError;
 use crate::store::Tx;
 use crate::tool::CallId;
@@ -183,6 +184,44 @@ pub fn end(tx: &Tx<'_>, call: CallId, ending: &Ending) -> Result<(), StoreError>
             let fits = kept.body.len() <= MAX_BODY;
             table::attempt_end(tx, call, fits.then_some(kept))
         }
+    }
+}
+
+/// Keeps the answer of a call, which nobody read.
+///
+/// # Errors
+///
+/// When it cannot be written.
+pub fn keep_unread(
+    tx: &Tx<'_>,
+    call: CallId,
+    kept: &Kept,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    match kept.body.len() <= MAX_BODY {
+        true => table::unread_put(tx, call, kept, now),
+        false => Ok(()),
+    }
+}
+
+/// Takes out the answer of a call, which nobody read: it is given once.
+///
+/// # Errors
+///
+/// When the store cannot be read or written.
+pub fn take_unread(tx: &Tx<'_>, call: CallId) -> Result<Option<Kept>, StoreError> {
+    table::unread_take(tx, call)
+}
+
+/// Forgets the answers that nobody asked for in time, and returns whose they were.
+///
+/// # Errors
+///
+/// When the store cannot be read or written.
+pub fn unread_before(tx: &Tx<'_>, now: Timestamp) -> Result<Vec<CallId>, StoreError> {
+    match now.checked_sub(TOLD_FOR) {
+        Ok(before) => table::unread_forget(tx, before),
+        Err(_out_of_range) => Ok(Vec::new()),
     }
 }
 

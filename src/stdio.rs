@@ -10,6 +10,7 @@ mod lines;
 mod tests;
 
 use crate::broker::Broker;
+use crate::broker::Receipt;
 use crate::crash;
 use crate::mcp::Connection;
 use crate::mcp::Opening;
@@ -228,15 +229,20 @@ async fn write<W: AsyncWrite + Unpin>(
     mut queue: mpsc::Receiver<Outbound>,
 ) -> io::Result<()> {
     let mut writer = BufWriter::new(writer);
+    let mut unflushed: Vec<Receipt> = Vec::new();
     while let Some(message) = queue.recv().await {
-        let mut line = message.into_line();
+        let (mut line, receipt) = message.into_line();
         line.push(b'\n');
         crash::point("reply.before-write");
         writer.write_all(&line).await?;
+        unflushed.push(receipt);
         if queue.is_empty() {
             writer.flush().await?;
+            unflushed.drain(..).for_each(Receipt::read);
         }
         crash::point("reply.after-write");
     }
-    writer.flush().await
+    writer.flush().await?;
+    unflushed.drain(..).for_each(Receipt::read);
+    Ok(())
 }

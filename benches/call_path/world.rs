@@ -200,6 +200,7 @@ impl World {
             log: None,
             arguments: Some(arguments.into()),
             key: None,
+            awaited: None,
             meta: None,
         }
     }

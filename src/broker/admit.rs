@@ -134,16 +134,10 @@ impl Candidate {
         if self.effect() == Effect::Possible
             && noted.is_none()
             && let Some(earlier) = journal::tell_unsettled(tx, writer, subject, now)?
+            && let Some((outcome, code, refusal)) = self.told(tx, earlier, now)?
         {
-            return refuse(
-                Outcome::Denied,
-                json!({ "code": "earlier_unknown", "earlier": earlier.to_string() }),
-                Refusal::EarlierUnknown {
-                    call: subject.call,
-                    earlier,
-                    tool: subject.tool.clone(),
-                },
-            );
+            let detail = json!({ "code": code, "earlier": earlier.to_string() });
+            return refuse(outcome, detail, refusal);
         }
         let metered = self.metered(tx, settings, now)?;
         let Metered {
@@ -206,6 +200,46 @@ impl Candidate {
             call: subject.call,
         };
         brought.join(tx, stick, now)
+    }
+
+    /// What is said of an earlier call that is the same, of which nobody was told yet.
+    /// None where it ended so long ago that this one is meant.
+    fn told(
+        &self,
+        tx: &Tx<'_>,
+        earlier: CallId,
+        now: Timestamp,
+    ) -> Result<Option<(Outcome, &'static str, Refusal)>, StoreError> {
+        let (call, tool) = (self.subject.call, self.subject.tool.clone());
+        let Some((Outcome::Completed | Outcome::ToolFailed, ended)) =
+            journal::ending_of(tx, earlier)?
+        else {
+            let refusal = Refusal::EarlierUnknown {
+                call,
+                earlier,
+                tool,
+            };
+            return Ok(Some((Outcome::Denied, "earlier_unknown", refusal)));
+        };
+        if now.duration_since(ended) > journal::TOLD_FOR {
+            journal::settle(tx, &self.subject)?;
+            return Ok(None);
+        }
+        Ok(Some(match retries::take_unread(tx, earlier)? {
+            Some(kept) => {
+                journal::settle(tx, &self.subject)?;
+                let refusal = Refusal::Unread { earlier, kept };
+                (Outcome::Replayed, "unread", refusal)
+            }
+            None => {
+                let refusal = Refusal::EarlierUnread {
+                    call,
+                    earlier,
+                    tool,
+                };
+                (Outcome::Denied, "earlier_unread", refusal)
+            }
+        }))
     }
 
     /// What is known of the key of this call. One that goes on from the call under it

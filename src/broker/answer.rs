@@ -5,6 +5,7 @@ use crate::downstream::Era;
 use crate::downstream::Unbridged;
 use crate::policy::Denial;
 use crate::policy::Escalation;
+use crate::retries::Kept;
 use crate::session::SessionId;
 use crate::session::TransportId;
 use crate::sessions::End;
@@ -132,6 +133,24 @@ pub enum Refusal {
     Attempted {
         /// Our id of the first.
         earlier: CallId,
+    },
+    /// The same call of the session was made shortly before, and its answer was not
+    /// read: this one is given it. Nothing was sent now.
+    Unread {
+        /// Our id of the earlier.
+        earlier: CallId,
+        /// Its answer.
+        kept: Kept,
+    },
+    /// The same call of the session ended shortly before the broker did, so its answer
+    /// may not have been read. Nothing was sent now.
+    EarlierUnread {
+        /// Our id of this call.
+        call: CallId,
+        /// Our id of the earlier one.
+        earlier: CallId,
+        /// `server/tool`.
+        tool: String,
     },
     /// Its key was given to another call before. Nothing was sent.
     KeyReused {

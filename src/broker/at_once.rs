@@ -28,6 +28,7 @@ use crate::store::WriterId;
 use jiff::Timestamp;
 use serde_json::Value;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// What this broker records with when it needs no transaction.
 #[derive(Debug)]
@@ -56,14 +57,14 @@ impl Desk {
         }
     }
 
-    /// A session as it is now, and the writers beside us.
+    /// A session, and the writers beside us, as they were then or later.
     pub(super) fn recall(
         &self,
         store: &Store,
         writer: WriterId,
-        session: SessionId,
+        asked: (SessionId, Instant),
     ) -> Result<Option<Recalled>, StoreError> {
-        self.memory.recall(store, writer, session)
+        self.memory.recall(store, writer, asked)
     }
 
     /// From now on every record goes by a transaction.
@@ -78,14 +79,15 @@ impl Broker {
     pub(super) fn admit_at_once(
         &self,
         candidate: &Candidate,
-        now: Timestamp,
+        (came, now): (Instant, Timestamp),
     ) -> Option<Result<Committed<Admitted>, Refusal>> {
         let desk = self.desk.as_ref()?;
         let (subject, arguments) = (&candidate.subject, candidate.kept_arguments.as_deref());
         if !candidate.reading.amounts().is_empty() || candidate.key.is_some() {
             return None;
         }
-        let recalled = desk.recall(&self.store, self.writer.id(), subject.session);
+        let asked = (subject.session, came);
+        let recalled = desk.recall(&self.store, self.writer.id(), asked);
         let Recalled {
             session: known,
             company,

@@ -1,5 +1,6 @@
 //! A call as a client made it.
 
+use super::Awaited;
 use crate::json;
 use crate::json::Object;
 use crate::json::Splice;
@@ -39,6 +40,8 @@ pub struct ToolCall {
     pub log: Option<Level>,
     /// What its client calls it, so that it is sent once.
     pub key: Option<IdempotencyKey>,
+    /// Who learns whether its answer was read.
+    pub awaited: Option<Awaited>,
     /// The request's `_meta`, as the text it was.
     pub meta: Option<Box<str>>,
 }

@@ -17,6 +17,7 @@ use crate::store::StoreError;
 use crate::tasks::Task;
 use jiff::Timestamp;
 use std::collections::BTreeSet;
+use std::time::Instant;
 
 /// What a call of this route may bring, which for a task includes what the call
 /// that began it would have.
@@ -69,7 +70,8 @@ impl Broker {
             return false;
         };
         let stick = (self.settings.labels_stick, now);
-        match desk.recall(&self.store, self.writer.id(), brought.session) {
+        let asked = (brought.session, Instant::now());
+        match desk.recall(&self.store, self.writer.id(), asked) {
             Ok(Some(recalled)) => {
                 let session = &recalled.session.session;
                 session.carries(brought.labels.iter(), &brought.principal, stick)

@@ -45,8 +45,8 @@ const MOST_ATTEMPTS: u32 = 8;
 
 /// What a call came to before anything was sent.
 pub(super) enum Once {
-    /// It may be sent.
-    Admitted(Box<(Charges, Permit)>),
+    /// It may be sent. What is known of it, where it may have to be told of later.
+    Admitted(Box<(Charges, Permit, Option<Subject>)>),
     /// It was made before, and this is what it comes to.
     Before(Answer),
 }
@@ -72,21 +72,34 @@ impl Broker {
         &self,
         (call, route): (&ToolCall, &Arc<Route>),
         (labels, line): (&BTreeSet<Label>, &CallLine),
-        now: Timestamp,
+        (came, now): (Instant, Timestamp),
     ) -> Result<Once, Refusal> {
         for _ in 0..MOST_ATTEMPTS {
             let mut candidate = self.read_arguments(call, route, now).await?;
             candidate.early = labels::heard_before_the_end(labels, line);
-            let subject = call.key.is_some().then(|| candidate.subject.clone());
-            match (self.admit(candidate, now).await, subject) {
+            let wanted = call.key.is_some() || candidate.effect() == Effect::Possible;
+            let subject = wanted.then(|| candidate.subject.clone());
+            match (self.admit(candidate, (came, now)).await, subject) {
                 (Err(Refusal::Attempted { earlier }), Some(subject)) => {
-                    let before = self.made_before(subject, earlier, (route, labels, line));
+                    let led = (&**route, labels, line);
+                    // In a box, because most calls need no room for it.
+                    let before = Box::pin(self.made_before(subject, earlier, led));
                     if let Some(answer) = before.await {
                         return answer.map(Once::Before);
                     }
                 }
-                (admitted, _) => {
-                    return admitted.map(|admitted| Once::Admitted(Box::new(admitted)));
+                (Err(Refusal::Unread { earlier, kept }), subject) => {
+                    if let Some(subject) = subject {
+                        self.join_labels(brought(&subject, labels))
+                            .await
+                            .map_err(super::not_recorded)?;
+                    }
+                    let answer = Box::new(again(kept));
+                    return Ok(Once::Before(Answer::Replayed { earlier, answer }));
+                }
+                (admitted, subject) => {
+                    let (charges, permit) = admitted?;
+                    return Ok(Once::Admitted(Box::new((charges, permit, subject))));
                 }
             }
         }
@@ -134,12 +147,7 @@ impl Broker {
             "earlier_unknown"
         };
         let detail = json!({ "code": code, "earlier": earlier.to_string() });
-        let brought = labels::come_with(outcome).then(|| Brought {
-            labels: labels.clone(),
-            session: subject.session,
-            principal: subject.principal.clone(),
-            call,
-        });
+        let brought = labels::come_with(outcome).then(|| brought(&subject, labels));
         let recorded = self.record_refused(subject, outcome, detail, Timestamp::now());
         let recorded = recorded.await;
         if let Some(brought) = brought
@@ -191,6 +199,16 @@ impl Broker {
                 journal::recover_dead(tx, own, Timestamp::now())
             });
         buried.await.map(|_committed| ())
+    }
+}
+
+/// What an answer brings that was given to an earlier call.
+fn brought(subject: &Subject, labels: &BTreeSet<Label>) -> Brought {
+    Brought {
+        labels: labels.clone(),
+        session: subject.session,
+        principal: subject.principal.clone(),
+        call: subject.call,
     }
 }
 

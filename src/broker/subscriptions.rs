@@ -177,7 +177,7 @@ impl Broker {
         let mut candidate = self.read_arguments(&call, &route, now).await?;
         // What changes may be told before the subscription is answered.
         candidate.early.clone_from(&labels);
-        let (charges, permit) = self.admit(candidate, now).await?;
+        let (charges, permit) = self.admit(candidate, (Instant::now(), now)).await?;
         let (closing, answer) = self.join(permit, &route, (call, listener)).await;
         let held = Held { charges, labels };
         Ok(self.close(&route, (closing, None), held, answer).await)

@@ -1,6 +1,7 @@
 //! What goes back: one message, a stream of them, or what a route made.
 
 use super::redelivery::Reader;
+use crate::broker::Receipt;
 use crate::mcp::Outbound;
 use bytes::Bytes;
 use hyper::body::Frame;
@@ -20,8 +21,8 @@ const QUIET: Duration = Duration::from_secs(15);
 
 /// The body of an answer.
 pub(super) enum Body {
-    /// All of it.
-    Whole(Bytes),
+    /// All of it, and who waits for it to be read.
+    Whole(Bytes, Receipt),
     /// Server-sent events.
     Events(Box<Events>),
     /// Of another handler.
@@ -130,7 +131,9 @@ impl Source {
 
 /// One message as an event, with an id by which it is found again.
 pub(super) fn event(id: Option<&str>, message: Outbound) -> Bytes {
-    let line = message.into_line();
+    let (line, receipt) = message.into_line();
+    // From here on it is the stream's: where the client can resume that, it reads it.
+    receipt.read();
     let mut event = Vec::with_capacity(line.len() + 24 + id.map_or(0, |id| id.len() + 5));
     event.extend_from_slice(b"event: message\n");
     if let Some(id) = id {
@@ -153,8 +156,11 @@ impl hyper::body::Body for Body {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         match &mut *self {
-            Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
-            Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Self::Whole(bytes, _) if bytes.is_empty() => Poll::Ready(None),
+            Self::Whole(bytes, receipt) => {
+                std::mem::take(receipt).read();
+                Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes)))))
+            }
             Self::Events(events) => {
                 let next = std::task::ready!(events.poll_next(cx));
                 Poll::Ready(next.map(|bytes| Ok(Frame::data(bytes))))
@@ -165,7 +171,7 @@ impl hyper::body::Body for Body {
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Whole(bytes) => bytes.is_empty(),
+            Self::Whole(bytes, _) => bytes.is_empty(),
             Self::Events(_) => false,
             Self::Routed(body) => hyper::body::Body::is_end_stream(body),
         }
@@ -173,7 +179,7 @@ impl hyper::body::Body for Body {
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Whole(bytes, _) => SizeHint::with_exact(bytes.len() as u64),
             Self::Events(_) => SizeHint::default(),
             Self::Routed(body) => hyper::body::Body::size_hint(body),
         }
@@ -195,7 +201,9 @@ mod tests {
             assert_eq!(*comment.into_data().unwrap(), *b": still here\n\n");
             assert_eq!(begun.elapsed().as_secs(), QUIET.as_secs() * quiet);
         }
-        out.send(Outbound::Answer("{}".into())).await.unwrap();
+        out.send(Outbound::Answer("{}".into(), Receipt::default()))
+            .await
+            .unwrap();
         let event = body.frame().await.unwrap().unwrap();
         assert_eq!(
             *event.into_data().unwrap(),

@@ -2,6 +2,7 @@
 
 use super::body::Body;
 use super::body::Events;
+use crate::broker::Receipt;
 use crate::mcp::HEADER_MISMATCH;
 use crate::mcp::INTERNAL_ERROR;
 use crate::mcp::INVALID_REQUEST;
@@ -38,7 +39,7 @@ pub(super) enum Era {
 /// no message to it is 400.
 pub(super) fn message(era: Era, message: Outbound) -> Response<Body> {
     let status = match &message {
-        Outbound::Answer(_) | Outbound::Notification(_) | Outbound::Request(_) => StatusCode::OK,
+        Outbound::Answer(..) | Outbound::Notification(_) | Outbound::Request(_) => StatusCode::OK,
         Outbound::Refusal { code, .. } => match (era, *code) {
             (_, INTERNAL_ERROR) => StatusCode::OK,
             (Era::Modern, METHOD_NOT_FOUND) => StatusCode::NOT_FOUND,
@@ -54,8 +55,8 @@ pub(super) fn message(era: Era, message: Outbound) -> Response<Body> {
 
 /// A message with this status.
 pub(super) fn json(status: StatusCode, message: Outbound) -> Response<Body> {
-    let bytes: Bytes = message.into_line().into();
-    let mut response = Response::new(Body::Whole(bytes));
+    let (line, receipt) = message.into_line();
+    let mut response = Response::new(Body::Whole(line.into(), receipt));
     *response.status_mut() = status;
     response
         .headers_mut()
@@ -210,7 +211,7 @@ pub(super) fn unavailable(problem: &str) -> Response<Body> {
 }
 
 fn empty(status: StatusCode) -> Response<Body> {
-    let mut response = Response::new(Body::Whole(Bytes::new()));
+    let mut response = Response::new(Body::Whole(Bytes::new(), Receipt::default()));
     *response.status_mut() = status;
     response
 }

@@ -6,12 +6,14 @@ mod table;
 use super::Subject;
 use super::recover_dead;
 use super::table::LeftOpen;
+use crate::outcome::Outcome;
 use crate::session::SessionId;
 use crate::store::StoreError;
 use crate::store::Tx;
 use crate::store::WriterId;
 use crate::tool::CallId;
 use crate::tool::Digest;
+use jiff::SignedDuration;
 use jiff::Timestamp;
 
 /// Notes that nobody knows what a call did; `told` is who tells its caller.
@@ -67,7 +69,7 @@ pub fn unsettled_of(tx: &Tx<'_>, session: SessionId) -> Result<Vec<(String, Dige
 }
 
 /// The calls of a session that ended unknown and are not settled: the tool, and which
-/// call.
+/// call. Not those of which only the answer may be unread.
 ///
 /// # Errors
 ///
@@ -96,3 +98,47 @@ pub fn unsettled_call(tx: &Tx<'_>, subject: &Subject) -> Result<Option<CallId>, 
 pub fn settle(tx: &Tx<'_>, subject: &Subject) -> Result<(), StoreError> {
     table::unsettled_delete(tx, subject)
 }
+
+/// Notes that nobody read the answer of a call: the same one of the session is told.
+///
+/// # Errors
+///
+/// When it cannot be written.
+pub fn unread(tx: &Tx<'_>, subject: &Subject) -> Result<(), StoreError> {
+    table::unread_insert(tx, subject)
+}
+
+/// Takes back whatever was noted of a call.
+///
+/// # Errors
+///
+/// When it cannot be written.
+pub fn forget_unsettled(tx: &Tx<'_>, call: CallId) -> Result<(), StoreError> {
+    table::unsettled_forget(tx, call)
+}
+
+/// How a call ended, and when. None while it has not.
+///
+/// # Errors
+///
+/// When the store cannot be read.
+pub fn ending_of(tx: &Tx<'_>, call: CallId) -> Result<Option<(Outcome, Timestamp)>, StoreError> {
+    table::ending(tx, call)
+}
+
+/// Notes the calls that a dead writer closed just before it died: their answers may
+/// not have been written any more.
+pub(super) fn note_last(tx: &Tx<'_>, dead: WriterId, now: Timestamp) -> Result<(), StoreError> {
+    // Whoever makes such a call after so long means another.
+    if let Ok(before) = now.checked_sub(TOLD_FOR) {
+        table::read_or_not_forget(tx, before)?;
+    }
+    table::last_closed_insert(tx, dead, LAST.as_millis())
+}
+
+/// How long before the last record of a writer its answers may still have been on
+/// their way when it died.
+const LAST: SignedDuration = SignedDuration::from_millis(500);
+
+/// For how long a call is told that is like one whose answer may not have been read.
+pub const TOLD_FOR: SignedDuration = SignedDuration::from_mins(5);

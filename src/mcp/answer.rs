@@ -32,6 +32,7 @@ use crate::policy::Denial;
 use crate::policy::Escalation;
 use crate::tool::Asking;
 use crate::tool::CallId;
+use crate::tool::ServerName;
 use serde_json::Value;
 use serde_json::json;
 
@@ -167,7 +168,10 @@ fn refused(refusal: &Refusal, reader: Reader) -> Reply {
             reader,
         ),
         // The broker waits for the first itself.
-        Refusal::Attempted { .. } => not_recorded(),
+        Refusal::Attempted { .. } | Refusal::Unread { .. } => not_recorded(),
+        Refusal::EarlierUnread { call, earlier, tool } => {
+            say(call, &again::unread(earlier, tool))
+        }
         Refusal::KeyReused { call } => say(call, &again::key_reused()),
         Refusal::EarlierLost { call, earlier } => say(call, &again::lost(earlier)),
         Refusal::SessionEnded { call, end } => say(call, &again::ended(*end)),
@@ -207,13 +211,16 @@ fn refused(refusal: &Refusal, reader: Reader) -> Reply {
             format!("The server `{server}` answered with something that is no answer."),
             reader,
         ),
-        Refusal::Withheld { call, server } => unsure(
-            call,
-            format!("The server `{server}` answered, and the answer is withheld because it could not be recorded."),
-            reader,
-        ),
+        Refusal::Withheld { call, server } => unsure(call, withheld(server), reader),
         Refusal::NotRecorded => not_recorded(),
     }
+}
+
+/// What is said of an answer that may not be read.
+fn withheld(server: &ServerName) -> String {
+    format!(
+        "The server `{server}` answered, and the answer is withheld because it could not be recorded."
+    )
 }
 
 /// What is said of the first call that is like one that ended unknown.
@@ -439,12 +446,18 @@ fn aged(result: &str, era: &Era) -> String {
         Era::Legacy(_) => &[],
     };
     let newer = newer.iter().filter(|key| members.get(key).is_some());
-    let mut aged = result.to_owned();
+    let mut aged: Option<String> = None;
     // One after the other: neighbours share a comma.
     for key in newer.chain(no_object.then_some(&"structuredContent")) {
-        aged = Splice::new(&aged).remove_member(&aged, key).finish();
+        aged = Some(
+            match &aged {
+                None => Splice::new(result).remove_from(result, &members, key),
+                Some(aged) => Splice::new(aged).remove_member(aged, key),
+            }
+            .finish(),
+        );
     }
-    aged
+    aged.unwrap_or_else(|| result.to_owned())
 }
 
 /// A server's error. For a modern client with the codes that revision has:

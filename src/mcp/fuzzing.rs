@@ -231,7 +231,7 @@ fn answered(refused: &ParseError, value: Option<&Value>) {
     let code = said.pointer("/error/code").and_then(Value::as_i64);
     assert!(code.is_some_and(|code| (-32_768..=-32_000).contains(&code)));
     assert!(said.pointer("/error/message").is_some_and(Value::is_string));
-    assert!(!answer.into_line().contains(&b'\n'));
+    assert!(!answer.into_line().0.contains(&b'\n'));
     let Some(Value::Object(members)) = value else {
         return;
     };

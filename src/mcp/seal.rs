@@ -111,6 +111,7 @@ mod tests {
             declared: Arc::default(),
             log: None,
             key: None,
+            awaited: None,
             meta: None,
         }
     }

@@ -199,6 +199,7 @@ impl Connection {
             declared: self.declared(meta),
             log: None,
             key: None,
+            awaited: None,
             meta: meta.text.clone(),
         }
     }

@@ -22,6 +22,7 @@ use crate::broker::Answer;
 use crate::broker::Asks;
 use crate::broker::CallLine;
 use crate::broker::Lists;
+use crate::broker::Receipt;
 use crate::broker::ToolCall;
 use crate::json;
 use crate::json::Object;
@@ -192,6 +193,7 @@ impl Connection {
             asking: ask.asking,
         };
         let task = matches!(ask.asking, Asking::Task(_)).then(|| ask.name.clone());
+        let (receipt, awaited) = Receipt::new();
         let reply = match self.session(&call.meta).await {
             Err(refusal) => Some(session_refused(&refusal, reader)),
             // Taken back before anything was done about it.
@@ -209,6 +211,7 @@ impl Connection {
                     declared: self.declared(&call.meta),
                     log: self.level(&call.meta),
                     key: call.meta.key.as_deref().cloned(),
+                    awaited: Some(awaited),
                     meta: call.meta.text.clone(),
                 };
                 let continued = ask.answers.map(|answers| self.continued(&asked, answers));
@@ -235,11 +238,13 @@ impl Connection {
                     Some(id) => tasks::renamed(&object, &id),
                     None => object,
                 };
-                send(out, result(call.id, &object)).await;
+                send(out, result(call.id, &object).with(receipt)).await;
             }
-            Some(Reply::Error(object)) => send(out, error(call.id, &object)).await,
+            Some(Reply::Error(object)) => {
+                send(out, error(call.id, &object).with(receipt)).await;
+            }
             Some(Reply::MissingCapability(object)) => {
-                send(out, missing_capability(call.id, &object)).await;
+                send(out, missing_capability(call.id, &object).with(receipt)).await;
             }
             None => {}
         }

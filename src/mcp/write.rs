@@ -4,6 +4,7 @@
 use super::LEGACY;
 use super::MODERN;
 use super::parse::RawId;
+use crate::broker::Receipt;
 use serde_json::Value;
 use serde_json::json;
 
@@ -27,8 +28,8 @@ pub const HEADER_MISMATCH: i32 = -32020;
 /// One message to the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outbound {
-    /// It answers a request.
-    Answer(Box<str>),
+    /// It answers a request; the receipt says when it was read.
+    Answer(Box<str>, Receipt),
     /// It refuses a request, or a message that was none, before anything was
     /// done about it.
     Refusal {
@@ -44,10 +45,18 @@ pub enum Outbound {
 }
 
 impl Outbound {
+    /// The same answer, with who waits for it to be read.
+    pub(super) fn with(self, receipt: Receipt) -> Self {
+        match self {
+            Self::Answer(text, _) => Self::Answer(text, receipt),
+            other => other,
+        }
+    }
+
     /// The text of the message.
     pub fn text(&self) -> &str {
         match self {
-            Self::Answer(text)
+            Self::Answer(text, _)
             | Self::Refusal { text, .. }
             | Self::Notification(text)
             | Self::Request(text) => text,
@@ -57,18 +66,20 @@ impl Outbound {
     /// The message as one line, as a frame that ends with the line needs it. A
     /// server may have sent its result over several lines; in JSON line breaks
     /// can only stand between tokens.
-    pub fn into_line(self) -> Vec<u8> {
-        let (Self::Answer(text)
-        | Self::Refusal { text, .. }
-        | Self::Notification(text)
-        | Self::Request(text)) = self;
+    pub fn into_line(self) -> (Vec<u8>, Receipt) {
+        let (text, receipt) = match self {
+            Self::Answer(text, receipt) => (text, receipt),
+            Self::Refusal { text, .. } | Self::Notification(text) | Self::Request(text) => {
+                (text, Receipt::default())
+            }
+        };
         let mut line = text.into_string().into_bytes();
         for byte in &mut line {
             if matches!(byte, b'\n' | b'\r') {
                 *byte = b' ';
             }
         }
-        line
+        (line, receipt)
     }
 }
 
@@ -138,12 +149,12 @@ pub(super) fn result(id: &RawId, result: &str) -> Outbound {
         result,
         "}",
     ];
-    Outbound::Answer(parts.concat().into())
+    Outbound::Answer(parts.concat().into(), Receipt::default())
 }
 
 /// The answer to a request that failed; `error` is the text of an object.
 pub(super) fn error(id: &RawId, error: &str) -> Outbound {
-    Outbound::Answer(error_text(Some(id), error))
+    Outbound::Answer(error_text(Some(id), error), Receipt::default())
 }
 
 /// The refusal of a request that needs more than its client declared; `error` is

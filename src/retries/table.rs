@@ -29,6 +29,13 @@ CREATE TABLE attempt (               -- the call that was sent under a key
     PRIMARY KEY (session, principal, key)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX attempt_by_time ON attempt (at);
+CREATE TABLE unread (                -- answers that nobody read, for a few minutes
+    call BLOB PRIMARY KEY,
+    at INTEGER NOT NULL,
+    form TEXT NOT NULL,
+    era TEXT NOT NULL,
+    body TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
 ";
 
 /// The word for an answer that was too large to keep.
@@ -123,6 +130,63 @@ pub(super) fn attempt_end(
         )
         .map(|_rows| ())
         .map_err(StoreError::sql("keep the answer of a call"))
+}
+
+pub(super) fn unread_put(
+    tx: &Tx<'_>,
+    call: CallId,
+    kept: &Kept,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    tx.sql()
+        .execute(
+            "INSERT OR REPLACE INTO unread (call, at, form, era, body) VALUES (?1, ?2, ?3, ?4, ?5)",
+            params![
+                call.as_bytes(),
+                now.as_millisecond(),
+                kept.form.as_str(),
+                kept.era,
+                &*kept.body,
+            ],
+        )
+        .map(|_one_row| ())
+        .map_err(StoreError::sql("keep an answer that nobody read"))
+}
+
+pub(super) fn unread_take(tx: &Tx<'_>, call: CallId) -> Result<Option<Kept>, StoreError> {
+    let take = || {
+        tx.sql()
+            .prepare_cached("DELETE FROM unread WHERE call = ?1 RETURNING form, era, body")?
+            .query_row([call.as_bytes()], |row| {
+                Ok((
+                    row.get::<_, String>(0)?,
+                    row.get(1)?,
+                    row.get::<_, String>(2)?,
+                ))
+            })
+            .optional()
+    };
+    let found = take().map_err(StoreError::sql("take out an answer that nobody read"))?;
+    let Some((form, era, body)) = found else {
+        return Ok(None);
+    };
+    let form = Form::read(&form).ok_or_else(|| StoreError::Damaged {
+        what: format!("the answer of call {call}"),
+    })?;
+    let body = body.into();
+    Ok(Some(Kept { form, era, body }))
+}
+
+pub(super) fn unread_forget(tx: &Tx<'_>, before: Timestamp) -> Result<Vec<CallId>, StoreError> {
+    let forget = || {
+        tx.sql()
+            .prepare_cached("DELETE FROM unread WHERE at < ?1 RETURNING call")?
+            .query_map([before.as_millisecond()], |row| {
+                row.get(0).map(CallId::from_bytes)
+            })?
+            .collect::<Result<Vec<_>, _>>()
+    };
+    forget().map_err(StoreError::sql("forget answers that nobody read"))
 }
 
 pub(super) fn attempt_of(tx: &Tx<'_>, call: CallId) -> Result<Attempt, StoreError> {

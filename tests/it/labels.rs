@@ -173,3 +173,25 @@ fn the_result_of_a_task_brings_what_its_tool_would_have() {
     broker.ask("tasks/get", knowing("claim-7", json!({"taskId": id})));
     assert!(labels("claim-7"));
 }
+
+#[test]
+fn an_answer_that_is_given_again_brings_its_label_again() {
+    let world = World::new();
+    let pays = "access = \"write\"\nrisk = \"high\"";
+    let labelled = format!("{pays}\nlabels = [\"receipts\"]");
+    world.edit("countersign.toml", pays, &labelled);
+    let mut broker = world.broker().initialized();
+    let mut pay = || {
+        let params = json!({"name": APPROVE, "arguments": payment(1),
+            "_meta": {"dev.countersign/idempotency-key": "one"}});
+        broker.ask("tools/call", params)["result"].clone()
+    };
+    let first = pay();
+    assert_eq!(first["isError"], json!(false), "{first}");
+    let remove = ["session", "label", "claim-99", "--remove", "receipts"];
+    assert!(done(&world, &remove).contains("has no labels"));
+    assert_eq!(pay()["content"], first["content"]);
+    let shown = done(&world, &["session", "show", "claim-99"]);
+    assert!(shown.contains("labels    receipts"), "{shown}");
+    assert_eq!(world.paid(), [100]);
+}

@@ -1,15 +1,35 @@
 //! Calls that are made again: under a key they are sent once, whatever happens
 //! between.
 
+use crate::http::talk::Talk;
 use crate::world::APPROVE;
 use crate::world::GET;
+use crate::world::PATIENCE;
 use crate::world::Wire;
 use crate::world::World;
 use crate::world::payment;
 use crate::world::text_of;
+use countersign::journal;
 use countersign::outcome::Outcome;
 use serde_json::Value;
 use serde_json::json;
+
+impl World {
+    /// Waits until it is noted that nobody read an answer.
+    fn wait_until_noted(&self) {
+        let begun = std::time::Instant::now();
+        let noted = || {
+            let store = self.store();
+            let session = self.calls("claim-99").first()?.session;
+            let noted = store.read(|tx| journal::unsettled_of(tx, session));
+            noted.unwrap().pop()
+        };
+        while noted().is_none() {
+            assert!(begun.elapsed() < PATIENCE, "it is never noted");
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+    }
+}
 
 const REPLAYED: &str = "dev.countersign/replayed";
 
@@ -134,4 +154,96 @@ fn an_answer_that_was_lost_with_the_broker_is_given_again() {
         assert!(is_replayed(&again), "{point}: {again}");
         assert_eq!(world.paid(), [90_000], "{point}");
     }
+}
+
+/// A payment without a key.
+fn pay_plain(broker: &mut Wire, dollars: i64) -> Value {
+    let call = json!({"name": APPROVE, "arguments": payment(dollars)});
+    broker.ask("tools/call", call)
+}
+
+#[test]
+fn an_answer_that_nobody_read_is_given_to_the_same_call_once() {
+    let world = World::holding();
+    let key = format!("Bearer {}", world.key("alice"));
+    let serving = world.serve();
+    let body = |dollars: i64| {
+        let params = json!({
+            "name": APPROVE,
+            "arguments": payment(dollars),
+            "_meta": {
+                "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+                "io.modelcontextprotocol/clientCapabilities": {},
+            },
+        });
+        json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}).to_string()
+    };
+    let headers = [
+        ("content-type", "application/json"),
+        ("accept", "application/json, text/event-stream"),
+        ("mcp-protocol-version", "2026-07-28"),
+        ("mcp-method", "tools/call"),
+        ("mcp-name", APPROVE),
+    ];
+    let open = || Talk::new(serving.address()).with("authorization", &key);
+    let mut lost = open();
+    lost.write("POST", "/s/claim-99/mcp", &headers, &body(900));
+    world.wait_until_paid(1);
+    // An effect that was begun is seen to its end, and its client is gone by then.
+    drop(lost);
+    std::fs::remove_file(world.path("hold")).unwrap();
+    world.wait_until_noted();
+
+    let mut talk = open();
+    let mut pay = |dollars: i64| {
+        let answer = talk.send("POST", "/s/claim-99/mcp", &headers, &body(dollars));
+        answer.json()
+    };
+    let other = pay(901);
+    assert!(!is_replayed(&other), "{other}");
+    let again = pay(900);
+    assert!(is_replayed(&again), "{again}");
+    assert_eq!(world.paid(), [90_000, 90_100]);
+    // Whoever makes it once more means another.
+    let meant = pay(900);
+    assert!(!is_replayed(&meant), "{meant}");
+    assert_eq!(world.paid(), [90_000, 90_100, 90_000]);
+    assert!(world.journal_problems().is_empty());
+}
+
+#[test]
+fn an_answer_that_was_read_is_given_to_nobody_else() {
+    let world = World::new();
+    let mut broker = world.broker().initialized();
+    for _ in 0..2 {
+        let paid = pay_plain(&mut broker, 900);
+        assert!(!is_replayed(&paid), "{paid}");
+    }
+    assert!(broker.end());
+    let mut broker = world.broker().initialized();
+    let paid = pay_plain(&mut broker, 900);
+    assert!(!is_replayed(&paid), "{paid}");
+    assert_eq!(world.paid(), [90_000; 3]);
+}
+
+#[test]
+#[cfg(feature = "crash-points")]
+fn what_a_broker_closed_just_before_it_died_is_told_to_the_same_call() {
+    let world = World::new();
+    let mut broker = world.broker_with(|command| {
+        command.env("COUNTERSIGN_CRASH", "reply.before-write:2");
+    });
+    assert!(broker.request_initialize().is_some());
+    broker.request(
+        "tools/call",
+        json!({"name": APPROVE, "arguments": payment(900)}),
+    );
+    assert!(broker.was_killed());
+    let mut broker = world.broker().initialized();
+    let told = text_of(&pay_plain(&mut broker, 900));
+    assert!(told.contains("made a moment ago"), "{told}");
+    assert_eq!(world.paid(), [90_000]);
+    let meant = text_of(&pay_plain(&mut broker, 900));
+    assert!(!meant.starts_with("error"), "{meant}");
+    assert_eq!(world.paid(), [90_000; 2]);
 }

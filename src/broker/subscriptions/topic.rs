@@ -203,13 +203,16 @@ impl Broker {
             declared: Arc::default(),
             log: None,
             key: None,
+            awaited: None,
             meta: None,
         };
         let (route, _own) = self.route(&call, now).await?;
         let labels = labels::of(&route, None);
         let mut candidate = self.read_arguments(&call, &route, now).await?;
         candidate.early.clone_from(&labels);
-        let (charges, permit) = self.admit(candidate, now).await?;
+        let (charges, permit) = self
+            .admit(candidate, (Instant::now().into_std(), now))
+            .await?;
         let id = permit.call();
         let outgoing = outgoing((&route, None), call);
         let (sent, standing) = match &route.leads {
@@ -242,6 +245,8 @@ fn passes(refusal: &Refusal) -> bool {
         | Refusal::SessionEnded { .. }
         | Refusal::Attempted { .. }
         | Refusal::KeyReused { .. }
+        | Refusal::Unread { .. }
+        | Refusal::EarlierUnread { .. }
         | Refusal::EarlierLost { .. }
         | Refusal::SessionGone { .. } => false,
     }

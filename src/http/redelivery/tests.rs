@@ -208,7 +208,7 @@ async fn progress_is_dropped_where_nobody_reads_it_and_the_answer_is_not() {
     for _ in 0..1_000 {
         kept.say(0, Outbound::Notification("p".into()));
     }
-    kept.say(0, Outbound::Answer("a".into()));
+    kept.say(0, Outbound::Answer("a".into(), Default::default()));
     let mut again = found(&kept, id(&events[0])).unwrap();
     let rest = rest(&mut again).0;
     assert_eq!(rest.len(), QUEUE + 2);
@@ -224,7 +224,9 @@ async fn an_answer_is_kept_for_minutes_and_then_forgotten() {
     let (out, messages) = mpsc::channel(1);
     let closing = CancellationToken::new();
     let filling = tokio::spawn(Arc::clone(&kept).fill(0, messages, closing));
-    out.send(Outbound::Answer("a".into())).await.unwrap();
+    out.send(Outbound::Answer("a".into(), Default::default()))
+        .await
+        .unwrap();
     drop(out);
     tokio::time::sleep(KEPT - Duration::from_secs(1)).await;
     let id = id(&events[0]);
@@ -247,7 +249,9 @@ async fn nothing_is_kept_beyond_the_end_of_the_transport_session() {
     let filling = tokio::spawn(Arc::clone(&kept).fill(0, messages, closing.clone()));
     closing.cancel();
     // A call in flight is seen to its end first.
-    out.send(Outbound::Answer("a".into())).await.unwrap();
+    out.send(Outbound::Answer("a".into(), Default::default()))
+        .await
+        .unwrap();
     drop(out);
     filling.await.unwrap();
     assert_eq!(data(&rest(&mut reader).0), ["", "a"]);

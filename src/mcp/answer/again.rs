@@ -2,6 +2,7 @@
 
 use crate::json::Object;
 use crate::json::Splice;
+use crate::mcp::shown;
 use crate::sessions::End;
 use crate::sessions::Why;
 use crate::tool::CallId;
@@ -57,5 +58,17 @@ pub(super) fn lost(earlier: &CallId) -> [String; 2] {
         ),
         "Its answer was too large to be kept: read what it changed instead of repeating it."
             .to_owned(),
+    ]
+}
+
+/// What is said of the first call that is like one whose answer may not have been read.
+pub(super) fn unread(earlier: &CallId, tool: &str) -> [String; 3] {
+    [
+        format!(
+            "The same call of `{}` was made a moment ago in this session, and took effect as its server said; the broker ended right after it, so the answer may not have arrived. Nothing was sent now.",
+            shown(tool, 128)
+        ),
+        "Read what it changed instead of repeating it. If another call that is the same is meant, make it once more.".to_owned(),
+        format!("Earlier call: {earlier}"),
     ]
 }
