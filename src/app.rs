@@ -50,7 +50,7 @@ use tokio_util::sync::CancellationToken;
 
 /// The tables of every record room, by the version of the store that brought
 /// them.
-pub const MIGRATIONS: [Migration; 6] = [
+pub const MIGRATIONS: [Migration; 7] = [
     Migration {
         number: 1,
         sql: &[
@@ -84,6 +84,10 @@ pub const MIGRATIONS: [Migration; 6] = [
     Migration {
         number: 6,
         sql: &[store::SCHEMA_6],
+    },
+    Migration {
+        number: 7,
+        sql: &[pins::SCHEMA_7],
     },
 ];
 

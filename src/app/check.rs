@@ -115,7 +115,7 @@ pub(super) async fn look_at_servers(
             server,
             definitions,
             refused,
-            resources: _,
+            ..
         } = news
         {
             let refused = refused

@@ -19,7 +19,9 @@ use crate::principal::PrincipalId;
 use crate::principal::Principals;
 use crate::tool::Asking;
 use crate::tool::Digest;
+use crate::tool::Kind;
 use crate::tool::Mirrored;
+use crate::tool::Offered;
 use crate::tool::ServerName;
 use crate::tool::TaskAsk;
 use crate::tool::ToolId;
@@ -62,6 +64,8 @@ pub(super) struct Route {
     pub(super) mirrored: Arc<[Mirrored]>,
     /// The server says something else of it than what was pinned.
     pub(super) changed: bool,
+    /// To whom the server offers it.
+    pub(super) offered: Offered,
 }
 
 impl Route {
@@ -203,8 +207,8 @@ impl Catalogue {
         };
         for (server, downstream) in known.downstreams {
             let listed = known.pins.get(server).into_iter().flatten();
-            for pin in listed.filter(|pin| pin.listed) {
-                catalogue.add(pin, downstream, naming);
+            for (pin, offered) in listed.filter_map(|pin| Some((pin, pin.offered()?))) {
+                catalogue.add((pin, offered), downstream, naming);
             }
         }
         let readable = catalogue.others.keys();
@@ -242,7 +246,7 @@ impl Catalogue {
         })
     }
 
-    fn add(&mut self, pin: &Pin, downstream: &Downstream, naming: Naming) {
+    fn add(&mut self, (pin, offered): (&Pin, Offered), downstream: &Downstream, naming: Naming) {
         let tool = &pin.definition.id;
         let Some(gate) = self.bundle.gate(tool) else {
             self.refused.push(format!("`{tool}` has no policy action"));
@@ -259,6 +263,7 @@ impl Catalogue {
                 .unwrap_or_default()
                 .into(),
             changed: pin.changed.is_some(),
+            offered,
         });
         let name = match naming {
             Naming::Prefixed { longest } => names::exposed(tool, longest),
@@ -348,11 +353,13 @@ impl Catalogue {
         }
     }
 
-    /// The entries of a list that a principal may see, in one order.
-    pub fn visible(&self, principal: &PrincipalId, list: Lists) -> Vec<Arc<str>> {
+    /// The entries of a list that a principal may see with a client of this kind,
+    /// in one order.
+    pub fn visible(&self, principal: &PrincipalId, kind: &Kind, list: Lists) -> Vec<Arc<str>> {
         let named = |named: &Named| {
             let listed = named.listed.iter();
-            let seen = listed.filter(|listed| self.bundle.lists(principal, &listed.route.tool));
+            let offered = listed.filter(|listed| listed.route.offered.includes(kind));
+            let seen = offered.filter(|listed| self.bundle.lists(principal, &listed.route.tool));
             seen.map(|listed| Arc::clone(&listed.json)).collect()
         };
         let may_read = |server: &ServerName| {

@@ -58,6 +58,7 @@ const MIGRATIONS: [Migration; 1] = [Migration {
         tasks::SCHEMA,
         sessions::SCHEMA,
         pins::SCHEMA,
+        pins::SCHEMA_7,
     ],
 }];
 

@@ -117,6 +117,13 @@ pub enum Sent {
         /// What was in the way.
         why: String,
     },
+    /// Not sent: the server is there, and not free for this call.
+    Busy {
+        /// With what, as a part of a sentence.
+        why: &'static str,
+    },
+    /// Not sent: it brings answers, and the server asks in the middle of a call.
+    NotAsked,
     /// Not sent: the server no longer lists the tool as it was decided on.
     Changed,
     /// Sent, at least in part, and there will be no answer.

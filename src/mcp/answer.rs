@@ -31,6 +31,7 @@ use crate::policy::Denial;
 use crate::policy::Escalation;
 use crate::tool::Asking;
 use crate::tool::CallId;
+use crate::tool::Kind;
 use serde_json::Value;
 use serde_json::json;
 
@@ -40,6 +41,9 @@ const REFUSED: i32 = 403;
 
 /// MCP before 2026-07-28: there is no such resource.
 const RESOURCE_NOT_FOUND: i32 = -32002;
+
+const NOT_ASKED: &str =
+    "`inputResponses` answer what nobody asked; nothing was sent: make the call without them";
 
 /// Who reads what comes back, and of what.
 #[derive(Clone, Copy, Debug)]
@@ -130,6 +134,8 @@ fn refused(refusal: &Refusal, reader: Reader) -> Reply {
     };
     match refusal {
         Refusal::UnknownTool { asking, name } => unknown(*asking, name, reader.client),
+        Refusal::NotOffered { name, needs, .. } => not_offered(name, needs, reader.client),
+        Refusal::NotAsked => Reply::Error(Fault::new(INVALID_PARAMS, NOT_ASKED).json()),
         Refusal::InvalidArguments { call, problem } => say(
             call,
             &[
@@ -161,6 +167,13 @@ fn refused(refusal: &Refusal, reader: Reader) -> Reply {
             &[
                 format!("The server `{server}` cannot be reached. Nothing was sent and nothing counts towards a limit."),
                 "The call may be made again later.".to_owned(),
+            ],
+        ),
+        Refusal::ServerBusy { call, server, why } => say(
+            call,
+            &[
+                format!("The server `{server}` takes no such call now: {why}. Nothing was sent and nothing counts towards a limit."),
+                "Answer what it asked in other calls, or end them; then call again.".to_owned(),
             ],
         ),
         Refusal::ToolChanged { call } => say(
@@ -235,6 +248,25 @@ fn unknown(asking: Asking, name: &str, client: Client) -> Reply {
             fault.json()
         }
     })
+}
+
+/// Something that its server offers only to clients that it can ask something
+/// (MCP 2026-07-28, basic/index, `MissingRequiredClientCapability`).
+fn not_offered(name: &str, needs: &Kind, client: Client) -> Reply {
+    let capabilities = needs.text();
+    let name = shown(name, 128);
+    let message = format!(
+        "`{name}` is offered to clients that declare the capabilities {capabilities} only; nothing was sent"
+    );
+    match client {
+        Client::Legacy => Reply::Error(Fault::new(INVALID_PARAMS, message).json()),
+        Client::Modern => {
+            let needed: Value = serde_json::from_str(&capabilities).unwrap_or_default();
+            let mut fault = Fault::new(MISSING_CAPABILITY, message);
+            fault.data = Some(json!({"requiredCapabilities": needed}));
+            Reply::MissingCapability(fault.json())
+        }
+    }
 }
 
 /// A call that was sent, and of which nobody knows what it did.

@@ -217,12 +217,15 @@ fn passes(refusal: &Refusal) -> bool {
     match refusal {
         Refusal::NotRecorded
         | Refusal::ServerUnavailable { .. }
+        | Refusal::ServerBusy { .. }
         | Refusal::ToolChanged { .. }
         | Refusal::OutcomeUnknown { .. }
         | Refusal::TimedOut { .. }
         | Refusal::Unbridged { .. }
         | Refusal::InvalidAnswer { .. } => true,
         Refusal::UnknownTool { .. }
+        | Refusal::NotOffered { .. }
+        | Refusal::NotAsked
         | Refusal::InvalidArguments { .. }
         | Refusal::Denied { .. }
         | Refusal::Escalated { .. }
