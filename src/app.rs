@@ -25,6 +25,7 @@ use crate::downstream;
 use crate::http;
 use crate::journal;
 use crate::keys;
+use crate::memory;
 use crate::meters;
 use crate::pins;
 use crate::principal::PrincipalId;
@@ -50,7 +51,7 @@ use tokio_util::sync::CancellationToken;
 
 /// The tables of every record room, by the version of the store that brought
 /// them.
-pub const MIGRATIONS: [Migration; 7] = [
+pub const MIGRATIONS: [Migration; 8] = [
     Migration {
         number: 1,
         sql: &[
@@ -87,7 +88,11 @@ pub const MIGRATIONS: [Migration; 7] = [
     },
     Migration {
         number: 7,
-        sql: &[pins::SCHEMA_7],
+        sql: &[sessions::SCHEMA_7, memory::SCHEMA],
+    },
+    Migration {
+        number: 8,
+        sql: &[pins::SCHEMA_8],
     },
 ];
 
@@ -116,7 +121,11 @@ pub async fn stdio(
     if let Some(name) = &session
         && SessionId::from_str(name).is_err()
     {
-        Handle::from_str(name)?;
+        // Somebody else's is named with its owner, `alice/claim-99`.
+        let handle = name
+            .rsplit_once('/')
+            .map_or(name.as_str(), |(_owner, handle)| handle);
+        Handle::from_str(handle)?;
     }
     let store = Arc::new(open_store(&config.store)?);
     let running = Running::start(store, config.broker, config.servers, config.rules).await?;

@@ -5,6 +5,7 @@ mod answer;
 mod at_once;
 mod call;
 mod catalogue;
+mod entry;
 mod follow;
 mod kinds;
 mod known;
@@ -112,6 +113,8 @@ pub struct Settings {
     pub zone: TimeZone,
     /// After how long a principal's default session is replaced.
     pub idle: SignedDuration,
+    /// After how long an unused session ends; never where there is none.
+    pub expire: Option<SignedDuration>,
     /// Which payloads are kept beside the records.
     pub keep: Keep,
     /// How many digits of money are minor units (2 for cents).

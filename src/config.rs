@@ -233,6 +233,12 @@ fn broker_settings(
         let problem = "write a time like `8h`".to_owned();
         return Err(("session.idle", problem));
     }
+    if file.session.expire.is_some_and(|kept| !kept.is_positive()) {
+        let problem =
+            "write a time like `2160h` (90 days), or leave it out to keep sessions for good"
+                .to_owned();
+        return Err(("session.expire", problem));
+    }
     Ok(broker::Settings {
         durability: match file.store.durability {
             file::Survives::Process => Durability::Process,
@@ -240,6 +246,7 @@ fn broker_settings(
         },
         zone,
         idle: file.session.idle,
+        expire: file.session.expire,
         keep: match file.store.keep {
             file::Kept::Nothing => Keep::Nothing,
             file::Kept::Arguments => Keep::Arguments,

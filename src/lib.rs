@@ -20,6 +20,7 @@ pub mod store;
 
 pub mod journal;
 pub mod keys;
+pub mod memory;
 pub mod meters;
 pub mod pins;
 pub mod sessions;

@@ -14,7 +14,7 @@ pub use definition::definition;
 pub use definition::fixed;
 pub use definition::prompt;
 pub use table::SCHEMA;
-pub use table::SCHEMA_7;
+pub use table::SCHEMA_8;
 
 use crate::store::StoreError;
 use crate::store::Tx;
@@ -323,7 +323,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_changed_definition_waits_for_an_operator() {
-        let seen = in_store(&[SCHEMA, SCHEMA_7], |tx| {
+        let seen = in_store(&[SCHEMA, SCHEMA_8], |tx| {
             let server: ServerName = "claims".parse().unwrap();
             let now: Timestamp = "2026-11-22T12:00:00Z".parse().unwrap();
             assert!(of_server(tx, &server)?.is_none());
@@ -352,7 +352,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_listed_to_some_clients_is_pinned_apart_from_what_all_see() {
-        let seen = in_store(&[SCHEMA, SCHEMA_7], |tx| {
+        let seen = in_store(&[SCHEMA, SCHEMA_8], |tx| {
             let server: ServerName = "claims".parse().unwrap();
             let now: Timestamp = "2026-11-22T12:00:00Z".parse().unwrap();
             let kind = Kind::read(r#"{"elicitation":{}}"#).unwrap();

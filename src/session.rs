@@ -1,5 +1,6 @@
 //! The words of a session: its id, its handle, the state policy asks about.
 
+use crate::principal::PrincipalId;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
@@ -117,8 +118,12 @@ impl TransportId {
 pub struct SessionFacts {
     /// Which session.
     pub id: SessionId,
+    /// Whose it is. Somebody else who calls in it is a guest.
+    pub owner: PrincipalId,
     /// What the session has come in touch with ("untrusted-web").
     pub labels: BTreeSet<String>,
     /// Whether an operator stopped it.
     pub frozen: bool,
+    /// Whether it waits for something, and nothing is sent until it goes on.
+    pub paused: bool,
 }

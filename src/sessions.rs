@@ -1,16 +1,28 @@
 //! The durable sessions: who owns them, how they are found, what stops them.
 
+mod changes;
 mod table;
+mod transports;
 
+pub use changes::By;
+pub use changes::Change;
+pub use changes::What;
+pub use changes::history;
+pub use changes::note;
 pub use table::SCHEMA;
-pub use table::SCHEMA_4;
-pub use table::SCHEMA_5;
+pub use table::SCHEMA_7;
+pub use transports::SCHEMA_4;
+pub use transports::SCHEMA_5;
+pub use transports::Transport;
+pub use transports::end_transport;
+pub use transports::of_transport;
+pub use transports::open_transport;
+pub use transports::transport;
 
 use crate::principal::PrincipalId;
 use crate::session::Handle;
 use crate::session::SessionFacts;
 use crate::session::SessionId;
-use crate::session::TransportId;
 use crate::store::StoreError;
 use crate::store::Tx;
 use jiff::SignedDuration;
@@ -34,6 +46,65 @@ pub struct Session {
     pub used: Timestamp,
     /// When an operator froze it.
     pub frozen: Option<Timestamp>,
+    /// Since when it is paused, and for what.
+    pub paused: Option<Pause>,
+    /// How it ended.
+    pub ended: Option<End>,
+}
+
+/// That a session waits, and nothing is sent in it until it is resumed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pause {
+    /// Since when.
+    pub since: Timestamp,
+    /// What it waits for, in the words of whoever paused it.
+    pub waiting_for: Option<String>,
+}
+
+/// That a session is over for good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct End {
+    /// Since when.
+    pub at: Timestamp,
+    /// Why.
+    pub why: Why,
+}
+
+/// Why a session is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// Somebody ended it.
+    Ended,
+    /// Nobody used it for as long as the operator keeps unused ones.
+    Expired,
+}
+
+impl Why {
+    /// The word that is stored.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ended => "ended",
+            Self::Expired => "expired",
+        }
+    }
+}
+
+/// One session at the moment of a call, whoever calls.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    /// What policy may know of it.
+    pub facts: SessionFacts,
+    /// When it was last used, to about a minute.
+    pub used: Timestamp,
+    /// How it ended.
+    pub ended: Option<End>,
+}
+
+impl State {
+    /// Whether nobody used it for longer than unused ones are kept.
+    pub fn is_stale(&self, kept: Option<SignedDuration>, now: Timestamp) -> bool {
+        kept.is_some_and(|kept| now.duration_since(self.used) > kept)
+    }
 }
 
 /// The session that has this handle for this owner.
@@ -86,6 +157,35 @@ pub fn create(
     Ok(id)
 }
 
+/// Gives a session one more name. False where its owner has a session of that
+/// name already: a name stays with its session for good.
+///
+/// # Errors
+///
+/// When it cannot be written.
+pub fn name(
+    tx: &Tx<'_>,
+    session: &Session,
+    handle: &Handle,
+    (by, now): (By<'_>, Timestamp),
+) -> Result<bool, StoreError> {
+    if table::session_by_handle(tx, &session.owner, handle)?.is_some() {
+        return Ok(false);
+    }
+    table::handle_insert(tx, session.id, &session.owner, handle)?;
+    note(tx, session.id, What::Named, Some(handle.as_str()), by, now)?;
+    Ok(true)
+}
+
+/// The names of a session.
+///
+/// # Errors
+///
+/// When they cannot be read.
+pub fn handles(tx: &Tx<'_>, id: SessionId) -> Result<Vec<String>, StoreError> {
+    Ok(table::session(tx, id)?.map_or_else(Vec::new, |session| session.handles))
+}
+
 /// The session of a principal that names none: the one used last, unless it
 /// was idle for longer than `idle`; then a new one.
 ///
@@ -99,8 +199,10 @@ pub fn default_of(
     now: Timestamp,
 ) -> Result<SessionId, StoreError> {
     if let Some(current) = table::default_session(tx, owner)? {
-        let used = table::session(tx, current)?.map(|session| session.used);
-        if used.is_some_and(|used| now.duration_since(used) <= idle) {
+        let state = table::state(tx, current)?;
+        let goes_on =
+            |state: &State| state.ended.is_none() && now.duration_since(state.used) <= idle;
+        if state.as_ref().is_some_and(goes_on) {
             return Ok(current);
         }
     }
@@ -109,171 +211,167 @@ pub fn default_of(
     Ok(id)
 }
 
-/// A transport session as it is stored.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Transport {
-    /// Whose it is. To anybody else it does not exist.
-    pub owner: PrincipalId,
-    /// The handle or id of the session that it was opened for, where one was
-    /// named.
-    pub named: Option<String>,
-    /// The revision that was agreed on.
-    pub revision: String,
-    /// What the client can be asked: the text of an object of capabilities.
-    pub declared: String,
-}
-
-/// How long a transport session that nobody uses is kept.
-const TRANSPORT_KEPT: SignedDuration = SignedDuration::from_hours(30 * 24);
-
-/// Stores a new transport session, and forgets those that nobody used for thirty
-/// days.
-///
-/// # Errors
-///
-/// When it cannot be written.
-pub fn open_transport(
-    tx: &Tx<'_>,
-    id: &TransportId,
-    transport: &Transport,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    table::transports_forget(tx, now - TRANSPORT_KEPT)?;
-    table::transport_insert(tx, id, transport, now)
-}
-
-/// The transport session of this id, if it is this principal's. Notes that it is
-/// in use.
-///
-/// # Errors
-///
-/// When the store cannot be read or written.
-pub fn transport(
-    tx: &Tx<'_>,
-    id: &TransportId,
-    owner: &PrincipalId,
-    now: Timestamp,
-) -> Result<Option<Transport>, StoreError> {
-    let found = table::transport(tx, id)?.filter(|transport| transport.owner == *owner);
-    if found.is_some() {
-        table::transport_used(tx, id, now)?;
-    }
-    Ok(found)
-}
-
-/// Ends a transport session; the durable one goes on. False where this principal
-/// has no such transport session.
-///
-/// # Errors
-///
-/// When it cannot be written.
-pub fn end_transport(
-    tx: &Tx<'_>,
-    id: &TransportId,
-    owner: &PrincipalId,
-) -> Result<bool, StoreError> {
-    table::transport_delete(tx, id, owner)
-}
-
-/// The durable session that a transport session points to; where it points to
-/// none yet, to a new one from now on.
-///
-/// # Errors
-///
-/// When the store cannot be read or written.
-pub fn of_transport(
-    tx: &Tx<'_>,
-    id: &TransportId,
-    owner: &PrincipalId,
-    now: Timestamp,
-) -> Result<SessionId, StoreError> {
-    if let Some(session) = table::transport_session(tx, id, owner)? {
-        return Ok(session);
-    }
-    let session = create(tx, owner, None, now)?;
-    table::transport_points_to(tx, id, session)?;
-    Ok(session)
-}
-
-/// What policy may know of a session now; none where there is no such session,
-/// or where it is not this principal's: the same to them. Notes that it is in
-/// use.
-///
-/// # Errors
-///
-/// When the store cannot be read or written.
-pub fn facts(
-    tx: &Tx<'_>,
-    id: SessionId,
-    owner: &PrincipalId,
-    now: Timestamp,
-) -> Result<Option<SessionFacts>, StoreError> {
-    let Some((facts, used)) = table::facts(tx, id, owner)? else {
-        return Ok(None);
-    };
-    if now.duration_since(used) > USED_EVERY {
-        table::session_used(tx, id, now)?;
-    }
-    Ok(Some(facts))
-}
-
-/// The same, without noting that it is in use.
+/// A session as it stands now, whoever asks: whether they may be in it is for the
+/// caller to decide.
 ///
 /// # Errors
 ///
 /// When the store cannot be read.
-pub fn peek(
-    tx: &Tx<'_>,
-    id: SessionId,
-    owner: &PrincipalId,
-) -> Result<Option<SessionFacts>, StoreError> {
-    Ok(table::facts(tx, id, owner)?.map(|(facts, _used)| facts))
+pub fn state(tx: &Tx<'_>, id: SessionId) -> Result<Option<State>, StoreError> {
+    table::state(tx, id)
 }
 
-/// What [`facts`] would say, for somebody who remembers it: none also where the
+/// Notes that a session is in use, to about a minute.
+///
+/// # Errors
+///
+/// When it cannot be written.
+pub fn touch(tx: &Tx<'_>, state: &State, now: Timestamp) -> Result<(), StoreError> {
+    if now.duration_since(state.used) > USED_EVERY {
+        table::session_used(tx, state.facts.id, now)?;
+    }
+    Ok(())
+}
+
+/// A session that goes on, for somebody who remembers it. It says nothing where the
 /// use of the session is to be noted, which is no business of remembering.
 #[derive(Debug)]
 pub struct Remembered {
-    owner: PrincipalId,
     facts: SessionFacts,
     used: Timestamp,
 }
 
 impl Remembered {
-    /// A session as it is in the store; none where there is no such session of
-    /// this principal.
+    /// A session as it is in the store; none where there is no such session, or it
+    /// is over.
     ///
     /// # Errors
     ///
     /// When the store cannot be read.
-    pub fn read(
-        tx: &Tx<'_>,
-        id: SessionId,
-        owner: &PrincipalId,
-    ) -> Result<Option<Self>, StoreError> {
-        let found = table::facts(tx, id, owner)?;
-        Ok(found.map(|(facts, used)| Self {
-            owner: owner.clone(),
-            facts,
-            used,
+    pub fn read(tx: &Tx<'_>, id: SessionId) -> Result<Option<Self>, StoreError> {
+        let found = table::state(tx, id)?.filter(|state| state.ended.is_none());
+        Ok(found.map(|state| Self {
+            facts: state.facts,
+            used: state.used,
         }))
     }
 
-    /// What policy may know of the session now.
+    /// What policy may know of the session now. Nothing to a guest: whether one may
+    /// be there is asked at each call.
     pub fn facts(&self, owner: &PrincipalId, now: Timestamp) -> Option<&SessionFacts> {
         let is_noted = now.duration_since(self.used) <= USED_EVERY;
-        (is_noted && self.owner == *owner).then_some(&self.facts)
+        (is_noted && self.facts.owner == *owner).then_some(&self.facts)
     }
 }
 
 /// Stops every further call of a session, or lets it go on. False where there
-/// is no such session.
+/// is no such session, or it is so already.
 ///
 /// # Errors
 ///
 /// When it cannot be written.
-pub fn freeze(tx: &Tx<'_>, id: SessionId, since: Option<Timestamp>) -> Result<bool, StoreError> {
-    table::session_freeze(tx, id, since)
+pub fn freeze(
+    tx: &Tx<'_>,
+    id: SessionId,
+    frozen: Frozen,
+    (by, now): (By<'_>, Timestamp),
+) -> Result<bool, StoreError> {
+    let (since, what) = match frozen {
+        Frozen::Yes => (Some(now), What::Frozen),
+        Frozen::No => (None, What::Thawed),
+    };
+    let changed = table::session_freeze(tx, id, since)?;
+    if changed {
+        note(tx, id, what, None, by, now)?;
+    }
+    Ok(changed)
+}
+
+/// Whether a session is to be frozen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Frozen {
+    /// Every further call is refused.
+    Yes,
+    /// It goes on.
+    No,
+}
+
+/// Has a session wait. False where there is no such session, or it is over. One
+/// that waits already says from now on what it waits for.
+///
+/// # Errors
+///
+/// When it cannot be written.
+pub fn pause(
+    tx: &Tx<'_>,
+    id: SessionId,
+    waiting_for: Option<&str>,
+    (by, now): (By<'_>, Timestamp),
+) -> Result<bool, StoreError> {
+    let changed = table::session_pause(tx, id, waiting_for, now)?;
+    if changed {
+        note(tx, id, What::Paused, waiting_for, by, now)?;
+    }
+    Ok(changed)
+}
+
+/// Has a session go on that waits. False where none does.
+///
+/// # Errors
+///
+/// When it cannot be written.
+pub fn resume(
+    tx: &Tx<'_>,
+    id: SessionId,
+    (by, now): (By<'_>, Timestamp),
+) -> Result<bool, StoreError> {
+    let changed = table::session_resume(tx, id)?;
+    if changed {
+        note(tx, id, What::Resumed, None, by, now)?;
+    }
+    Ok(changed)
+}
+
+/// Ends a session for good. False where there is no such session, or it is over
+/// already.
+///
+/// # Errors
+///
+/// When it cannot be written.
+pub fn end(
+    tx: &Tx<'_>,
+    id: SessionId,
+    why: Why,
+    (by, now): (By<'_>, Timestamp),
+) -> Result<bool, StoreError> {
+    let changed = table::session_end(tx, id, End { at: now, why })?;
+    if changed {
+        let what = match why {
+            Why::Ended => What::Ended,
+            Why::Expired => What::Expired,
+        };
+        note(tx, id, what, None, by, now)?;
+    }
+    Ok(changed)
+}
+
+/// Ends the sessions that nobody used since `unused_since`, at most so many at once.
+/// Returns how many.
+///
+/// # Errors
+///
+/// When it cannot be written.
+pub fn expire(
+    tx: &Tx<'_>,
+    unused_since: Timestamp,
+    most: u32,
+    now: Timestamp,
+) -> Result<usize, StoreError> {
+    let stale = table::sessions_unused(tx, unused_since, most)?;
+    for id in &stale {
+        end(tx, *id, Why::Expired, (By::Time, now))?;
+    }
+    Ok(stale.len())
 }
 
 #[cfg(test)]
@@ -291,7 +389,7 @@ mod tests {
         let bob = PrincipalId::parse("bob").unwrap();
         let handle: Handle = "claim-99".parse().unwrap();
         let now = at("2026-11-22T12:00:00Z");
-        let (made, alices, bobs) = in_store(&[SCHEMA], move |tx| {
+        let (made, alices, bobs) = in_store(&[SCHEMA, SCHEMA_7], move |tx| {
             let made = create(tx, &alice, Some(&handle), now)?;
             Ok((made, find(tx, &alice, &handle)?, find(tx, &bob, &handle)?))
         })
@@ -304,35 +402,98 @@ mod tests {
     async fn the_default_session_is_replaced_after_it_was_idle() {
         let alice = PrincipalId::parse("alice").unwrap();
         let idle = SignedDuration::from_hours(8);
-        let (first, same, used, still, new) = in_store(&[SCHEMA], move |tx| {
+        let (first, same, after, still, new) = in_store(&[SCHEMA, SCHEMA_7], move |tx| {
             let first = default_of(tx, &alice, idle, at("2026-11-22T00:00:00Z"))?;
             let same = default_of(tx, &alice, idle, at("2026-11-22T07:00:00Z"))?;
-            let used = facts(tx, first, &alice, at("2026-11-22T07:30:00Z"))?;
+            let used = state(tx, first)?.unwrap();
+            touch(tx, &used, at("2026-11-22T07:30:00Z"))?;
             let still = default_of(tx, &alice, idle, at("2026-11-22T15:30:00Z"))?;
             let new = default_of(tx, &alice, idle, at("2026-11-22T15:30:01Z"))?;
-            Ok((first, same, used, still, new))
+            end(
+                tx,
+                new,
+                Why::Ended,
+                (By::Operator, at("2026-11-22T15:30:02Z")),
+            )?;
+            let after = default_of(tx, &alice, idle, at("2026-11-22T15:30:03Z"))?;
+            Ok((first, same, after, still, new))
         })
         .await;
-        assert!(used.is_some());
+        assert_ne!(after, new);
         assert_eq!([same, still], [first, first]);
         assert_ne!(new, first);
     }
 
     #[tokio::test]
-    async fn a_frozen_session_says_so_until_it_is_let_go() {
+    async fn a_session_says_what_it_is_until_it_is_over_and_keeps_its_history() {
         let alice = PrincipalId::parse("alice").unwrap();
         let now = at("2026-11-22T12:00:00Z");
-        let (frozen, thawed, nobody) = in_store(&[SCHEMA], move |tx| {
+        let by = (By::Operator, now);
+        let (states, late, changes) = in_store(&[SCHEMA, SCHEMA_7], move |tx| {
             let id = create(tx, &alice, None, now)?;
-            freeze(tx, id, Some(now))?;
-            let frozen = facts(tx, id, &alice, now)?;
-            freeze(tx, id, None)?;
-            let nobody = freeze(tx, SessionId::from_bytes([0; 16]), Some(now))?;
-            Ok((frozen, facts(tx, id, &alice, now)?, nobody))
+            let state = || Ok(state(tx, id)?.unwrap());
+            let mut states = vec![state()?];
+            freeze(tx, id, Frozen::Yes, by)?;
+            states.push(state()?);
+            freeze(tx, id, Frozen::No, by)?;
+            pause(tx, id, Some("the doctor"), (By::Principal(&alice), now))?;
+            states.push(state()?);
+            let twice = freeze(tx, id, Frozen::No, by)?;
+            resume(tx, id, (By::Event("e1"), now))?;
+            end(tx, id, Why::Ended, by)?;
+            states.push(state()?);
+            let late = [
+                twice,
+                pause(tx, id, None, by)?,
+                resume(tx, id, by)?,
+                end(tx, id, Why::Ended, by)?,
+                freeze(tx, SessionId::from_bytes([0; 16]), Frozen::Yes, by)?,
+            ];
+            Ok((states, late, history(tx, id, 10)?))
         })
         .await;
-        assert!(frozen.unwrap().frozen);
-        assert!(!thawed.unwrap().frozen);
-        assert!(!nobody);
+        let seen = states.iter().map(|state| {
+            let facts = &state.facts;
+            (facts.frozen, facts.paused, state.ended.is_some())
+        });
+        let (no, yes) = (false, true);
+        assert_eq!(
+            seen.collect::<Vec<_>>(),
+            [(no, no, no), (yes, no, no), (no, yes, no), (no, no, yes)]
+        );
+        assert_eq!(late, [false; 5]);
+        let told = changes.iter().map(|change| {
+            let detail = change.detail.as_deref().unwrap_or("");
+            format!("{} {detail} by {}", change.what.as_str(), change.by)
+        });
+        assert_eq!(
+            told.collect::<Vec<_>>(),
+            [
+                "frozen  by operator",
+                "thawed  by operator",
+                "paused the doctor by principal:alice",
+                "resumed  by event:e1",
+                "ended  by operator",
+            ]
+        );
+    }
+
+    #[tokio::test]
+    async fn what_nobody_used_expires_and_what_is_used_does_not() {
+        let alice = PrincipalId::parse("alice").unwrap();
+        let (count, old, new) = in_store(&[SCHEMA, SCHEMA_7], move |tx| {
+            let old = create(tx, &alice, None, at("2026-11-01T00:00:00Z"))?;
+            let new = create(tx, &alice, None, at("2026-11-20T00:00:00Z"))?;
+            let since = at("2026-11-10T00:00:00Z");
+            let count = expire(tx, since, 10, at("2026-11-22T00:00:00Z"))?;
+            let why = |id| {
+                Ok(state(tx, id)?
+                    .and_then(|state| state.ended)
+                    .map(|end| end.why))
+            };
+            Ok((count, why(old)?, why(new)?))
+        })
+        .await;
+        assert_eq!((count, old, new), (1, Some(Why::Expired), None));
     }
 }

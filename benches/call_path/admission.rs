@@ -137,7 +137,9 @@ impl Call {
         let now = Timestamp::now();
         let mut subject = self.subject.clone();
         subject.call = CallId::next();
-        let session = sessions::facts(tx, subject.session, &subject.principal, now)?.unwrap();
+        let state = sessions::state(tx, subject.session)?.unwrap();
+        sessions::touch(tx, &state, now)?;
+        let session = state.facts;
         let effect = match self.gate.rules().access {
             Access::Read => Effect::None,
             Access::Write => Effect::Possible,

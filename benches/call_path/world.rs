@@ -176,8 +176,10 @@ impl World {
         Facts {
             session: SessionFacts {
                 id: self.session,
+                owner: self.alice.clone(),
                 labels: Default::default(),
                 frozen: false,
+                paused: false,
             },
             totals: vec![totals; reading.amounts().len()],
             approval: None,

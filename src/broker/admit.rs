@@ -1,8 +1,10 @@
 //! Admission: decide a call and open its record as one transaction.
 
+use super::Catalogue;
 use super::Refusal;
 use super::Settings;
 use super::catalogue::Route;
+use super::entry::Entry;
 use crate::journal;
 use crate::journal::Effect;
 use crate::journal::OpenEntry;
@@ -19,7 +21,6 @@ use crate::policy::Facts;
 use crate::policy::Reading;
 use crate::policy::Totals;
 use crate::policy::Verdict;
-use crate::sessions;
 use crate::store::Durability;
 use crate::store::StoreError;
 use crate::store::Tx;
@@ -86,7 +87,7 @@ impl Candidate {
         &self,
         tx: &Tx<'_>,
         writer: WriterId,
-        settings: &Settings,
+        (settings, catalogue): (&Settings, &Catalogue),
         now: Timestamp,
     ) -> Result<Admission, StoreError> {
         let subject = &self.subject;
@@ -95,15 +96,28 @@ impl Candidate {
             self.keep_arguments(tx)?;
             Ok(Err(refusal))
         };
-        let session = sessions::facts(tx, subject.session, &subject.principal, now)?;
-        let Some(session) = session else {
-            return refuse(
-                Outcome::Denied,
-                json!({ "code": "session_gone" }),
-                Refusal::SessionGone {
-                    session: subject.session,
-                },
-            );
+        let who = (subject.session, &subject.principal);
+        let session = match Entry::to_use(tx, who, (catalogue, settings.expire), now)? {
+            Entry::Open(state) => state.facts,
+            Entry::Ended(end) => {
+                return refuse(
+                    Outcome::Denied,
+                    json!({ "code": "session_ended" }),
+                    Refusal::SessionEnded {
+                        call: subject.call,
+                        end,
+                    },
+                );
+            }
+            Entry::Gone => {
+                return refuse(
+                    Outcome::Denied,
+                    json!({ "code": "session_gone" }),
+                    Refusal::SessionGone {
+                        session: subject.session,
+                    },
+                );
+            }
         };
         let noted = match self.continues {
             Some(asked) => journal::unsettled_call(tx, subject)?.filter(|call| *call == asked),

@@ -7,6 +7,7 @@ use crate::policy::Denial;
 use crate::policy::Escalation;
 use crate::session::SessionId;
 use crate::session::TransportId;
+use crate::sessions::End;
 use crate::tool::Asking;
 use crate::tool::CallId;
 use crate::tool::Inquiry;
@@ -133,6 +134,13 @@ pub enum Refusal {
     SessionGone {
         /// Which session.
         session: SessionId,
+    },
+    /// The session of the call is over. Nothing was sent.
+    SessionEnded {
+        /// Our id of the call.
+        call: CallId,
+        /// Since when, and why.
+        end: End,
     },
     /// The server was not there. Provably not sent; what was charged was given
     /// back.

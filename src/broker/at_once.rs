@@ -125,10 +125,11 @@ impl Broker {
         now: Timestamp,
     ) -> Result<Committed<Admitted>, Refusal> {
         let settings = Arc::clone(&self.settings);
+        let catalogue = self.catalogue.load_full();
         let writer = self.writer.id();
         let durability = candidate.durability(&settings);
         let decided = self.store.write("admit", durability, move |tx| {
-            candidate.admit(tx, writer, &settings, now)
+            candidate.admit(tx, writer, (&settings, &catalogue), now)
         });
         decided.await.map_err(super::not_recorded)?.transpose()
     }

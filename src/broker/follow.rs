@@ -76,6 +76,7 @@ impl Upkeep {
                 }
                 _ = look.tick() => {
                     self.recover().await;
+                    self.broker.expire_sessions().await;
                     self.follow_pins().await;
                     self.broker.recheck().await;
                 }

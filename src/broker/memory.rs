@@ -58,7 +58,7 @@ impl Remains {
 
 impl Memory {
     /// The session of a call and the writers beside us, as they are now; none
-    /// where there is no such session of this principal.
+    /// where there is no such session that goes on.
     // INVARIANT: the version is asked for at each call, and what is remembered was
     // read at that version or later. So what anybody committed before a call is
     // known to it.
@@ -88,7 +88,7 @@ impl Memory {
         let (company, found, unsettled) = store.read(|tx| {
             Ok((
                 Writer::company(tx, writer)?,
-                Remembered::read(tx, subject.session, &subject.principal)?,
+                Remembered::read(tx, subject.session)?,
                 journal::unsettled_of(tx, subject.session)?,
             ))
         })?;

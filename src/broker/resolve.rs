@@ -3,6 +3,7 @@
 use super::Broker;
 use super::Carrier;
 use super::SessionRefusal;
+use super::entry::Entry;
 use crate::principal::PrincipalId;
 use crate::session::Handle;
 use crate::session::SessionId;
@@ -76,14 +77,10 @@ impl Broker {
         now: Timestamp,
     ) -> Result<SessionId, SessionRefusal> {
         if let Ok(id) = SessionId::from_str(text) {
-            let found = self
-                .in_store(move |tx| sessions::facts(tx, id, &owner, now))
-                .await?;
-            return found
-                .map(|facts| facts.id)
-                .ok_or_else(|| SessionRefusal::Unknown {
-                    text: id.to_string(),
-                });
+            return self.of_this_id(owner, (id, text), now).await;
+        }
+        if let Some((whose, handle)) = text.rsplit_once('/') {
+            return self.shared(owner, (whose, handle, text), now).await;
         }
         let handle = Handle::from_str(text).map_err(|_not_one| SessionRefusal::NotAHandle {
             text: text.to_owned(),
@@ -102,6 +99,51 @@ impl Broker {
             }
         });
         opened.await?
+    }
+
+    /// A session by its id, for its owner or a guest.
+    async fn of_this_id(
+        &self,
+        who: PrincipalId,
+        (id, text): (SessionId, &str),
+        now: Timestamp,
+    ) -> Result<SessionId, SessionRefusal> {
+        let catalogue = self.catalogue.load_full();
+        let found = self.in_store(move |tx| Entry::of(tx, (id, &who), &catalogue, now));
+        match found.await? {
+            // The call is refused, and recorded, where it is over.
+            Entry::Open(_) | Entry::Ended(_) => Ok(id),
+            Entry::Gone => Err(SessionRefusal::Unknown {
+                text: text.to_owned(),
+            }),
+        }
+    }
+
+    /// A session by its owner and its handle, `alice/claim-99`. Nobody opens one for
+    /// somebody else.
+    async fn shared(
+        &self,
+        who: PrincipalId,
+        (owner, handle, text): (&str, &str, &str),
+        now: Timestamp,
+    ) -> Result<SessionId, SessionRefusal> {
+        let named = PrincipalId::parse(owner)
+            .ok()
+            .zip(Handle::from_str(handle).ok());
+        let Some((owner, handle)) = named else {
+            return Err(SessionRefusal::NotAHandle {
+                text: text.to_owned(),
+            });
+        };
+        if owner == who {
+            return Box::pin(self.named_in_store(owner, handle.as_str(), now)).await;
+        }
+        let unknown = || SessionRefusal::Unknown {
+            text: text.to_owned(),
+        };
+        let found = self.in_store(move |tx| sessions::find(tx, &owner, &handle));
+        let id = found.await?.ok_or_else(unknown)?;
+        self.of_this_id(who, (id, text), now).await
     }
 
     async fn in_store<T: Send + 'static>(

@@ -17,6 +17,7 @@ use crate::downstream::Downstream;
 use crate::journal;
 use crate::journal::CallView;
 use crate::keys;
+use crate::memory;
 use crate::meters;
 use crate::outcome::Outcome;
 use crate::pins;
@@ -56,9 +57,11 @@ const MIGRATIONS: [Migration; 1] = [Migration {
         meters::SCHEMA_5,
         keys::SCHEMA_5,
         tasks::SCHEMA,
+        memory::SCHEMA,
         sessions::SCHEMA,
+        sessions::SCHEMA_7,
         pins::SCHEMA,
-        pins::SCHEMA_7,
+        pins::SCHEMA_8,
     ],
 }];
 
@@ -203,6 +206,7 @@ fn settings() -> Settings {
         durability: Durability::Process,
         zone: TimeZone::UTC,
         idle: SignedDuration::from_hours(8),
+        expire: None,
         keep: Keep::Nothing,
         money_scale: 2,
         naming: super::Naming::Prefixed { longest: 46 },

@@ -23,6 +23,14 @@ pub(super) fn session(session: &Session) -> Value {
         "created": time(Some(session.created)),
         "used": time(Some(session.used)),
         "frozen": time(session.frozen),
+        "paused": session.paused.as_ref().map(|pause| json!({
+            "since": time(Some(pause.since)),
+            "waiting_for": pause.waiting_for,
+        })),
+        "ended": session.ended.map(|end| json!({
+            "at": time(Some(end.at)),
+            "why": end.why.as_str(),
+        })),
     })
 }
 
@@ -109,6 +117,8 @@ mod tests {
             created: at,
             used: at,
             frozen: None,
+            paused: None,
+            ended: None,
         };
         let view = CallView {
             call: CallId::from_bytes([2; 16]),
@@ -138,6 +148,8 @@ mod tests {
           "created": "2026-11-24T12:00:00Z",
           "used": "2026-11-24T12:00:00Z",
           "frozen": null,
+          "paused": null,
+          "ended": null,
           "totals": [
             {
               "meter": "claims/approve_payment#amount",

@@ -3,6 +3,7 @@
 use super::Form;
 use super::journal::call_line;
 use super::journal::ending;
+use super::one_line;
 use super::published;
 use crate::app;
 use crate::config::Config;
@@ -12,8 +13,14 @@ use crate::principal::PrincipalId;
 use crate::session::Handle;
 use crate::session::SessionId;
 use crate::sessions;
+use crate::sessions::By;
+use crate::sessions::Frozen;
+use crate::sessions::Pause;
 use crate::sessions::Session;
+use crate::sessions::Why;
 use crate::store::Store;
+use crate::store::StoreError;
+use crate::store::Tx;
 use anyhow::Context;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -31,10 +38,29 @@ pub(super) enum Command {
     },
     /// Show one session: its totals and what was called in it
     Show(Which),
+    /// Give a session one more name
+    Name {
+        #[command(flatten)]
+        which: Which,
+        /// The name
+        handle: Handle,
+    },
+    /// Have a session wait: nothing is sent in it until it is resumed
+    Pause {
+        #[command(flatten)]
+        which: Which,
+        /// What it waits for, for whoever comes back to it
+        #[arg(long, value_name = "TEXT")]
+        waiting_for: Option<String>,
+    },
+    /// Let a paused session go on
+    Resume(Which),
     /// Refuse every further call of a session, in every running broker
     Freeze(Which),
     /// Let a frozen session go on
     Thaw(Which),
+    /// End a session for good
+    End(Which),
 }
 
 #[derive(Debug, clap::Args)]
@@ -52,8 +78,34 @@ impl Command {
         match self {
             Self::List { owner } => list(&store, owner.as_ref(), form),
             Self::Show(which) => show(&store, &which.find(&store)?, form),
-            Self::Freeze(which) => which.freeze(&store, Some(Timestamp::now())),
-            Self::Thaw(which) => which.freeze(&store, None),
+            Self::Name { which, handle } => which.name(&store, handle),
+            Self::Pause { which, waiting_for } => {
+                let pauses = move |tx: &Tx<'_>, id, now| {
+                    sessions::pause(tx, id, waiting_for.as_deref(), (By::Operator, now))
+                };
+                which.change(&store, pauses, ("paused", "is over"))
+            }
+            Self::Resume(which) => {
+                let resumes = |tx: &Tx<'_>, id, now| sessions::resume(tx, id, (By::Operator, now));
+                which.change(&store, resumes, ("resumed", "was not paused"))
+            }
+            Self::Freeze(which) => {
+                let freezes = |tx: &Tx<'_>, id, now| {
+                    sessions::freeze(tx, id, Frozen::Yes, (By::Operator, now))
+                };
+                which.change(&store, freezes, ("frozen", "is frozen already"))
+            }
+            Self::Thaw(which) => {
+                let thaws = |tx: &Tx<'_>, id, now| {
+                    sessions::freeze(tx, id, Frozen::No, (By::Operator, now))
+                };
+                which.change(&store, thaws, ("thawed", "was not frozen"))
+            }
+            Self::End(which) => {
+                let ends =
+                    |tx: &Tx<'_>, id, now| sessions::end(tx, id, Why::Ended, (By::Operator, now));
+                which.change(&store, ends, ("ended", "is over already"))
+            }
         }
     }
 }
@@ -78,12 +130,35 @@ impl Which {
         Ok(found)
     }
 
-    fn freeze(&self, store: &Store, since: Option<Timestamp>) -> anyhow::Result<()> {
+    /// Changes the session, and says what it is now, or was already.
+    fn change(
+        &self,
+        store: &Store,
+        change: impl FnOnce(&Tx<'_>, SessionId, Timestamp) -> Result<bool, StoreError> + Send + 'static,
+        (now_it, before_it): (&str, &str),
+    ) -> anyhow::Result<()> {
         let session = self.find(store)?;
         let id = session.id;
-        store.write_blocking("freeze", move |tx| sessions::freeze(tx, id, since))?;
-        let word = if since.is_some() { "frozen" } else { "thawed" };
-        super::print(&format!("{} is {word}\n", title(&session)))
+        let now = Timestamp::now();
+        let title = title(&session);
+        match store.write_blocking("session", move |tx| change(tx, id, now))? {
+            true => super::print(&format!("{title} is {now_it}\n")),
+            false => super::print(&format!("{title} {before_it}\n")),
+        }
+    }
+
+    fn name(&self, store: &Store, handle: Handle) -> anyhow::Result<()> {
+        let session = self.find(store)?;
+        let (title, owner) = (title(&session), session.owner.clone());
+        let given = handle.clone();
+        let named = store.write_blocking("session", move |tx| {
+            sessions::name(tx, &session, &given, (By::Operator, Timestamp::now()))
+        })?;
+        anyhow::ensure!(
+            named,
+            "{owner} has a session `{handle}` already: a name stays with its session"
+        );
+        super::print(&format!("{title} is also named {handle}\n"))
     }
 }
 
@@ -96,14 +171,10 @@ fn list(store: &Store, owner: Option<&PrincipalId>, form: Form) -> anyhow::Resul
     let mut text = String::new();
     for session in &sessions {
         let used = session.used.strftime("%Y-%m-%d %H:%MZ");
-        let frozen = if session.frozen.is_some() {
-            "  frozen"
-        } else {
-            ""
-        };
+        let state = state(session);
         writeln!(
             text,
-            "{}  {:<20}  {:<16}  used {used}{frozen}",
+            "{}  {:<20}  {:<16}  used {used}{state}",
             session.id,
             session.handles.join(","),
             session.owner,
@@ -154,6 +225,22 @@ fn show(store: &Store, session: &Session, form: Form) -> anyhow::Result<()> {
     if let Some(frozen) = session.frozen {
         writeln!(text, "frozen    {}", frozen.strftime("%Y-%m-%d %H:%M:%SZ"))?;
     }
+    if let Some(pause) = &session.paused {
+        writeln!(
+            text,
+            "paused    {}{}",
+            pause.since.strftime("%Y-%m-%d %H:%M:%SZ"),
+            waits(pause)
+        )?;
+    }
+    if let Some(end) = session.ended {
+        writeln!(
+            text,
+            "ended     {} ({})",
+            end.at.strftime("%Y-%m-%d %H:%M:%SZ"),
+            end.why.as_str()
+        )?;
+    }
     for total in totals {
         writeln!(text, "total     {} {}", total.meter, total.total)?;
     }
@@ -162,6 +249,31 @@ fn show(store: &Store, session: &Session, form: Form) -> anyhow::Result<()> {
         writeln!(text, "  {}", call_line(call, &living))?;
     }
     super::print(&text)
+}
+
+/// What keeps a session from going on.
+fn state(session: &Session) -> String {
+    let mut words = String::new();
+    if session.frozen.is_some() {
+        words.push_str("  frozen");
+    }
+    if let Some(pause) = &session.paused {
+        words.push_str("  paused");
+        words.push_str(&waits(pause));
+    }
+    if let Some(end) = session.ended {
+        words.push_str("  ");
+        words.push_str(end.why.as_str());
+    }
+    words
+}
+
+/// What a session waits for, in somebody's words.
+fn waits(pause: &Pause) -> String {
+    let words = pause.waiting_for.as_deref();
+    words.map_or_else(String::new, |words| {
+        format!(", waiting for {}", one_line(words))
+    })
 }
 
 fn title(session: &Session) -> String {

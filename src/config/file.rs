@@ -120,12 +120,15 @@ impl Default for PolicySection {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct SessionSection {
     pub(super) idle: SignedDuration,
+    /// After how long an unused session ends; never where it is left out.
+    pub(super) expire: Option<SignedDuration>,
 }
 
 impl Default for SessionSection {
     fn default() -> Self {
         Self {
             idle: SignedDuration::from_hours(8),
+            expire: None,
         }
     }
 }

@@ -7,6 +7,7 @@
 //! as they are, then what to do. Policy texts, arguments and what a server
 //! wrote of its failure stay out of it.
 
+mod absent;
 #[cfg(test)]
 mod tests;
 
@@ -29,18 +30,20 @@ use crate::json::Object;
 use crate::json::Splice;
 use crate::policy::Denial;
 use crate::policy::Escalation;
+use crate::session::SessionId;
+use crate::sessions::End;
+use crate::sessions::Why;
 use crate::tool::Asking;
 use crate::tool::CallId;
-use crate::tool::Kind;
 use serde_json::Value;
 use serde_json::json;
+
+use absent::not_offered;
+use absent::unknown;
 
 /// JSON-RPC, by our own word: nobody may be asked this. Outside of the codes that
 /// JSON-RPC reserves (MCP 2026-07-28, basic/index, error codes).
 const REFUSED: i32 = 403;
-
-/// MCP before 2026-07-28: there is no such resource.
-const RESOURCE_NOT_FOUND: i32 = -32002;
 
 const NOT_ASKED: &str =
     "`inputResponses` answer what nobody asked; nothing was sent: make the call without them";
@@ -154,14 +157,8 @@ fn refused(refusal: &Refusal, reader: Reader) -> Reply {
             earlier,
             tool,
         } => say(call, &told_of(earlier, tool)),
-        Refusal::SessionGone { session } => failed(
-            &[
-                format!("The session {session} has ended. Nothing was sent."),
-                "Name a session that exists, or ask the operator.".to_owned(),
-            ],
-            None,
-            reader,
-        ),
+        Refusal::SessionGone { session } => failed(&gone(*session), None, reader),
+        Refusal::SessionEnded { call, end } => say(call, &ended(*end)),
         Refusal::ServerUnavailable { call, server, why: _ } => say(
             call,
             &[
@@ -209,6 +206,27 @@ fn refused(refusal: &Refusal, reader: Reader) -> Reply {
     }
 }
 
+/// What is said of a session that is over.
+fn ended(end: End) -> [String; 2] {
+    let at = end.at.strftime("%Y-%m-%d %H:%MZ");
+    let why = match end.why {
+        Why::Ended => format!("This session was ended on {at}."),
+        Why::Expired => format!("Nobody used this session for long, so it ended on {at}."),
+    };
+    [
+        format!("{why} Nothing was sent, and nothing more can be done in it."),
+        "Name another session to go on, or ask the operator.".to_owned(),
+    ]
+}
+
+/// What is said where the session of a call is not there any more.
+fn gone(session: SessionId) -> [String; 2] {
+    [
+        format!("The session {session} has ended. Nothing was sent."),
+        "Name a session that exists, or ask the operator.".to_owned(),
+    ]
+}
+
 /// What is said of the first call that is like one that ended unknown.
 fn told_of(earlier: &CallId, tool: &str) -> [String; 3] {
     [
@@ -219,54 +237,6 @@ fn told_of(earlier: &CallId, tool: &str) -> [String; 3] {
         "Find out whether it took effect, or ask a person, before anything else is done about it. If it did not, the same call may be sent once more.".to_owned(),
         format!("Earlier call: {earlier}"),
     ]
-}
-
-/// Hidden and absent things have one answer: a list cannot be guessed from it.
-fn unknown(asking: Asking, name: &str, client: Client) -> Reply {
-    let shown_name = shown(name, 128);
-    Reply::Error(match (asking, client) {
-        (Asking::Tool, _) => {
-            Fault::new(INVALID_PARAMS, format!("Unknown tool: {shown_name}")).json()
-        }
-        (Asking::Prompt, _) => {
-            Fault::new(INVALID_PARAMS, format!("Unknown prompt: {shown_name}")).json()
-        }
-        (Asking::Task(_), _) => {
-            Fault::new(INVALID_PARAMS, format!("Unknown task: {shown_name}")).json()
-        }
-        (Asking::Complete, _) => {
-            let message = format!("Nothing of this name can be completed: {shown_name}");
-            Fault::new(INVALID_PARAMS, message).json()
-        }
-        (Asking::Read | Asking::Subscribe, client) => {
-            let code = match client {
-                Client::Legacy => RESOURCE_NOT_FOUND,
-                Client::Modern => INVALID_PARAMS,
-            };
-            let mut fault = Fault::new(code, format!("Resource not found: {shown_name}"));
-            fault.data = Some(json!({"uri": name}));
-            fault.json()
-        }
-    })
-}
-
-/// Something that its server offers only to clients that it can ask something
-/// (MCP 2026-07-28, basic/index, `MissingRequiredClientCapability`).
-fn not_offered(name: &str, needs: &Kind, client: Client) -> Reply {
-    let capabilities = needs.text();
-    let name = shown(name, 128);
-    let message = format!(
-        "`{name}` is offered to clients that declare the capabilities {capabilities} only; nothing was sent"
-    );
-    match client {
-        Client::Legacy => Reply::Error(Fault::new(INVALID_PARAMS, message).json()),
-        Client::Modern => {
-            let needed: Value = serde_json::from_str(&capabilities).unwrap_or_default();
-            let mut fault = Fault::new(MISSING_CAPABILITY, message);
-            fault.data = Some(json!({"requiredCapabilities": needed}));
-            Reply::MissingCapability(fault.json())
-        }
-    }
 }
 
 /// A call that was sent, and of which nobody knows what it did.

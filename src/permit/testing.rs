@@ -80,8 +80,10 @@ async fn admit(call: CallId) -> Permit {
     let facts = Facts {
         session: SessionFacts {
             id: session,
+            owner: alice.id.clone(),
             labels: Default::default(),
             frozen: false,
+            paused: false,
         },
         totals: Vec::new(),
         approval: None,

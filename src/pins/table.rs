@@ -36,9 +36,9 @@ CREATE TABLE pin (
 ) STRICT, WITHOUT ROWID;
 ";
 
-/// What version 7 of the store added: what a server offers to some clients only,
+/// What version 8 of the store added: what a server offers to some clients only,
 /// and what it has besides pins.
-pub const SCHEMA_7: &str = "
+pub const SCHEMA_8: &str = "
 ALTER TABLE pinned_server ADD COLUMN logs INTEGER NOT NULL DEFAULT 0;  -- 1: it logs to its clients
 ALTER TABLE pinned_server ADD COLUMN pages INTEGER NOT NULL DEFAULT 0; -- 1: it has pages to show
 CREATE TABLE kind_seen (             -- kinds of clients that a server listed its tools to

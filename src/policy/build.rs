@@ -71,12 +71,13 @@ pub(super) fn bundle(inputs: &Inputs<'_>) -> Result<Bundle, BundleError> {
     };
     let digest = digest(inputs, &live, &schema_text);
     assemble(world, tools, live, quarantined)
-        .map(|(world, gates, opening, loaded, quarantined)| Bundle {
-            world,
-            gates,
-            opening,
-            loaded,
-            quarantined,
+        .map(|assembled| Bundle {
+            world: assembled.world,
+            gates: assembled.gates,
+            opening: assembled.opening,
+            joining: assembled.joining,
+            loaded: assembled.loaded,
+            quarantined: assembled.quarantined,
             warnings,
             schema_text,
             digest,
@@ -352,13 +353,14 @@ fn world(inputs: &Inputs<'_>, schema: Schema) -> Result<World, String> {
     })
 }
 
-type Assembled = (
-    Arc<World>,
-    BTreeMap<ToolId, Arc<Gate>>,
-    Slice,
-    Vec<Loaded>,
-    Vec<Quarantined>,
-);
+struct Assembled {
+    world: Arc<World>,
+    gates: BTreeMap<ToolId, Arc<Gate>>,
+    opening: Slice,
+    joining: Slice,
+    loaded: Vec<Loaded>,
+    quarantined: Vec<Quarantined>,
+}
 
 fn assemble(
     world: World,
@@ -372,10 +374,12 @@ fn assemble(
         .map(|(loaded, _)| loaded.clone())
         .collect();
     let cut = |target| Slice::cut(&world, target, &live, &waiting);
-    let opening = cut(Target {
-        action: world.types.action(schema::OPEN),
+    let of_broker = |action| Target {
+        action: world.types.action(action),
         resource: world.types.server(BROKER),
-    })?;
+    };
+    let opening = cut(of_broker(schema::OPEN))?;
+    let joining = cut(of_broker(schema::JOIN))?;
     let mut gates = BTreeMap::new();
     for Compiled { tool, fields } in tools {
         let id = tool.definition.id.clone();
@@ -407,7 +411,14 @@ fn assemble(
         })
         .collect();
     let loaded = live.into_iter().map(|(loaded, _)| loaded).collect();
-    Ok((world, gates, opening, loaded, quarantined))
+    Ok(Assembled {
+        world,
+        gates,
+        opening,
+        joining,
+        loaded,
+        quarantined,
+    })
 }
 
 /// INVARIANT: whatever a decision depends on is in here, and nothing that

@@ -13,6 +13,7 @@ use super::verdict::Denial;
 use crate::principal::PrincipalId;
 use crate::principal::Principals;
 use crate::session::Handle;
+use crate::session::SessionFacts;
 use crate::tool::Digest;
 use crate::tool::ServerName;
 use crate::tool::ToolDefinition;
@@ -147,6 +148,8 @@ pub struct Bundle {
     pub(super) gates: BTreeMap<ToolId, Arc<Gate>>,
     /// The policies of opening a session.
     pub(super) opening: Slice,
+    /// The policies of calling in somebody else's.
+    pub(super) joining: Slice,
     pub(super) loaded: Vec<Loaded>,
     pub(super) quarantined: Vec<Quarantined>,
     pub(super) warnings: Vec<String>,
@@ -251,20 +254,60 @@ impl Bundle {
         handle: &Handle,
         now: Timestamp,
     ) -> Result<(), Denial> {
-        let user = self.world.users.get(principal).ok_or_else(not_permitted)?;
         let handle = RestrictedExpression::new_string(handle.as_str().to_owned());
         let context = [
             ("handle".to_owned(), handle),
             ("now".to_owned(), instant(now)),
         ];
+        self.may(&self.opening, principal, context)
+    }
+
+    /// Decides whether a principal may call in a session of somebody else (the
+    /// Cedar action `session/join`).
+    ///
+    /// # Errors
+    ///
+    /// The denial, as for a call.
+    pub fn may_join(
+        &self,
+        principal: &PrincipalId,
+        session: &SessionFacts,
+        handles: &[String],
+        now: Timestamp,
+    ) -> Result<(), Denial> {
+        let owner = self.world.types.user(&session.owner.to_string());
+        let texts = |texts: &mut dyn Iterator<Item = &String>| {
+            let texts = texts.cloned().map(RestrictedExpression::new_string);
+            RestrictedExpression::new_set(texts)
+        };
+        let context = [
+            (
+                "owner".to_owned(),
+                RestrictedExpression::new_entity_uid(owner),
+            ),
+            ("handles".to_owned(), texts(&mut handles.iter())),
+            ("labels".to_owned(), texts(&mut session.labels.iter())),
+            ("now".to_owned(), instant(now)),
+        ];
+        self.may(&self.joining, principal, context)
+    }
+
+    /// Asks about something that is no call.
+    fn may(
+        &self,
+        slice: &Slice,
+        principal: &PrincipalId,
+        context: impl IntoIterator<Item = (String, RestrictedExpression)>,
+    ) -> Result<(), Denial> {
+        let user = self.world.users.get(principal).ok_or_else(not_permitted)?;
         let answer = match Context::from_pairs(context) {
-            Ok(context) => self.opening.ask(&self.world, user, context),
+            Ok(context) => slice.ask(&self.world, user, context),
             Err(_) => Answer::failed(vec!["countersign.context".to_owned()]),
         };
         if answer.allows() {
             Ok(())
         } else {
-            Err(self.opening.denial(&answer))
+            Err(slice.denial(&answer))
         }
     }
 

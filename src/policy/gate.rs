@@ -214,6 +214,7 @@ impl Gate {
             && question.reading.opaque().is_empty()
             && session.labels.is_empty()
             && !session.frozen
+            && !session.paused
             && question.facts.totals.len() == question.reading.amounts().len()
     }
 
@@ -260,9 +261,16 @@ impl Gate {
         let mut session = Members::of(self.slice.reads.of("session"));
         let text = RestrictedExpression::new_string;
         session.push("id", || text(facts.session.id.to_string()));
+        session.push("owner", || {
+            let owner = self.world.types.user(&facts.session.owner.to_string());
+            RestrictedExpression::new_entity_uid(owner)
+        });
         session.push("labels", || texts(&facts.session.labels));
         session.push("frozen", || {
             RestrictedExpression::new_bool(facts.session.frozen)
+        });
+        session.push("paused", || {
+            RestrictedExpression::new_bool(facts.session.paused)
         });
         let mut meter = Members::of(self.slice.reads.of("meter"));
         for (amount, totals) in reading.amounts().iter().zip(&facts.totals) {

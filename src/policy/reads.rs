@@ -82,7 +82,7 @@ impl Reads {
     /// Whether nothing is read that differs between the ordinary calls of one
     /// principal: no argument, no total, no time, no session by its id.
     pub(super) fn are_plain(&self) -> bool {
-        let only = |member: &str, plain: [&str; 2]| match self.of(member) {
+        let only = |member: &str, plain: &[&str]| match self.of(member) {
             Wants::All => false,
             Wants::Nothing => true,
             Wants::Some(names) => names.iter().all(|name| plain.contains(&name.as_str())),
@@ -93,8 +93,8 @@ impl Reads {
                 .members
                 .keys()
                 .all(|name| members.contains(&name.as_str()))
-            && only("call", ["approval", "opaque"])
-            && only("session", ["frozen", "labels"])
+            && only("call", &["approval", "opaque"])
+            && only("session", &["frozen", "labels", "paused"])
     }
 
     fn visit(&mut self, expression: &Value) {

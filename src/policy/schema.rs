@@ -25,11 +25,14 @@ pub(super) const BASE: &str = include_str!("../../policies/broker.cedarschema");
 /// The action of opening a session by a new handle.
 pub(super) const OPEN: &str = "session/open";
 
+/// The action of calling in a session of somebody else.
+pub(super) const JOIN: &str = "session/join";
+
 /// The server entity that is the broker itself.
 pub(super) const BROKER: &str = "countersign";
 
 /// Actions of the base part: no tool may be named like one.
-pub(super) const BASE_ACTIONS: [&str; 12] = [
+pub(super) const BASE_ACTIONS: [&str; 13] = [
     "tools/call",
     "read",
     "write",
@@ -42,6 +45,7 @@ pub(super) const BASE_ACTIONS: [&str; 12] = [
     "tasks/update",
     "tasks/cancel",
     OPEN,
+    JOIN,
 ];
 
 /// Attributes of users in the base part.

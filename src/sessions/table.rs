@@ -1,12 +1,16 @@
 //! The tables of the sessions.
 
+use super::Change;
+use super::End;
+use super::Pause;
 use super::Session;
-use super::Transport;
+use super::State;
+use super::What;
+use super::Why;
 use crate::principal::PrincipalId;
 use crate::session::Handle;
 use crate::session::SessionFacts;
 use crate::session::SessionId;
-use crate::session::TransportId;
 use crate::store::StoreError;
 use crate::store::Tx;
 use jiff::Timestamp;
@@ -38,28 +42,26 @@ CREATE TABLE session_default (
 ) STRICT, WITHOUT ROWID;
 ";
 
-/// What version 4 of the store adds.
-pub const SCHEMA_4: &str = "
-CREATE TABLE transport_session (     -- Mcp-Session-Id of 2025-era clients
-    id TEXT PRIMARY KEY,
-    owner TEXT NOT NULL,
-    named TEXT,                      -- handle or id that it was opened for
-    session BLOB REFERENCES session (id),
-    revision TEXT NOT NULL,
-    created INTEGER NOT NULL,        -- ms since 1970 UTC
-    used INTEGER NOT NULL
+/// What version 7 of the store adds.
+pub const SCHEMA_7: &str = "
+ALTER TABLE session ADD COLUMN paused INTEGER;    -- ms; null where it does not wait
+ALTER TABLE session ADD COLUMN waiting_for TEXT;
+ALTER TABLE session ADD COLUMN ended INTEGER;     -- ms; null where it goes on
+ALTER TABLE session ADD COLUMN ended_why TEXT;    -- ended, expired
+CREATE INDEX session_by_use ON session (used) WHERE ended IS NULL;
+CREATE TABLE session_change (        -- what became of it besides its calls
+    session BLOB NOT NULL REFERENCES session (id),
+    seq INTEGER NOT NULL,            -- from 1 for each session
+    at INTEGER NOT NULL,             -- ms since 1970 UTC
+    what TEXT NOT NULL,
+    by TEXT NOT NULL,                -- principal:<key>, operator, event:<id>, time
+    detail TEXT,
+    PRIMARY KEY (session, seq)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX transport_session_by_use ON transport_session (used);
 ";
 
-/// What version 5 of the store adds.
-pub const SCHEMA_5: &str = "
-ALTER TABLE transport_session        -- capabilities that servers may use, JSON
-    ADD COLUMN declared TEXT NOT NULL DEFAULT '{}';
-";
-
-const COLUMNS: &str = "SELECT id, owner, created, used, frozen,
-    (SELECT json_group_array(handle) FROM session_handle WHERE session = session.id) FROM session";
+const COLUMNS: &str = "SELECT id, owner, created, used, frozen, paused, waiting_for,
+    ended, ended_why, (SELECT json_group_array(handle) FROM session_handle WHERE session = session.id) FROM session";
 
 pub(super) fn session_insert(
     tx: &Tx<'_>,
@@ -139,29 +141,53 @@ pub(super) fn sessions(
         .collect()
 }
 
-pub(super) fn facts(
-    tx: &Tx<'_>,
-    id: SessionId,
-    owner: &PrincipalId,
-) -> Result<Option<(SessionFacts, Timestamp)>, StoreError> {
+pub(super) fn state(tx: &Tx<'_>, id: SessionId) -> Result<Option<State>, StoreError> {
     let read = || {
         tx.sql()
             .prepare_cached(
-                "SELECT frozen IS NOT NULL, labels, used FROM session
-                 WHERE id = ?1 AND owner = ?2",
+                "SELECT owner, frozen IS NOT NULL, labels, used, paused IS NOT NULL, ended, ended_why
+                 FROM session WHERE id = ?1",
             )?
-            .query_row(params![id.as_bytes(), owner.to_string()], |row| {
-                Ok((row.get(0)?, row.get::<_, String>(1)?, row.get(2)?))
-            })
+            .query_row([id.as_bytes()], |row| Ok(read_state(id, row)))
             .optional()
     };
-    let Some((frozen, labels, used)) = read().map_err(StoreError::sql("read a session"))? else {
-        return Ok(None);
+    read()
+        .map_err(StoreError::sql("read a session"))?
+        .transpose()
+}
+
+fn read_state(id: SessionId, row: &Row<'_>) -> Result<State, StoreError> {
+    let sql = StoreError::sql("read a session");
+    let owner: String = row.get(0).map_err(&sql)?;
+    let labels: String = row.get(2).map_err(&sql)?;
+    let used = time(row.get(3).map_err(&sql)?).ok_or_else(|| damaged("time of use", id))?;
+    let facts = SessionFacts {
+        id,
+        owner: PrincipalId::parse(&owner).map_err(|_no_key| damaged("owner", id))?,
+        labels: serde_json::from_str(&labels).map_err(|_no_list| damaged("labels", id))?,
+        frozen: row.get(1).map_err(&sql)?,
+        paused: row.get(4).map_err(&sql)?,
     };
-    let labels = serde_json::from_str(&labels).map_err(|_no_list| damaged("labels", id))?;
-    let used = time(used).ok_or_else(|| damaged("time of use", id))?;
-    let facts = SessionFacts { id, labels, frozen };
-    Ok(Some((facts, used)))
+    let ended = ended(id, row.get(5), row.get(6))?;
+    Ok(State { facts, used, ended })
+}
+
+/// The end of a session as its two columns say it.
+fn ended(
+    id: SessionId,
+    at: rusqlite::Result<Option<i64>>,
+    why: rusqlite::Result<Option<String>>,
+) -> Result<Option<End>, StoreError> {
+    let sql = StoreError::sql("read a session");
+    let (at, why) = (at.map_err(&sql)?, why.map_err(&sql)?);
+    let Some(at) = at else { return Ok(None) };
+    let at = time(at).ok_or_else(|| damaged("time", id))?;
+    let why = match why.as_deref() {
+        Some("ended") => Why::Ended,
+        Some("expired") => Why::Expired,
+        Some(_) | None => return Err(damaged("end", id)),
+    };
+    Ok(Some(End { at, why }))
 }
 
 pub(super) fn session_used(tx: &Tx<'_>, id: SessionId, now: Timestamp) -> Result<(), StoreError> {
@@ -182,11 +208,124 @@ pub(super) fn session_freeze(
 ) -> Result<bool, StoreError> {
     tx.sql()
         .execute(
-            "UPDATE session SET frozen = ?2 WHERE id = ?1",
+            "UPDATE session SET frozen = ?2
+             WHERE id = ?1 AND (frozen IS NULL) = (?2 IS NOT NULL)",
             params![id.as_bytes(), since.map(Timestamp::as_millisecond)],
         )
         .map(|rows| rows == 1)
         .map_err(StoreError::sql("freeze a session"))
+}
+
+pub(super) fn session_pause(
+    tx: &Tx<'_>,
+    id: SessionId,
+    waiting_for: Option<&str>,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    tx.sql()
+        .execute(
+            "UPDATE session SET paused = coalesce(paused, ?3), waiting_for = ?2
+             WHERE id = ?1 AND ended IS NULL",
+            params![id.as_bytes(), waiting_for, now.as_millisecond()],
+        )
+        .map(|rows| rows == 1)
+        .map_err(StoreError::sql("pause a session"))
+}
+
+pub(super) fn session_resume(tx: &Tx<'_>, id: SessionId) -> Result<bool, StoreError> {
+    tx.sql()
+        .execute(
+            "UPDATE session SET paused = NULL, waiting_for = NULL
+             WHERE id = ?1 AND paused IS NOT NULL AND ended IS NULL",
+            [id.as_bytes()],
+        )
+        .map(|rows| rows == 1)
+        .map_err(StoreError::sql("resume a session"))
+}
+
+pub(super) fn session_end(tx: &Tx<'_>, id: SessionId, end: End) -> Result<bool, StoreError> {
+    tx.sql()
+        .execute(
+            "UPDATE session SET ended = ?2, ended_why = ?3, paused = NULL, waiting_for = NULL
+             WHERE id = ?1 AND ended IS NULL",
+            params![id.as_bytes(), end.at.as_millisecond(), end.why.as_str()],
+        )
+        .map(|rows| rows == 1)
+        .map_err(StoreError::sql("end a session"))
+}
+
+pub(super) fn sessions_unused(
+    tx: &Tx<'_>,
+    since: Timestamp,
+    most: u32,
+) -> Result<Vec<SessionId>, StoreError> {
+    let read = || {
+        tx.sql()
+            .prepare_cached(
+                "SELECT id FROM session WHERE ended IS NULL AND used < ?1 ORDER BY used LIMIT ?2",
+            )?
+            .query_map(params![since.as_millisecond(), most], |row| {
+                row.get(0).map(SessionId::from_bytes)
+            })?
+            .collect::<Result<Vec<_>, _>>()
+    };
+    read().map_err(StoreError::sql("look for unused sessions"))
+}
+
+pub(super) fn change_insert(
+    tx: &Tx<'_>,
+    session: SessionId,
+    (what, detail): (What, Option<&str>),
+    by: &str,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let write = || {
+        tx.sql()
+            .prepare_cached(
+                "INSERT INTO session_change (session, seq, at, what, by, detail)
+                 VALUES (?1, (SELECT 1 + coalesce(max(seq), 0) FROM session_change
+                     WHERE session = ?1), ?2, ?3, ?4, ?5)",
+            )?
+            .execute(params![
+                session.as_bytes(),
+                now.as_millisecond(),
+                what.as_str(),
+                by,
+                detail
+            ])
+    };
+    write()
+        .map(|_one_row| ())
+        .map_err(StoreError::sql("note what became of a session"))
+}
+
+pub(super) fn changes(
+    tx: &Tx<'_>,
+    session: SessionId,
+    newest: u32,
+) -> Result<Vec<Change>, StoreError> {
+    type Columns = (i64, String, String, Option<String>);
+    let read = || {
+        tx.sql()
+            .prepare_cached(
+                "SELECT at, what, by, detail FROM session_change
+                 WHERE session = ?1 ORDER BY seq DESC LIMIT ?2",
+            )?
+            .query_map(params![session.as_bytes(), newest], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+            })?
+            .collect::<Result<Vec<Columns>, _>>()
+    };
+    let rows = read().map_err(StoreError::sql("read the history of a session"))?;
+    let changes = rows.into_iter().rev().map(|(at, what, by, detail)| {
+        Ok(Change {
+            at: time(at).ok_or_else(|| damaged("history", session))?,
+            what: What::read(&what).ok_or_else(|| damaged("history", session))?,
+            by,
+            detail,
+        })
+    });
+    changes.collect()
 }
 
 pub(super) fn default_session(
@@ -217,128 +356,6 @@ pub(super) fn default_set(
         .map_err(StoreError::sql("set a default session"))
 }
 
-pub(super) fn transport_insert(
-    tx: &Tx<'_>,
-    id: &TransportId,
-    transport: &Transport,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    tx.sql()
-        .execute(
-            "INSERT INTO transport_session (id, owner, named, revision, declared, created, used)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6)",
-            params![
-                id.as_str(),
-                transport.owner.to_string(),
-                transport.named,
-                transport.revision,
-                transport.declared,
-                now.as_millisecond()
-            ],
-        )
-        .map(|_one_row| ())
-        .map_err(StoreError::sql("open a transport session"))
-}
-
-pub(super) fn transports_forget(tx: &Tx<'_>, unused_since: Timestamp) -> Result<(), StoreError> {
-    tx.sql()
-        .execute(
-            "DELETE FROM transport_session WHERE used < ?1",
-            [unused_since.as_millisecond()],
-        )
-        .map(|_rows| ())
-        .map_err(StoreError::sql("forget old transport sessions"))
-}
-
-pub(super) fn transport(tx: &Tx<'_>, id: &TransportId) -> Result<Option<Transport>, StoreError> {
-    let read = || {
-        tx.sql()
-            .prepare_cached(
-                "SELECT owner, named, revision, declared FROM transport_session WHERE id = ?1",
-            )?
-            .query_row([id.as_str()], |row| {
-                Ok((
-                    row.get::<_, String>(0)?,
-                    row.get(1)?,
-                    row.get(2)?,
-                    row.get(3)?,
-                ))
-            })
-            .optional()
-    };
-    let found = read().map_err(StoreError::sql("find a transport session"))?;
-    let Some((owner, named, revision, declared)) = found else {
-        return Ok(None);
-    };
-    let owner = PrincipalId::parse(&owner).map_err(|_no_key| StoreError::Damaged {
-        what: "the owner of a transport session".to_owned(),
-    })?;
-    Ok(Some(Transport {
-        owner,
-        named,
-        revision,
-        declared,
-    }))
-}
-
-pub(super) fn transport_used(
-    tx: &Tx<'_>,
-    id: &TransportId,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    tx.sql()
-        .execute(
-            "UPDATE transport_session SET used = max(used, ?2) WHERE id = ?1",
-            params![id.as_str(), now.as_millisecond()],
-        )
-        .map(|_one_row| ())
-        .map_err(StoreError::sql("note that a transport session is in use"))
-}
-
-pub(super) fn transport_delete(
-    tx: &Tx<'_>,
-    id: &TransportId,
-    owner: &PrincipalId,
-) -> Result<bool, StoreError> {
-    tx.sql()
-        .execute(
-            "DELETE FROM transport_session WHERE id = ?1 AND owner = ?2",
-            params![id.as_str(), owner.to_string()],
-        )
-        .map(|rows| rows == 1)
-        .map_err(StoreError::sql("end a transport session"))
-}
-
-pub(super) fn transport_session(
-    tx: &Tx<'_>,
-    id: &TransportId,
-    owner: &PrincipalId,
-) -> Result<Option<SessionId>, StoreError> {
-    tx.sql()
-        .query_row(
-            "SELECT session FROM transport_session WHERE id = ?1 AND owner = ?2",
-            params![id.as_str(), owner.to_string()],
-            |row| row.get::<_, Option<[u8; 16]>>(0),
-        )
-        .optional()
-        .map(|row| row.flatten().map(SessionId::from_bytes))
-        .map_err(StoreError::sql("find the session of a transport session"))
-}
-
-pub(super) fn transport_points_to(
-    tx: &Tx<'_>,
-    id: &TransportId,
-    session: SessionId,
-) -> Result<(), StoreError> {
-    tx.sql()
-        .execute(
-            "UPDATE transport_session SET session = ?2 WHERE id = ?1",
-            params![id.as_str(), session.as_bytes()],
-        )
-        .map(|_one_row| ())
-        .map_err(StoreError::sql("bind a transport session"))
-}
-
 fn read_session(row: &Row<'_>) -> Result<Session, StoreError> {
     let sql = StoreError::sql("read a session");
     let id = SessionId::from_bytes(row.get(0).map_err(&sql)?);
@@ -348,7 +365,7 @@ fn read_session(row: &Row<'_>) -> Result<Session, StoreError> {
             .transpose()
     };
     let owner: String = row.get(1).map_err(&sql)?;
-    let handles: String = row.get(5).map_err(&sql)?;
+    let handles: String = row.get(9).map_err(&sql)?;
     let mut handles: Vec<String> =
         serde_json::from_str(&handles).map_err(|_no_list| damaged("handles", id))?;
     handles.sort_unstable();
@@ -359,6 +376,13 @@ fn read_session(row: &Row<'_>) -> Result<Session, StoreError> {
         created: moment(2)?.ok_or_else(|| damaged("time", id))?,
         used: moment(3)?.ok_or_else(|| damaged("time", id))?,
         frozen: moment(4)?,
+        paused: moment(5)?
+            .map(|since| {
+                let waiting_for = row.get(6).map_err(&sql)?;
+                Ok(Pause { since, waiting_for })
+            })
+            .transpose()?,
+        ended: ended(id, row.get(7), row.get(8))?,
     })
 }
 

@@ -27,6 +27,7 @@ mod rmcp_client;
 mod rounds;
 mod scenario;
 mod serving;
+mod sessions;
 mod setup;
 mod subscriptions;
 mod tasks;

@@ -73,11 +73,13 @@ fn decision(gate: &Arc<Gate>, principal: &PrincipalId, arguments: &str, labels: 
     let facts = Facts {
         session: SessionFacts {
             id: SessionId::from_bytes([1; 16]),
+            owner: principal.clone(),
             labels: labels
                 .iter()
                 .map(|label| (*label).to_owned())
                 .collect::<BTreeSet<_>>(),
             frozen: false,
+            paused: false,
         },
         totals: totals.collect(),
         approval: None,

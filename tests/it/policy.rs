@@ -244,8 +244,10 @@ impl Row {
         let facts = Facts {
             session: SessionFacts {
                 id: SessionId::from_bytes([7; 16]),
+                owner: id(&self.principal),
                 labels: BTreeSet::new(),
                 frozen: false,
+                paused: false,
             },
             totals: self
                 .totals

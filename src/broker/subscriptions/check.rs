@@ -7,12 +7,12 @@ use super::Listener;
 use super::Part;
 use super::Topic;
 use crate::broker::catalogue::Route;
+use crate::broker::entry::Entry;
 use crate::cause::Chain;
 use crate::policy::Facts;
 use crate::policy::Verdict;
 use crate::principal::PrincipalId;
 use crate::session::SessionId;
-use crate::sessions;
 use crate::store::StoreError;
 use crate::store::Tx;
 use crate::tool::Asking;
@@ -141,7 +141,10 @@ impl Broker {
         let Ok(reading) = route.gate.read(&arguments) else {
             return Ok(false);
         };
-        let Some(session) = sessions::peek(tx, session, principal)? else {
+        let now = Timestamp::now();
+        let catalogue = self.catalogue.load();
+        let entry = Entry::of(tx, (session, principal), &catalogue, now)?;
+        let Some(session) = entry.facts() else {
             return Ok(false);
         };
         let facts = Facts {
@@ -150,7 +153,6 @@ impl Broker {
             totals: Vec::new(),
             approval: None,
         };
-        let now = Timestamp::now();
         let verdict = route
             .gate
             .decide(CallId::next(), principal, &reading, &facts, now);

@@ -230,6 +230,7 @@ fn passes(refusal: &Refusal) -> bool {
         | Refusal::Denied { .. }
         | Refusal::Escalated { .. }
         | Refusal::EarlierUnknown { .. }
+        | Refusal::SessionEnded { .. }
         | Refusal::SessionGone { .. } => false,
     }
 }

@@ -64,6 +64,8 @@ struct Case {
     totals: [i64; 2],
     labels: BTreeSet<String>,
     frozen: bool,
+    paused: bool,
+    owner: &'static str,
     approval: Option<&'static str>,
 }
 
@@ -99,6 +101,7 @@ fn case() -> impl Strategy<Value = Case> {
             0..2,
         ),
         prop::bool::weighted(0.2),
+        (prop::bool::weighted(0.2), select(people.to_vec())),
         prop::option::of(select(people.to_vec())),
     );
     (
@@ -108,14 +111,18 @@ fn case() -> impl Strategy<Value = Case> {
         facts,
     )
         .prop_map(
-            |(tool, principal, arguments, (totals, labels, frozen, approval))| Case {
-                tool,
-                principal,
-                arguments: arguments_of(tool, arguments),
-                totals,
-                labels,
-                frozen,
-                approval,
+            |(tool, principal, arguments, (totals, labels, frozen, (paused, owner), approval))| {
+                Case {
+                    tool,
+                    principal,
+                    arguments: arguments_of(tool, arguments),
+                    totals,
+                    labels,
+                    frozen,
+                    paused,
+                    owner,
+                    approval,
+                }
             },
         )
 }
@@ -169,8 +176,10 @@ fn facts_of(case: &Case, meters: usize) -> Facts {
     Facts {
         session: SessionFacts {
             id: SessionId::from_bytes([7; 16]),
+            owner: id(case.owner),
             labels: case.labels.clone(),
             frozen: case.frozen,
+            paused: case.paused,
         },
         totals: vec![totals; meters],
         approval: case.approval.map(id),
@@ -339,8 +348,10 @@ proptest! {
         let facts = Facts {
             session: SessionFacts {
                 id: SessionId::from_bytes([7; 16]),
+                owner: id("alice"),
                 labels: BTreeSet::from(["pii".to_owned()]),
                 frozen: false,
+                paused: false,
             },
             totals: Vec::new(),
             approval: Some(id("mia")),

@@ -124,8 +124,10 @@ pub(super) fn facts(gate: &Gate, arguments: &str) -> Facts {
     Facts {
         session: SessionFacts {
             id: SessionId::from_bytes([7; 16]),
+            owner: id("alice"),
             labels: BTreeSet::new(),
             frozen: false,
+            paused: false,
         },
         totals: totals.collect(),
         approval: None,

@@ -20,6 +20,7 @@ const LAYERS: [&[&str]; 7] = [
         "pins",
         "keys",
         "tasks",
+        "memory",
         "escalations",
     ],
     &["permit", "downstream", "broker"],

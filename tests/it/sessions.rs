@@ -1,0 +1,126 @@
+//! Sessions as things of their own: paused, ended, shared, left alone.
+
+use crate::world::APPROVE;
+use crate::world::GET;
+use crate::world::World;
+use crate::world::payment;
+use countersign::outcome::Outcome;
+use serde_json::json;
+
+const JOIN: &str = r#"
+@id("share.claims")
+permit (principal in Broker::Role::"Manager", action == Broker::Action::"session/join", resource)
+when { context.owner in Broker::Role::"Junior" && context.handles.contains("claim-99") };
+"#;
+
+fn read() -> serde_json::Value {
+    json!({"claim_id": "99"})
+}
+
+/// Runs a command that must succeed.
+fn done(world: &World, args: &[&str]) -> String {
+    let (done, printed) = world.run(args);
+    assert!(done, "{printed}");
+    printed
+}
+
+#[test]
+fn a_paused_session_sends_nothing_until_it_is_resumed() {
+    let world = World::new();
+    let mut broker = world.broker().initialized();
+    assert!(broker.call(GET, read()).starts_with("Claim 99"));
+
+    let waiting = "the insurer's answer";
+    let pause = ["session", "pause", "claim-99", "--waiting-for", waiting];
+    assert!(done(&world, &pause).contains("is paused"));
+    let refused = broker.call(GET, read());
+    assert!(refused.contains("This session is paused"), "{refused}");
+    let shown = done(&world, &["session", "show", "claim-99"]);
+    assert!(
+        shown.contains("waiting for the insurer's answer"),
+        "{shown}"
+    );
+
+    assert!(done(&world, &["session", "resume", "claim-99"]).contains("is resumed"));
+    assert!(broker.call(GET, read()).starts_with("Claim 99"));
+    assert!(done(&world, &["session", "resume", "claim-99"]).contains("was not paused"));
+}
+
+#[test]
+fn an_ended_session_says_so_and_is_never_opened_again() {
+    let world = World::new();
+    let mut broker = world.broker().initialized();
+    assert!(broker.call(GET, read()).starts_with("Claim 99"));
+    done(&world, &["session", "end", "claim-99"]);
+    for mut broker in [broker, world.broker().initialized()] {
+        let refused = broker.call(APPROVE, payment(1));
+        assert!(refused.contains("This session was ended on"), "{refused}");
+        assert!(refused.contains("Nothing was sent"), "{refused}");
+    }
+    assert!(world.paid().is_empty());
+    let calls = world.calls("claim-99");
+    let outcomes: Vec<_> = calls.iter().filter_map(|call| call.outcome).collect();
+    assert_eq!(
+        outcomes,
+        [Outcome::Completed, Outcome::Denied, Outcome::Denied]
+    );
+    assert!(done(&world, &["session", "list"]).contains("ended"));
+}
+
+#[test]
+fn a_session_has_several_names_and_each_stays_with_it() {
+    let world = World::new();
+    let mut broker = world.broker().initialized();
+    assert!(broker.call(GET, read()).starts_with("Claim 99"));
+    done(&world, &["session", "name", "claim-99", "claim-99b"]);
+    let mut other = world.broker_with(|command| {
+        command.args(["--session", "claim-99b"]);
+    });
+    other.initialize();
+    assert!(other.call(GET, read()).starts_with("Claim 99"));
+    let shown = done(&world, &["session", "show", "claim-99b"]);
+    assert!(shown.contains("claim-99, claim-99b"), "{shown}");
+    let (done, printed) = world.run(&["session", "name", "claim-99", "claim-99b"]);
+    assert!(!done && printed.contains("already"), "{printed}");
+}
+
+#[test]
+fn a_guest_is_let_in_by_policy_at_each_call_and_counts_on_the_sessions_meter() {
+    let world = World::new();
+    let mut alice = world.broker().initialized();
+    let paid = alice.call(APPROVE, payment(900));
+    assert!(!paid.starts_with("error"), "{paid}");
+    let guest = || {
+        let mut broker = world.broker_with(|command| {
+            command.args(["--principal", "mia", "--session", "alice/claim-99"]);
+        });
+        broker.initialize();
+        broker
+    };
+    let mut mia = guest();
+    let stranger = mia.call(APPROVE, payment(5));
+    assert!(
+        stranger.contains("There is no session `alice/claim-99`"),
+        "{stranger}"
+    );
+
+    world.write("policies/share.cedar", JOIN);
+    let mut mia = guest();
+    let answer = mia.call(APPROVE, payment(5));
+    assert!(!answer.starts_with("error"), "{answer}");
+    let calls = world.calls("claim-99");
+    let callers: Vec<_> = calls.iter().map(|call| &*call.principal).collect();
+    assert_eq!(callers, ["alice", "mia"]);
+    let shown = done(&world, &["session", "show", "claim-99"]);
+    assert!(
+        shown.contains("claims/approve_payment#amount 90500"),
+        "{shown}"
+    );
+
+    // What let her in is asked for again at the next call.
+    std::fs::remove_file(world.path("policies/share.cedar")).unwrap();
+    world.wait_for_log("are in force");
+    let gone = mia.call(APPROVE, payment(5));
+    assert!(gone.contains("Nothing was sent"), "{gone}");
+    assert_eq!(world.paid(), [90_000, 500]);
+}
