@@ -78,6 +78,26 @@ async fn what_is_asked_about_a_call_that_was_given_up_reaches_nobody_elses_clien
 }
 
 #[tokio::test]
+async fn an_answer_that_comes_before_that_to_a_question_is_read() {
+    let script = Script::start(|asked, _before| {
+        legacy(asked, |asked| {
+            let question = r#"{"jsonrpc":"2.0","id":"q","method":"elicitation/create","params":{"message":"?"}}"#;
+            let answer = format!(r#"{{"jsonrpc":"2.0","id":{},"result":{PAID}}}"#, asked.id);
+            Reply::events(&[question, question, &answer])
+        })
+    })
+    .await;
+    let server = ready(&script).await;
+    let (questions, mut heard) = mpsc::unbounded_channel();
+    let call = asked_in(&server, 1, (questions, CancellationToken::new()));
+    let sent = timeout(PATIENCE, call).await.unwrap();
+    assert!(matches!(sent, Sent::Result { .. }), "{sent:?}");
+    // Both were asked, and nobody answered.
+    let asked = [heard.recv().await, heard.recv().await];
+    assert!(asked.iter().all(Option::is_some));
+}
+
+#[tokio::test]
 async fn a_server_that_floods_its_own_stream_with_questions_takes_no_more_than_its_share() {
     let question =
         r#"{"jsonrpc":"2.0","id":"q","method":"elicitation/create","params":{"message":"?"}}"#;
