@@ -198,7 +198,7 @@ impl Broker {
         line: CallLine,
     ) -> Result<Answer, Refusal> {
         let now = Timestamp::now();
-        let (route, native) = self.route(&call, now).await?;
+        let (route, task) = self.route(&call, now).await?;
         if call.asking == Asking::Complete && call.of_prompt() {
             let prompt = self.catalogue.load().route(Asking::Prompt, &call.name);
             call = call.completing(prompt.as_ref().map_or("", |prompt| prompt.tool.native()));
@@ -206,7 +206,7 @@ impl Broker {
         let candidate = self.read_arguments(&call, &route, now).await?;
         let (charges, permit) = self.admit(candidate, now).await?;
         let principal = call.principal.clone();
-        let came = self.send(permit, (&route, native), call, line).await;
+        let came = self.send(permit, (&route, task), call, line).await;
         let (closing, answer) = self.keep_task((principal, &route), came).await;
         self.close(&route, closing, charges).await;
         Ok(answer)

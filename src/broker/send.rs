@@ -16,6 +16,7 @@ use crate::downstream::OutgoingCall;
 use crate::downstream::Sent;
 use crate::journal::Closing;
 use crate::permit::Permit;
+use crate::tasks::Task;
 use crate::tool::Access;
 use crate::tool::Asking;
 use crate::tool::CallId;
@@ -26,7 +27,7 @@ impl Broker {
     pub(super) async fn send(
         &self,
         permit: Permit,
-        (route, native): (&Route, Option<Arc<str>>),
+        (route, task): (&Route, Option<Task>),
         call: ToolCall,
         line: CallLine,
     ) -> (Closing, Answer) {
@@ -47,7 +48,7 @@ impl Broker {
                 self.go_on(id, open, (&line, access)).await
             }
             Some(Left::State(_) | Left::Nothing) | None => {
-                let outgoing = outgoing((route, native), call);
+                let outgoing = outgoing((route, task), call);
                 match answers_later && route.downstream.may_ask_in_a_call() {
                     true => {
                         let line_of = (&line, &self.tasks);
@@ -102,10 +103,10 @@ async fn sent(permit: Permit, route: &Route, outgoing: OutgoingCall, line: CallL
     }
 }
 
-/// A call as it goes to its server. `own` is what the server calls it, where the
-/// client cannot know that.
-pub(super) fn outgoing((route, own): (&Route, Option<Arc<str>>), call: ToolCall) -> OutgoingCall {
-    let name = own.unwrap_or_else(|| native(route, &call));
+/// A call as it goes to its server, and the task that it is about.
+pub(super) fn outgoing((route, task): (&Route, Option<Task>), call: ToolCall) -> OutgoingCall {
+    let task_of = task.as_ref().map(|task| task.call);
+    let name = task.map_or_else(|| native(route, &call), |task| task.native);
     let answers = call.continued.and_then(|continued| match continued.left {
         Left::State(state) => Some(Answers {
             responses: continued.responses,
@@ -124,7 +125,9 @@ pub(super) fn outgoing((route, own): (&Route, Option<Arc<str>>), call: ToolCall)
         rest: call.rest,
         answers: answers.filter(|answers| *answers != Answers::default()),
         task: call.task,
+        caller: call.principal,
         session: call.session,
+        task_of,
         declared: call.declared,
         log: call.log,
         meta: call.meta,

@@ -12,10 +12,13 @@ use super::State;
 use super::link;
 use super::offers::Offers;
 use super::reach::Reach;
+use super::siblings::Kind;
 use crate::permit::Permit;
+use crate::tool::Asking;
 use crate::tool::Declared;
 use crate::tool::Digest;
-use crate::tool::Kind;
+use crate::tool::Kind as ClientKind;
+use crate::tool::TaskAsk;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,7 +47,7 @@ impl Downstream {
     /// Has its lists read as this kind of client too, for as long as it runs.
     /// Returns whether that is to be waited for: it is new, and the server is not
     /// known to be away.
-    pub fn look_as(&self, kind: &Kind) -> bool {
+    pub fn look_as(&self, kind: &ClientKind) -> bool {
         if kind.is_asked_nothing() {
             return false;
         }
@@ -106,15 +109,39 @@ impl Downstream {
         call.task = call.task.filter(|_| ready.offers.asked_tasks);
         let shared = self.desk.settings.declared.is_none();
         let piped = matches!(ready.link, Reach::Pipe(_));
-        let heard = line.asks.is_some() || line.logs.is_some();
+        let about_task = matches!(call.asking, Asking::Task(_));
+        // A task is known where it was begun; that it was not beside the others is told
+        // by there being no sibling with it.
+        let heard = !about_task && (line.asks.is_some() || line.logs.is_some());
+        if shared
+            && let Some(began) = call.task_of
+            && let Some(sibling) = self.desk.siblings.with_task(began)
+        {
+            let fetches = call.asking == Asking::Task(TaskAsk::Result);
+            let sent = Box::pin(sibling.call(permit, call, line)).await;
+            if fetches && matches!(sent, Sent::Result { .. } | Sent::Error { .. }) {
+                self.desk.siblings.fetched(began);
+            }
+            return sent;
+        }
         if shared && heard {
-            let kind = (call.declared.questions(), call.session);
-            if let Some(sibling) = self.desk.siblings.of(kind, &self.desk.settings) {
+            let kind = Kind {
+                declared: call.declared.questions(),
+                caller: call.caller.clone(),
+                session: call.session,
+            };
+            let sibling = self.desk.siblings.of(kind.clone(), &self.desk.settings);
+            if let Some(sibling) = sibling {
                 let level = *self.desk.level.borrow();
                 if let Some(level) = level {
                     Box::pin(sibling.log_from(level)).await;
                 }
-                return Box::pin(sibling.call(permit, call, line)).await;
+                let id = permit.call();
+                let sent = Box::pin(sibling.call(permit, call, line)).await;
+                if matches!(sent, Sent::Task { .. }) {
+                    self.desk.siblings.began(&kind, id);
+                }
+                return sent;
             }
         }
         if ready.listed != Some(call.definition) {
@@ -223,14 +250,14 @@ impl Downstream {
 /// The kind of the client, where the server was not looked at as one yet. What a
 /// legacy server lists to some only, those find out that it is opened for.
 fn listed_to(
-    (era, kinds): (&Era, &BTreeMap<Kind, BTreeMap<Arc<str>, Digest>>),
+    (era, kinds): (&Era, &BTreeMap<ClientKind, BTreeMap<Arc<str>, Digest>>),
     tool: &str,
     client: &Declared,
-) -> Result<Option<Digest>, Kind> {
+) -> Result<Option<Digest>, ClientKind> {
     if matches!(era, Era::Legacy(_)) || client.asks_nothing() {
         return Ok(None);
     }
-    let kind = Kind::of(client);
+    let kind = ClientKind::of(client);
     match kinds.get(&kind) {
         Some(listed) => Ok(listed.get(tool).copied()),
         None => Err(kind),
