@@ -203,9 +203,10 @@ impl Broker {
         let Some((topic, mut keeping)) = held.await else {
             return settle::judged(id, route, Sent::Busy { why: TOO_MANY }, self.settings.keep);
         };
-        self.watch(listener);
         // Before it is sent, because word of a change may come right after.
-        topic.add(listener, session);
+        if listener.joins(|| topic.add(listener, session)) {
+            self.watch(listener);
+        }
         if listener.has_ended() {
             // Nobody would take it out again.
             topic.remove(listener);
@@ -242,19 +243,21 @@ impl Broker {
 
     /// Ends a listener's part in everything once it is gone.
     fn watch(self: &Arc<Self>, listener: &Arc<Listener>) {
-        if listener.is_watched() {
-            return;
-        }
         let (broker, listener) = (Arc::clone(self), Arc::clone(listener));
         self.tasks.spawn(async move {
-            tokio::select! {
-                () = broker.stopping.cancelled() => return,
-                () = listener.gone() => {}
-            }
-            // It may come back, and then somebody has to wait for its end again.
-            listener.unwatched();
-            for topic in broker.subscriptions.all() {
-                topic.remove(&listener);
+            let leave = || {
+                for topic in broker.subscriptions.all() {
+                    topic.remove(&listener);
+                }
+            };
+            loop {
+                let gone = tokio::select! {
+                    () = broker.stopping.cancelled() => return,
+                    gone = listener.gone() => gone,
+                };
+                if listener.leaves(gone, leave) {
+                    return;
+                }
             }
         });
     }
