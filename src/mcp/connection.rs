@@ -25,6 +25,7 @@ use super::write::METHOD_NOT_FOUND;
 use super::write::Outbound;
 use super::write::request;
 use super::write::result;
+use super::write::served;
 use crate::broker::Broker;
 use crate::broker::Carrier;
 use crate::broker::ClientReply;
@@ -40,6 +41,7 @@ use crate::tool::Declared;
 use crate::tool::Digest;
 use crate::tool::Extension;
 use crate::tool::Level;
+use serde_json::json as value;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -246,7 +248,11 @@ impl Connection {
             }
             Body::Unknown { method } => {
                 let message = eras::unserved(&method, meta.client());
-                return refuse(Some(&id), METHOD_NOT_FOUND, message);
+                let mut fault = Fault::new(METHOD_NOT_FOUND, message);
+                // It tries to find out what is spoken here.
+                let opens = &*method == "initialize";
+                fault.data = opens.then(|| value!({"supported": served()}));
+                return Received::Answer(fault.refuse(Some(&id)));
             }
             Body::SetLevel { level } => {
                 *locked(&self.level) = Some(level);

@@ -2,11 +2,10 @@
 //! longer what they were.
 
 use super::Client;
-use super::LEGACY;
-use super::MODERN;
 use super::agreed;
 use super::write::Outbound;
 use super::write::notification;
+use super::write::served;
 use super::write::server_info;
 use crate::broker::Broker;
 use crate::broker::Has;
@@ -119,10 +118,9 @@ pub(super) fn initialized(requested: &str, has: Has) -> String {
 
 /// The result of `server/discover`.
 pub(super) fn discovered(has: Has) -> String {
-    let versions: Vec<&str> = std::iter::once(MODERN).chain(LEGACY).collect();
     value!({
         "resultType": "complete",
-        "supportedVersions": versions,
+        "supportedVersions": served(),
         "capabilities": capabilities(has, Client::Modern),
         "instructions": INSTRUCTIONS,
         "ttlMs": DISCOVER_TTL_MS,

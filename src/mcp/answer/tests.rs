@@ -117,6 +117,17 @@ fn refusals() -> Vec<Refusal> {
             server: server(),
             why: why(),
         },
+        Refusal::ServerBusy {
+            call,
+            server: server(),
+            why: "it works on another call of this session",
+        },
+        Refusal::NotAsked,
+        Refusal::NotOffered {
+            asking: Asking::Tool,
+            name: "claims__ask".into(),
+            needs: crate::tool::Kind::read(r#"{"elicitation":{}}"#).unwrap(),
+        },
         Refusal::ToolChanged { call },
         Refusal::OutcomeUnknown {
             call,
@@ -195,6 +206,14 @@ Name a session that exists, or ask the operator.
 The server `claims` cannot be reached. Nothing was sent and nothing counts towards a limit.
 The call may be made again later.
 Reference: 01010101-0101-0101-0101-010101010101
+--
+The server `claims` takes no such call now: it works on another call of this session. Nothing was sent and nothing counts towards a limit.
+Answer what it asked in other calls, or end them; then call again.
+Reference: 01010101-0101-0101-0101-010101010101
+--
+-32602 `inputResponses` answer what nobody asked; nothing was sent: make the call without them
+--
+-32021 `claims__ask` is offered to clients that declare the capabilities {"elicitation":{}} only; nothing was sent
 --
 This tool is no longer what was reviewed. Nothing was sent and nothing counts towards a limit.
 Look at the list of tools again; where it is missing there, an operator must review it first.
