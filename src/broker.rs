@@ -12,8 +12,10 @@ mod known;
 mod memory;
 mod names;
 mod open_calls;
+mod own;
 mod resolve;
 mod resources;
+mod resume;
 mod send;
 mod settle;
 mod subscriptions;
@@ -45,6 +47,10 @@ pub use catalogue::Lists;
 pub use catalogue::Naming;
 pub use catalogue::Rules;
 pub use catalogue::ServerRules;
+pub use catalogue::Shape;
+pub use own::OwnTools;
+pub use resume::Standing;
+pub use resume::Units;
 pub use subscriptions::Listener;
 pub use upkeep::StartError;
 
@@ -71,6 +77,7 @@ use crate::tool::Offered;
 use crate::tool::ServerName;
 use admit::Candidate;
 use arc_swap::ArcSwap;
+use catalogue::Leads;
 use catalogue::Route;
 use jiff::SignedDuration;
 use jiff::Timestamp;
@@ -126,6 +133,27 @@ pub struct Settings {
     pub first_sight: Duration,
     /// What the configuration says of each server.
     pub servers: BTreeMap<ServerName, ServerRules>,
+    /// What is offered of the broker's own tools.
+    pub own: OwnTools,
+}
+
+impl Settings {
+    /// In what totals are shown.
+    pub fn units(&self) -> Units<'_> {
+        Units {
+            servers: &self.servers,
+            scale: self.money_scale,
+        }
+    }
+
+    /// What the catalogue depends on.
+    pub fn shape(&self) -> Shape<'_> {
+        Shape {
+            money_scale: self.money_scale,
+            naming: self.naming,
+            own: &self.own,
+        }
+    }
 }
 
 /// Which payloads are kept beside the records of calls.
@@ -205,8 +233,12 @@ impl Broker {
         }
         let candidate = self.read_arguments(&call, &route, now).await?;
         let (charges, permit) = self.admit(candidate, now).await?;
+        let server = match &route.leads {
+            Leads::Own(own) => return Ok(self.serve(permit, (*own, &route), call, now).await),
+            Leads::Out(server) => server,
+        };
         let principal = call.principal.clone();
-        let came = self.send(permit, (&route, task), call, line).await;
+        let came = self.send(permit, (&route, server, task), call, line).await;
         let (closing, answer) = self.keep_task((principal, &route), came).await;
         self.close(&route, closing, charges).await;
         Ok(answer)

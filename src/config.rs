@@ -18,6 +18,7 @@ pub use principals::EXAMPLE as PRINCIPALS_EXAMPLE;
 use crate::broker;
 use crate::broker::Keep;
 use crate::broker::Naming;
+use crate::broker::OwnTools;
 use crate::broker::Rules;
 use crate::broker::ServerRules;
 use crate::downstream;
@@ -239,6 +240,7 @@ fn broker_settings(
                 .to_owned();
         return Err(("session.expire", problem));
     }
+    let own = own_tools(file)?;
     Ok(broker::Settings {
         durability: match file.store.durability {
             file::Survives::Process => Durability::Process,
@@ -256,6 +258,32 @@ fn broker_settings(
         naming,
         first_sight: FIRST_SIGHT,
         servers,
+        own,
+    })
+}
+
+/// What is offered of the broker's own tools. Where one server is to be seen as if
+/// nothing stood before it, none.
+fn own_tools(file: &file::File) -> Result<OwnTools, (&'static str, String)> {
+    let tools = &file.session.tools;
+    for (name, given) in &tools.names {
+        let known: Vec<&str> = OwnTools::known().collect();
+        if !known.contains(&name.as_str()) {
+            let known = known.join(", ");
+            let problem = format!("there is no tool `{name}`: they are {known}");
+            return Err(("session.tools.names", problem));
+        }
+        let fits = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+        if !(1..=64).contains(&given.len()) || !given.chars().all(fits) {
+            let problem = format!(
+                "`{given}` cannot name a tool: write 1 to 64 of the characters A-Z a-z 0-9 _ -"
+            );
+            return Err(("session.tools.names", problem));
+        }
+    }
+    Ok(OwnTools {
+        offered: tools.offer.unwrap_or(file.names.prefix),
+        names: tools.names.clone(),
     })
 }
 

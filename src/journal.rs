@@ -9,6 +9,7 @@
 mod chain;
 mod spooled;
 mod table;
+mod unsettled;
 mod verify;
 
 pub use spooled::close_spooled;
@@ -17,6 +18,11 @@ pub use spooled::open_spooled;
 pub use spooled::refuse_spooled;
 pub use table::SCHEMA;
 pub use table::SCHEMA_3;
+pub use unsettled::settle;
+pub use unsettled::tell_unsettled;
+pub use unsettled::unsettled_call;
+pub use unsettled::unsettled_calls;
+pub use unsettled::unsettled_of;
 pub use verify::Problem;
 pub use verify::Verified;
 pub use verify::verify;
@@ -160,8 +166,8 @@ pub fn close(
     if left.effect == Effect::Possible {
         match unsettles(closing) {
             Unsettles::Nobody => {}
-            Unsettles::Unread => table::unsettled_insert(tx, &left, None)?,
-            Unsettles::Told => table::unsettled_insert(tx, &left, Some(writer))?,
+            Unsettles::Unread => unsettled::note(tx, &left, None)?,
+            Unsettles::Told => unsettled::note(tx, &left, Some(writer))?,
         }
     }
     append_close(tx, writer, closing, now)?;
@@ -228,7 +234,7 @@ pub fn recover(
         if !buried && !came_late {
             return Ok(0);
         }
-        table::unsettled_untell(tx, dead)?;
+        unsettled::untell(tx, dead)?;
     } else if !buried {
         return Ok(0);
     }
@@ -236,7 +242,7 @@ pub fn recover(
     for left in &left_open {
         table::in_flight_take(tx, left.call)?;
         if left.effect == Effect::Possible {
-            table::unsettled_insert(tx, left, None)?;
+            unsettled::note(tx, left, None)?;
         }
         let closing = Closing {
             call: left.call,
@@ -251,66 +257,18 @@ pub fn recover(
     Ok(left_open.len())
 }
 
-/// The earlier identical call of this session that ended unknown, where nobody
-/// was told of it yet. Notes that this writer tells it now; the call after this
-/// one is a new one. What a writer told that then died may have reached nobody,
-/// so recovery takes its note back.
-///
-/// A broker that died in the middle of the same call is recovered first: its
-/// caller may come to this one before anybody else has noticed.
+/// How many calls of a session ended how, those of one server left out; those without
+/// an outcome go on, or their writer died and is not recovered yet.
 ///
 /// # Errors
 ///
-/// When the store cannot be read or written.
-pub fn tell_unsettled(
+/// When the store cannot be read.
+pub fn tally(
     tx: &Tx<'_>,
-    writer: WriterId,
-    subject: &Subject,
-    now: Timestamp,
-) -> Result<Option<CallId>, StoreError> {
-    // Any that died: what it had begun may be in its spool only.
-    for dead in Writer::unrecovered(tx, writer)? {
-        recover(tx, writer, dead, now)?;
-    }
-    match table::unsettled(tx, subject)? {
-        None => Ok(None),
-        Some((call, None)) => {
-            table::unsettled_told(tx, writer, subject)?;
-            Ok(Some(call))
-        }
-        Some((_call, Some(_teller))) => {
-            table::unsettled_delete(tx, subject)?;
-            Ok(None)
-        }
-    }
-}
-
-/// The calls of a session that ended unknown, each by its tool and the digest of
-/// its arguments.
-///
-/// # Errors
-///
-/// When the store cannot be read.
-pub fn unsettled_of(tx: &Tx<'_>, session: SessionId) -> Result<Vec<(String, Digest)>, StoreError> {
-    table::unsettled_of(tx, session)
-}
-
-/// The call that ended unknown, or may still go on, where it is the same as this one.
-///
-/// # Errors
-///
-/// When the store cannot be read.
-pub fn unsettled_call(tx: &Tx<'_>, subject: &Subject) -> Result<Option<CallId>, StoreError> {
-    Ok(table::unsettled(tx, subject)?.map(|(call, _told)| call))
-}
-
-/// The same call goes on from the one that was noted, so nobody need be told of it.
-///
-/// # Errors
-///
-/// When the note cannot be taken away.
-pub fn settle(tx: &Tx<'_>, subject: &Subject) -> Result<(), StoreError> {
-    table::unsettled_delete(tx, subject)
+    session: SessionId,
+    without: &str,
+) -> Result<Vec<(Option<Outcome>, u32)>, StoreError> {
+    table::tally(tx, session, without)
 }
 
 /// Keeps the arguments or the result of a call beside its record.
@@ -441,13 +399,15 @@ pub struct CallView {
 
 /// Which calls to show.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Filter {
+pub struct Filter<'a> {
     /// Of this session only.
     pub session: Option<SessionId>,
     /// This call only.
     pub call: Option<CallId>,
     /// At most so many, the newest.
     pub newest: Option<u32>,
+    /// None of this server.
+    pub without: Option<&'a str>,
 }
 
 /// Calls in the order in which they were decided.
@@ -455,6 +415,6 @@ pub struct Filter {
 /// # Errors
 ///
 /// When the store cannot be read.
-pub fn calls(tx: &Tx<'_>, filter: &Filter) -> Result<Vec<CallView>, StoreError> {
+pub fn calls(tx: &Tx<'_>, filter: &Filter<'_>) -> Result<Vec<CallView>, StoreError> {
     table::calls(tx, filter)
 }

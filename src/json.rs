@@ -7,11 +7,14 @@
 
 mod canonical;
 mod quick;
+mod quoted;
 mod scan;
 mod splice;
 
 pub use canonical::canonical;
 pub use canonical::write_string;
+pub use quoted::hidden;
+pub use quoted::quoted;
 pub use scan::JsonError;
 pub use scan::Object;
 pub use scan::check;

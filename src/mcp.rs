@@ -18,6 +18,8 @@ mod tasks;
 mod work;
 mod write;
 
+use crate::json::hidden;
+
 pub use connection::Connection;
 pub use connection::Opening;
 pub use connection::Received;
@@ -107,15 +109,6 @@ fn shown(text: &str, most: usize) -> String {
         shown.push('…');
     }
     shown
-}
-
-/// Whether a character changes how its neighbours look, or cannot be seen.
-pub(crate) fn hidden(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{feff}'
-            | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{fff9}'..='\u{fffb}'
-            | '\u{e0000}'..='\u{e0fff}')
 }
 
 #[cfg(test)]

@@ -84,7 +84,7 @@ pub enum Unfit {
 
 /// A value, without its text.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct Kept {
     /// Its key.
     pub key: String,
     /// How large its JSON text is, in bytes.
@@ -165,7 +165,7 @@ pub fn get(
 /// # Errors
 ///
 /// When the store cannot be read.
-pub fn list(tx: &Tx<'_>, session: SessionId, prefix: &str) -> Result<Vec<Entry>, StoreError> {
+pub fn list(tx: &Tx<'_>, session: SessionId, prefix: &str) -> Result<Vec<Kept>, StoreError> {
     let mut entries = table::values(tx, session)?;
     entries.retain(|entry| entry.key.starts_with(prefix));
     Ok(entries)

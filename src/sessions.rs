@@ -2,6 +2,8 @@
 
 mod changes;
 mod table;
+#[cfg(test)]
+mod tests;
 mod transports;
 
 pub use changes::By;
@@ -17,6 +19,7 @@ pub use transports::Transport;
 pub use transports::end_transport;
 pub use transports::of_transport;
 pub use transports::open_transport;
+pub use transports::pointed_to;
 pub use transports::transport;
 
 use crate::principal::PrincipalId;
@@ -186,6 +189,26 @@ pub fn handles(tx: &Tx<'_>, id: SessionId) -> Result<Vec<String>, StoreError> {
     Ok(table::session(tx, id)?.map_or_else(Vec::new, |session| session.handles))
 }
 
+/// The session that [`default_of`] would find, where it would open none.
+///
+/// # Errors
+///
+/// When the store cannot be read.
+pub fn current_default(
+    tx: &Tx<'_>,
+    owner: &PrincipalId,
+    idle: SignedDuration,
+    now: Timestamp,
+) -> Result<Option<SessionId>, StoreError> {
+    let Some(current) = table::default_session(tx, owner)? else {
+        return Ok(None);
+    };
+    let state = table::state(tx, current)?;
+    let goes_on =
+        state.is_some_and(|state| state.ended.is_none() && now.duration_since(state.used) <= idle);
+    Ok(goes_on.then_some(current))
+}
+
 /// The session of a principal that names none: the one used last, unless it
 /// was idle for longer than `idle`; then a new one.
 ///
@@ -198,13 +221,8 @@ pub fn default_of(
     idle: SignedDuration,
     now: Timestamp,
 ) -> Result<SessionId, StoreError> {
-    if let Some(current) = table::default_session(tx, owner)? {
-        let state = table::state(tx, current)?;
-        let goes_on =
-            |state: &State| state.ended.is_none() && now.duration_since(state.used) <= idle;
-        if state.as_ref().is_some_and(goes_on) {
-            return Ok(current);
-        }
+    if let Some(current) = current_default(tx, owner, idle, now)? {
+        return Ok(current);
     }
     let id = create(tx, owner, None, now)?;
     table::default_set(tx, owner, id)?;
@@ -372,128 +390,4 @@ pub fn expire(
         end(tx, *id, Why::Expired, (By::Time, now))?;
     }
     Ok(stale.len())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::store::testing::in_store;
-
-    fn at(text: &str) -> Timestamp {
-        text.parse().unwrap()
-    }
-
-    #[tokio::test]
-    async fn a_handle_is_one_session_for_its_owner_and_none_for_others() {
-        let alice = PrincipalId::parse("alice").unwrap();
-        let bob = PrincipalId::parse("bob").unwrap();
-        let handle: Handle = "claim-99".parse().unwrap();
-        let now = at("2026-11-22T12:00:00Z");
-        let (made, alices, bobs) = in_store(&[SCHEMA, SCHEMA_7], move |tx| {
-            let made = create(tx, &alice, Some(&handle), now)?;
-            Ok((made, find(tx, &alice, &handle)?, find(tx, &bob, &handle)?))
-        })
-        .await;
-        assert_eq!(alices, Some(made));
-        assert_eq!(bobs, None);
-    }
-
-    #[tokio::test]
-    async fn the_default_session_is_replaced_after_it_was_idle() {
-        let alice = PrincipalId::parse("alice").unwrap();
-        let idle = SignedDuration::from_hours(8);
-        let (first, same, after, still, new) = in_store(&[SCHEMA, SCHEMA_7], move |tx| {
-            let first = default_of(tx, &alice, idle, at("2026-11-22T00:00:00Z"))?;
-            let same = default_of(tx, &alice, idle, at("2026-11-22T07:00:00Z"))?;
-            let used = state(tx, first)?.unwrap();
-            touch(tx, &used, at("2026-11-22T07:30:00Z"))?;
-            let still = default_of(tx, &alice, idle, at("2026-11-22T15:30:00Z"))?;
-            let new = default_of(tx, &alice, idle, at("2026-11-22T15:30:01Z"))?;
-            end(
-                tx,
-                new,
-                Why::Ended,
-                (By::Operator, at("2026-11-22T15:30:02Z")),
-            )?;
-            let after = default_of(tx, &alice, idle, at("2026-11-22T15:30:03Z"))?;
-            Ok((first, same, after, still, new))
-        })
-        .await;
-        assert_ne!(after, new);
-        assert_eq!([same, still], [first, first]);
-        assert_ne!(new, first);
-    }
-
-    #[tokio::test]
-    async fn a_session_says_what_it_is_until_it_is_over_and_keeps_its_history() {
-        let alice = PrincipalId::parse("alice").unwrap();
-        let now = at("2026-11-22T12:00:00Z");
-        let by = (By::Operator, now);
-        let (states, late, changes) = in_store(&[SCHEMA, SCHEMA_7], move |tx| {
-            let id = create(tx, &alice, None, now)?;
-            let state = || Ok(state(tx, id)?.unwrap());
-            let mut states = vec![state()?];
-            freeze(tx, id, Frozen::Yes, by)?;
-            states.push(state()?);
-            freeze(tx, id, Frozen::No, by)?;
-            pause(tx, id, Some("the doctor"), (By::Principal(&alice), now))?;
-            states.push(state()?);
-            let twice = freeze(tx, id, Frozen::No, by)?;
-            resume(tx, id, (By::Event("e1"), now))?;
-            end(tx, id, Why::Ended, by)?;
-            states.push(state()?);
-            let late = [
-                twice,
-                pause(tx, id, None, by)?,
-                resume(tx, id, by)?,
-                end(tx, id, Why::Ended, by)?,
-                freeze(tx, SessionId::from_bytes([0; 16]), Frozen::Yes, by)?,
-            ];
-            Ok((states, late, history(tx, id, 10)?))
-        })
-        .await;
-        let seen = states.iter().map(|state| {
-            let facts = &state.facts;
-            (facts.frozen, facts.paused, state.ended.is_some())
-        });
-        let (no, yes) = (false, true);
-        assert_eq!(
-            seen.collect::<Vec<_>>(),
-            [(no, no, no), (yes, no, no), (no, yes, no), (no, no, yes)]
-        );
-        assert_eq!(late, [false; 5]);
-        let told = changes.iter().map(|change| {
-            let detail = change.detail.as_deref().unwrap_or("");
-            format!("{} {detail} by {}", change.what.as_str(), change.by)
-        });
-        assert_eq!(
-            told.collect::<Vec<_>>(),
-            [
-                "frozen  by operator",
-                "thawed  by operator",
-                "paused the doctor by principal:alice",
-                "resumed  by event:e1",
-                "ended  by operator",
-            ]
-        );
-    }
-
-    #[tokio::test]
-    async fn what_nobody_used_expires_and_what_is_used_does_not() {
-        let alice = PrincipalId::parse("alice").unwrap();
-        let (count, old, new) = in_store(&[SCHEMA, SCHEMA_7], move |tx| {
-            let old = create(tx, &alice, None, at("2026-11-01T00:00:00Z"))?;
-            let new = create(tx, &alice, None, at("2026-11-20T00:00:00Z"))?;
-            let since = at("2026-11-10T00:00:00Z");
-            let count = expire(tx, since, 10, at("2026-11-22T00:00:00Z"))?;
-            let why = |id| {
-                Ok(state(tx, id)?
-                    .and_then(|state| state.ended)
-                    .map(|end| end.why))
-            };
-            Ok((count, why(old)?, why(new)?))
-        })
-        .await;
-        assert_eq!((count, old, new), (1, Some(Why::Expired), None));
-    }
 }

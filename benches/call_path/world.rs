@@ -161,6 +161,7 @@ impl World {
         Bundle::build(&Inputs {
             files: &rules.files,
             servers: &servers,
+            own: &[],
             principals: &rules.principals,
             money_scale: 2,
         })

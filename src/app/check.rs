@@ -58,7 +58,7 @@ pub async fn check(config: &Config) -> anyhow::Result<Checked> {
     checked
         .problems
         .extend(tools_that_are_not_there(config, &pins));
-    let shape = (config.broker.money_scale, config.broker.naming);
+    let shape = config.broker.shape();
     let known = Known {
         pins: &pins,
         resources: &BTreeMap::new(),

@@ -73,7 +73,7 @@ pub async fn starting(config: &Config, start: Start) -> anyhow::Result<Starting>
         name: FILE.to_owned(),
         text: text.clone(),
     });
-    let shape = (config.broker.money_scale, config.broker.naming);
+    let shape = config.broker.shape();
     let known = Known {
         pins: &pins,
         resources: &BTreeMap::new(),

@@ -21,6 +21,7 @@ use crate::policy::Facts;
 use crate::policy::Reading;
 use crate::policy::Totals;
 use crate::policy::Verdict;
+use crate::session::SessionFacts;
 use crate::store::Durability;
 use crate::store::StoreError;
 use crate::store::Tx;
@@ -97,26 +98,11 @@ impl Candidate {
             Ok(Err(refusal))
         };
         let who = (subject.session, &subject.principal);
-        let session = match Entry::to_use(tx, who, (catalogue, settings.expire), now)? {
-            Entry::Open(state) => state.facts,
-            Entry::Ended(end) => {
-                return refuse(
-                    Outcome::Denied,
-                    json!({ "code": "session_ended" }),
-                    Refusal::SessionEnded {
-                        call: subject.call,
-                        end,
-                    },
-                );
-            }
-            Entry::Gone => {
-                return refuse(
-                    Outcome::Denied,
-                    json!({ "code": "session_gone" }),
-                    Refusal::SessionGone {
-                        session: subject.session,
-                    },
-                );
+        let entry = Entry::to_use(tx, who, (catalogue, settings.expire), now)?;
+        let session = match standing(entry, subject) {
+            Ok(facts) => facts,
+            Err((code, refusal)) => {
+                return refuse(Outcome::Denied, json!({ "code": code }), *refusal);
             }
         };
         let noted = match self.continues {
@@ -278,6 +264,24 @@ impl Candidate {
             detail.insert("opaque".to_owned(), json!(self.reading.opaque()));
         }
         Value::Object(detail)
+    }
+}
+
+/// What policy may know of the session of a call, or why the call is refused.
+fn standing(entry: Entry, subject: &Subject) -> Result<SessionFacts, (&'static str, Box<Refusal>)> {
+    match entry {
+        Entry::Open(state) => Ok(state.facts),
+        Entry::Ended(end) => {
+            let call = subject.call;
+            Err((
+                "session_ended",
+                Box::new(Refusal::SessionEnded { call, end }),
+            ))
+        }
+        Entry::Gone => {
+            let session = subject.session;
+            Err(("session_gone", Box::new(Refusal::SessionGone { session })))
+        }
     }
 }
 

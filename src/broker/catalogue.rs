@@ -2,6 +2,9 @@
 //! Built when pins or policies change, never for a call.
 
 use super::names;
+use super::own;
+use super::own::Own;
+use super::own::OwnTools;
 use super::resources::Owners;
 use crate::downstream::Downstream;
 use crate::downstream::Resources;
@@ -24,6 +27,7 @@ use crate::tool::Mirrored;
 use crate::tool::Offered;
 use crate::tool::ServerName;
 use crate::tool::TaskAsk;
+use crate::tool::ToolDefinition;
 use crate::tool::ToolId;
 use crate::tool::ToolRules;
 use std::collections::BTreeMap;
@@ -57,7 +61,7 @@ pub(super) struct Route {
     pub(super) gate: Arc<Gate>,
     /// The digest of the policy set that the gate belongs to.
     pub(super) policies: Digest,
-    pub(super) downstream: Downstream,
+    pub(super) leads: Leads,
     /// The digest of the pin.
     pub(super) definition: Digest,
     /// The arguments that are repeated in headers.
@@ -68,11 +72,23 @@ pub(super) struct Route {
     pub(super) offered: Offered,
 }
 
+/// Who answers a call.
+#[derive(Clone, Debug)]
+pub(super) enum Leads {
+    /// A server.
+    Out(Downstream),
+    /// The broker itself.
+    Own(Own),
+}
+
 impl Route {
     /// How long a call may take.
     pub(super) fn deadline(&self) -> Duration {
         let own = self.gate.rules().timeout;
-        own.unwrap_or_else(|| self.downstream.timeout())
+        own.unwrap_or_else(|| match &self.leads {
+            Leads::Out(downstream) => downstream.timeout(),
+            Leads::Own(_) => Duration::MAX,
+        })
     }
 }
 
@@ -81,6 +97,17 @@ impl Route {
 struct Listed {
     route: Arc<Route>,
     json: Arc<str>,
+}
+
+/// What else a catalogue depends on.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape<'a> {
+    /// How many digits of money are minor units (2 for cents).
+    pub money_scale: u8,
+    /// How tools and prompts are named towards clients.
+    pub naming: Naming,
+    /// What is offered of the broker's own tools.
+    pub own: &'a OwnTools,
 }
 
 /// How tools and prompts are named towards clients.
@@ -189,13 +216,15 @@ impl Catalogue {
         rules: &Rules,
         servers: &BTreeMap<ServerName, ServerRules>,
         known: Known<'_>,
-        (money_scale, naming): (u8, Naming),
+        shape: Shape<'_>,
     ) -> Result<Self, BundleError> {
+        let own = own::definitions();
         let bundle = Bundle::build(&Inputs {
             files: &rules.files,
             servers: &policy_servers(servers, known.pins),
+            own: &policy_own(&own),
             principals: &rules.principals,
-            money_scale,
+            money_scale: shape.money_scale,
         })?;
         let mut catalogue = Self {
             bundle,
@@ -208,8 +237,19 @@ impl Catalogue {
         for (server, downstream) in known.downstreams {
             let listed = known.pins.get(server).into_iter().flatten();
             for (pin, offered) in listed.filter_map(|pin| Some((pin, pin.offered()?))) {
-                catalogue.add((pin, offered), downstream, naming);
+                let tool = &pin.definition.id;
+                let name = match shape.naming {
+                    Naming::Prefixed { longest } => names::exposed(tool, longest),
+                    Naming::Plain => tool.native().to_owned(),
+                };
+                let leads = Leads::Out(downstream.clone());
+                let how = (pin.changed.is_some(), offered);
+                catalogue.add(&pin.definition, (leads, name), how);
             }
+        }
+        for (tool, definition) in own.iter().filter(|_| shape.own.offered) {
+            let name = shape.own.name(*tool, &definition.id);
+            catalogue.add(definition, (Leads::Own(*tool), name), (false, Offered::All));
         }
         let readable = catalogue.others.keys();
         let readable = readable.filter(|(_, asking)| *asking == Asking::Read);
@@ -241,13 +281,19 @@ impl Catalogue {
         Bundle::schema_of(&Inputs {
             files: &[],
             servers: &policy_servers(servers, pins),
+            own: &policy_own(&own::definitions()),
             principals: &rules.principals,
             money_scale,
         })
     }
 
-    fn add(&mut self, (pin, offered): (&Pin, Offered), downstream: &Downstream, naming: Naming) {
-        let tool = &pin.definition.id;
+    fn add(
+        &mut self,
+        definition: &ToolDefinition,
+        (leads, name): (Leads, String),
+        (changed, offered): (bool, Offered),
+    ) {
+        let tool = &definition.id;
         let Some(gate) = self.bundle.gate(tool) else {
             self.refused.push(format!("`{tool}` has no policy action"));
             return;
@@ -256,20 +302,16 @@ impl Catalogue {
             tool: tool.clone(),
             gate: Arc::clone(gate),
             policies: self.bundle.digest(),
-            downstream: downstream.clone(),
-            definition: pin.definition.digest,
+            leads,
+            definition: definition.digest,
             // Where they break a rule, no client follows them.
-            mirrored: Mirrored::of(&pin.definition.input_schema)
+            mirrored: Mirrored::of(&definition.input_schema)
                 .unwrap_or_default()
                 .into(),
-            changed: pin.changed.is_some(),
+            changed,
             offered,
         });
-        let name = match naming {
-            Naming::Prefixed { longest } => names::exposed(tool, longest),
-            Naming::Plain => tool.native().to_owned(),
-        };
-        let json = &*pin.definition.json;
+        let json = &*definition.json;
         match tool.asking() {
             Asking::Tool => {
                 let entry = renamed(json, &name);
@@ -416,6 +458,20 @@ fn policy_servers(
         tools: pins.get(name).map(|pins| policy_tools(rules, pins)),
     });
     servers.collect()
+}
+
+/// The broker's own tools as policy is told of them.
+fn policy_own(own: &[(Own, Arc<ToolDefinition>)]) -> Vec<PolicyTool> {
+    let tools = own.iter().map(|(tool, definition)| PolicyTool {
+        definition: Arc::clone(definition),
+        rules: ToolRules {
+            access: tool.access(),
+            risk: "low".to_owned(),
+            ..ToolRules::default()
+        },
+        pinned: true,
+    });
+    tools.collect()
 }
 
 fn policy_tools(rules: &ServerRules, pins: &[Pin]) -> Vec<PolicyTool> {

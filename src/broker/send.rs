@@ -12,6 +12,7 @@ use super::open_calls::OpenCall;
 use super::settle;
 use crate::downstream;
 use crate::downstream::Answers;
+use crate::downstream::Downstream;
 use crate::downstream::OutgoingCall;
 use crate::downstream::Sent;
 use crate::journal::Closing;
@@ -27,7 +28,7 @@ impl Broker {
     pub(super) async fn send(
         &self,
         permit: Permit,
-        (route, task): (&Route, Option<Task>),
+        (route, server, task): (&Route, &Downstream, Option<Task>),
         call: ToolCall,
         line: CallLine,
     ) -> (Closing, Answer) {
@@ -49,13 +50,13 @@ impl Broker {
             }
             Some(Left::State(_) | Left::Nothing) | None => {
                 let outgoing = outgoing((route, task), call);
-                match answers_later && route.downstream.may_ask_in_a_call() {
+                match answers_later && server.may_ask_in_a_call() {
                     true => {
                         let line_of = (&line, &self.tasks);
-                        let open = OpenCall::send(permit, &route.downstream, outgoing, line_of);
+                        let open = OpenCall::send(permit, server, outgoing, line_of);
                         self.go_on(id, open, (&line, access)).await
                     }
-                    false => Came::Ended(sent(permit, route, outgoing, line).await),
+                    false => Came::Ended(sent(permit, (route, server), outgoing, line).await),
                 }
             }
         };
@@ -87,10 +88,15 @@ impl Broker {
 }
 
 /// Sends a call that nobody is asked anything in.
-async fn sent(permit: Permit, route: &Route, outgoing: OutgoingCall, line: CallLine) -> Sent {
+async fn sent(
+    permit: Permit,
+    (route, server): (&Route, &Downstream),
+    outgoing: OutgoingCall,
+    line: CallLine,
+) -> Sent {
     let access = route.gate.rules().access;
     let (cancelled, gone) = (line.cancelled.clone(), line.gone.clone());
-    let mut call = std::pin::pin!(route.downstream.call(permit, outgoing, line));
+    let mut call = std::pin::pin!(server.call(permit, outgoing, line));
     tokio::select! {
         biased;
         sent = &mut call => sent,

@@ -14,6 +14,7 @@ use super::Answer;
 use super::Broker;
 use super::Refusal;
 use super::ToolCall;
+use super::catalogue::Leads;
 use super::catalogue::Route;
 use super::log_call;
 use super::send::outgoing;
@@ -215,7 +216,10 @@ impl Broker {
             return (shared(id), Answer::Joined);
         }
         let outgoing = outgoing((route, None), call);
-        let (sent, standing) = route.downstream.subscribe(permit, outgoing).await;
+        let (sent, standing) = match &route.leads {
+            Leads::Out(server) => server.subscribe(permit, outgoing).await,
+            Leads::Own(_) => (Sent::not_followed(), None),
+        };
         match standing {
             Some(standing) => {
                 *keeping = Keeping::Kept;

@@ -212,6 +212,7 @@ fn settings() -> Settings {
         naming: super::Naming::Prefixed { longest: 46 },
         first_sight: PATIENCE,
         servers: BTreeMap::from([(play(), rules)]),
+        own: super::OwnTools::default(),
     }
 }
 

@@ -416,7 +416,7 @@ pub(super) fn build(
     resources: &Listings,
     downstreams: &BTreeMap<ServerName, Downstream>,
 ) -> Result<Catalogue, BundleError> {
-    let shape = (settings.money_scale, settings.naming);
+    let shape = settings.shape();
     let known = Known {
         pins,
         resources,

@@ -122,6 +122,17 @@ pub(super) struct SessionSection {
     pub(super) idle: SignedDuration,
     /// After how long an unused session ends; never where it is left out.
     pub(super) expire: Option<SignedDuration>,
+    pub(super) tools: OwnToolsSection,
+}
+
+/// The broker's own tools.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct OwnToolsSection {
+    /// Whether they are offered; where it is left out, unless names have no prefix.
+    pub(super) offer: Option<bool>,
+    /// What some of them are called instead.
+    pub(super) names: BTreeMap<String, String>,
 }
 
 impl Default for SessionSection {
@@ -129,6 +140,7 @@ impl Default for SessionSection {
         Self {
             idle: SignedDuration::from_hours(8),
             expire: None,
+            tools: OwnToolsSection::default(),
         }
     }
 }

@@ -178,6 +178,11 @@ impl Sent {
         }
     }
 
+    /// What the broker itself has is not followed.
+    pub fn not_followed() -> Self {
+        Self::not_sent("what the broker itself has cannot be followed")
+    }
+
     pub(super) fn not_sent(why: &str) -> Self {
         Self::NotSent {
             why: why.to_owned(),

@@ -6,7 +6,6 @@ use super::Filter;
 use super::Kind;
 use super::Part;
 use super::Row;
-use super::Subject;
 use super::chain;
 use crate::outcome::Outcome;
 use crate::session::SessionId;
@@ -170,9 +169,9 @@ pub(super) fn in_flight_insert(
 pub(super) struct LeftOpen {
     pub(super) call: CallId,
     pub(super) effect: Effect,
-    session: SessionId,
-    tool: String,
-    arguments: Digest,
+    pub(super) session: SessionId,
+    pub(super) tool: String,
+    pub(super) arguments: Digest,
 }
 
 pub(super) fn in_flight_of(tx: &Tx<'_>, writer: WriterId) -> Result<Vec<LeftOpen>, StoreError> {
@@ -230,108 +229,36 @@ pub(super) fn in_flight_all(tx: &Tx<'_>) -> Result<Vec<(CallId, WriterId)>, Stor
     read().map_err(StoreError::sql("list the calls in flight"))
 }
 
-/// `told` is who tells its caller.
-pub(super) fn unsettled_insert(
+/// How many calls of a session ended how, without those of this server.
+pub(super) fn tally(
     tx: &Tx<'_>,
-    left: &LeftOpen,
-    told: Option<WriterId>,
-) -> Result<(), StoreError> {
-    tx.sql()
-        .execute(
-            "INSERT OR REPLACE INTO unsettled (session, tool, arguments, call, told)
-             VALUES (?1, ?2, ?3, ?4, ?5)",
-            params![
-                left.session.as_bytes(),
-                left.tool,
-                left.arguments.as_bytes(),
-                left.call.as_bytes(),
-                told.map(WriterId::number),
-            ],
-        )
-        .map(|_one_row| ())
-        .map_err(StoreError::sql("note an unknown outcome"))
-}
-
-/// The call that ended unknown, and who told so.
-pub(super) fn unsettled(
-    tx: &Tx<'_>,
-    subject: &Subject,
-) -> Result<Option<(CallId, Option<WriterId>)>, StoreError> {
+    session: SessionId,
+    without: &str,
+) -> Result<Vec<(Option<Outcome>, u32)>, StoreError> {
     let read = || {
         tx.sql()
             .prepare_cached(
-                "SELECT call, told FROM unsettled
-                 WHERE session = ?1 AND tool = ?2 AND arguments = ?3",
+                "SELECT coalesce(last.outcome, first.outcome) AS ended, count(*)
+                 FROM journal AS first
+                 LEFT JOIN journal AS last ON last.call = first.call AND last.kind = 'close'
+                 WHERE first.session = ?1
+                     AND substr(first.tool, 1, length(?2) + 1) <> ?2 || '/'
+                 GROUP BY ended ORDER BY ended",
             )?
-            .query_row(same_call(subject), |row| {
-                let told: Option<i64> = row.get(1)?;
-                let call = CallId::from_bytes(row.get(0)?);
-                Ok((call, told.map(WriterId::from_number)))
-            })
-            .optional()
-    };
-    read().map_err(StoreError::sql("look for an unknown outcome"))
-}
-
-/// The tools and digests of a session's calls that ended unknown.
-pub(super) fn unsettled_of(
-    tx: &Tx<'_>,
-    session: SessionId,
-) -> Result<Vec<(String, Digest)>, StoreError> {
-    let read = || {
-        tx.sql()
-            .prepare_cached("SELECT tool, arguments FROM unsettled WHERE session = ?1")?
-            .query_map([session.as_bytes()], |row| {
-                Ok((row.get(0)?, Digest::from_bytes(row.get(1)?)))
+            .query_map(params![session.as_bytes(), without], |row| {
+                Ok((row.get(0)?, row.get(1)?))
             })?
-            .collect::<Result<Vec<_>, _>>()
+            .collect::<Result<Vec<(Option<String>, u32)>, _>>()
     };
-    read().map_err(StoreError::sql("list the unknown outcomes"))
-}
-
-pub(super) fn unsettled_told(
-    tx: &Tx<'_>,
-    writer: WriterId,
-    subject: &Subject,
-) -> Result<(), StoreError> {
-    let (session, tool, arguments) = same_call(subject);
-    tx.sql()
-        .execute(
-            "UPDATE unsettled SET told = ?4
-             WHERE session = ?1 AND tool = ?2 AND arguments = ?3",
-            params![session, tool, arguments, writer.number()],
-        )
-        .map(|_one_row| ())
-        .map_err(StoreError::sql("note who was told of an unknown outcome"))
-}
-
-pub(super) fn unsettled_delete(tx: &Tx<'_>, subject: &Subject) -> Result<(), StoreError> {
-    tx.sql()
-        .execute(
-            "DELETE FROM unsettled WHERE session = ?1 AND tool = ?2 AND arguments = ?3",
-            same_call(subject),
-        )
-        .map(|_one_row| ())
-        .map_err(StoreError::sql("forget an unknown outcome"))
-}
-
-pub(super) fn unsettled_untell(tx: &Tx<'_>, dead: WriterId) -> Result<(), StoreError> {
-    tx.sql()
-        .execute(
-            "UPDATE unsettled SET told = NULL WHERE told = ?1",
-            [dead.number()],
-        )
-        .map(|_rows| ())
-        .map_err(StoreError::sql("take back what a dead writer told"))
-}
-
-/// What makes two calls the same to this room.
-fn same_call(subject: &Subject) -> (&[u8; 16], &str, &[u8; 32]) {
-    (
-        subject.session.as_bytes(),
-        &subject.tool,
-        subject.arguments.as_bytes(),
-    )
+    let rows = read().map_err(StoreError::sql("count the calls of a session"))?;
+    let tally = rows.into_iter().map(|(outcome, count)| {
+        let outcome = outcome.map(|word| word.parse()).transpose();
+        let outcome = outcome.map_err(|_unknown| StoreError::Damaged {
+            what: format!("an outcome in session {session}"),
+        })?;
+        Ok((outcome, count))
+    });
+    tally.collect()
 }
 
 pub(super) fn payload_insert(
@@ -435,7 +362,7 @@ pub(super) fn payloads(
     Ok(())
 }
 
-pub(super) fn calls(tx: &Tx<'_>, filter: &Filter) -> Result<Vec<CallView>, StoreError> {
+pub(super) fn calls(tx: &Tx<'_>, filter: &Filter<'_>) -> Result<Vec<CallView>, StoreError> {
     let doing = StoreError::sql("list the calls");
     let mut statement = tx
         .sql()
@@ -449,6 +376,7 @@ pub(super) fn calls(tx: &Tx<'_>, filter: &Filter) -> Result<Vec<CallView>, Store
              WHERE first.kind <> 'close'
                  AND (?1 IS NULL OR first.session = ?1)
                  AND (?2 IS NULL OR first.call = ?2)
+                 AND (?4 IS NULL OR substr(first.tool, 1, length(?4) + 1) <> ?4 || '/')
              ORDER BY first.call DESC LIMIT ?3",
         )
         .map_err(&doing)?;
@@ -457,6 +385,7 @@ pub(super) fn calls(tx: &Tx<'_>, filter: &Filter) -> Result<Vec<CallView>, Store
             filter.session.as_ref().map(SessionId::as_bytes),
             filter.call.as_ref().map(CallId::as_bytes),
             filter.newest.map_or(-1, i64::from),
+            filter.without,
         ])
         .map_err(&doing)?;
     let mut calls = Vec::new();

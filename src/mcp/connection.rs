@@ -230,18 +230,16 @@ impl Connection {
                 self.legacy.store(true, Ordering::Relaxed);
                 let batches = agreed(&requested) == BATCHES;
                 self.batches.store(batches, Ordering::Relaxed);
-                if self.broker.is_seen() {
-                    let has = self.broker.has();
-                    return Received::Answer(result(&id, &list::initialized(&requested, has)));
+                let is_new = self.carrier(&meta, Client::Legacy) == Carrier::New;
+                if self.broker.is_seen() && is_new {
+                    let opened = list::initialized(&requested, self.broker.has(), None);
+                    return Received::Answer(result(&id, &opened));
                 }
                 Task::Open {
                     requested: Some(requested),
                 }
             }
             Body::Ping => return Received::Answer(result(&id, "{}")),
-            Body::Discover if self.broker.is_seen() => {
-                return Received::Answer(result(&id, &list::discovered(self.broker.has())));
-            }
             Body::Discover => Task::Open { requested: None },
             _ if !opened => {
                 return refuse(Some(&id), INVALID_REQUEST, NOT_OPENED.to_owned());
@@ -389,28 +387,31 @@ impl Connection {
     /// The session of one request: the one it names, else the one of this
     /// connection, else a legacy client's own, else the principal's default.
     pub(super) async fn session(&self, meta: &Meta) -> Result<SessionId, SessionRefusal> {
-        let named = meta.session.as_ref().or(self.session.as_ref());
-        if let Some(named) = named {
-            let carrier = Carrier::Named(named.clone());
-            return self.broker.session(&self.principal, &carrier).await;
-        }
-        match meta.client() {
-            Client::Modern => {
-                self.broker
-                    .session(&self.principal, &Carrier::Default)
-                    .await
-            }
+        let carrier = self.carrier(meta, meta.client());
+        let open = || self.broker.session(&self.principal, &carrier);
+        match carrier {
+            Carrier::Named(_) | Carrier::Default => open().await,
             // Opened when it is first needed: many clients start a server and
             // never call it.
-            Client::Legacy => {
-                let carrier = match &self.transport {
-                    Some(transport) => Carrier::Transport(transport.clone()),
-                    None => Carrier::New,
-                };
-                let open = || self.broker.session(&self.principal, &carrier);
-                self.own.get_or_try_init(open).await.copied()
-            }
+            Carrier::Transport(_) | Carrier::New => self.own.get_or_try_init(open).await.copied(),
         }
+    }
+
+    /// How the session of a request is named.
+    fn carrier(&self, meta: &Meta, client: Client) -> Carrier {
+        let named = meta.session.as_ref().or(self.session.as_ref());
+        match (named, client, &self.transport) {
+            (Some(named), ..) => Carrier::Named(named.clone()),
+            (None, Client::Modern, _) => Carrier::Default,
+            (None, Client::Legacy, Some(transport)) => Carrier::Transport(transport.clone()),
+            (None, Client::Legacy, None) => Carrier::New,
+        }
+    }
+
+    /// Where the session stands that a request would belong to.
+    pub(super) async fn digest(&self, meta: &Meta, client: Client) -> Option<String> {
+        let carrier = self.carrier(meta, client);
+        self.broker.digest(&self.principal, &carrier).await
     }
 
     fn in_flight(&self) -> std::sync::MutexGuard<'_, HashMap<Box<str>, CancellationToken>> {

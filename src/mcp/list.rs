@@ -106,24 +106,33 @@ fn for_legacy(entry: &str) -> Cow<'_, str> {
 }
 
 /// The result of `initialize`.
-pub(super) fn initialized(requested: &str, has: Has) -> String {
+pub(super) fn initialized(requested: &str, has: Has, digest: Option<&str>) -> String {
     value!({
         "protocolVersion": agreed(requested),
         "capabilities": capabilities(has, Client::Legacy),
         "serverInfo": server_info(),
-        "instructions": INSTRUCTIONS,
+        "instructions": instructions(digest),
     })
     .to_string()
 }
 
+/// What every model is told, and where its session stands.
+fn instructions(digest: Option<&str>) -> String {
+    match digest {
+        None => INSTRUCTIONS.to_owned(),
+        Some(digest) => format!("{INSTRUCTIONS}\n\n{digest}"),
+    }
+}
+
 /// The result of `server/discover`.
-pub(super) fn discovered(has: Has) -> String {
+pub(super) fn discovered(has: Has, digest: Option<&str>) -> String {
     value!({
         "resultType": "complete",
         "supportedVersions": served(),
         "capabilities": capabilities(has, Client::Modern),
-        "instructions": INSTRUCTIONS,
-        "ttlMs": DISCOVER_TTL_MS,
+        "instructions": instructions(digest),
+        // Where a session stands is true for the moment.
+        "ttlMs": if digest.is_some() { 0 } else { DISCOVER_TTL_MS },
         "cacheScope": "private",
         "_meta": {"io.modelcontextprotocol/serverInfo": server_info()},
     })

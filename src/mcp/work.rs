@@ -119,10 +119,15 @@ impl Work {
                 match task {
                     Task::Open { requested } => {
                         connection.broker.first_sight().await;
-                        let has = connection.broker.has();
+                        let client = match requested {
+                            Some(_) => Client::Legacy,
+                            None => Client::Modern,
+                        };
+                        let digest = connection.digest(&meta, client).await;
+                        let (has, digest) = (connection.broker.has(), digest.as_deref());
                         let opened = match requested {
-                            Some(requested) => list::initialized(&requested, has),
-                            None => list::discovered(has),
+                            Some(requested) => list::initialized(&requested, has, digest),
+                            None => list::discovered(has, digest),
                         };
                         send(&out, result(&id, &opened)).await;
                     }

@@ -1,6 +1,6 @@
 //! The tables of what is written down in sessions.
 
-use super::Entry;
+use super::Kept;
 use super::Key;
 use super::MAX_VALUES;
 use super::Note;
@@ -137,7 +137,7 @@ pub(super) fn value(
     read().map_err(StoreError::sql("read a value"))
 }
 
-pub(super) fn values(tx: &Tx<'_>, session: SessionId) -> Result<Vec<Entry>, StoreError> {
+pub(super) fn values(tx: &Tx<'_>, session: SessionId) -> Result<Vec<Kept>, StoreError> {
     type Columns = (String, u32, u32, i64, String);
     let read = || {
         tx.sql()
@@ -158,7 +158,7 @@ pub(super) fn values(tx: &Tx<'_>, session: SessionId) -> Result<Vec<Entry>, Stor
     };
     let rows = read().map_err(StoreError::sql("list the values of a session"))?;
     let entries = rows.into_iter().map(|(key, bytes, version, at, by)| {
-        Ok(Entry {
+        Ok(Kept {
             key,
             bytes,
             version,

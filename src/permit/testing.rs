@@ -67,6 +67,7 @@ async fn admit(call: CallId) -> Permit {
                 pinned: true,
             }]),
         }],
+        own: &[],
         principals: &Principals {
             roles: BTreeMap::from([("Junior".to_owned(), Default::default())]),
             by_id: BTreeMap::from([(alice.id.clone(), alice.clone())]),

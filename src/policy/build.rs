@@ -94,7 +94,7 @@ fn cedar_schema(
     tools: &[Compiled<'_>],
 ) -> Result<(Schema, String), String> {
     let servers = inputs.servers.iter().map(|server| server.name.as_str());
-    let servers: Vec<&str> = servers.collect();
+    let servers: Vec<&str> = servers.chain([BROKER]).collect();
     let parts: Vec<ToolSchema<'_>> = tools.iter().map(Compiled::schema).collect();
     schema::assemble(users, &servers, &parts)
 }
@@ -231,17 +231,24 @@ fn tools<'a>(inputs: &Inputs<'a>, problems: &mut Vec<String>) -> Vec<Compiled<'a
                 problems.push(format!("the server `{name}` has the tool `{id}` twice"));
                 continue;
             }
-            let mut fields = Fields::of_tool(&tool.definition.input_schema);
-            let wrong = rules::apply(&mut fields, &tool.rules, inputs.money_scale);
-            problems.extend(
-                wrong
-                    .into_iter()
-                    .map(|what| format!("the tool `{id}`: {what}")),
-            );
-            compiled.push(Compiled { tool, fields });
+            compiled.push(compile(tool, inputs.money_scale, problems));
         }
     }
+    let own = inputs.own.iter();
+    compiled.extend(own.map(|tool| compile(tool, inputs.money_scale, problems)));
     compiled
+}
+
+fn compile<'a>(tool: &'a PolicyTool, money_scale: u8, problems: &mut Vec<String>) -> Compiled<'a> {
+    let mut fields = Fields::of_tool(&tool.definition.input_schema);
+    let wrong = rules::apply(&mut fields, &tool.rules, money_scale);
+    let id = &tool.definition.id;
+    problems.extend(
+        wrong
+            .into_iter()
+            .map(|what| format!("the tool `{id}`: {what}")),
+    );
+    Compiled { tool, fields }
 }
 
 /// Policies sorted into those that count and those that wait for a server.
@@ -252,7 +259,7 @@ struct Sorted {
 }
 
 fn sort(inputs: &Inputs<'_>, problems: &mut Vec<String>) -> Sorted {
-    let names = Names::new(inputs.principals, inputs.servers);
+    let names = Names::new(inputs);
     let found = problems.len();
     let own = load::files(inputs.files, problems);
     let permits = own
@@ -336,7 +343,7 @@ fn validate(
 
 fn world(inputs: &Inputs<'_>, schema: Schema) -> Result<World, String> {
     let types = Types::new()?;
-    let entities = entities::build(&types, inputs.principals, inputs.servers, &schema)?;
+    let entities = entities::build(&types, inputs, &schema)?;
     let partial = PartialEntities::from_concrete(entities.clone(), &schema)
         .map_err(|source| format!("the entities cannot be used: {source}"))?;
     let ids = inputs.principals.by_id.keys();
@@ -436,18 +443,22 @@ fn digest(inputs: &Inputs<'_>, live: &[(Loaded, Option<Stop>)], schema: &str) ->
     }
     for server in inputs.servers {
         parts.push(format!("server {:?} {:?}", server.name, server.trust));
-        for tool in server.tools.iter().flatten() {
-            let PolicyTool {
-                definition,
-                rules,
-                pinned,
-            } = tool;
-            let digest = definition.digest;
-            parts.push(format!(
-                "tool {:?} {digest} {pinned} {rules:?}",
-                definition.id
-            ));
-        }
+    }
+    let tools = inputs
+        .servers
+        .iter()
+        .flat_map(|server| server.tools.iter().flatten());
+    for tool in tools.chain(inputs.own) {
+        let PolicyTool {
+            definition,
+            rules,
+            pinned,
+        } = tool;
+        let digest = definition.digest;
+        parts.push(format!(
+            "tool {:?} {digest} {pinned} {rules:?}",
+            definition.id
+        ));
     }
     parts.sort();
     parts.push(format!("schema {schema}"));

@@ -64,6 +64,8 @@ pub struct Inputs<'a> {
     pub files: &'a [PolicyFile],
     /// Every configured server.
     pub servers: &'a [PolicyServer],
+    /// The broker's own tools, under the server `countersign`.
+    pub own: &'a [PolicyTool],
     /// Every principal and role.
     pub principals: &'a Principals,
     /// How many decimals money has: 2 for cents. At most 6.

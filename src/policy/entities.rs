@@ -1,12 +1,11 @@
 //! The entities that policy reasons about: users with their roles, teams and
 //! agents, and servers with their tools. Built and checked once for a bundle.
 
-use super::bundle::PolicyServer;
+use super::bundle::Inputs;
 use super::bundle::PolicyTool;
 use super::schema::BROKER;
 use crate::principal::Attribute;
 use crate::principal::Principal;
-use crate::principal::Principals;
 use cedar_policy::Entities;
 use cedar_policy::Entity;
 use cedar_policy::EntityId;
@@ -73,12 +72,12 @@ fn uid(name: &EntityTypeName, id: &str) -> EntityUid {
 /// Builds all entities, checked against the schema.
 pub(super) fn build(
     types: &Types,
-    principals: &Principals,
-    servers: &[PolicyServer],
+    inputs: &Inputs<'_>,
     schema: &Schema,
 ) -> Result<Entities, String> {
     let unusable =
         |source: &dyn std::fmt::Display| format!("the entities cannot be built: {source}");
+    let principals = inputs.principals;
     let mut entities = Vec::new();
     for (role, includes) in &principals.roles {
         let parents = includes.iter().map(|included| types.role(included));
@@ -106,18 +105,18 @@ pub(super) fn build(
         entities.push(user(types, principal).map_err(|e| unusable(&e))?);
     }
     entities.extend(by_uid.into_values());
-    let broker = [("trust".to_owned(), text("self"))];
-    entities.push(
-        Entity::new(types.server(BROKER), broker.into(), [].into()).map_err(|e| unusable(&e))?,
-    );
-    for server in servers {
-        let attributes = [("trust".to_owned(), text(&server.trust))];
-        let server_uid = types.server(server.name.as_str());
-        let entity = Entity::new(server_uid.clone(), attributes.into(), [].into())
-            .map_err(|e| unusable(&e))?;
+    let others = inputs.servers.iter().map(|server| {
+        let tools = server.tools.as_deref().unwrap_or_default();
+        (server.name.as_str(), server.trust.as_str(), tools)
+    });
+    for (name, trust, tools) in others.chain([(BROKER, "self", inputs.own)]) {
+        let attributes = [("trust".to_owned(), text(trust))];
+        let server = types.server(name);
+        let entity =
+            Entity::new(server.clone(), attributes.into(), [].into()).map_err(|e| unusable(&e))?;
         entities.push(entity);
-        for tool in server.tools.iter().flatten() {
-            entities.push(tool_entity(types, tool, &server_uid).map_err(|e| unusable(&e))?);
+        for tool in tools {
+            entities.push(tool_entity(types, tool, &server).map_err(|e| unusable(&e))?);
         }
     }
     Entities::from_entities(entities, Some(schema)).map_err(|e| unusable(&e))

@@ -126,6 +126,7 @@ static GATE: LazyLock<Option<Arc<Gate>>> = LazyLock::new(|| {
             text: all.to_owned(),
         }],
         servers: &[server],
+        own: &[],
         principals: &Principals {
             roles: BTreeMap::new(),
             by_id: BTreeMap::new(),

@@ -2,11 +2,11 @@
 //! would stop nothing, and nobody would notice.
 
 use super::annotations::listed;
-use super::bundle::PolicyServer;
+use super::bundle::Inputs;
+use super::bundle::PolicyTool;
 use super::load::Loaded;
 use super::schema::BASE_ACTIONS;
 use super::schema::BROKER;
-use crate::principal::Principals;
 use cedar_policy::EntityUid;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -32,21 +32,20 @@ pub(super) enum Checked {
 }
 
 impl<'a> Names<'a> {
-    pub(super) fn new(principals: &'a Principals, servers: &'a [PolicyServer]) -> Self {
+    pub(super) fn new(inputs: &Inputs<'a>) -> Self {
+        let principals = inputs.principals;
         let by_id = principals.by_id.values();
+        let ids = |tools: &[PolicyTool]| -> BTreeSet<String> {
+            let ids = tools.iter().map(|tool| tool.definition.id.to_string());
+            ids.collect()
+        };
+        let servers = inputs.servers.iter();
+        let servers = servers.map(|server| {
+            let tools = server.tools.as_ref().map(|tools| ids(tools));
+            (server.name.as_str(), tools)
+        });
         Self {
-            servers: servers
-                .iter()
-                .map(|server| {
-                    let tools = server.tools.as_ref().map(|tools| {
-                        tools
-                            .iter()
-                            .map(|tool| tool.definition.id.to_string())
-                            .collect()
-                    });
-                    (server.name.as_str(), tools)
-                })
-                .collect(),
+            servers: servers.chain([(BROKER, Some(ids(inputs.own)))]).collect(),
             roles: principals.roles.keys().map(String::as_str).collect(),
             users: principals.by_id.keys().map(ToString::to_string).collect(),
             teams: by_id
@@ -96,7 +95,6 @@ impl<'a> Names<'a> {
                 None => self.tool("action", id),
             },
             "Broker::Tool" => self.tool("tool", id),
-            "Broker::Server" if id == BROKER => Found::Known,
             "Broker::Server" => self.server(id),
             "Broker::Role" if !self.roles.contains(id) => Found::Wrong(format!(
                 "it names the role `{id}`, which nobody declared: the roles are {}",

@@ -97,6 +97,8 @@ fn members<'v>(json: &'v mut Value, pointer: &str) -> Result<&'v mut Map<String,
 
 fn action(tool: &ToolSchema<'_>) -> Value {
     let group = match (tool.id.asking(), tool.access) {
+        // What they change is in the session of the call, and nowhere else.
+        (Asking::Tool, _) if tool.id.server.as_str() == BROKER => "tools/call",
         (Asking::Tool, Access::Read) => "read",
         (Asking::Tool, Access::Write) => "write",
         (other, Access::Read | Access::Write) => other.method(),

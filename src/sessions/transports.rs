@@ -80,6 +80,19 @@ pub fn end_transport(
     table::transport_delete(tx, id, owner)
 }
 
+/// The durable session that a transport session points to, where it points to one.
+///
+/// # Errors
+///
+/// When the store cannot be read.
+pub fn pointed_to(
+    tx: &Tx<'_>,
+    id: &TransportId,
+    owner: &PrincipalId,
+) -> Result<Option<SessionId>, StoreError> {
+    table::transport_session(tx, id, owner)
+}
+
 /// The durable session that a transport session points to; where it points to
 /// none yet, to a new one from now on.
 ///

@@ -23,6 +23,7 @@ mod race;
 mod readme;
 mod real;
 mod relay;
+mod resume;
 mod rmcp_client;
 mod rounds;
 mod scenario;

@@ -58,6 +58,7 @@ fn bundle(world: &World) -> Bundle {
             trust: rules.trust.clone(),
             tools: Some(tools.collect()),
         }],
+        own: &[],
         principals: &loaded.principals,
         money_scale: 2,
     })

@@ -161,6 +161,7 @@ impl Fixture {
         let built = Bundle::build(&Inputs {
             files: &files,
             servers: &[server],
+            own: &[],
             principals: &principals,
             money_scale: 2,
         });

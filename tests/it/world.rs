@@ -81,7 +81,7 @@ impl World {
         let world = Self::new();
         std::fs::remove_file(world.path("policies/claims.cedar")).unwrap();
         world.write("policies/own.cedar", policy);
-        let stdio = "[stdio]\nprincipal = \"alice\"\nsession = \"claim-99\"\n";
+        let stdio = "[stdio]\nprincipal = \"alice\"\nsession = \"claim-99\"\n\n[session.tools]\noffer = false\n";
         world.write("countersign.toml", &format!("{stdio}{servers}"));
         world
     }
@@ -434,10 +434,14 @@ fn initialize_params() -> Value {
     })
 }
 
-/// The names in an answer to `tools/list`, in its order.
+/// What stands before the names of the broker's own tools.
+pub(crate) const OWN: &str = "countersign__";
+
+/// The names in an answer to `tools/list`, in its order, without the broker's own.
 pub(crate) fn names_of(answer: &Value) -> Vec<&str> {
     let tools = answer["result"]["tools"].as_array().unwrap().iter();
-    tools.map(|tool| tool["name"].as_str().unwrap()).collect()
+    let names = tools.map(|tool| tool["name"].as_str().unwrap());
+    names.filter(|name| !name.starts_with(OWN)).collect()
 }
 
 /// The text of an answer to `tools/call`.

@@ -7,8 +7,10 @@ use super::Part;
 use super::listener::Heard;
 use crate::broker::Refusal;
 use crate::broker::ToolCall;
+use crate::broker::catalogue::Leads;
 use crate::broker::send::outgoing;
 use crate::broker::settle;
+use crate::downstream::Sent;
 use crate::downstream::Standing;
 use crate::principal::PrincipalId;
 use crate::session::SessionId;
@@ -221,7 +223,10 @@ impl Broker {
         let (charges, permit) = self.admit(candidate, now).await?;
         let id = permit.call();
         let outgoing = outgoing((&route, None), call);
-        let (sent, standing) = route.downstream.subscribe(permit, outgoing).await;
+        let (sent, standing) = match &route.leads {
+            Leads::Out(server) => server.subscribe(permit, outgoing).await,
+            Leads::Own(_) => (Sent::not_followed(), None),
+        };
         let (closing, _nobody_waits) = settle::judged(id, &route, sent, self.settings.keep);
         self.close(&route, closing, charges).await;
         Ok(standing)

@@ -69,7 +69,7 @@ fn a_policy_that_is_wrong_is_told_with_its_file_its_line_and_what_is_right() {
         ),
         (
             r#"@id("x") forbid(principal, action == Broker::Action::"bank/pay", resource);"#,
-            "the servers are `claims`, `files`",
+            "the servers are `claims`, `countersign`, `files`",
         ),
         (
             r#"@id("x") forbid(principal, action == Broker::Action::"pay", resource);"#,
@@ -145,7 +145,7 @@ fn built_in_forbids_stay_whatever_the_files_say() {
     let own: Vec<_> = bundle.policies().map(|policy| policy.id).collect();
     assert_eq!(
         own.join(" "),
-        "countersign.frozen countersign.paused countersign.unpinned-tool p"
+        "countersign.own-session countersign.frozen countersign.paused countersign.unpinned-tool p"
     );
 }
 

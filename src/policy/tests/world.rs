@@ -87,6 +87,7 @@ impl World {
         Bundle::build(&Inputs {
             files: &self.files,
             servers: &self.servers,
+            own: &[],
             principals: &self.principals,
             money_scale: 2,
         })

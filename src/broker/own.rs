@@ -1,0 +1,224 @@
+//! The broker's own tools: what a session is and what was done in it, and what is
+//! written down in it. They are decided and recorded like any other, and answered
+//! here, in the session of the call and in no other.
+
+mod answers;
+
+use super::Answer;
+use super::Broker;
+use super::Refusal;
+use super::ToolCall;
+use super::catalogue::Route;
+use super::names;
+use super::settle;
+use crate::cause::Chain;
+use crate::downstream::Era;
+use crate::downstream::Sent;
+use crate::journal;
+use crate::meters::Charges;
+use crate::permit::Permit;
+use crate::pins;
+use crate::store::Durability;
+use crate::store::StoreError;
+use crate::store::Tx;
+use crate::tool::Access;
+use crate::tool::ServerName;
+use crate::tool::ToolDefinition;
+use crate::tool::ToolId;
+use answers::Said;
+use answers::change;
+use answers::look;
+use jiff::Timestamp;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::LazyLock;
+
+/// The server that the broker itself is.
+pub(super) const OWN: &str = "countersign";
+
+/// Which of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Own {
+    Status,
+    History,
+    Pause,
+    Resume,
+    Put,
+    Get,
+    List,
+    Delete,
+    AddNote,
+    Notes,
+}
+
+impl Own {
+    const ALL: [Self; 10] = [
+        Self::Status,
+        Self::History,
+        Self::Pause,
+        Self::Resume,
+        Self::Put,
+        Self::Get,
+        Self::List,
+        Self::Delete,
+        Self::AddNote,
+        Self::Notes,
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Status => "session_status",
+            Self::History => "session_history",
+            Self::Pause => "session_pause",
+            Self::Resume => "session_resume",
+            Self::Put => "memory_put",
+            Self::Get => "memory_get",
+            Self::List => "memory_list",
+            Self::Delete => "memory_delete",
+            Self::AddNote => "note_add",
+            Self::Notes => "note_list",
+        }
+    }
+
+    pub(super) fn access(self) -> Access {
+        match self {
+            Self::Status | Self::History | Self::Get | Self::List | Self::Notes => Access::Read,
+            Self::Pause | Self::Resume | Self::Put | Self::Delete | Self::AddNote => Access::Write,
+        }
+    }
+}
+
+/// What is offered of the broker's own tools.
+#[derive(Clone, Debug, Default)]
+pub struct OwnTools {
+    /// Whether they are offered at all.
+    pub offered: bool,
+    /// What some of them are called, by their own names (`memory_put`).
+    pub names: BTreeMap<String, String>,
+}
+
+impl OwnTools {
+    /// Their own names, as a configuration may use them.
+    pub fn known() -> impl Iterator<Item = &'static str> {
+        Own::ALL.into_iter().map(Own::name)
+    }
+
+    /// What clients see it under.
+    pub(super) fn name(&self, own: Own, tool: &ToolId) -> String {
+        let given = self.names.get(own.name());
+        given.map_or_else(|| names::exposed(tool, usize::MAX), Clone::clone)
+    }
+}
+
+/// What there is to say of each.
+pub(super) fn definitions() -> Vec<(Own, Arc<ToolDefinition>)> {
+    static DEFINITIONS: LazyLock<Vec<(Own, Arc<ToolDefinition>)>> = LazyLock::new(read);
+    DEFINITIONS.clone()
+}
+
+/// A test holds that each is there.
+fn read() -> Vec<(Own, Arc<ToolDefinition>)> {
+    let entries: Vec<Value> =
+        serde_json::from_str(include_str!("own/tools.json")).unwrap_or_default();
+    let Ok(server) = OWN.parse::<ServerName>() else {
+        return Vec::new();
+    };
+    let definitions = entries.iter().filter_map(|entry| {
+        // On one line: it goes into messages as it is.
+        let definition = pins::definition(&server, &entry.to_string()).ok()?;
+        let own = Own::ALL.into_iter();
+        let own = own
+            .into_iter()
+            .find(|own| own.name() == &*definition.id.name)?;
+        Some((own, Arc::new(definition)))
+    });
+    definitions.collect()
+}
+
+impl Broker {
+    /// Answers a call of one of our own tools. What it changes and the end of its
+    /// record are one transaction: it happened once, or not at all.
+    pub(super) async fn serve(
+        self: &Arc<Self>,
+        permit: Permit,
+        (own, route): (Own, &Arc<Route>),
+        call: ToolCall,
+        now: Timestamp,
+    ) -> Answer {
+        let id = permit.call();
+        let charges = Charges::none(call.session, call.principal.clone());
+        let answered = match own.access() {
+            Access::Read => self.read_own(own, call).await,
+            Access::Write => {
+                let (route, keep) = (Arc::clone(route), self.settings.keep);
+                let writer = self.writer.id();
+                let work = move |tx: &Tx<'_>| {
+                    let said = change(tx, own, &call, now)?;
+                    let (closing, answer) = settle::judged(id, &route, sent(&said), keep);
+                    journal::close(tx, writer, &closing, now)?;
+                    Ok(answer)
+                };
+                let written = self.store.write("own", Durability::Process, work).await;
+                match written {
+                    Ok(answer) => return answer.into_inner(),
+                    Err(error) => Err(error),
+                }
+            }
+        };
+        let sent = answered.map_or_else(
+            |error| {
+                tracing::error!(call.id = %id, error = %Chain(&error), "a tool of our own failed");
+                Sent::NotSent {
+                    why: "the store failed".to_owned(),
+                }
+            },
+            |said| sent(&said),
+        );
+        let (closing, answer) = settle::judged(id, route, sent, self.settings.keep);
+        self.close(route, closing, charges).await;
+        match answer {
+            Answer::Refused(Refusal::ServerUnavailable { .. }) => {
+                Answer::Refused(Refusal::NotRecorded)
+            }
+            answer => answer,
+        }
+    }
+
+    /// Reads on a thread that may wait, after what this process has yet to fold.
+    async fn read_own(&self, own: Own, call: ToolCall) -> Result<Said, StoreError> {
+        let (store, settings) = (Arc::clone(&self.store), Arc::clone(&self.settings));
+        let read = tokio::task::spawn_blocking(move || {
+            store.catch_up()?;
+            let units = settings.units();
+            store.read(|tx| look(tx, own, &call, units))
+        });
+        match read.await {
+            Ok(read) => read,
+            Err(_stopping) => Ok(Said::failed("the broker is stopping: call again later")),
+        }
+    }
+}
+
+fn sent(said: &Said) -> Sent {
+    Sent::Result {
+        json: said.result(),
+        era: Era::Legacy(String::new()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_of_our_own_tools_is_described() {
+        let described: Vec<Own> = definitions().into_iter().map(|(own, _)| own).collect();
+        assert_eq!(described, Own::ALL);
+        for (own, definition) in definitions() {
+            let reads = definition.hints.read_only;
+            assert_eq!(reads, own.access() == Access::Read, "{own:?}");
+            assert!(!definition.json.contains('\n'), "{own:?}");
+        }
+    }
+}

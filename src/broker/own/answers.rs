@@ -1,0 +1,266 @@
+//! What the broker's own tools answer.
+
+use super::Own;
+use crate::broker::ToolCall;
+use crate::broker::resume::Standing;
+use crate::broker::resume::Units;
+use crate::broker::resume::call_json;
+use crate::broker::resume::call_line;
+use crate::broker::resume::note_line;
+use crate::journal;
+use crate::journal::Filter;
+use crate::json::Object;
+use crate::json::quoted;
+use crate::memory;
+use crate::memory::Key;
+use crate::memory::Unfit;
+use crate::session::SessionId;
+use crate::sessions;
+use crate::sessions::By;
+use crate::store::StoreError;
+use crate::store::Tx;
+use jiff::Timestamp;
+use serde_json::Value;
+use serde_json::json;
+
+/// How many lines of a list are shown where nobody says how many.
+const LINES: u32 = 50;
+/// How much of a text of somebody else is shown, in characters.
+const SHOWN: usize = 4_000;
+
+/// What one of them answers: a text for the model, and the same for programs.
+pub(super) struct Said {
+    text: String,
+    /// The text of an object.
+    structured: String,
+    failed: bool,
+}
+
+impl Said {
+    fn new(text: impl Into<String>, structured: &Value) -> Self {
+        Self {
+            text: text.into(),
+            structured: structured.to_string(),
+            failed: false,
+        }
+    }
+
+    /// Nothing was done, and why.
+    pub(super) fn failed(why: impl ToString) -> Self {
+        let why = why.to_string();
+        Self {
+            structured: json!({ "error": why }).to_string(),
+            text: why,
+            failed: true,
+        }
+    }
+
+    /// A `CallToolResult`.
+    pub(super) fn result(&self) -> Box<str> {
+        let content = json!([{"type": "text", "text": self.text}]);
+        let structured = &self.structured;
+        let failed = self.failed;
+        format!(r#"{{"content":{content},"structuredContent":{structured},"isError":{failed}}}"#)
+            .into()
+    }
+}
+
+/// Answers what only reads.
+pub(super) fn look(
+    tx: &Tx<'_>,
+    own: Own,
+    call: &ToolCall,
+    units: Units<'_>,
+) -> Result<Said, StoreError> {
+    let arguments = Arguments::of(call);
+    let session = call.session;
+    let newest = arguments.number("limit").unwrap_or(LINES);
+    match own {
+        Own::Status => Ok(match Standing::read(tx, session)? {
+            Some(standing) => Said::new(standing.text(units), &standing.json()),
+            None => Said::failed("there is no such session any more"),
+        }),
+        Own::History => history(tx, session, newest),
+        Own::Get => get(tx, session, &arguments),
+        Own::List => list(tx, session, &arguments),
+        Own::Notes => notes(tx, session, newest),
+        Own::Pause | Own::Resume | Own::Put | Own::Delete | Own::AddNote => Ok(Said::failed(
+            "this changes something, and was asked to read",
+        )),
+    }
+}
+
+fn history(tx: &Tx<'_>, session: SessionId, newest: u32) -> Result<Said, StoreError> {
+    let filter = Filter {
+        session: Some(session),
+        newest: Some(newest),
+        ..Filter::default()
+    };
+    let calls = journal::calls(tx, &filter)?;
+    let changes = sessions::history(tx, session, newest)?;
+    let mut lines: Vec<String> = calls.iter().map(call_line).collect();
+    lines.extend(changes.iter().map(|change| {
+        let detail = change.detail.as_deref();
+        let detail = detail.map_or_else(String::new, |text| format!(" {}", quoted(text, SHOWN)));
+        let at = change.at.strftime("%Y-%m-%d %H:%M:%S");
+        format!("- {at} {} by {}{detail}", change.what.as_str(), change.by)
+    }));
+    // Each begins with its time.
+    lines.sort();
+    let changes = changes.iter().map(|change| {
+        json!({
+            "at": change.at.to_string(),
+            "what": change.what.as_str(),
+            "by": change.by,
+            "detail": change.detail,
+        })
+    });
+    let changes: Vec<Value> = changes.collect();
+    let calls: Vec<Value> = calls.iter().map(call_json).collect();
+    let structured = json!({"calls": calls, "changes": changes});
+    Ok(Said::new(lines.join("\n"), &structured))
+}
+
+fn get(tx: &Tx<'_>, session: SessionId, arguments: &Arguments<'_>) -> Result<Said, StoreError> {
+    let key = match arguments.key() {
+        Ok(key) => key,
+        Err(unfit) => return Ok(Said::failed(unfit)),
+    };
+    let Some((value, version)) = memory::get(tx, session, &key)? else {
+        let key = quoted(key.as_str(), SHOWN);
+        let why = format!("there is no value under {key}: `memory_list` names the keys");
+        return Ok(Said::failed(why));
+    };
+    let name = Value::from(key.as_str());
+    Ok(Said {
+        structured: format!(r#"{{"key":{name},"version":{version},"value":{value}}}"#),
+        text: value,
+        failed: false,
+    })
+}
+
+fn list(tx: &Tx<'_>, session: SessionId, arguments: &Arguments<'_>) -> Result<Said, StoreError> {
+    let prefix = arguments.text("prefix").unwrap_or_default();
+    let entries = memory::list(tx, session, &prefix)?;
+    let lines = entries.iter().map(|entry| {
+        let at = entry.at.strftime("%Y-%m-%d %H:%M:%SZ");
+        let key = quoted(&entry.key, SHOWN);
+        let (bytes, version, by) = (entry.bytes, entry.version, &entry.by);
+        format!("{key}: {bytes} bytes, version {version}, written {at} by {by}")
+    });
+    let text = match entries.is_empty() {
+        true => "no values".to_owned(),
+        false => lines.collect::<Vec<_>>().join("\n"),
+    };
+    let entries = entries.iter().map(|entry| {
+        json!({
+            "key": entry.key,
+            "bytes": entry.bytes,
+            "version": entry.version,
+            "at": entry.at.to_string(),
+            "by": entry.by,
+        })
+    });
+    let values: Vec<Value> = entries.collect();
+    Ok(Said::new(text, &json!({ "values": values })))
+}
+
+fn notes(tx: &Tx<'_>, session: SessionId, newest: u32) -> Result<Said, StoreError> {
+    let notes = memory::notes(tx, session, newest)?;
+    let lines: Vec<String> = notes.iter().map(note_line).collect();
+    let notes = notes.iter().map(|note| {
+        json!({
+            "number": note.number,
+            "at": note.at.to_string(),
+            "by": note.by,
+            "text": note.text,
+        })
+    });
+    let notes: Vec<Value> = notes.collect();
+    Ok(Said::new(lines.join("\n"), &json!({ "notes": notes })))
+}
+
+/// Does what changes something.
+pub(super) fn change(
+    tx: &Tx<'_>,
+    own: Own,
+    call: &ToolCall,
+    now: Timestamp,
+) -> Result<Said, StoreError> {
+    let arguments = Arguments::of(call);
+    let session = call.session;
+    let pen = (&call.principal, now);
+    let by = (By::Principal(&call.principal), now);
+    Ok(match own {
+        Own::Pause => {
+            let waiting_for = arguments.text("waiting_for");
+            match sessions::pause(tx, session, waiting_for.as_deref(), by)? {
+                true => Said::new("This session is paused.", &json!({"paused": true})),
+                false => Said::failed("this session is over"),
+            }
+        }
+        Own::Resume => match sessions::resume(tx, session, by)? {
+            true => Said::new("This session goes on.", &json!({"paused": false})),
+            false => Said::new("This session was not paused.", &json!({"paused": false})),
+        },
+        Own::Put => {
+            let value = arguments.raw("value").unwrap_or("null");
+            let expected = arguments.number("if_version");
+            let written = match arguments.key() {
+                Ok(key) => memory::put(tx, session, (&key, value), expected, pen)?,
+                Err(unfit) => Err(unfit),
+            };
+            match written {
+                Ok(version) => Said::new(
+                    format!("Kept, as version {version}."),
+                    &json!({ "version": version }),
+                ),
+                Err(unfit) => Said::failed(unfit),
+            }
+        }
+        Own::Delete => match arguments.key() {
+            Ok(key) => match memory::delete(tx, session, &key, pen)? {
+                true => Said::new("Deleted.", &json!({"deleted": true})),
+                false => Said::new("There was no such value.", &json!({"deleted": false})),
+            },
+            Err(unfit) => Said::failed(unfit),
+        },
+        Own::AddNote => {
+            let text = arguments.text("text").unwrap_or_default();
+            match memory::add_note(tx, session, &text, pen)? {
+                Ok(number) => Said::new(format!("Note {number}."), &json!({ "number": number })),
+                Err(unfit) => Said::failed(unfit),
+            }
+        }
+        Own::Status | Own::History | Own::Get | Own::List | Own::Notes => {
+            Said::failed("this reads, and was asked to change something")
+        }
+    })
+}
+
+/// The arguments of a call, which fit the schema.
+struct Arguments<'a>(Option<Object<'a>>);
+
+impl<'a> Arguments<'a> {
+    fn of(call: &'a ToolCall) -> Self {
+        let text = call.arguments.as_deref().unwrap_or("{}");
+        Self(Object::parse(text).ok())
+    }
+
+    /// As it was written.
+    fn raw(&self, name: &str) -> Option<&'a str> {
+        self.0.as_ref()?.get(name)
+    }
+
+    fn text(&self, name: &str) -> Option<String> {
+        self.raw(name).and_then(crate::json::text).map(Into::into)
+    }
+
+    fn number(&self, name: &str) -> Option<u32> {
+        self.raw(name)?.parse().ok()
+    }
+
+    fn key(&self) -> Result<Key, Unfit> {
+        Key::read(&self.text("key").unwrap_or_default())
+    }
+}

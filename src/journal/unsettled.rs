@@ -1,0 +1,101 @@
+//! Calls of which nobody knows what they did: the next identical one of the session
+//! is told.
+
+mod table;
+
+use super::Subject;
+use super::recover;
+use super::table::LeftOpen;
+use crate::session::SessionId;
+use crate::store::StoreError;
+use crate::store::Tx;
+use crate::store::Writer;
+use crate::store::WriterId;
+use crate::tool::CallId;
+use crate::tool::Digest;
+use jiff::Timestamp;
+
+/// Notes that nobody knows what a call did; `told` is who tells its caller.
+pub(super) fn note(tx: &Tx<'_>, left: &LeftOpen, told: Option<WriterId>) -> Result<(), StoreError> {
+    table::unsettled_insert(tx, left, told)
+}
+
+/// What a dead writer told may have reached nobody.
+pub(super) fn untell(tx: &Tx<'_>, dead: WriterId) -> Result<(), StoreError> {
+    table::unsettled_untell(tx, dead)
+}
+
+/// The earlier identical call of this session that ended unknown, where nobody
+/// was told of it yet. Notes that this writer tells it now; the call after this
+/// one is a new one. What a writer told that then died may have reached nobody,
+/// so recovery takes its note back.
+///
+/// A broker that died in the middle of the same call is recovered first: its
+/// caller may come to this one before anybody else has noticed.
+///
+/// # Errors
+///
+/// When the store cannot be read or written.
+pub fn tell_unsettled(
+    tx: &Tx<'_>,
+    writer: WriterId,
+    subject: &Subject,
+    now: Timestamp,
+) -> Result<Option<CallId>, StoreError> {
+    // Any that died: what it had begun may be in its spool only.
+    for dead in Writer::unrecovered(tx, writer)? {
+        recover(tx, writer, dead, now)?;
+    }
+    match table::unsettled(tx, subject)? {
+        None => Ok(None),
+        Some((call, None)) => {
+            table::unsettled_told(tx, writer, subject)?;
+            Ok(Some(call))
+        }
+        Some((_call, Some(_teller))) => {
+            table::unsettled_delete(tx, subject)?;
+            Ok(None)
+        }
+    }
+}
+
+/// The calls of a session that ended unknown, each by its tool and the digest of
+/// its arguments.
+///
+/// # Errors
+///
+/// When the store cannot be read.
+pub fn unsettled_of(tx: &Tx<'_>, session: SessionId) -> Result<Vec<(String, Digest)>, StoreError> {
+    table::unsettled_of(tx, session)
+}
+
+/// The calls of a session that ended unknown and are not settled: the tool, and which
+/// call.
+///
+/// # Errors
+///
+/// When the store cannot be read.
+pub fn unsettled_calls(
+    tx: &Tx<'_>,
+    session: SessionId,
+) -> Result<Vec<(String, CallId)>, StoreError> {
+    table::unsettled_calls(tx, session)
+}
+
+/// The call that ended unknown, or may still go on, where it is the same as this one.
+///
+/// # Errors
+///
+/// When the store cannot be read.
+pub fn unsettled_call(tx: &Tx<'_>, subject: &Subject) -> Result<Option<CallId>, StoreError> {
+    Ok(table::unsettled(tx, subject)?.map(|(call, _told)| call))
+}
+
+/// The same call goes on from the one that was noted, so nobody need be told of it.
+///
+/// # Errors
+///
+/// When the note cannot be taken away.
+pub fn settle(tx: &Tx<'_>, subject: &Subject) -> Result<(), StoreError> {
+    table::unsettled_delete(tx, subject)
+}

@@ -1,0 +1,56 @@
+//! Texts of others among our own words.
+
+/// A text of somebody else as a JSON string, at most so many characters of it. What
+/// cannot be seen, or changes how its neighbours look, is escaped: so the text ends
+/// where its quotes end, and stands on one line.
+pub fn quoted(text: &str, most: usize) -> String {
+    let mut quoted = String::from("\"");
+    for c in text.chars().take(most) {
+        match c {
+            '"' => quoted.push_str("\\\""),
+            '\\' => quoted.push_str("\\\\"),
+            '\n' => quoted.push_str("\\n"),
+            '\t' => quoted.push_str("\\t"),
+            c if hidden(c) => {
+                for unit in c.encode_utf16(&mut [0; 2]) {
+                    quoted.push_str(&format!("\\u{unit:04x}"));
+                }
+            }
+            c => quoted.push(c),
+        }
+    }
+    if text.chars().nth(most).is_some() {
+        quoted.push('…');
+    }
+    quoted.push('"');
+    quoted
+}
+
+/// Whether a character changes how its neighbours look, or cannot be seen.
+pub fn hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{feff}'
+            | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{fff9}'..='\u{fffb}'
+            | '\u{e0000}'..='\u{e0fff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quoted_text_is_one_json_string_of_what_can_be_seen() {
+        for (text, expected) in [
+            ("plain äß", "\"plain äß\""),
+            ("a\"b\\c", "\"a\\\"b\\\\c\""),
+            ("a\nb\r\u{1b}[2J", "\"a\\nb\\u000d\\u001b[2J\""),
+            ("\u{202e}x\u{e0041}", "\"\\u202ex\\udb40\\udc41\""),
+        ] {
+            assert_eq!(quoted(text, 80), expected);
+            let back: String = serde_json::from_str(expected).unwrap();
+            assert_eq!(back, text);
+        }
+        assert_eq!(quoted("abcd", 3), "\"abc…\"");
+    }
+}
