@@ -30,6 +30,7 @@ use crate::meters;
 use crate::pins;
 use crate::principal::PrincipalId;
 use crate::principal::Principals;
+use crate::retries;
 use crate::session::Handle;
 use crate::session::SessionId;
 use crate::sessions;
@@ -88,7 +89,7 @@ pub const MIGRATIONS: [Migration; 8] = [
     },
     Migration {
         number: 7,
-        sql: &[sessions::SCHEMA_7, memory::SCHEMA],
+        sql: &[sessions::SCHEMA_7, memory::SCHEMA, retries::SCHEMA],
     },
     Migration {
         number: 8,

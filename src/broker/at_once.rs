@@ -70,7 +70,7 @@ impl Broker {
     ) -> Option<Result<Committed<Admitted>, Refusal>> {
         let desk = self.desk.as_ref()?;
         let (subject, arguments) = (&candidate.subject, candidate.kept_arguments.as_deref());
-        if !candidate.reading.amounts().is_empty() {
+        if !candidate.reading.amounts().is_empty() || candidate.key.is_some() {
             return None;
         }
         let recalled = desk.memory.recall(&self.store, self.writer.id(), subject);

@@ -143,6 +143,7 @@ pub(super) fn settlement(outcome: Outcome, rules: &ToolRules, charges: Charges) 
         | Outcome::ToolFailed
         | Outcome::Denied
         | Outcome::Escalated
+        | Outcome::Replayed
         | Outcome::InvalidArguments
         | Outcome::UnknownTool
         | Outcome::TimedOut

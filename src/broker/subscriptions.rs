@@ -186,7 +186,7 @@ impl Broker {
         let candidate = self.read_arguments(&call, &route, now).await?;
         let (charges, permit) = self.admit(candidate, now).await?;
         let (closing, answer) = self.join(permit, &route, (call, listener)).await;
-        self.close(&route, closing, charges).await;
+        self.close(&route, (closing, None), charges).await;
         Ok(answer)
     }
 

@@ -215,6 +215,19 @@ fn read_left_open(row: &rusqlite::Row<'_>) -> rusqlite::Result<LeftOpen> {
     })
 }
 
+/// Who opened a call that is in flight.
+pub(super) fn in_flight_writer(tx: &Tx<'_>, call: CallId) -> Result<Option<WriterId>, StoreError> {
+    let read = || {
+        tx.sql()
+            .prepare_cached("SELECT writer FROM in_flight WHERE call = ?1")?
+            .query_row([call.as_bytes()], |row| {
+                row.get(0).map(WriterId::from_number)
+            })
+            .optional()
+    };
+    read().map_err(StoreError::sql("look for a call in flight"))
+}
+
 /// Every call in flight with its writer.
 pub(super) fn in_flight_all(tx: &Tx<'_>) -> Result<Vec<(CallId, WriterId)>, StoreError> {
     let read = || {

@@ -8,6 +8,7 @@
 //! wrote of its failure stay out of it.
 
 mod absent;
+mod again;
 #[cfg(test)]
 mod tests;
 
@@ -30,9 +31,6 @@ use crate::json::Object;
 use crate::json::Splice;
 use crate::policy::Denial;
 use crate::policy::Escalation;
-use crate::session::SessionId;
-use crate::sessions::End;
-use crate::sessions::Why;
 use crate::tool::Asking;
 use crate::tool::CallId;
 use serde_json::Value;
@@ -81,12 +79,21 @@ pub(super) enum Came {
 }
 
 /// What a call came to.
-pub(super) fn answer(answer: Answer, reader: Reader) -> Came {
-    match answer {
+pub(super) fn answer(came: Answer, reader: Reader) -> Came {
+    match came {
         Answer::Result { json, era } => Came::Ended(Reply::Result(match reader.client {
             Client::Modern => typed(&json, reader),
             Client::Legacy => aged(&json, &era),
         })),
+        Answer::Replayed {
+            earlier,
+            answer: kept,
+        } => match answer(*kept, reader) {
+            Came::Ended(Reply::Result(result)) => {
+                Came::Ended(Reply::Result(again::replayed(&result, &earlier)))
+            }
+            other => other,
+        },
         Answer::Joined => Came::Ended(Reply::Result("{}".to_owned())),
         Answer::Task { json, id } => {
             Came::Ended(Reply::Result(tasks::begun(&json, &id, reader.client)))
@@ -157,8 +164,12 @@ fn refused(refusal: &Refusal, reader: Reader) -> Reply {
             earlier,
             tool,
         } => say(call, &told_of(earlier, tool)),
-        Refusal::SessionGone { session } => failed(&gone(*session), None, reader),
-        Refusal::SessionEnded { call, end } => say(call, &ended(*end)),
+        Refusal::SessionGone { session } => failed(&again::gone(*session), None, reader),
+        // The broker waits for the first itself.
+        Refusal::Attempted { .. } => not_recorded(),
+        Refusal::KeyReused { call } => say(call, &again::key_reused()),
+        Refusal::EarlierLost { call, earlier } => say(call, &again::lost(earlier)),
+        Refusal::SessionEnded { call, end } => say(call, &again::ended(*end)),
         Refusal::ServerUnavailable { call, server, why: _ } => say(
             call,
             &[
@@ -204,27 +215,6 @@ fn refused(refusal: &Refusal, reader: Reader) -> Reply {
         ),
         Refusal::NotRecorded => not_recorded(),
     }
-}
-
-/// What is said of a session that is over.
-fn ended(end: End) -> [String; 2] {
-    let at = end.at.strftime("%Y-%m-%d %H:%MZ");
-    let why = match end.why {
-        Why::Ended => format!("This session was ended on {at}."),
-        Why::Expired => format!("Nobody used this session for long, so it ended on {at}."),
-    };
-    [
-        format!("{why} Nothing was sent, and nothing more can be done in it."),
-        "Name another session to go on, or ask the operator.".to_owned(),
-    ]
-}
-
-/// What is said where the session of a call is not there any more.
-fn gone(session: SessionId) -> [String; 2] {
-    [
-        format!("The session {session} has ended. Nothing was sent."),
-        "Name a session that exists, or ask the operator.".to_owned(),
-    ]
 }
 
 /// What is said of the first call that is like one that ended unknown.

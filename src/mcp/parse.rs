@@ -5,13 +5,14 @@
 #[cfg(test)]
 mod attacks;
 mod listening;
+mod meta;
 mod params;
 
 pub use listening::Wanted;
+pub use meta::Meta;
 pub use params::Answers;
 pub use params::Ask;
 pub use params::Body;
-pub use params::Meta;
 
 use super::shown;
 use super::write::Fault;
@@ -212,7 +213,7 @@ impl Message {
             return Ok(self);
         };
         match &request.meta.session {
-            Some(own) if own != named => {
+            Some(own) if **own != *named => {
                 let message = "the request names two sessions: give one, or the same one in the URL, the header and `_meta`";
                 Err(ParseError {
                     id: Some(request.id.clone()),
@@ -221,7 +222,7 @@ impl Message {
             }
             Some(_) => Ok(self),
             None => {
-                request.meta.session = Some(named.to_owned());
+                request.meta.session = Some(named.into());
                 Ok(self)
             }
         }

@@ -24,6 +24,7 @@ mod readme;
 mod real;
 mod relay;
 mod resume;
+mod retries;
 mod rmcp_client;
 mod rounds;
 mod scenario;

@@ -216,6 +216,7 @@ impl Broker {
             task: None,
             declared: Arc::default(),
             log: None,
+            key: None,
             meta: None,
         };
         let (route, _own) = self.route(&call, now).await?;
@@ -228,7 +229,7 @@ impl Broker {
             Leads::Own(_) => (Sent::not_followed(), None),
         };
         let (closing, _nobody_waits) = settle::judged(id, &route, sent, self.settings.keep);
-        self.close(&route, closing, charges).await;
+        self.close(&route, (closing, None), charges).await;
         Ok(standing)
     }
 }
@@ -252,6 +253,9 @@ fn passes(refusal: &Refusal) -> bool {
         | Refusal::Escalated { .. }
         | Refusal::EarlierUnknown { .. }
         | Refusal::SessionEnded { .. }
+        | Refusal::Attempted { .. }
+        | Refusal::KeyReused { .. }
+        | Refusal::EarlierLost { .. }
         | Refusal::SessionGone { .. } => false,
     }
 }

@@ -113,9 +113,9 @@ impl Server {
                 )
             }
             Over::Http => format!("[servers.own]\nurl = \"http://127.0.0.1:{port}/mcp\"\n"),
-            Over::Pair => format!(
-                "[servers.own]\nurl = \"http://127.0.0.1:{port}/sse\"\ntype = \"sse\"\n"
-            ),
+            Over::Pair => {
+                format!("[servers.own]\nurl = \"http://127.0.0.1:{port}/sse\"\ntype = \"sse\"\n")
+            }
         }
     }
 
