@@ -25,7 +25,6 @@ use super::write::METHOD_NOT_FOUND;
 use super::write::Outbound;
 use super::write::request;
 use super::write::result;
-use super::write::served;
 use crate::broker::Broker;
 use crate::broker::Carrier;
 use crate::broker::ClientReply;
@@ -41,7 +40,6 @@ use crate::tool::Declared;
 use crate::tool::Digest;
 use crate::tool::Extension;
 use crate::tool::Level;
-use serde_json::json as value;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -246,11 +244,7 @@ impl Connection {
             }
             Body::Unknown { method } => {
                 let message = eras::unserved(&method, meta.client());
-                let mut fault = Fault::new(METHOD_NOT_FOUND, message);
-                // It tries to find out what is spoken here.
-                let opens = &*method == "initialize";
-                fault.data = opens.then(|| value!({"supported": served()}));
-                return Received::Answer(fault.refuse(Some(&id)));
+                return refuse(Some(&id), METHOD_NOT_FOUND, message);
             }
             Body::SetLevel { level } => {
                 *locked(&self.level) = Some(level);

@@ -197,7 +197,7 @@ async fn each_request_is_served_in_its_own_era() {
 {"jsonrpc":"2.0","id":1,"error":{"code":-32601,"message":"`ping` is of MCP 2025-11-25, and this request of 2026-07-28: any request shows whether this side is there"}}
 
 {"jsonrpc":"2.0","id":1,"method":"initialize","params":{"_meta":{MODERN}}}
-{"jsonrpc":"2.0","id":1,"error":{"code":-32601,"message":"`initialize` is of MCP 2025-11-25, and this request of 2026-07-28: each request says its own revision, and nothing is opened; or open an older one by `initialize` without `_meta`","data":{"supported":["2026-07-28","2025-11-25","2025-06-18","2025-03-26","2024-11-05"]}}}
+{"jsonrpc":"2.0","id":1,"error":{"code":-32601,"message":"`initialize` is of MCP 2025-11-25, and this request of 2026-07-28: each request says its own revision, and nothing is opened; or open an older one by `initialize` without `_meta`"}}
 
 {"jsonrpc":"2.0","id":1,"method":"logging/setLevel","params":{"_meta":{MODERN}}}
 {"jsonrpc":"2.0","id":1,"error":{"code":-32601,"message":"`logging/setLevel` is of MCP 2025-11-25, and this request of 2026-07-28: put `io.modelcontextprotocol/logLevel` into `params._meta` of each request"}}
