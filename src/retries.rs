@@ -7,6 +7,7 @@ mod table;
 
 pub use table::SCHEMA;
 
+use crate::crash;
 use crate::journal::Subject;
 use crate::store::StoreError;
 use crate::store::Tx;
@@ -138,6 +139,9 @@ pub fn find(
 ) -> Result<Known, StoreError> {
     if let Ok(before) = now.checked_sub(KEPT) {
         table::attempts_forget(tx, before)?;
+    }
+    if crash::mutated("forget-keys") {
+        return Ok(Known::New);
     }
     let found = table::attempt(tx, subject, key)?;
     Ok(match found {

@@ -1,6 +1,8 @@
 //! The JSON forms of what commands print, for programs: stable names, times as
 //! RFC 3339, amounts in minor units. One place, so that a change shows.
 
+use super::difference;
+use super::difference::Difference;
 use crate::journal::CallView;
 use crate::journal::Verified;
 use crate::meters::Total;
@@ -44,7 +46,9 @@ pub(super) fn session_whole(
     let totals = totals
         .iter()
         .map(|total| json!({"meter": total.meter, "total": total.total}));
-    let calls = calls.iter().map(|(view, ending)| call(view, ending));
+    let calls = calls
+        .iter()
+        .map(|(view, ending)| call(view, ending, &whole.handles));
     if let Some(members) = value.as_object_mut() {
         members.insert("totals".to_owned(), totals.collect());
         members.insert("calls".to_owned(), calls.collect());
@@ -52,8 +56,8 @@ pub(super) fn session_whole(
     value
 }
 
-/// One call.
-pub(super) fn call(call: &CallView, ending: &str) -> Value {
+/// One call, in a session of these handles.
+pub(super) fn call(call: &CallView, ending: &str, handles: &[String]) -> Value {
     json!({
         "id": call.call.to_string(),
         "decided": time(Some(call.at)),
@@ -61,6 +65,7 @@ pub(super) fn call(call: &CallView, ending: &str) -> Value {
         "outcome": ending,
         "principal": call.principal,
         "session": call.session.to_string(),
+        "handles": handles,
         "tool": call.tool,
         "decision": call.detail,
         "ending": call.close_detail,
@@ -89,12 +94,17 @@ pub(super) fn pin(pin: &Pin) -> Value {
         (None, true) => "pinned",
         (None, false) => "gone",
     };
+    let changed = pin.changed.as_ref();
+    let found = changed.map(|changed| difference::between(&pin.definition.json, &changed.json));
+    let found = found.unwrap_or_default();
+    let differences = found.iter().map(Difference::published);
     json!({
         "tool": pin.definition.id.to_string(),
         "state": state,
         "since": time(Some(pin.since)),
         "digest": pin.definition.digest.to_string(),
         "changed_digest": pin.changed.as_ref().map(|changed| changed.digest.to_string()),
+        "differences": differences.collect::<Value>(),
     })
 }
 
@@ -164,6 +174,9 @@ mod tests {
               "outcome": "completed",
               "principal": "alice",
               "session": "01010101-0101-0101-0101-010101010101",
+              "handles": [
+                "claim-99"
+              ],
               "tool": "claims/get_claim",
               "decision": {
                 "policies": [

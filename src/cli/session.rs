@@ -9,6 +9,8 @@ use crate::app;
 use crate::config::Config;
 use crate::journal;
 use crate::meters;
+use crate::meters::Total;
+use crate::policy;
 use crate::principal::PrincipalId;
 use crate::session::Handle;
 use crate::session::SessionId;
@@ -77,7 +79,7 @@ impl Command {
         let store = app::existing_store(&config.store)?;
         match self {
             Self::List { owner } => list(&store, owner.as_ref(), form),
-            Self::Show(which) => show(&store, &which.find(&store)?, form),
+            Self::Show(which) => show(config, &store, &which.find(&store)?, form),
             Self::Name { which, handle } => which.name(&store, handle),
             Self::Pause { which, waiting_for } => {
                 let pauses = move |tx: &Tx<'_>, id, now| {
@@ -186,7 +188,7 @@ fn list(store: &Store, owner: Option<&PrincipalId>, form: Form) -> anyhow::Resul
     super::print(&text)
 }
 
-fn show(store: &Store, session: &Session, form: Form) -> anyhow::Result<()> {
+fn show(config: &Config, store: &Store, session: &Session, form: Form) -> anyhow::Result<()> {
     let living = store.living_writers()?;
     let filter = journal::Filter {
         session: Some(session.id),
@@ -242,13 +244,28 @@ fn show(store: &Store, session: &Session, form: Form) -> anyhow::Result<()> {
         )?;
     }
     for total in totals {
-        writeln!(text, "total     {} {}", total.meter, total.total)?;
+        writeln!(text, "total     {} {}", total.meter, shown(config, &total))?;
     }
     writeln!(text, "calls     {}", calls.len())?;
     for call in &calls {
         writeln!(text, "  {}", call_line(call, &living))?;
     }
     super::print(&text)
+}
+
+/// A total as people write it: of money with its minor units behind a point.
+fn shown(config: &Config, total: &Total) -> String {
+    let of_money = config.broker.servers.iter().any(|(server, rules)| {
+        let tools = rules.tools.iter();
+        let money = tools.flat_map(|(tool, rules)| rules.money.iter().map(move |arg| (tool, arg)));
+        money
+            .map(|(tool, argument)| format!("{server}/{tool}#{argument}"))
+            .any(|meter| meter == total.meter)
+    });
+    match of_money {
+        true => policy::amount(total.total, config.broker.money_scale),
+        false => total.total.to_string(),
+    }
 }
 
 /// What keeps a session from going on.

@@ -13,6 +13,7 @@ mod golden;
 mod hostile;
 mod house;
 mod http;
+mod killing;
 mod kinds;
 mod matrix;
 mod methods;
