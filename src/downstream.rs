@@ -4,7 +4,7 @@
 //! What a server says is read strictly and passed on as the text it was; no
 //! typed model of it is built, because such a model loses fields. What is said
 //! to a server comes from one closed list (`wire`), and a `tools/call` is on it
-//! only together with a [`Permit`].
+//! only together with a [`Permit`](crate::permit::Permit).
 //!
 //! ```text
 //! Downstream ── supervisor ── child ── keeper ── the server
