@@ -201,7 +201,7 @@ impl Broker {
         let name = call.name.clone();
         // In a box, because each layer of a task moves what it is given, and this
         // is large.
-        let steps = Box::pin(async move { broker.steps(call, line).await });
+        let steps = Box::pin(async move { broker.steps(call, line, begun).await });
         let ended = self.tasks.spawn(steps).await;
         match ended {
             Ok(ended) => {
@@ -220,6 +220,7 @@ impl Broker {
         self: &Arc<Self>,
         mut call: ToolCall,
         line: CallLine,
+        came: Instant,
     ) -> Result<Answer, Refusal> {
         let now = Timestamp::now();
         let (route, task) = self.route(&call, now).await?;
@@ -227,7 +228,8 @@ impl Broker {
             let prompt = self.catalogue.load().route(Asking::Prompt, &call.name);
             call = call.completing(prompt.as_ref().map_or("", |prompt| prompt.tool.native()));
         }
-        let (charges, permit) = match self.admit_once((&call, &route), &line, now).await? {
+        let admitted = self.admit_once((&call, &route), &line, (came, now));
+        let (charges, permit) = match admitted.await? {
             Once::Admitted(admitted) => *admitted,
             Once::Before(answer) => return Ok(answer),
         };
@@ -236,8 +238,8 @@ impl Broker {
             Leads::Out(server) => server,
         };
         let (principal, keyed) = (call.principal.clone(), call.key.is_some());
-        let came = self.send(permit, (&route, server, task), call, line).await;
-        let (closing, answer) = self.keep_task((principal, &route), came).await;
+        let ended = self.send(permit, (&route, server, task), call, line).await;
+        let (closing, answer) = self.keep_task((principal, &route), ended).await;
         let effect = Effect::of(route.gate.rules().access);
         let ending = keyed.then(|| retry::ending(closing.outcome, &answer, effect));
         self.close(&route, (closing, ending), charges).await;
@@ -382,15 +384,17 @@ impl Broker {
     }
 
     /// Steps 6 to 8: decide and open the record as one step; what comes out is
-    /// the permit, or why there is none.
+    /// the permit, or why there is none. `came` is when the call was there: what
+    /// was committed before is decided on.
     async fn admit(
         &self,
         candidate: Candidate,
-        now: Timestamp,
+        (came, now): (Instant, Timestamp),
     ) -> Result<(Charges, Permit), Refusal> {
-        let admitted = match self.admit_at_once(&candidate, now) {
+        let admitted = match self.admit_at_once(&candidate, (came, now)) {
             Some(admitted) => admitted?,
-            None => self.admit_in_store(candidate, now).await?,
+            // In a box, because most calls need no room for it.
+            None => Box::pin(self.admit_in_store(candidate, now)).await?,
         };
         let ((allowed, charges), entry) =
             admitted.split(|admitted| ((admitted.allowed, admitted.charges), admitted.entry));

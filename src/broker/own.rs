@@ -213,6 +213,7 @@ fn sent(said: &Said) -> Sent {
     Sent::Result {
         json: said.result(),
         era: Era::Legacy(String::new()),
+        failed: said.has_failed(),
     }
 }
 

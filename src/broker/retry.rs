@@ -68,14 +68,15 @@ impl Broker {
         &self,
         (call, route): (&ToolCall, &Arc<Route>),
         line: &CallLine,
-        now: Timestamp,
+        (came, now): (Instant, Timestamp),
     ) -> Result<Once, Refusal> {
         for _ in 0..MOST_ATTEMPTS {
             let candidate = self.read_arguments(call, route, now).await?;
             let subject = call.key.is_some().then(|| candidate.subject.clone());
-            match (self.admit(candidate, now).await, subject) {
+            match (self.admit(candidate, (came, now)).await, subject) {
                 (Err(Refusal::Attempted { earlier }), Some(subject)) => {
-                    let before = self.made_before(subject, earlier, (route, line));
+                    // In a box, because most calls need no room for it.
+                    let before = Box::pin(self.made_before(subject, earlier, (route, line)));
                     if let Some(answer) = before.await {
                         return answer.map(Once::Before);
                     }

@@ -184,7 +184,7 @@ impl Broker {
         let now = Timestamp::now();
         let (route, _own) = self.route(&call, now).await?;
         let candidate = self.read_arguments(&call, &route, now).await?;
-        let (charges, permit) = self.admit(candidate, now).await?;
+        let (charges, permit) = self.admit(candidate, (Instant::now(), now)).await?;
         let (closing, answer) = self.join(permit, &route, (call, listener)).await;
         self.close(&route, (closing, None), charges).await;
         Ok(answer)

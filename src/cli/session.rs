@@ -6,11 +6,10 @@ use super::journal::ending;
 use super::one_line;
 use super::published;
 use crate::app;
+use crate::broker::Standing;
 use crate::config::Config;
 use crate::journal;
 use crate::meters;
-use crate::meters::Total;
-use crate::policy;
 use crate::principal::PrincipalId;
 use crate::session::Handle;
 use crate::session::SessionId;
@@ -194,12 +193,14 @@ fn show(config: &Config, store: &Store, session: &Session, form: Form) -> anyhow
         session: Some(session.id),
         ..journal::Filter::default()
     };
-    let (totals, calls) = store.read(|tx| {
+    let (totals, calls, standing) = store.read(|tx| {
         Ok((
             meters::of_session(tx, session.id)?,
             journal::calls(tx, &filter)?,
+            Standing::read(tx, session.id)?,
         ))
     })?;
+    let units = config.broker.units();
     if form == Form::Json {
         let calls: Vec<_> = calls
             .into_iter()
@@ -244,28 +245,19 @@ fn show(config: &Config, store: &Store, session: &Session, form: Form) -> anyhow
         )?;
     }
     for total in totals {
-        writeln!(text, "total     {} {}", total.meter, shown(config, &total))?;
+        writeln!(text, "total     {} {}", total.meter, units.amount(&total))?;
     }
     writeln!(text, "calls     {}", calls.len())?;
     for call in &calls {
         writeln!(text, "  {}", call_line(call, &living))?;
     }
-    super::print(&text)
-}
-
-/// A total as people write it: of money with its minor units behind a point.
-fn shown(config: &Config, total: &Total) -> String {
-    let of_money = config.broker.servers.iter().any(|(server, rules)| {
-        let tools = rules.tools.iter();
-        let money = tools.flat_map(|(tool, rules)| rules.money.iter().map(move |arg| (tool, arg)));
-        money
-            .map(|(tool, argument)| format!("{server}/{tool}#{argument}"))
-            .any(|meter| meter == total.meter)
-    });
-    match of_money {
-        true => policy::amount(total.total, config.broker.money_scale),
-        false => total.total.to_string(),
+    if let Some(standing) = standing {
+        writeln!(text, "digest    for a client that comes back:")?;
+        for line in standing.text(units).lines() {
+            writeln!(text, "  {line}")?;
+        }
     }
+    super::print(&text)
 }
 
 /// What keeps a session from going on.

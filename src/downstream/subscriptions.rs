@@ -280,6 +280,7 @@ async fn acknowledged(
     let sent = Sent::Result {
         json: "{}".into(),
         era,
+        failed: false,
     };
     (sent, Some(Standing(Kind::Listening(listening))))
 }

@@ -411,12 +411,18 @@ fn aged(result: &str, era: &Era) -> String {
         Era::Legacy(_) => &[],
     };
     let newer = newer.iter().filter(|key| members.get(key).is_some());
-    let mut aged = result.to_owned();
+    let mut aged: Option<String> = None;
     // One after the other: neighbours share a comma.
     for key in newer.chain(no_object.then_some(&"structuredContent")) {
-        aged = Splice::new(&aged).remove_member(&aged, key).finish();
+        aged = Some(
+            match &aged {
+                None => Splice::new(result).remove_from(result, &members, key),
+                Some(aged) => Splice::new(aged).remove_member(aged, key),
+            }
+            .finish(),
+        );
     }
-    aged
+    aged.unwrap_or_else(|| result.to_owned())
 }
 
 /// A server's error. For a modern client with the codes that revision has:

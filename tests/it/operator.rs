@@ -378,6 +378,7 @@ fn totals_of_money_are_shown_as_money_and_times_with_their_zone() {
             .filter(|word| word.matches(':').count() >= 1);
         let times: Vec<&str> = times
             .filter(|word| word.starts_with(|c: char| c.is_ascii_digit()))
+            .map(|word| word.trim_end_matches([',', '.']))
             .collect();
         assert!(
             !times.is_empty() && times.iter().all(|time| time.ends_with('Z')),

@@ -221,7 +221,9 @@ impl Broker {
         };
         let (route, _own) = self.route(&call, now).await?;
         let candidate = self.read_arguments(&call, &route, now).await?;
-        let (charges, permit) = self.admit(candidate, now).await?;
+        let (charges, permit) = self
+            .admit(candidate, (Instant::now().into_std(), now))
+            .await?;
         let id = permit.call();
         let outgoing = outgoing((&route, None), call);
         let (sent, standing) = match &route.leads {
