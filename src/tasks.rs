@@ -26,6 +26,8 @@ pub struct Task {
     pub server: ServerName,
     /// What the server calls it.
     pub native: Arc<str>,
+    /// The call that became it.
+    pub call: CallId,
 }
 
 /// Keeps a task that a call of this principal began. Returns the id that the
@@ -36,7 +38,7 @@ pub struct Task {
 /// When it cannot be kept; then nobody must be told of it.
 pub fn begin(
     tx: &Tx<'_>,
-    (principal, call): (&PrincipalId, CallId),
+    principal: &PrincipalId,
     task: &Task,
     now: Timestamp,
 ) -> Result<String, StoreError> {
@@ -44,7 +46,7 @@ pub fn begin(
         table::tasks_delete_before(tx, long_ago)?;
     }
     let id = format!("task-{}", Uuid::new_v4().simple());
-    table::task_insert(tx, &id, (principal, call, task), now)?;
+    table::task_insert(tx, &id, (principal, task), now)?;
     Ok(id)
 }
 
@@ -67,12 +69,13 @@ mod tests {
         let task = Task {
             server: "claims".parse().unwrap(),
             native: "1".into(),
+            call: CallId::from_bytes([1; 16]),
         };
         let kept = task.clone();
         let principal = |name: &str| PrincipalId::parse(name).unwrap();
         let (own, others, unknown, later) = in_store(&[SCHEMA], move |tx| {
             let now: Timestamp = "2026-11-26T12:00:00Z".parse().unwrap();
-            let whose = (&principal("alice"), CallId::next());
+            let whose = &principal("alice");
             let id = begin(tx, whose, &kept, now)?;
             let own = of(tx, &principal("alice"), &id)?;
             let others = of(tx, &principal("bob"), &id)?;

@@ -16,9 +16,8 @@ use crate::tasks::Task;
 use jiff::Timestamp;
 use std::sync::Arc;
 
-/// Where a request leads, and what the server calls what it names, where the client
-/// cannot know that.
-pub(super) type Led = (Arc<Route>, Option<Arc<str>>);
+/// Where a request leads, and the task that it is about.
+pub(super) type Led = (Arc<Route>, Option<Task>);
 
 impl Broker {
     /// The task that a request is about. None where it is not the caller's, or
@@ -28,13 +27,13 @@ impl Broker {
             .read(|tx| tasks::of(tx, &call.principal, &call.name))
     }
 
-    /// Where a task leads, and what its server calls it.
+    /// Where a task leads, and which it is.
     pub(super) fn leads_to_task(&self, call: &ToolCall) -> Result<Option<Led>, StoreError> {
         let Some(task) = self.task(call)? else {
             return Ok(None);
         };
         let route = self.catalogue.load().other(&task.server, call.asking);
-        Ok(route.map(|route| (route, Some(task.native))))
+        Ok(route.map(|route| (route, Some(task))))
     }
 
     /// Keeps a task that a call began, before anybody is told of it. One that
@@ -51,9 +50,10 @@ impl Broker {
         let task = Task {
             server: server.clone(),
             native: id.into(),
+            call,
         };
         let kept = self.store.write("task", Durability::Power, move |tx| {
-            tasks::begin(tx, (&principal, call), &task, Timestamp::now())
+            tasks::begin(tx, &principal, &task, Timestamp::now())
         });
         match kept.await {
             Ok(id) => {

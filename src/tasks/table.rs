@@ -25,7 +25,7 @@ CREATE INDEX task_by_age ON task (created);
 pub(super) fn task_insert(
     tx: &Tx<'_>,
     id: &str,
-    (principal, call, task): (&PrincipalId, CallId, &Task),
+    (principal, task): (&PrincipalId, &Task),
     now: Timestamp,
 ) -> Result<(), StoreError> {
     tx.sql()
@@ -37,7 +37,7 @@ pub(super) fn task_insert(
                 principal.to_string(),
                 task.server.as_str(),
                 &*task.native,
-                call.as_bytes(),
+                task.call.as_bytes(),
                 now.as_millisecond()
             ],
         )
@@ -52,14 +52,17 @@ pub(super) fn task(
 ) -> Result<Option<Task>, StoreError> {
     let read = || {
         tx.sql()
-            .prepare_cached("SELECT server, native FROM task WHERE id = ?1 AND principal = ?2")?
+            .prepare_cached(
+                "SELECT server, native, call FROM task WHERE id = ?1 AND principal = ?2",
+            )?
             .query_row(params![id, principal.to_string()], |row| {
-                Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
             })
             .optional()
     };
-    let found = read().map_err(StoreError::sql("look for a task"))?;
-    let Some((server, native)) = found else {
+    let found: Option<(String, String, [u8; 16])> =
+        read().map_err(StoreError::sql("look for a task"))?;
+    let Some((server, native, call)) = found else {
         return Ok(None);
     };
     let server = server.parse().map_err(|_no_name| StoreError::Damaged {
@@ -68,6 +71,7 @@ pub(super) fn task(
     Ok(Some(Task {
         server,
         native: native.into(),
+        call: CallId::from_bytes(call),
     }))
 }
 
