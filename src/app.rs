@@ -52,7 +52,7 @@ use tokio_util::sync::CancellationToken;
 
 /// The tables of every record room, by the version of the store that brought
 /// them.
-pub const MIGRATIONS: [Migration; 7] = [
+pub const MIGRATIONS: [Migration; 8] = [
     Migration {
         number: 1,
         sql: &[
@@ -95,6 +95,10 @@ pub const MIGRATIONS: [Migration; 7] = [
             retries::SCHEMA,
             tasks::SCHEMA_7,
         ],
+    },
+    Migration {
+        number: 8,
+        sql: &[pins::SCHEMA_8],
     },
 ];
 

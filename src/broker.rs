@@ -8,6 +8,7 @@ mod catalogue;
 mod close;
 mod entry;
 mod follow;
+mod kinds;
 mod known;
 mod labels;
 mod memory;
@@ -67,6 +68,7 @@ use crate::json;
 use crate::meters::Charges;
 use crate::outcome::Outcome;
 use crate::permit::Permit;
+use crate::pins::Besides;
 use crate::store::Durability;
 use crate::store::Store;
 use crate::store::StoreError;
@@ -74,6 +76,8 @@ use crate::store::Writer;
 use crate::tool::Asking;
 use crate::tool::CallId;
 use crate::tool::Digest;
+use crate::tool::Kind;
+use crate::tool::Offered;
 use crate::tool::ServerName;
 use admit::Candidate;
 use arc_swap::ArcSwap;
@@ -83,6 +87,7 @@ use close::Held;
 use jiff::SignedDuration;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use kinds::Kinds;
 use known::Known as KnownSessions;
 use open_calls::OpenCalls;
 use retry::Once;
@@ -90,6 +95,7 @@ use serde_json::json as value;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::Mutex;
 use std::time::Duration;
 use std::time::Instant;
 use subscriptions::Subscriptions;
@@ -184,6 +190,11 @@ pub struct Broker {
     reloads: mpsc::Sender<Reload>,
     /// Servers of which nothing is known yet, not even that they are down.
     unseen: watch::Sender<BTreeSet<ServerName>>,
+    /// Servers whose resources are not known yet, and that are not known to be down.
+    unlisted: watch::Sender<BTreeSet<ServerName>>,
+    kinds: Kinds,
+    /// What each server has besides what is pinned.
+    besides: Mutex<BTreeMap<ServerName, Besides>>,
     tasks: TaskTracker,
     stopping: CancellationToken,
 }
@@ -237,10 +248,7 @@ impl Broker {
         };
         let keyed = call.key.is_some();
         let awaited = call.awaited.clone().filter(|_| !keyed);
-        let native = task.map(|task| task.native);
-        let ended = self
-            .send(permit, (&route, server, native), call, line)
-            .await;
+        let ended = self.send(permit, (&route, server, task), call, line).await;
         let (closing, answer) = self.keep_task((&charges.principal, &route), ended).await;
         let effect = Effect::of(route.gate.rules().access);
         let ending = keyed.then(|| retry::ending(closing.outcome, &answer, effect));
@@ -277,12 +285,21 @@ impl Broker {
         tokio::select! {
             biased;
             route = appears => return Ok((route, None)),
-            () = self.first_sight() => {}
+            () = self.may_appear(call.asking) => {}
         }
         if let Some(route) = self.leads(call) {
             return Ok((route, None));
         }
         Err(self.nowhere(call, now).await)
+    }
+
+    /// Returns when what is named will not appear any more by itself. What resources
+    /// a server has nobody knows before it is there.
+    async fn may_appear(&self, asking: Asking) {
+        match asking {
+            Asking::Tool | Asking::Prompt | Asking::Task(_) => self.first_sight().await,
+            Asking::Read | Asking::Subscribe | Asking::Complete => self.resources_known().await,
+        }
     }
 
     /// A name that leads nowhere.
@@ -318,6 +335,20 @@ impl Broker {
         if !self.catalogue.load().shows(&call.principal, route) {
             let tool = route.tool.to_string();
             return Err(self.unknown_tool(call, tool, "hidden_tool", now).await);
+        }
+        if let Offered::To(_) = &route.offered
+            && !route.offered.includes(&Kind::of(&call.declared))
+        {
+            let tool = route.tool.to_string();
+            let refusal = self.unknown_tool(call, tool, "not_offered", now).await;
+            return Err(match refusal {
+                Refusal::UnknownTool { asking, name } => Refusal::NotOffered {
+                    asking,
+                    name,
+                    needs: route.offered.fewest().cloned().unwrap_or_default(),
+                },
+                other => other,
+            });
         }
         let arguments = call.arguments.as_deref().unwrap_or(NO_ARGUMENTS);
         let policies = route.policies;

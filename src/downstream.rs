@@ -4,7 +4,7 @@
 //! What a server says is read strictly and passed on as the text it was; no
 //! typed model of it is built, because such a model loses fields. What is said
 //! to a server comes from one closed list (`wire`), and a `tools/call` is on it
-//! only together with a [`Permit`].
+//! only together with a [`Permit`](crate::permit::Permit).
 //!
 //! ```text
 //! Downstream ── supervisor ── child ── keeper ── the server
@@ -35,6 +35,7 @@ mod offers;
 mod program;
 mod reach;
 mod remote;
+mod sending;
 mod siblings;
 mod subscriptions;
 mod supervisor;
@@ -43,12 +44,13 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
-use crate::permit::Permit;
 use crate::tool::Declared;
 use crate::tool::Digest;
+use crate::tool::Kind;
 use crate::tool::Level;
 use crate::tool::ServerName;
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -56,7 +58,6 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::sync::mpsc;
 use tokio::sync::watch;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::sync::DropGuard;
 
@@ -88,13 +89,8 @@ use subscriptions::Updates;
 use supervisor::Outlets;
 use supervisor::Supervisor;
 
-const TAKES_NO_ANSWERS: &str =
-    "the server speaks a revision that takes no `inputResponses`: make the call without them";
-
 /// How long a server may take to take in what it is told beside calls.
 const TAKEN_IN: Duration = Duration::from_secs(2);
-
-const WAITS_FOR_ANSWER: &str = "the server worked on another call of this session all the time, and may wait for an answer to what it asked there";
 
 /// What the operator says of one server. Not `Debug`: its environment and its
 /// headers may hold secrets.
@@ -160,6 +156,8 @@ struct Desk {
     siblings: Siblings,
     /// From which level on somebody hears what it logs.
     level: watch::Sender<Option<Level>>,
+    /// As what kinds of clients its lists are wanted too.
+    kinds: watch::Sender<BTreeSet<Kind>>,
     /// Over a pipe nobody can tell in which call a server asks: then there is one
     /// call at a time.
     turn: tokio::sync::Mutex<()>,
@@ -181,18 +179,12 @@ enum Phase {
         server: String,
         /// The digests of the tools that this very process listed last.
         listed: BTreeMap<Arc<str>, Digest>,
+        /// The same as it listed them to kinds of clients, where that is asked
+        /// of this very process.
+        kinds: BTreeMap<Kind, BTreeMap<Arc<str>, Digest>>,
     },
     Failed(Failure),
     Stopped,
-}
-
-/// A server that takes calls.
-struct Ready {
-    link: Reach,
-    era: Era,
-    offers: Offers,
-    /// What it lists under the name that was asked for.
-    listed: Option<Digest>,
 }
 
 /// Why there is no server at the moment.
@@ -233,10 +225,12 @@ impl Downstream {
         let stop = CancellationToken::new();
         let updates = Arc::new(Updates::of(settings.name.clone()));
         let level = watch::Sender::new(None);
+        let kinds = watch::Sender::new(BTreeSet::new());
         let desk = Desk {
             settings: settings.clone(),
             siblings: Siblings::default(),
             level: level.clone(),
+            kinds: kinds.clone(),
             turn: tokio::sync::Mutex::default(),
             phase,
             updates: Arc::clone(&updates),
@@ -251,6 +245,7 @@ impl Downstream {
             wake,
             stop,
             level: level.subscribe(),
+            kinds: kinds.subscribe(),
         };
         let to = Outlets {
             news,
@@ -259,84 +254,6 @@ impl Downstream {
         };
         let supervisor = Supervisor::new(settings, to, told);
         (downstream, supervisor)
-    }
-
-    /// Sends one call and waits for its answer, the deadline or the client's
-    /// cancellation. It is sent at most once.
-    pub async fn call(&self, permit: Permit, call: OutgoingCall, line: CallLine) -> Sent {
-        let now = Instant::now();
-        let allowed = call.deadline.unwrap_or(self.desk.settings.timeout);
-        let deadline = now
-            .checked_add(allowed)
-            .unwrap_or_else(|| now + Duration::from_secs(365 * 24 * 60 * 60));
-        let ready = tokio::select! {
-            biased;
-            () = line.cancelled.cancelled() => return Sent::not_sent(link::CANCELLED_UNSENT),
-            () = line.gone.cancelled() => return Sent::not_sent(link::CANCELLED_UNSENT),
-            ready = self.ready(&call.pinned) => ready,
-            () = tokio::time::sleep_until(deadline) => return Sent::not_sent(link::EXPIRED_UNSENT),
-        };
-        match ready {
-            // What was decided on is not what would be called: the server was
-            // started again, or has just said so, and the broker is about to
-            // compare it with the pin.
-            Ok(ready) if ready.listed != Some(call.definition) => Sent::Changed,
-            Ok(ready) if matches!(ready.era, Era::Modern(_)) => {
-                ready.link.call(permit, &call, line, deadline).await
-            }
-            Ok(ready) => {
-                self.call_legacy(permit, (call, line), ready, deadline)
-                    .await
-            }
-            Err(why) => Sent::NotSent { why },
-        }
-    }
-
-    /// A legacy server asks in the middle of a call, and only what it was told at
-    /// its opening that it may ask; so there is one of it for each session and kind of client
-    /// that can be asked something.
-    async fn call_legacy(
-        &self,
-        permit: Permit,
-        (mut call, mut line): (OutgoingCall, CallLine),
-        ready: Ready,
-        deadline: Instant,
-    ) -> Sent {
-        if call.answers.is_some() {
-            // A server that takes answers did nothing before it had them.
-            return Sent::not_sent(TAKES_NO_ANSWERS);
-        }
-        // Who has no tasks passes over the wish for one (2025-11-25, tasks).
-        call.task = call.task.filter(|_| ready.offers.asked_tasks);
-        let shared = self.desk.settings.declared.is_none();
-        let piped = matches!(ready.link, Reach::Pipe(_));
-        if shared && (line.asks.is_some() || line.logs.is_some()) {
-            let kind = (call.declared.questions(), call.session);
-            if let Some(sibling) = self.desk.siblings.of(kind, &self.desk.settings) {
-                let level = *self.desk.level.borrow();
-                if let Some(level) = level {
-                    Box::pin(sibling.log_from(level)).await;
-                }
-                return Box::pin(sibling.call(permit, call, line)).await;
-            }
-        }
-        if shared {
-            // Nobody can tell of whose call it speaks.
-            (line.asks, line.logs) = (None, None);
-        }
-        let turn = async {
-            match piped && !shared {
-                true => Some(self.desk.turn.lock().await),
-                false => None,
-            }
-        };
-        let _turn = tokio::select! {
-            biased;
-            turn = turn => turn,
-            () = line.cancelled.cancelled() => return Sent::not_sent(link::CANCELLED_UNSENT),
-            () = tokio::time::sleep_until(deadline) => return Sent::not_sent(WAITS_FOR_ANSWER),
-        };
-        ready.link.call(permit, &call, line, deadline).await
     }
 
     /// Somebody hears from this level on what the server logs. One that needs to be
@@ -378,6 +295,11 @@ impl Downstream {
     /// How long a call may take that says nothing else.
     pub fn timeout(&self) -> Duration {
         self.desk.settings.timeout
+    }
+
+    /// How long its start may take.
+    pub fn start_timeout(&self) -> Duration {
+        self.desk.settings.start_timeout
     }
 
     /// How the server is at the moment.
@@ -426,58 +348,6 @@ impl Downstream {
         let _ = phase
             .wait_for(|phase| matches!(phase, Phase::Stopped))
             .await;
-    }
-
-    /// The link to the server and what it lists under this name, or why there is
-    /// no link within the time that a start may take.
-    async fn ready(&self, tool: &str) -> Result<Ready, String> {
-        let mut phase = self.desk.phase.clone();
-        let mut woken_at = None;
-        let waiting = async {
-            loop {
-                match &*phase.borrow_and_update() {
-                    Phase::Ready {
-                        link,
-                        listed,
-                        era,
-                        offers,
-                        ..
-                    } if !link.has_ended() => {
-                        return Ok(Ready {
-                            link: link.clone(),
-                            era: era.clone(),
-                            offers: *offers,
-                            listed: listed.get(tool).copied(),
-                        });
-                    }
-                    Phase::Stopped => return Err("the server was stopped".to_owned()),
-                    Phase::Failed(failure) => match woken_at {
-                        // One call makes one attempt come early, not a storm of them.
-                        None => {
-                            woken_at = Some(failure.attempts);
-                            self.desk.wake.notify_waiters();
-                        }
-                        Some(before) if failure.attempts != before => {
-                            if failure.cause == Cause::Command {
-                                return Err(failure.why.clone());
-                            }
-                        }
-                        Some(_) => {}
-                    },
-                    Phase::Ready { .. } | Phase::Starting => {}
-                }
-                if phase.changed().await.is_err() {
-                    return Err("the server was stopped".to_owned());
-                }
-            }
-        };
-        match tokio::time::timeout(self.desk.settings.start_timeout, waiting).await {
-            Ok(ready) => ready,
-            Err(_) => Err(match self.state() {
-                State::Failed { why, .. } => format!("the server is not running: {why}"),
-                _ => "the server did not become ready in time".to_owned(),
-            }),
-        }
     }
 }
 

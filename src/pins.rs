@@ -14,15 +14,20 @@ pub use definition::definition;
 pub use definition::fixed;
 pub use definition::prompt;
 pub use table::SCHEMA;
+pub use table::SCHEMA_8;
 
 use crate::store::StoreError;
 use crate::store::Tx;
 use crate::tool::Digest;
+use crate::tool::Kind;
+use crate::tool::Offered;
 use crate::tool::ServerName;
 use crate::tool::ToolDefinition;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use table::Listed;
 
 /// One pinned tool.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,8 +38,30 @@ pub struct Pin {
     pub since: Timestamp,
     /// What its server says of it since, where that is something else.
     pub changed: Option<Changed>,
-    /// Whether its server lists it at present.
+    /// Whether its server lists it at present, to everybody.
     pub listed: bool,
+    /// The kinds of clients that it lists it to, where it was looked at as one.
+    pub offered: BTreeSet<Kind>,
+}
+
+impl Pin {
+    /// To whom its server offers it at present; none where to nobody.
+    pub fn offered(&self) -> Option<Offered> {
+        match (self.listed, self.offered.is_empty()) {
+            (true, _) => Some(Offered::All),
+            (false, false) => Some(Offered::To(self.offered.clone())),
+            (false, true) => None,
+        }
+    }
+}
+
+/// What a server has besides what is pinned.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Besides {
+    /// It logs to its clients.
+    pub logs: bool,
+    /// It has pages for a host to show.
+    pub pages: bool,
 }
 
 /// A definition that differs from the pin.
@@ -80,15 +107,12 @@ pub fn observe(
     now: Timestamp,
 ) -> Result<Observed, StoreError> {
     table::server_seen(tx, server, now)?;
-    let known: BTreeMap<Arc<str>, Pin> = table::pins(tx, server)?
-        .into_iter()
-        .map(|pin| (Arc::clone(&pin.definition.id.name), pin))
-        .collect();
+    let known = by_name(table::pins(tx, server)?);
     let mut observed = Observed::default();
     for definition in listed {
         let name = definition.id.name.to_string();
         let Some(pin) = known.get(&definition.id.name) else {
-            table::pin_insert(tx, definition, now)?;
+            table::pin_insert(tx, definition, (Listed::ToAll, now))?;
             observed.new.push(name);
             continue;
         };
@@ -98,7 +122,7 @@ pub fn observe(
         if pin.listed && noted == now_noted {
             continue;
         }
-        table::pin_seen(tx, definition, (!pinned).then_some(now))?;
+        table::pin_seen(tx, definition, (Listed::ToAll, (!pinned).then_some(now)))?;
         if pinned {
             observed.back.push(name);
         } else {
@@ -115,12 +139,110 @@ pub fn observe(
     Ok(observed)
 }
 
+/// The same of what a server lists to clients of one kind. What it lists to
+/// everybody is compared by [`observe`] alone.
+///
+/// # Errors
+///
+/// When the pins cannot be read or written.
+pub fn observe_as(
+    tx: &Tx<'_>,
+    (server, kind): (&ServerName, &Kind),
+    listed: &[ToolDefinition],
+    now: Timestamp,
+) -> Result<Observed, StoreError> {
+    let known: BTreeMap<Arc<str>, Pin> = by_name(table::pins(tx, server)?);
+    let mut observed = Observed::default();
+    for definition in listed {
+        let name = definition.id.name.to_string();
+        let Some(pin) = known.get(&definition.id.name) else {
+            table::pin_insert(tx, definition, (Listed::ToSome, now))?;
+            observed.new.push(name);
+            continue;
+        };
+        let pinned = pin.definition.digest == definition.digest;
+        let noted = pin.changed.as_ref().map(|changed| changed.digest);
+        if pin.listed || noted == (!pinned).then_some(definition.digest) {
+            continue;
+        }
+        table::pin_seen(tx, definition, (Listed::ToSome, (!pinned).then_some(now)))?;
+        if pinned {
+            observed.back.push(name);
+        } else {
+            observed.changed.push(name);
+        }
+    }
+    let tools = listed.iter().map(|tool| Arc::clone(&tool.id.name));
+    table::kind_replace(tx, (server, kind), tools)?;
+    Ok(observed)
+}
+
+/// The kinds of clients that a server was seen as.
+///
+/// # Errors
+///
+/// When they cannot be read.
+pub fn kinds(tx: &Tx<'_>, server: &ServerName) -> Result<BTreeSet<Kind>, StoreError> {
+    table::kinds(tx, server)
+}
+
+/// What a server had besides pins when it was last seen.
+///
+/// # Errors
+///
+/// When it cannot be read.
+pub fn besides(tx: &Tx<'_>, server: &ServerName) -> Result<Besides, StoreError> {
+    table::besides(tx, server).map(Option::unwrap_or_default)
+}
+
+/// Keeps what a server has besides pins.
+///
+/// # Errors
+///
+/// When it cannot be written.
+pub fn keep_besides(tx: &Tx<'_>, server: &ServerName, has: Besides) -> Result<(), StoreError> {
+    if table::besides(tx, server)? == Some(has) {
+        return Ok(());
+    }
+    table::besides_replace(tx, server, has)
+}
+
+fn by_name(pins: Vec<Pin>) -> BTreeMap<Arc<str>, Pin> {
+    pins.into_iter()
+        .map(|pin| (Arc::clone(&pin.definition.id.name), pin))
+        .collect()
+}
+
+/// The same once these were observed as listed to clients of one kind.
+pub fn foreseen_as(
+    mut known: Vec<Pin>,
+    kind: &Kind,
+    listed: &[ToolDefinition],
+    now: Timestamp,
+) -> Vec<Pin> {
+    for definition in listed {
+        let pinned = known
+            .iter_mut()
+            .find(|pin| pin.definition.id == definition.id);
+        match pinned {
+            Some(pin) => {
+                pin.offered.insert(kind.clone());
+            }
+            None => known.push(Pin {
+                definition: Arc::new(definition.clone()),
+                since: now,
+                changed: None,
+                listed: false,
+                offered: [kind.clone()].into(),
+            }),
+        }
+    }
+    known
+}
+
 /// The pins as they will be once these tools were observed.
 pub fn foreseen(known: Vec<Pin>, listed: &[ToolDefinition], now: Timestamp) -> Vec<Pin> {
-    let mut known: BTreeMap<Arc<str>, Pin> = known
-        .into_iter()
-        .map(|pin| (Arc::clone(&pin.definition.id.name), pin))
-        .collect();
+    let mut known = by_name(known);
     let mut pins: Vec<Pin> = listed
         .iter()
         .map(|definition| match known.remove(&definition.id.name) {
@@ -129,6 +251,7 @@ pub fn foreseen(known: Vec<Pin>, listed: &[ToolDefinition], now: Timestamp) -> V
                 since: now,
                 changed: None,
                 listed: true,
+                offered: BTreeSet::new(),
             },
             Some(pin) => Pin {
                 changed: (pin.definition.digest != definition.digest).then(|| Changed {
@@ -214,7 +337,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_changed_definition_waits_for_an_operator() {
-        let seen = in_store(&[SCHEMA], |tx| {
+        let seen = in_store(&[SCHEMA, SCHEMA_8], |tx| {
             let server: ServerName = "claims".parse().unwrap();
             let now: Timestamp = "2026-11-22T12:00:00Z".parse().unwrap();
             assert!(of_server(tx, &server)?.is_none());
@@ -249,6 +372,42 @@ mod tests {
         assert_eq!(accepted.len(), 1);
         assert_eq!(accepted[0].0, "a");
         assert!(after[0].definition.json.contains("evil") && after[0].changed.is_none());
+    }
+
+    #[tokio::test]
+    async fn what_is_listed_to_some_clients_is_pinned_apart_from_what_all_see() {
+        let seen = in_store(&[SCHEMA, SCHEMA_8], |tx| {
+            let server: ServerName = "claims".parse().unwrap();
+            let now: Timestamp = "2026-11-22T12:00:00Z".parse().unwrap();
+            let kind = Kind::read(r#"{"elicitation":{}}"#).unwrap();
+            let (all, some) = ([tool("a", "x")], [tool("a", "x"), tool("b", "x")]);
+            observe(tx, &server, &all, now)?;
+            let first = observe_as(tx, (&server, &kind), &some, now)?;
+            let unmoved = observe(tx, &server, &all, now)?;
+            let pins = of_server(tx, &server)?.unwrap();
+            let evil = [tool("a", "y"), tool("b", "evil")];
+            let changed = observe_as(tx, (&server, &kind), &evil, now)?;
+            let gone = observe_as(tx, (&server, &kind), &all, now)?;
+            let after = of_server(tx, &server)?.unwrap();
+            let has = Besides {
+                logs: true,
+                pages: false,
+            };
+            keep_besides(tx, &server, has)?;
+            assert_eq!(besides(tx, &server)?, has);
+            assert_eq!(kinds(tx, &server)?, [kind.clone()].into());
+            Ok((kind, first, unmoved, pins, changed, gone, after))
+        })
+        .await;
+        let (kind, first, unmoved, pins, changed, gone, after) = seen;
+        assert_eq!(first.new, ["b"]);
+        assert!(unmoved.is_nothing() && gone.is_nothing());
+        assert_eq!(pins[0].offered(), Some(Offered::All));
+        assert_eq!(pins[1].offered(), Some(Offered::To([kind].into())));
+        // What everybody sees is compared with what everybody sees.
+        assert_eq!(changed.changed, ["b"]);
+        assert_eq!(after[1].offered(), None);
+        assert!(after[0].changed.is_none() && after[1].changed.is_some());
     }
 
     fn digest_of(entry: &str) -> Digest {

@@ -29,6 +29,8 @@ pub struct Task {
     pub server: ServerName,
     /// What the server calls it.
     pub native: Arc<str>,
+    /// The call that became it.
+    pub call: CallId,
     /// What its result brings into the session of whoever asks for it, as it was
     /// said of the tool when the task began.
     pub labels: BTreeSet<Label>,
@@ -42,7 +44,7 @@ pub struct Task {
 /// When it cannot be kept; then nobody must be told of it.
 pub fn begin(
     tx: &Tx<'_>,
-    (principal, call): (&PrincipalId, CallId),
+    principal: &PrincipalId,
     task: &Task,
     now: Timestamp,
 ) -> Result<String, StoreError> {
@@ -50,7 +52,7 @@ pub fn begin(
         table::tasks_delete_before(tx, long_ago)?;
     }
     let id = format!("task-{}", Uuid::new_v4().simple());
-    table::task_insert(tx, &id, (principal, call, task), now)?;
+    table::task_insert(tx, &id, (principal, task), now)?;
     Ok(id)
 }
 
@@ -73,13 +75,14 @@ mod tests {
         let task = Task {
             server: "claims".parse().unwrap(),
             native: "1".into(),
+            call: CallId::from_bytes([1; 16]),
             labels: BTreeSet::from(["pii".parse().unwrap()]),
         };
         let kept = task.clone();
         let principal = |name: &str| PrincipalId::parse(name).unwrap();
         let (own, others, unknown, later) = in_store(&[SCHEMA, SCHEMA_7], move |tx| {
             let now: Timestamp = "2026-11-26T12:00:00Z".parse().unwrap();
-            let whose = (&principal("alice"), CallId::next());
+            let whose = &principal("alice");
             let id = begin(tx, whose, &kept, now)?;
             let own = of(tx, &principal("alice"), &id)?;
             let others = of(tx, &principal("bob"), &id)?;

@@ -2,12 +2,15 @@
 //! what its server says of it and what the operator says of it.
 
 mod inquiry;
+mod kind;
 mod level;
 mod mirrored;
 
 pub use inquiry::Declared;
 pub use inquiry::Extension;
 pub use inquiry::Inquiry;
+pub use kind::Kind;
+pub use kind::Offered;
 pub use level::Level;
 pub use level::LevelError;
 pub use mirrored::MirrorError;

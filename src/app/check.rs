@@ -117,7 +117,7 @@ pub(super) async fn look_at_servers(
             server,
             definitions,
             refused,
-            resources: _,
+            ..
         } = news
         {
             let refused = refused

@@ -12,6 +12,7 @@ use crate::sessions::End;
 use crate::tool::Asking;
 use crate::tool::CallId;
 use crate::tool::Inquiry;
+use crate::tool::Kind;
 use crate::tool::ServerName;
 use std::time::Duration;
 
@@ -94,6 +95,15 @@ pub enum Refusal {
         asking: Asking,
         /// The name that was asked for.
         name: Box<str>,
+    },
+    /// The server offers it to clients of other kinds only. Nothing was sent.
+    NotOffered {
+        /// What was asked.
+        asking: Asking,
+        /// The name that was asked for.
+        name: Box<str>,
+        /// A kind that it is offered to.
+        needs: Kind,
     },
     /// The arguments do not fit. Nothing was sent.
     InvalidArguments {
@@ -187,6 +197,19 @@ pub enum Refusal {
         /// What is wrong with it.
         why: String,
     },
+    /// The server was there, and not free for this call. Not sent; what was charged
+    /// was given back.
+    ServerBusy {
+        /// Our id of the call.
+        call: CallId,
+        /// Which server.
+        server: ServerName,
+        /// With what.
+        why: &'static str,
+    },
+    /// The call answers what was never asked, and its server takes no such answers.
+    /// Nothing was sent; what was charged was given back.
+    NotAsked,
     /// When the call was about to be sent, its server no longer listed the tool
     /// as it is pinned. Not sent; what was charged was given back.
     ToolChanged {

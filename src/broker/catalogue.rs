@@ -23,7 +23,9 @@ use crate::principal::Principals;
 use crate::session::Label;
 use crate::tool::Asking;
 use crate::tool::Digest;
+use crate::tool::Kind;
 use crate::tool::Mirrored;
+use crate::tool::Offered;
 use crate::tool::ServerName;
 use crate::tool::TaskAsk;
 use crate::tool::ToolDefinition;
@@ -83,6 +85,8 @@ pub(super) struct Route {
     pub(super) mirrored: Arc<[Mirrored]>,
     /// The server says something else of it than what was pinned.
     pub(super) changed: bool,
+    /// To whom the server offers it.
+    pub(super) offered: Offered,
 }
 
 /// Who answers a call.
@@ -249,19 +253,20 @@ impl Catalogue {
         };
         for (server, downstream) in known.downstreams {
             let listed = known.pins.get(server).into_iter().flatten();
-            for pin in listed.filter(|pin| pin.listed) {
+            for (pin, offered) in listed.filter_map(|pin| Some((pin, pin.offered()?))) {
                 let tool = &pin.definition.id;
                 let name = match shape.naming {
                     Naming::Prefixed { longest } => names::exposed(tool, longest),
                     Naming::Plain => tool.native().to_owned(),
                 };
                 let leads = Leads::Out(downstream.clone());
-                catalogue.add(&pin.definition, (leads, name), pin.changed.is_some());
+                let how = (pin.changed.is_some(), offered);
+                catalogue.add(&pin.definition, (leads, name), how);
             }
         }
         for (tool, definition) in own.iter().filter(|_| shape.own.offered) {
             let name = shape.own.name(*tool, &definition.id);
-            catalogue.add(definition, (Leads::Own(*tool), name), false);
+            catalogue.add(definition, (Leads::Own(*tool), name), (false, Offered::All));
         }
         let readable = catalogue.others.keys();
         let readable = readable.filter(|(_, asking)| *asking == Asking::Read);
@@ -299,7 +304,12 @@ impl Catalogue {
         })
     }
 
-    fn add(&mut self, definition: &ToolDefinition, (leads, name): (Leads, String), changed: bool) {
+    fn add(
+        &mut self,
+        definition: &ToolDefinition,
+        (leads, name): (Leads, String),
+        (changed, offered): (bool, Offered),
+    ) {
         let tool = &definition.id;
         let Some(gate) = self.bundle.gate(tool) else {
             self.refused.push(format!("`{tool}` has no policy action"));
@@ -316,6 +326,7 @@ impl Catalogue {
                 .unwrap_or_default()
                 .into(),
             changed,
+            offered,
         });
         let json = &*definition.json;
         match tool.asking() {
@@ -401,11 +412,13 @@ impl Catalogue {
         }
     }
 
-    /// The entries of a list that a principal may see, in one order.
-    pub fn visible(&self, principal: &PrincipalId, list: Lists) -> Vec<Arc<str>> {
+    /// The entries of a list that a principal may see with a client of this kind,
+    /// in one order.
+    pub fn visible(&self, principal: &PrincipalId, kind: &Kind, list: Lists) -> Vec<Arc<str>> {
         let named = |named: &Named| {
             let listed = named.listed.iter();
-            let seen = listed.filter(|listed| self.bundle.lists(principal, &listed.route.tool));
+            let offered = listed.filter(|listed| listed.route.offered.includes(kind));
+            let seen = offered.filter(|listed| self.bundle.lists(principal, &listed.route.tool));
             seen.map(|listed| Arc::clone(&listed.json)).collect()
         };
         let may_read = |server: &ServerName| {

@@ -17,7 +17,9 @@ use crate::downstream::Downstream;
 use crate::downstream::News;
 use crate::downstream::State;
 use crate::pins;
+use crate::pins::Besides;
 use crate::store::Durability;
+use crate::tool::Kind;
 use crate::tool::ServerName;
 use crate::tool::ToolDefinition;
 use jiff::Timestamp;
@@ -39,6 +41,14 @@ pub(super) struct Upkeep {
     pub(super) pins: Pins,
     /// What each server listed last of its resources.
     pub(super) resources: Listings,
+}
+
+/// A server as it was seen by a kind of clients.
+#[derive(Clone)]
+struct Seen {
+    server: ServerName,
+    kind: Kind,
+    has: Besides,
 }
 
 impl Upkeep {
@@ -78,28 +88,54 @@ impl Upkeep {
         match news {
             News::Tools {
                 server,
+                kind,
+                offers,
                 definitions,
                 refused,
                 resources,
             } => {
-                self.resources.insert(server.clone(), Arc::new(resources));
                 for why in refused {
                     tracing::warn!(server.name = %server, "a tool is not offered: {why}");
                 }
-                if let Err(error) = self.observe(&server, definitions).await {
+                let to_all = kind.is_asked_nothing();
+                if to_all {
+                    self.resources.insert(server.clone(), Arc::new(resources));
+                }
+                let has = Besides {
+                    logs: offers.logging,
+                    pages: offers.apps,
+                };
+                let seen = Seen {
+                    server: server.clone(),
+                    kind: kind.clone(),
+                    has,
+                };
+                if let Err(error) = self.observe(&seen, definitions).await {
                     tracing::error!(
                         server.name = %server,
                         error = %Chain(&error),
                         "the tools of a server could not be taken in; those known before stay"
                     );
                 }
-                self.seen(&server);
+                match to_all {
+                    true => self.seen(&server),
+                    false => self.broker.kinds.had(&server, &kind),
+                }
+            }
+            News::NotListed { server, kind, why } => {
+                tracing::warn!(
+                    server.name = %server,
+                    client.kind = kind.text(),
+                    "what a server lists to such clients cannot be had: {why}"
+                );
+                self.broker.kinds.had(&server, &kind);
             }
             News::State { server } => {
                 let state = self.broker.downstreams.get(&server).map(Downstream::state);
                 if let Some(State::Failed { why, .. }) = state {
                     tracing::warn!(server.name = %server, "a server is not there: {why}");
                     self.seen(&server);
+                    self.broker.kinds.away(&server);
                 }
             }
         }
@@ -110,6 +146,9 @@ impl Upkeep {
         self.broker
             .unseen
             .send_if_modified(|unseen| unseen.remove(server));
+        self.broker
+            .unlisted
+            .send_if_modified(|unlisted| unlisted.remove(server));
     }
 
     /// Pins what is new, unless the policies would not be valid with it: then the
@@ -117,12 +156,18 @@ impl Upkeep {
     /// broker from starting.
     async fn observe(
         &mut self,
-        server: &ServerName,
+        seen: &Seen,
         mut listed: Vec<ToolDefinition>,
     ) -> Result<(), StartError> {
+        let server = &seen.server;
         let mut pins = self.read_pins().await?;
         let known = pins.remove(server);
-        let foreseen = pins::foreseen(known.clone().unwrap_or_default(), &listed, Timestamp::now());
+        let before = known.clone().unwrap_or_default();
+        let now = Timestamp::now();
+        let foreseen = match seen.kind.is_asked_nothing() {
+            true => pins::foreseen(before, &listed, now),
+            false => pins::foreseen_as(before, &seen.kind, &listed, now),
+        };
         pins.insert(server.clone(), foreseen);
         if let Err(error) = self.build(&self.rules, pins).await {
             let Some(known) = known else {
@@ -137,21 +182,26 @@ impl Upkeep {
                 |tool: &ToolDefinition| known.iter().any(|pin| pin.definition.id == tool.id);
             listed.retain(is_known);
         }
-        self.pin(server, listed).await?;
+        self.broker.besides().insert(server.clone(), seen.has);
+        self.pin(seen, listed).await?;
         self.rebuild(&self.rules.clone()).await
     }
 
-    async fn pin(
-        &self,
-        server: &ServerName,
-        listed: Vec<ToolDefinition>,
-    ) -> Result<(), StartError> {
-        let name = server.clone();
+    async fn pin(&self, seen: &Seen, listed: Vec<ToolDefinition>) -> Result<(), StartError> {
+        let server = &seen.server;
+        let seen = seen.clone();
         let observed = self
             .broker
             .store
             .write("pin", Durability::Process, move |tx| {
-                pins::observe(tx, &name, &listed, Timestamp::now())
+                let (server, kind) = (&seen.server, &seen.kind);
+                let now = Timestamp::now();
+                let observed = match kind.is_asked_nothing() {
+                    true => pins::observe(tx, server, &listed, now)?,
+                    false => pins::observe_as(tx, (server, kind), &listed, now)?,
+                };
+                pins::keep_besides(tx, server, seen.has)?;
+                Ok(observed)
             })
             .await
             .map_err(StartError::Store)?
@@ -250,8 +300,14 @@ impl Upkeep {
 fn newest(first: News, incoming: &mut mpsc::UnboundedReceiver<News>) -> Vec<News> {
     let mut waiting = vec![first];
     while let Ok(news) = incoming.try_recv() {
-        if let News::Tools { server: lists, .. } = &news {
-            waiting.retain(|older| !matches!(older, News::Tools { server, .. } if server == lists));
+        if let News::Tools {
+            server: lists,
+            kind: to,
+            ..
+        } = &news
+        {
+            let is_older = |older: &News| matches!(older, News::Tools { server, kind, .. } if server == lists && kind == to);
+            waiting.retain(|older| !is_older(older));
         }
         waiting.push(news);
     }
@@ -267,6 +323,8 @@ mod tests {
         let (sender, mut incoming) = mpsc::unbounded_channel();
         let lists = |server: &str, why: &str| News::Tools {
             server: server.parse().unwrap(),
+            kind: Kind::default(),
+            offers: crate::downstream::Offers::default(),
             definitions: Vec::new(),
             refused: vec![why.to_owned()],
             resources: crate::downstream::Resources::default(),

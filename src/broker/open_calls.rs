@@ -11,8 +11,10 @@ use crate::downstream::Reply;
 use crate::downstream::Sent;
 use crate::json::Object;
 use crate::permit::Permit;
+use crate::principal::PrincipalId;
 use crate::tool::Access;
 use crate::tool::CallId;
+use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -28,7 +30,7 @@ use tokio_util::sync::DropGuard;
 use tokio_util::task::TaskTracker;
 
 /// How many calls may wait for answers at once. One more takes the place of the
-/// one that waits longest.
+/// one that waits longest of those of whoever has the most.
 const MOST: usize = 1024;
 
 /// How long a call waits for an answer before it is taken back.
@@ -46,10 +48,10 @@ impl OpenCalls {
         let mut waiting = self.waiting();
         waiting.retain(|_, other| !other.sent.is_finished() && other.since.elapsed() < PATIENCE);
         if waiting.len() >= MOST {
-            let longest = waiting.iter().min_by_key(|(_, other)| other.since);
-            let longest = longest.map(|(id, _)| *id);
+            let all = waiting.iter();
+            let all = all.map(|(id, other)| (*id, &other.caller, other.since));
             // Dropped, it is taken back.
-            longest.and_then(|id| waiting.remove(&id));
+            gives_way(all).and_then(|id| waiting.remove(&id));
         }
         waiting.insert(asked, call);
     }
@@ -82,7 +84,19 @@ pub(super) struct OpenCall {
     /// What is asked and was not answered yet.
     open: Vec<(Question, oneshot::Sender<Reply>)>,
     questions: u64,
+    caller: PrincipalId,
     since: Instant,
+}
+
+/// Which of these calls makes room for another: the one that waits longest of those of
+/// whoever has the most, so that nobody loses one because others ask for more.
+fn gives_way<'a>(all: impl Iterator<Item = (CallId, &'a PrincipalId, Instant)>) -> Option<CallId> {
+    let mut of: BTreeMap<&PrincipalId, Vec<(Instant, CallId)>> = BTreeMap::new();
+    for (id, caller, since) in all {
+        of.entry(caller).or_default().push((since, id));
+    }
+    let most = of.into_values().max_by_key(Vec::len)?;
+    most.into_iter().min().map(|(_since, id)| id)
 }
 
 /// What a call came to.
@@ -114,6 +128,7 @@ impl OpenCall {
             gone: CancellationToken::new(),
         };
         let downstream = downstream.clone();
+        let caller = call.caller.clone();
         let sent = tasks.spawn(async move { downstream.call(permit, call, own).await });
         Self {
             sent,
@@ -124,6 +139,7 @@ impl OpenCall {
             cancelled,
             open: Vec::new(),
             questions: 0,
+            caller,
             since: Instant::now(),
         }
     }
@@ -204,5 +220,26 @@ fn pass(to: Option<&mpsc::Sender<Box<str>>>, params: Box<str>) {
     if let Some(to) = to {
         // An error says that the client listens no longer.
         let _unheard = to.try_send(params);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_the_most_open_calls_makes_room_for_another() {
+        let begun = Instant::now();
+        let call = |number: u8| CallId::from_bytes([number; 16]);
+        let alice = PrincipalId::parse("alice").unwrap();
+        let bob = PrincipalId::parse("bob").unwrap();
+        let at = |seconds| begun + Duration::from_secs(seconds);
+        let all = [
+            (call(1), &bob, at(0)),
+            (call(2), &alice, at(2)),
+            (call(3), &alice, at(1)),
+        ];
+        assert_eq!(gives_way(all.into_iter()), Some(call(3)));
+        assert_eq!(gives_way(std::iter::empty()), None);
     }
 }

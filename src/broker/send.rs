@@ -17,6 +17,7 @@ use crate::downstream::OutgoingCall;
 use crate::downstream::Sent;
 use crate::journal::Closing;
 use crate::permit::Permit;
+use crate::tasks::Task;
 use crate::tool::Access;
 use crate::tool::Asking;
 use crate::tool::CallId;
@@ -27,7 +28,7 @@ impl Broker {
     pub(super) async fn send(
         &self,
         permit: Permit,
-        (route, server, native): (&Route, &Downstream, Option<Arc<str>>),
+        (route, server, task): (&Route, &Downstream, Option<Task>),
         call: ToolCall,
         line: CallLine,
     ) -> (Closing, Answer) {
@@ -48,7 +49,7 @@ impl Broker {
                 self.go_on(id, open, (&line, access)).await
             }
             Some(Left::State(_) | Left::Nothing) | None => {
-                let outgoing = outgoing((route, native), call);
+                let outgoing = outgoing((route, task), call);
                 match answers_later && server.may_ask_in_a_call() {
                     true => {
                         let line_of = (&line, &self.tasks);
@@ -108,10 +109,10 @@ async fn sent(
     }
 }
 
-/// A call as it goes to its server. `own` is what the server calls it, where the
-/// client cannot know that.
-pub(super) fn outgoing((route, own): (&Route, Option<Arc<str>>), call: ToolCall) -> OutgoingCall {
-    let name = own.unwrap_or_else(|| native(route, &call));
+/// A call as it goes to its server, and the task that it is about.
+pub(super) fn outgoing((route, task): (&Route, Option<Task>), call: ToolCall) -> OutgoingCall {
+    let task_of = task.as_ref().map(|task| task.call);
+    let name = task.map_or_else(|| native(route, &call), |task| task.native);
     let answers = call.continued.and_then(|continued| match continued.left {
         Left::State(state) => Some(Answers {
             responses: continued.responses,
@@ -130,7 +131,9 @@ pub(super) fn outgoing((route, own): (&Route, Option<Arc<str>>), call: ToolCall)
         rest: call.rest,
         answers: answers.filter(|answers| *answers != Answers::default()),
         task: call.task,
+        caller: call.principal,
         session: call.session,
+        task_of,
         declared: call.declared,
         log: call.log,
         meta: call.meta,

@@ -27,6 +27,10 @@ pub(super) fn judged(call: CallId, route: &Route, sent: Sent, keep: Keep) -> (Cl
         detail,
         goes_on: false,
     };
+    let unsent = |detail, refusal| {
+        let closing = close(Outcome::FailedBeforeSending, None, detail);
+        (closing, Answer::Refused(refusal))
+    };
     match sent {
         Sent::Result { json, era, failed } => {
             let outcome = match failed {
@@ -48,25 +52,23 @@ pub(super) fn judged(call: CallId, route: &Route, sent: Sent, keep: Keep) -> (Cl
             },
         ),
         Sent::Error { json } => {
-            let closing = close(
-                Outcome::ToolFailed,
-                Some(&json),
-                json!({"protocol_error": true}),
-            );
+            let detail = json!({"protocol_error": true});
+            let closing = close(Outcome::ToolFailed, Some(&json), detail);
             (closing, Answer::ServerError { json })
         }
-        Sent::NotSent { why } => (
-            close(Outcome::FailedBeforeSending, None, json!({ "why": why })),
-            Answer::Refused(Refusal::ServerUnavailable { call, server, why }),
+        Sent::NotSent { why } => unsent(
+            json!({ "why": &why }),
+            Refusal::ServerUnavailable { call, server, why },
         ),
-        Sent::Changed => (
-            close(
-                Outcome::FailedBeforeSending,
-                None,
-                json!({ "code": "tool_changed" }),
-            ),
-            Answer::Refused(Refusal::ToolChanged { call }),
+        Sent::Busy { why } => unsent(
+            json!({ "why": why }),
+            Refusal::ServerBusy { call, server, why },
         ),
+        Sent::NotAsked => unsent(json!({ "code": "not_asked" }), Refusal::NotAsked),
+        Sent::Changed => {
+            let changed = Refusal::ToolChanged { call };
+            unsent(json!({ "code": "tool_changed" }), changed)
+        }
         Sent::Lost { why } => (
             close(Outcome::Unknown, None, json!({ "why": why })),
             Answer::Refused(Refusal::OutcomeUnknown { call, server, why }),

@@ -25,6 +25,7 @@ use crate::downstream::Sent;
 use crate::downstream::Update;
 use crate::journal::Closing;
 use crate::permit::Permit;
+use crate::principal::PrincipalId;
 use crate::session::SessionId;
 use crate::tool::CallId;
 use crate::tool::ServerName;
@@ -45,6 +46,11 @@ use topic::Topic;
 /// How many resources of one server may be followed at once. A modern server over
 /// HTTP has a connection for each.
 const MOST: usize = 256;
+/// How many of them one principal may follow that nobody followed before.
+const SHARE: usize = MOST / 2;
+
+const TOO_MANY: &str =
+    "as many of its resources are followed as may be at once, by all or by this caller";
 
 /// The topics by server and URI.
 type Topics = HashMap<(ServerName, Arc<str>), Arc<Topic>>;
@@ -65,17 +71,23 @@ impl Subscriptions {
         self.topics().values().cloned().collect()
     }
 
-    /// The topic of a resource. None where too many are followed already.
-    fn topic(&self, server: &ServerName, uri: &str) -> Option<Arc<Topic>> {
+    /// The topic of a resource, for this principal. None where too many are followed
+    /// already, by all or on this one's account.
+    fn topic(&self, server: &ServerName, uri: &str, who: &PrincipalId) -> Option<Arc<Topic>> {
         let mut topics = self.topics();
         let key = (server.clone(), Arc::from(uri));
         if let Some(known) = topics.get(&key) {
             return Some(Arc::clone(known));
         }
-        if topics.keys().filter(|(of, _)| of == server).count() >= MOST {
+        let of_server = topics.values().filter(|topic| topic.server == *server);
+        let (all, own) = of_server.fold((0, 0), |(all, own), topic| {
+            (all + 1, own + usize::from(topic.is_on_account_of(who)))
+        });
+        if all >= MOST || own >= SHARE {
             return None;
         }
-        let topic = Arc::new(Topic::new(server.clone(), Arc::clone(&key.1)));
+        let topic = Topic::new(server.clone(), Arc::clone(&key.1), who.clone());
+        let topic = Arc::new(topic);
         topics.insert(key, Arc::clone(&topic));
         Some(topic)
     }
@@ -83,11 +95,11 @@ impl Subscriptions {
     /// The topic of a resource, held so that nothing about it changes meanwhile.
     async fn held(
         &self,
-        server: &ServerName,
-        uri: &str,
+        (server, uri): (&ServerName, &str),
+        who: &PrincipalId,
     ) -> Option<(Arc<Topic>, OwnedMutexGuard<Keeping>)> {
         loop {
-            let topic = self.topic(server, uri)?;
+            let topic = self.topic(server, uri, who)?;
             let keeping = Arc::clone(&topic.keeping).lock_owned().await;
             if *keeping != Keeping::Closed {
                 return Some((topic, keeping));
@@ -192,14 +204,15 @@ impl Broker {
         (call, listener): (ToolCall, &Arc<Listener>),
     ) -> (Closing, Answer) {
         let (id, session) = (permit.call(), call.session);
-        let held = self.subscriptions.held(&route.tool.server, &call.name);
+        let resource = (&route.tool.server, &*call.name);
+        let held = self.subscriptions.held(resource, &call.principal);
         let Some((topic, mut keeping)) = held.await else {
-            let why = format!("{MOST} of its resources are followed already");
-            return settle::judged(id, route, Sent::NotSent { why }, self.settings.keep);
+            return settle::judged(id, route, Sent::Busy { why: TOO_MANY }, self.settings.keep);
         };
-        self.watch(listener);
         // Before it is sent, because word of a change may come right after.
-        topic.add(listener, session);
+        if listener.joins(|| topic.add(listener, session)) {
+            self.watch(listener);
+        }
         if listener.has_ended() {
             // Nobody would take it out again.
             topic.remove(listener);
@@ -239,19 +252,21 @@ impl Broker {
 
     /// Ends a listener's part in everything once it is gone.
     fn watch(self: &Arc<Self>, listener: &Arc<Listener>) {
-        if listener.is_watched() {
-            return;
-        }
         let (broker, listener) = (Arc::clone(self), Arc::clone(listener));
         self.tasks.spawn(async move {
-            tokio::select! {
-                () = broker.stopping.cancelled() => return,
-                () = listener.gone() => {}
-            }
-            // It may come back, and then somebody has to wait for its end again.
-            listener.unwatched();
-            for topic in broker.subscriptions.all() {
-                topic.remove(&listener);
+            let leave = || {
+                for topic in broker.subscriptions.all() {
+                    topic.remove(&listener);
+                }
+            };
+            loop {
+                let gone = tokio::select! {
+                    () = broker.stopping.cancelled() => return,
+                    gone = listener.gone() => gone,
+                };
+                if listener.leaves(gone, leave) {
+                    return;
+                }
             }
         });
     }
@@ -293,6 +308,27 @@ type Part = (Arc<Listener>, SessionId);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_principal_cannot_follow_all_that_may_be_followed() {
+        let followed = Subscriptions::default();
+        let server: ServerName = "own".parse().unwrap();
+        let [alice, bob, mia] = ["alice", "bob", "mia"].map(|one| PrincipalId::parse(one).unwrap());
+        let at = |who, number: usize| followed.topic(&server, &format!("note://{number}"), who);
+        let first = at(&alice, 0).unwrap();
+        assert!((1..SHARE).all(|number| at(&alice, number).is_some()));
+        assert!(at(&alice, SHARE).is_none());
+        assert!(
+            at(&alice, 0).is_some(),
+            "what is followed already costs nothing"
+        );
+        let listens = Listener::new(bob.clone(), tokio_util::sync::CancellationToken::new());
+        first.add(&listens, SessionId::random());
+        // Now it is bob who follows the first.
+        assert!(at(&alice, SHARE).is_some() && at(&alice, SHARE + 1).is_none());
+        assert!((0..SHARE - 1).all(|number| at(&bob, 1000 + number).is_some()));
+        assert!(at(&bob, 3000).is_none() && at(&mia, 3000).is_none());
+    }
 
     #[test]
     fn a_resource_covers_itself_and_what_lies_under_it() {

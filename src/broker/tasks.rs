@@ -16,7 +16,7 @@ use crate::tasks::Task;
 use jiff::Timestamp;
 use std::sync::Arc;
 
-/// Where a request leads, and the task that it names, if it names one.
+/// Where a request leads, and the task that it is about.
 pub(super) type Led = (Arc<Route>, Option<Task>);
 
 impl Broker {
@@ -27,7 +27,7 @@ impl Broker {
             .read(|tx| tasks::of(tx, &call.principal, &call.name))
     }
 
-    /// Where a task leads.
+    /// Where a task leads, and which it is.
     pub(super) fn leads_to_task(&self, call: &ToolCall) -> Result<Option<Led>, StoreError> {
         let Some(task) = self.task(call)? else {
             return Ok(None);
@@ -50,11 +50,12 @@ impl Broker {
         let task = Task {
             server: server.clone(),
             native: id.into(),
+            call,
             labels: route.gate.rules().labels.clone(),
         };
         let principal = principal.clone();
         let kept = self.store.write("task", Durability::Power, move |tx| {
-            tasks::begin(tx, (&principal, call), &task, Timestamp::now())
+            tasks::begin(tx, &principal, &task, Timestamp::now())
         });
         match kept.await {
             Ok(id) => {

@@ -64,6 +64,7 @@ const MIGRATIONS: [Migration; 1] = [Migration {
         sessions::SCHEMA,
         sessions::SCHEMA_7,
         pins::SCHEMA,
+        pins::SCHEMA_8,
     ],
 }];
 

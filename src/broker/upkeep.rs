@@ -9,6 +9,8 @@ use super::Rules;
 use super::Settings;
 use super::at_once::Desk;
 use super::follow::Upkeep;
+use super::kinds::Kinds;
+use super::kinds::SeenAs;
 use super::known::Known as KnownSessions;
 use super::open_calls::OpenCalls;
 use super::resources::Listings;
@@ -21,6 +23,7 @@ use crate::journal;
 use crate::keys;
 use crate::meters;
 use crate::pins;
+use crate::pins::Besides;
 use crate::pins::Pin;
 use crate::policy::BundleError;
 use crate::principal::PrincipalId;
@@ -29,6 +32,8 @@ use crate::store::Store;
 use crate::store::StoreError;
 use crate::store::Writer;
 use crate::tool::Asking;
+use crate::tool::Declared;
+use crate::tool::Kind;
 use crate::tool::Level;
 use crate::tool::Mirrored;
 use crate::tool::ServerName;
@@ -37,6 +42,9 @@ use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
@@ -80,6 +88,8 @@ pub(super) type Pins = BTreeMap<ServerName, Vec<Pin>>;
 pub(super) struct Enlisted {
     writer: Writer,
     pins: Pins,
+    kinds: SeenAs,
+    besides: BTreeMap<ServerName, Besides>,
     sealing: [u8; 32],
 }
 
@@ -94,10 +104,22 @@ impl Enlisted {
             let writer = Writer::enlist(&store, Timestamp::now())?;
             recover(&store, &writer)?;
             let pins = read_pins(&store, &servers)?;
+            let mut kinds = SeenAs::new();
+            let mut besides = BTreeMap::new();
+            store.read(|tx| {
+                for server in &servers {
+                    let seen = pins::kinds(tx, server)?.into_iter();
+                    kinds.extend(seen.map(|kind| (server.clone(), kind)));
+                    besides.insert(server.clone(), pins::besides(tx, server)?);
+                }
+                Ok(())
+            })?;
             let sealing = store.write_blocking("sealing", keys::sealing)?;
             Ok(Self {
                 writer,
                 pins,
+                kinds,
+                besides,
                 sealing,
             })
         })
@@ -162,6 +184,8 @@ impl Broker {
         Enlisted {
             writer,
             pins,
+            kinds,
+            besides,
             sealing,
         }: Enlisted,
         settings: Settings,
@@ -184,6 +208,7 @@ impl Broker {
         };
         let seen = |name: &&ServerName| !pins.contains_key(*name);
         let unseen = downstreams.keys().filter(seen).cloned().collect();
+        let unlisted = downstreams.keys().cloned().collect();
         let (reloads, orders) = mpsc::channel(1);
         let broker = Arc::new(Self {
             store,
@@ -198,7 +223,10 @@ impl Broker {
             changes: watch::Sender::new(0),
             subscriptions: Subscriptions::default(),
             reloads,
+            unlisted: watch::Sender::new(unlisted),
             unseen: watch::Sender::new(unseen),
+            kinds: Kinds::of(kinds),
+            besides: Mutex::new(besides),
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
         });
@@ -239,11 +267,19 @@ impl Broker {
         answer.await.unwrap_or(Err(StartError::Stopping))
     }
 
-    /// What a principal may see: entries of a list, tools and prompts under their
-    /// exposed names, in one order. Depends on nothing that a session did.
-    pub async fn list(&self, principal: &PrincipalId, list: Lists) -> Vec<Arc<str>> {
+    /// What a principal may see with a client that can be asked this: entries of a
+    /// list, tools and prompts under their exposed names, in one order. Depends on
+    /// nothing that a session did.
+    pub async fn list(
+        &self,
+        principal: &PrincipalId,
+        declared: &Declared,
+        list: Lists,
+    ) -> Vec<Arc<str>> {
+        let kind = Kind::of(declared);
         self.first_sight().await;
-        self.catalogue.load().visible(principal, list)
+        self.seen_as(&kind).await;
+        self.catalogue.load().visible(principal, &kind, list)
     }
 
     /// The arguments of a tool that are repeated in headers, where the principal
@@ -265,12 +301,22 @@ impl Broker {
 
     /// What there is besides tools.
     pub fn has(&self) -> Has {
-        let offers = || self.downstreams.values().filter_map(Downstream::offers);
+        // What a server had when it was last seen it will have again.
+        let besides = self.besides();
+        let logging = besides.values().any(|has| has.logs);
+        let apps = besides.values().any(|has| has.pages);
+        drop(besides);
         Has {
-            logging: offers().any(|offers| offers.logging),
-            apps: offers().any(|offers| offers.apps),
+            logging,
+            apps,
             ..self.catalogue.load().has()
         }
+    }
+
+    /// What each server has besides what is pinned.
+    pub(super) fn besides(&self) -> MutexGuard<'_, BTreeMap<ServerName, Besides>> {
+        // Only single operations of the map happen under the lock.
+        self.besides.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A client hears what servers log from this level on. Servers of before
@@ -308,6 +354,23 @@ impl Broker {
         let mut unseen = self.unseen.subscribe();
         let all_seen = unseen.wait_for(BTreeSet::is_empty);
         let _seen_or_late = tokio::time::timeout(self.settings.first_sight, all_seen).await;
+    }
+
+    /// Returns when the resources of every server that may have some are known, or
+    /// those that are not there had the time that they may take for a start.
+    pub(super) async fn resources_known(&self) {
+        let catalogue = self.catalogue();
+        let may_have = |server: &ServerName| {
+            self.unseen.borrow().contains(server) || catalogue.other(server, Asking::Read).is_some()
+        };
+        let longest = self
+            .downstreams
+            .values()
+            .map(Downstream::start_timeout)
+            .max();
+        let mut unlisted = self.unlisted.subscribe();
+        let all_known = unlisted.wait_for(|unlisted| !unlisted.iter().any(may_have));
+        let _known_or_late = tokio::time::timeout(longest.unwrap_or_default(), all_known).await;
     }
 
     /// Ends orderly: calls that were sent come to their end first, at most for

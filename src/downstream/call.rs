@@ -2,8 +2,10 @@
 
 use super::Era;
 use super::asks::Asks;
+use crate::principal::PrincipalId;
 use crate::session::SessionId;
 use crate::tool::Asking;
+use crate::tool::CallId;
 use crate::tool::Declared;
 use crate::tool::Digest;
 use crate::tool::Level;
@@ -38,8 +40,13 @@ pub struct OutgoingCall {
     /// That the call shall become a task: the text of an object. Legacy servers
     /// that have tasks only.
     pub task: Option<Box<str>>,
-    /// The session of the call: what a server asks over a pipe must be of one.
+    /// Whose call it is, and of which session: what a server asks beside calls must be
+    /// of one of both.
+    pub caller: PrincipalId,
+    /// See [`caller`](Self::caller).
     pub session: SessionId,
+    /// The call that became the task that this is about.
+    pub task_of: Option<CallId>,
     /// What the client can be asked.
     pub declared: Arc<Declared>,
     /// From which level on the client hears what the server logs.
@@ -120,6 +127,13 @@ pub enum Sent {
         /// What was in the way.
         why: String,
     },
+    /// Not sent: the server is there, and not free for this call.
+    Busy {
+        /// With what, as a part of a sentence.
+        why: &'static str,
+    },
+    /// Not sent: it brings answers, and the server asks in the middle of a call.
+    NotAsked,
     /// Not sent: the server no longer lists the tool as it was decided on.
     Changed,
     /// Sent, at least in part, and there will be no answer.

@@ -15,6 +15,7 @@ use crate::json;
 use crate::json::Object;
 use crate::pins;
 use crate::tool::Asking;
+use crate::tool::Declared;
 use crate::tool::Digest;
 use crate::tool::Mirrored;
 use crate::tool::ServerName;
@@ -86,7 +87,7 @@ impl Listing {
     }
 }
 
-/// Reads all of its lists.
+/// Reads all of its lists, as a client that declares this.
 ///
 /// # Errors
 ///
@@ -95,6 +96,7 @@ pub(super) async fn list(
     link: &Reach,
     server: &ServerName,
     (era, offers): (&Era, Offers),
+    declared: &Declared,
 ) -> Result<Listing, String> {
     let mut reading = Reading {
         needs_headers: matches!((link, era), (Reach::Http(_), Era::Modern(_))),
@@ -110,7 +112,7 @@ pub(super) async fn list(
         if !offered && of != Listed::Tools {
             continue;
         }
-        match pages(link, (era, of), &mut reading, server).await {
+        match pages(link, (era, of, declared), &mut reading, server).await {
             Ok(()) => {}
             // Without the capability an error is the answer to be expected, and
             // many servers with resources have no templates.
@@ -136,7 +138,7 @@ pub(super) async fn list(
 /// Reads one list, page by page.
 async fn pages(
     link: &Reach,
-    (era, of): (&Era, Listed),
+    (era, of, declared): (&Era, Listed, &Declared),
     reading: &mut Reading,
     server: &ServerName,
 ) -> Result<(), String> {
@@ -147,6 +149,7 @@ async fn pages(
             of,
             cursor: cursor.as_deref(),
             era,
+            declared,
         };
         let result = match link.request(page).await {
             Ok(Answer::Result(result)) => result,

@@ -1,7 +1,9 @@
 //! What is told of a server outside of calls.
 
 use super::Era;
+use super::Offers;
 use super::Resources;
+use crate::tool::Kind;
 use crate::tool::ServerName;
 use crate::tool::ToolDefinition;
 
@@ -42,12 +44,26 @@ pub enum News {
     Tools {
         /// Which server.
         server: ServerName,
+        /// The kind of clients that it lists them to; where it is one that can be
+        /// asked nothing, it lists them to all.
+        kind: Kind,
+        /// What the server has.
+        offers: Offers,
         /// The tools that can be called.
         definitions: Vec<ToolDefinition>,
         /// The entries that were no usable tool, and why.
         refused: Vec<String>,
         /// Its resources.
         resources: Resources,
+    },
+    /// What it lists to a kind of clients cannot be had at the moment.
+    NotListed {
+        /// Which server.
+        server: ServerName,
+        /// The kind.
+        kind: Kind,
+        /// Why, in words.
+        why: String,
     },
     /// Its [`State`] changed.
     State {

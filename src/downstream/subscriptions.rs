@@ -212,7 +212,7 @@ impl Downstream {
         let allowed = call.deadline.unwrap_or(self.desk.settings.timeout);
         let deadline = Instant::now() + allowed;
         let ready = tokio::select! {
-            ready = self.ready(&call.pinned) => ready,
+            ready = self.ready(&call.pinned, &call.declared) => ready,
             () = tokio::time::sleep_until(deadline) => {
                 return (Sent::not_sent(link::EXPIRED_UNSENT), None);
             }

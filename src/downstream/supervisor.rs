@@ -1,7 +1,9 @@
 //! The task that owns a server: starts it, watches it, starts it again.
 
+mod kinds;
 #[cfg(test)]
 mod piped;
+mod running;
 
 use super::Cause;
 use super::Era;
@@ -9,51 +11,38 @@ use super::Failure;
 use super::News;
 use super::Phase;
 use super::Place;
-use super::Program;
-use super::Remote;
 use super::Settings;
 use super::backoff;
 use super::backoff::Backoff;
 use super::catalog;
 use super::catalog::Listing;
-use super::child::Child;
-use super::child::NotStarted;
 use super::handshake;
 use super::handshake::Greeting;
 use super::handshake::Opening;
 use super::handshake::Refusal;
-use super::link::Link;
-use super::message::Answer;
 use super::offers::Offers;
 use super::reach::Reach;
-use super::remote;
-use super::remote::HttpLink;
 use super::remote::Transport;
 use super::subscriptions::Updates;
 use super::wire::Control;
+use crate::tool::Kind;
 use crate::tool::Level;
-use std::future::poll_fn;
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
-use tokio::io::AsyncRead;
-use tokio::io::AsyncWrite;
 use tokio::sync::Notify;
 use tokio::sync::mpsc;
-use tokio::sync::oneshot;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+
+use running::Connection;
+use running::Running;
 
 /// The shortest time between two readings of the tools, for a server that says
 /// with each that they changed.
 const BETWEEN_LISTS: Duration = Duration::from_millis(250);
-/// How long a legacy server elsewhere may take to open the stream of what it says by
-/// itself, before it is asked anything else.
-const UNTIL_HEARD: Duration = Duration::from_secs(1);
-/// How long to wait before a subscription that the server ended is opened anew.
-const BEFORE_LISTENING: Duration = Duration::from_secs(5);
 
 /// Owns one server.
 pub(super) struct Supervisor {
@@ -62,6 +51,9 @@ pub(super) struct Supervisor {
     wake: Arc<Notify>,
     stop: CancellationToken,
     level: watch::Receiver<Option<Level>>,
+    kinds: watch::Receiver<BTreeSet<Kind>>,
+    /// Moves each time its lists were read anew.
+    listings: watch::Sender<u64>,
     opening: Opening,
     /// The server has the older pair of endpoints.
     pair: bool,
@@ -83,20 +75,8 @@ pub(super) struct Told {
     pub(super) stop: CancellationToken,
     /// From which level on somebody hears what the server logs.
     pub(super) level: watch::Receiver<Option<Level>>,
-}
-
-/// A server with the connection to it, and its process where it is one of ours.
-struct Running {
-    child: Option<Child>,
-    connection: Connection,
-}
-
-/// A link and what works for it.
-struct Connection {
-    link: Reach,
-    /// Reading, writing and listening. Dropped last, so that the last output is
-    /// still read.
-    tasks: JoinSet<()>,
+    /// As what kinds of clients its lists are wanted too.
+    pub(super) kinds: watch::Receiver<BTreeSet<Kind>>,
 }
 
 /// What went wrong, before it is counted.
@@ -108,13 +88,15 @@ struct Trouble {
 
 impl Supervisor {
     /// Takes what the handles share with it.
-    pub(super) fn new(settings: Settings, to: Outlets, Told { wake, stop, level }: Told) -> Self {
+    pub(super) fn new(settings: Settings, to: Outlets, told: Told) -> Self {
         Self {
             settings,
             to,
-            wake,
-            stop,
-            level,
+            wake: told.wake,
+            stop: told.stop,
+            level: told.level,
+            kinds: told.kinds,
+            listings: watch::Sender::new(0),
             opening: Opening::Probe,
             pair: false,
             backoff: Backoff::default(),
@@ -199,17 +181,25 @@ impl Supervisor {
 
     /// Opens a connection and reads the tools for the first time.
     async fn open(&self, connection: &mut Connection) -> Result<(Greeting, Listing), Refusal> {
+        connection.link.tell(Arc::clone(&self.to.updates));
+        Self::open_by(connection, &self.settings, self.opening).await
+    }
+
+    async fn open_by(
+        connection: &mut Connection,
+        settings: &Settings,
+        opening: Opening,
+    ) -> Result<(Greeting, Listing), Refusal> {
         let link = connection.link.clone();
-        link.tell(Arc::clone(&self.to.updates));
-        let probe_time = self.settings.start_timeout / 3;
-        let declared = self.settings.declared.clone().unwrap_or_default();
-        let greeting = handshake::open(&link, self.opening, (probe_time, &declared)).await?;
+        let probe_time = settings.start_timeout / 3;
+        let declared = settings.declared.clone().unwrap_or_default();
+        let greeting = handshake::open(&link, opening, (probe_time, &declared)).await?;
         let (era, offers) = (&greeting.era, greeting.offers);
         let speaks = offers.tells_changes || offers.subscriptions || offers.logging;
         if speaks || !declared.asks_nothing() {
             connection.hear_changes(era, offers).await;
         }
-        let listed = catalog::list(&link, &self.settings.name, (era, offers)).await;
+        let listed = catalog::list(&link, &settings.name, (era, offers), &declared).await;
         let listing = listed.map_err(Refusal::Failed)?;
         Ok((greeting, listing))
     }
@@ -233,6 +223,7 @@ impl Supervisor {
             () = link.ended() => link.why(),
             never = self.follow_changes(link) => match never {},
             never = self.tell_level(link) => match never {},
+            never = self.follow_kinds(link) => match never {},
         }
     }
 
@@ -258,7 +249,8 @@ impl Supervisor {
                 Phase::Ready { era, offers, .. } => (era.clone(), *offers),
                 _ => continue,
             };
-            let listing = catalog::list(link, &self.settings.name, (&era, offers));
+            let declared = self.settings.declared.clone().unwrap_or_default();
+            let listing = catalog::list(link, &self.settings.name, (&era, offers), &declared);
             match tokio::time::timeout(self.settings.start_timeout, listing).await {
                 Ok(Ok(listing)) => {
                     self.to.phase.send_if_modified(|phase| {
@@ -268,7 +260,8 @@ impl Supervisor {
                         // Nobody waits for this.
                         false
                     });
-                    self.tell_tools(listing);
+                    self.tell_tools(offers, listing);
+                    self.listings.send_modify(|listings| *listings += 1);
                 }
                 Ok(Err(why)) => {
                     tracing::warn!(server.name = %self.settings.name, why, "the changed tools cannot be listed; the known ones stay");
@@ -313,13 +306,14 @@ impl Supervisor {
     /// A server is ready: tells its tools, then that it takes calls.
     fn tell_ready(&self, on: &Connection, greeting: Greeting, listing: Listing) {
         let listed = listing.digests();
-        self.tell_tools(listing);
+        self.tell_tools(greeting.offers, listing);
         self.tell(Phase::Ready {
             link: on.link.clone(),
             era: greeting.era,
             offers: greeting.offers,
             server: greeting.server,
             listed,
+            kinds: BTreeMap::new(),
         });
     }
 
@@ -330,9 +324,11 @@ impl Supervisor {
         });
     }
 
-    fn tell_tools(&self, listing: Listing) {
+    fn tell_tools(&self, offers: Offers, listing: Listing) {
         self.report(News::Tools {
             server: self.settings.name.clone(),
+            kind: Kind::default(),
+            offers,
             definitions: listing.definitions,
             refused: listing.refused,
             resources: listing.resources,
@@ -342,143 +338,6 @@ impl Supervisor {
     fn report(&self, news: News) {
         // An error says that nobody wants to know any more.
         let _ = self.to.news.send(news);
-    }
-}
-
-impl Running {
-    fn spawn(settings: &Settings, program: &Program) -> Result<Self, Trouble> {
-        let (child, pipes) = Child::spawn(&settings.name, program).map_err(|not_started| {
-            let (cause, why) = match not_started {
-                NotStarted::Command(why) => (Cause::Command, why),
-                NotStarted::System(why) => (Cause::Server, why),
-            };
-            Trouble {
-                cause,
-                why,
-                ran: Duration::ZERO,
-            }
-        })?;
-        let connection = Connection::open(settings, pipes.output, pipes.input);
-        Ok(Self {
-            child: Some(child),
-            connection,
-        })
-    }
-
-    /// Makes ready to speak to a server elsewhere.
-    async fn reach(settings: &Settings, remote: &Remote, paired: bool) -> Result<Self, Trouble> {
-        let connection = match paired {
-            false => {
-                let link = HttpLink::new(
-                    settings.name.clone(),
-                    remote,
-                    settings.max_message,
-                    settings.declared.clone().unwrap_or_default(),
-                );
-                Connection {
-                    link: Reach::Http(Arc::new(link.map_err(Trouble::of)?)),
-                    tasks: JoinSet::new(),
-                }
-            }
-            true => {
-                let opening = remote::pair(remote, settings.max_message);
-                let opened = tokio::time::timeout(settings.start_timeout, opening).await;
-                let late = || Trouble::of("it opened no stream in time".to_owned());
-                let pair = opened.map_err(|_late| late())?.map_err(Trouble::of)?;
-                let mut connection = Connection::open(settings, pair.from, pair.to);
-                let mut tasks = pair.tasks;
-                connection
-                    .tasks
-                    .spawn(async move { while tasks.join_next().await.is_some() {} });
-                connection
-            }
-        };
-        Ok(Self {
-            child: None,
-            connection,
-        })
-    }
-
-    /// Ends connection and process, and says why in full.
-    async fn end(self, why: &str) -> String {
-        self.connection.link.close_input();
-        let why = match self.child {
-            Some(child) => format!("{why} ({})", child.end().await),
-            None => why.to_owned(),
-        };
-        self.connection.end(why.clone());
-        why
-    }
-}
-
-impl Connection {
-    /// Begins to read and write.
-    fn open<R, W>(settings: &Settings, from: R, to: W) -> Self
-    where
-        R: AsyncRead + Unpin + Send + 'static,
-        W: AsyncWrite + Unpin + Send + 'static,
-    {
-        let (link, tasks) = Link::open(settings.name.clone(), settings.max_message, from, to);
-        Self {
-            link: Reach::Pipe(link),
-            tasks,
-        }
-    }
-
-    fn suggests_pair(&self) -> bool {
-        match &self.link {
-            Reach::Pipe(_) => false,
-            Reach::Http(link) => link.suggests_pair(),
-        }
-    }
-
-    /// Makes sure that we hear of changes.
-    async fn hear_changes(&mut self, era: &Era, offers: Offers) {
-        match (era, &self.link) {
-            (Era::Modern(_), _) if offers.tells_changes => self.listen(offers).await,
-            // Resources are followed by requests of their own there; and a legacy
-            // server on a pipe says all of it on the stream by which it answers.
-            (Era::Modern(_), _) | (Era::Legacy(_), Reach::Pipe(_)) => {}
-            (Era::Legacy(_), Reach::Http(link)) => {
-                let link = Arc::clone(link);
-                let (stands, stood) = oneshot::channel();
-                self.tasks.spawn(async move { link.follow(stands).await });
-                // What it says before there is a stream is lost, a question in the
-                // first call too.
-                let _open_or_late = tokio::time::timeout(UNTIL_HEARD, stood).await;
-            }
-        }
-    }
-
-    /// Subscribes to changes of the tools for as long as the link lives. On
-    /// return the request stands before any later one, so that no change falls
-    /// between the subscription and the list that is read after it.
-    async fn listen(&mut self, offers: Offers) {
-        let mut listening = Box::pin(listen(self.link.clone(), offers));
-        let first = poll_fn(|cx| Poll::Ready(listening.as_mut().poll(cx))).await;
-        if first.is_pending() {
-            self.tasks.spawn(listening);
-        }
-    }
-
-    /// Ends the link, then drops what worked for it.
-    fn end(self, why: String) {
-        self.link.end(why);
-        drop(self.tasks);
-    }
-}
-
-/// A subscription is answered when the server ends it, or ends with its
-/// connection. One that it refuses is not asked for again.
-async fn listen(link: Reach, offers: Offers) {
-    loop {
-        match link.request(Control::Listen { offers }).await {
-            Ok(Answer::Result(_)) => {}
-            Err(_) if !link.has_ended() => {}
-            Ok(Answer::Error(_) | Answer::Invalid(_)) | Err(_) => return,
-        }
-        tokio::time::sleep(BEFORE_LISTENING).await;
-        link.note_change();
     }
 }
 

@@ -1,22 +1,21 @@
 //! All that can be written to a server. Nothing else in the crate makes a
 //! [`Frame`] or writes to a server's input.
 
+mod control;
 mod listed;
 mod params;
 
+pub(super) use control::Control;
 pub(super) use listed::Listed;
 
 use super::Era;
 use super::OutgoingCall;
 use super::asks::Reply;
 use super::meta;
-use super::offers::Offers;
 use crate::crash;
 use crate::json::Object;
 use crate::permit::Permit;
 use crate::tool::Asking;
-use crate::tool::Declared;
-use crate::tool::Level;
 use crate::tool::Mirrored;
 use bytes::Bytes;
 use params::Params;
@@ -45,70 +44,6 @@ pub(super) const CLIENT_INFO: &str = concat!(
     env!("CARGO_PKG_VERSION"),
     r#""}"#
 );
-
-/// The messages that need no permit.
-// INVARIANT: no variant has a method as text, so that no other method can
-// reach a server.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Control<'a> {
-    /// `server/discover`: which era is it?
-    Discover,
-    /// `initialize`, the legacy opening.
-    Initialize {
-        /// What our client can be asked.
-        declared: &'a Declared,
-    },
-    /// `notifications/initialized`.
-    Initialized,
-    /// A list, one page.
-    List {
-        /// Of what.
-        of: Listed,
-        /// Where the page begins, as the server said.
-        cursor: Option<&'a str>,
-        /// What the request is written in.
-        era: &'a Era,
-    },
-    /// `subscriptions/listen` for changes of the lists; modern only.
-    Listen {
-        /// What there are lists of.
-        offers: Offers,
-    },
-    /// `resources/unsubscribe`: takes a subscription back; legacy only.
-    Unsubscribe {
-        /// The resource.
-        uri: &'a str,
-    },
-    /// `logging/setLevel`; legacy only.
-    SetLevel {
-        /// From which level on we hear what it logs.
-        level: Level,
-    },
-    /// `notifications/cancelled`.
-    Cancelled {
-        /// The request that nobody waits for any more.
-        request: u64,
-        /// Why, in words.
-        reason: &'static str,
-    },
-    /// The answer to `ping`.
-    Pong {
-        /// The server's id, as the text it was.
-        id: &'a str,
-    },
-    /// The client's answer to a request of a server.
-    Replied {
-        /// The server's id, as the text it was.
-        id: &'a str,
-        /// What the client said.
-        reply: &'a Reply,
-    },
-    /// The answer to any other request of a server.
-    Refused {
-        /// The server's id, as the text it was.
-        id: &'a str,
-    },
-}
 
 /// One message, ready to be written.
 pub(super) struct Frame {
@@ -140,9 +75,15 @@ impl Frame {
                 "notifications/initialized",
                 r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#.to_owned(),
             ),
-            Control::List { of, cursor, era } => {
+            Control::List {
+                of,
+                cursor,
+                era,
+                declared,
+            } => {
                 let cursor = cursor.map(|cursor| format!("\"cursor\":{}", Value::from(cursor)));
-                let meta = matches!(era, Era::Modern(_)).then(|| format!("\"_meta\":{meta}"));
+                let meta = meta::modern_members(MODERN, &declared.json());
+                let meta = matches!(era, Era::Modern(_)).then(|| format!("\"_meta\":{{{meta}}}"));
                 let members: Vec<String> = cursor.into_iter().chain(meta).collect();
                 request(id, of.method(), &format!("{{{}}}", members.join(",")))
             }
@@ -446,7 +387,9 @@ mod tests {
             rest: Vec::new(),
             answers: None,
             task: None,
+            caller: crate::principal::PrincipalId::parse("alice").unwrap(),
             session: SessionId::from_bytes([0; 16]),
+            task_of: None,
             declared: Arc::default(),
             log: None,
             meta: meta.map(Into::into),

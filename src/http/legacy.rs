@@ -43,6 +43,7 @@ use hyper::header::HeaderName;
 use hyper::header::HeaderValue;
 use jiff::Timestamp;
 use std::collections::HashMap;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
@@ -55,10 +56,16 @@ pub(super) const SESSION: HeaderName = HeaderName::from_static("mcp-session-id")
 /// How many transport sessions are kept at hand. The others are in the store.
 const AT_HAND: usize = 10_000;
 
+/// How many of those that were ended are remembered.
+const LATELY: usize = 1_000;
+
 /// The transport sessions that are at hand.
 #[derive(Default)]
 pub(super) struct Transports {
     open: Mutex<HashMap<TransportId, Arc<Transport>>>,
+    /// Those that were ended last: a request that read one of them from the store just
+    /// before must not bring it back.
+    ended: Mutex<VecDeque<TransportId>>,
 }
 
 /// One of them.
@@ -98,20 +105,36 @@ impl Transports {
     }
 
     /// Keeps a transport session at hand, or returns the one that another request
-    /// brought in meanwhile.
-    fn keep(&self, id: TransportId, transport: Transport) -> Arc<Transport> {
+    /// brought in meanwhile. None where it was ended meanwhile.
+    fn keep(&self, id: TransportId, transport: Transport) -> Option<Arc<Transport>> {
+        // INVARIANT: the two locks in this order, and both for the whole step.
         let mut open = self.open();
+        if self.ended().contains(&id) {
+            return None;
+        }
         if open.len() >= AT_HAND {
             // Those in use are held by their requests too.
             open.retain(|_, transport| Arc::strong_count(&transport.connection) > 1);
         }
-        Arc::clone(open.entry(id).or_insert_with(|| Arc::new(transport)))
+        let kept = open.entry(id).or_insert_with(|| Arc::new(transport));
+        Some(Arc::clone(kept))
     }
 
     fn forget(&self, id: &TransportId) {
-        if let Some(transport) = self.open().remove(id) {
+        let mut open = self.open();
+        let mut ended = self.ended();
+        if ended.len() >= LATELY {
+            ended.pop_front();
+        }
+        ended.push_back(id.clone());
+        drop(ended);
+        if let Some(transport) = open.remove(id) {
             transport.connection.close();
         }
+    }
+
+    fn ended(&self) -> MutexGuard<'_, VecDeque<TransportId>> {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn open(&self) -> MutexGuard<'_, HashMap<TransportId, Arc<Transport>>> {
@@ -252,7 +275,8 @@ async fn initialize(
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {
         response.headers_mut().insert(SESSION, value);
     }
-    core.edge.transports.keep(id, transport);
+    // Nobody else knows it yet, so nobody has ended it.
+    let _kept = core.edge.transports.keep(id, transport);
     response
 }
 
@@ -325,7 +349,8 @@ pub(super) async fn transport(
     };
     let revision = stored.revision.clone();
     let transport = opened(edge, &id, stored, Some(revision));
-    Ok(edge.transports.keep(id, transport))
+    let kept = edge.transports.keep(id, transport);
+    kept.ok_or_else(|| Box::new(status::no_transport()))
 }
 
 /// The id that a request names.
@@ -374,4 +399,33 @@ async fn in_store<T: Send + 'static>(
             "transport sessions cannot be kept at the moment; nothing was done",
         ))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::testing::World;
+    use crate::broker::testing::alice;
+
+    #[tokio::test]
+    async fn a_transport_session_that_ended_while_it_was_read_is_not_brought_back() {
+        let world = World::new().await;
+        let transport = || {
+            let connection = Connection::new(Arc::clone(&world.broker), Opening::of(alice()));
+            Transport {
+                owner: alice(),
+                connection,
+                redelivery: Redelivery::new(resuming("2025-11-25")),
+                closing: CancellationToken::new(),
+            }
+        };
+        let transports = Transports::default();
+        let (kept, ended) = (TransportId::random(), TransportId::random());
+        transports.forget(&ended);
+        assert!(transports.keep(ended.clone(), transport()).is_none());
+        assert!(transports.keep(kept.clone(), transport()).is_some());
+        assert!(transports.at_hand(&ended).is_none() && transports.at_hand(&kept).is_some());
+        drop(transports);
+        world.end().await;
+    }
 }

@@ -7,6 +7,7 @@
 //! as they are, then what to do. Policy texts, arguments and what a server
 //! wrote of its failure stay out of it.
 
+mod absent;
 mod again;
 #[cfg(test)]
 mod tests;
@@ -36,12 +37,15 @@ use crate::tool::ServerName;
 use serde_json::Value;
 use serde_json::json;
 
+use absent::not_offered;
+use absent::unknown;
+
 /// JSON-RPC, by our own word: nobody may be asked this. Outside of the codes that
 /// JSON-RPC reserves (MCP 2026-07-28, basic/index, error codes).
 const REFUSED: i32 = 403;
 
-/// MCP before 2026-07-28: there is no such resource.
-const RESOURCE_NOT_FOUND: i32 = -32002;
+const NOT_ASKED: &str =
+    "`inputResponses` answer what nobody asked; nothing was sent: make the call without them";
 
 /// Who reads what comes back, and of what.
 #[derive(Clone, Copy, Debug)]
@@ -141,6 +145,8 @@ fn refused(refusal: &Refusal, reader: Reader) -> Reply {
     };
     match refusal {
         Refusal::UnknownTool { asking, name } => unknown(*asking, name, reader.client),
+        Refusal::NotOffered { name, needs, .. } => not_offered(name, needs, reader.client),
+        Refusal::NotAsked => Reply::Error(Fault::new(INVALID_PARAMS, NOT_ASKED).json()),
         Refusal::InvalidArguments { call, problem } => say(
             call,
             &[
@@ -159,14 +165,7 @@ fn refused(refusal: &Refusal, reader: Reader) -> Reply {
             earlier,
             tool,
         } => say(call, &told_of(earlier, tool)),
-        Refusal::SessionGone { session } => failed(
-            &[
-                format!("The session {session} has ended. Nothing was sent."),
-                "Name a session that exists, or ask the operator.".to_owned(),
-            ],
-            None,
-            reader,
-        ),
+        Refusal::SessionGone { session } => failed(&again::gone(*session), None, reader),
         // The broker waits for the first itself.
         Refusal::Attempted { .. } | Refusal::Unread { .. } => not_recorded(),
         Refusal::EarlierUnread { call, earlier, tool } => {
@@ -180,6 +179,13 @@ fn refused(refusal: &Refusal, reader: Reader) -> Reply {
             &[
                 format!("The server `{server}` cannot be reached. Nothing was sent and nothing counts towards a limit."),
                 "The call may be made again later.".to_owned(),
+            ],
+        ),
+        Refusal::ServerBusy { call, server, why } => say(
+            call,
+            &[
+                format!("The server `{server}` takes no such call now: {why}. Nothing was sent and nothing counts towards a limit."),
+                "Answer what it asked in other calls, or end them; then call again.".to_owned(),
             ],
         ),
         Refusal::ToolChanged { call } => say(
@@ -233,35 +239,6 @@ fn told_of(earlier: &CallId, tool: &str) -> [String; 3] {
         "Find out whether it took effect, or ask a person, before anything else is done about it. If it did not, the same call may be sent once more.".to_owned(),
         format!("Earlier call: {earlier}"),
     ]
-}
-
-/// Hidden and absent things have one answer: a list cannot be guessed from it.
-fn unknown(asking: Asking, name: &str, client: Client) -> Reply {
-    let shown_name = shown(name, 128);
-    Reply::Error(match (asking, client) {
-        (Asking::Tool, _) => {
-            Fault::new(INVALID_PARAMS, format!("Unknown tool: {shown_name}")).json()
-        }
-        (Asking::Prompt, _) => {
-            Fault::new(INVALID_PARAMS, format!("Unknown prompt: {shown_name}")).json()
-        }
-        (Asking::Task(_), _) => {
-            Fault::new(INVALID_PARAMS, format!("Unknown task: {shown_name}")).json()
-        }
-        (Asking::Complete, _) => {
-            let message = format!("Nothing of this name can be completed: {shown_name}");
-            Fault::new(INVALID_PARAMS, message).json()
-        }
-        (Asking::Read | Asking::Subscribe, client) => {
-            let code = match client {
-                Client::Legacy => RESOURCE_NOT_FOUND,
-                Client::Modern => INVALID_PARAMS,
-            };
-            let mut fault = Fault::new(code, format!("Resource not found: {shown_name}"));
-            fault.data = Some(json!({"uri": name}));
-            fault.json()
-        }
-    })
 }
 
 /// A call that was sent, and of which nobody knows what it did.

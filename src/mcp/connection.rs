@@ -322,8 +322,13 @@ impl Connection {
     pub(super) fn declared(&self, meta: &Meta) -> Arc<Declared> {
         match meta.client() {
             Client::Modern => Arc::clone(&meta.declared),
-            Client::Legacy => Arc::clone(&locked(&self.declared)),
+            Client::Legacy => self.legacy_declared(),
         }
+    }
+
+    /// What a client can be asked that opened with `initialize`.
+    pub(super) fn legacy_declared(&self) -> Arc<Declared> {
+        Arc::clone(&locked(&self.declared))
     }
 
     /// From which level on the client of one request hears what servers log. A

@@ -45,7 +45,10 @@ pub(super) fn unserved(method: &str, client: Client) -> String {
             Some("put `io.modelcontextprotocol/logLevel` into `params._meta` of each request")
         }
         (Client::Modern, "tasks/result" | "tasks/list") => Some("use `tasks/get`"),
-        (Client::Modern, "initialize" | "ping") => Some("send the request itself"),
+        (Client::Modern, "initialize") => Some(
+            "each request says its own revision, and nothing is opened; or open an older one by `initialize` without `_meta`",
+        ),
+        (Client::Modern, "ping") => Some("any request shows whether this side is there"),
         (Client::Legacy, "tasks/update") => Some("answer what servers ask by responses"),
         _ => None,
     };
@@ -99,5 +102,7 @@ mod tests {
             "{said}"
         );
         assert_eq!(unserved("x", Client::Modern), "`x` is not served");
+        let said = unserved("initialize", Client::Modern);
+        assert!(said.contains("older one by `initialize`"), "{said}");
     }
 }

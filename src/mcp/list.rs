@@ -2,11 +2,10 @@
 //! longer what they were.
 
 use super::Client;
-use super::LEGACY;
-use super::MODERN;
 use super::agreed;
 use super::write::Outbound;
 use super::write::notification;
+use super::write::served;
 use super::write::server_info;
 use crate::broker::Broker;
 use crate::broker::Has;
@@ -15,6 +14,7 @@ use crate::json;
 use crate::json::Object;
 use crate::json::Splice;
 use crate::principal::PrincipalId;
+use crate::tool::Declared;
 use crate::tool::Digest;
 use crate::tool::Extension;
 use serde_json::Map;
@@ -36,6 +36,9 @@ const INSTRUCTIONS: &str = "Every tool call is checked against the operator's po
     ask that person instead of trying other ways. \
     Do not split, rephrase or repeat a refused call.";
 
+/// Who asks for a list: the principal, and what his client can be asked.
+pub(super) type Who<'a> = (&'a PrincipalId, &'a Declared);
+
 /// A list of one principal at one moment.
 #[derive(Debug)]
 pub(super) struct List {
@@ -44,11 +47,11 @@ pub(super) struct List {
 }
 
 impl List {
-    /// Asks for it.
-    pub(super) async fn of(broker: &Broker, principal: &PrincipalId, of: Lists) -> Self {
+    /// Asks for it, for a client that can be asked this.
+    pub(super) async fn of(broker: &Broker, (principal, can): Who<'_>, of: Lists) -> Self {
         Self {
             of,
-            entries: broker.list(principal, of).await,
+            entries: broker.list(principal, can, of).await,
         }
     }
 
@@ -123,10 +126,9 @@ fn instructions(digest: Option<&str>) -> String {
 
 /// The result of `server/discover`.
 pub(super) fn discovered(has: Has, digest: Option<&str>) -> String {
-    let versions: Vec<&str> = std::iter::once(MODERN).chain(LEGACY).collect();
     value!({
         "resultType": "complete",
-        "supportedVersions": versions,
+        "supportedVersions": served(),
         "capabilities": capabilities(has, Client::Modern),
         "instructions": instructions(digest),
         // Where a session stands is true for the moment.
@@ -193,8 +195,8 @@ impl Followed {
         notification(method, params.as_deref())
     }
 
-    async fn digest(self, broker: &Broker, principal: &PrincipalId) -> Digest {
-        let list = async |of| List::of(broker, principal, of).await.digest();
+    async fn digest(self, broker: &Broker, who: Who<'_>) -> Digest {
+        let list = async |of| List::of(broker, who, of).await.digest();
         match self {
             Self::Tools => list(Lists::Tools).await,
             Self::Prompts => list(Lists::Prompts).await,
@@ -230,14 +232,14 @@ impl Follower {
     /// Starts with the lists as they are.
     pub(super) async fn start(
         broker: &Broker,
-        principal: &PrincipalId,
+        who: Who<'_>,
         followed: impl IntoIterator<Item = Followed>,
     ) -> Self {
         // In this order: a change between the two is then seen twice, not never.
         let changes = broker.changes();
         let mut told = Vec::new();
         for list in followed {
-            told.push((list, list.digest(broker, principal).await));
+            told.push((list, list.digest(broker, who).await));
         }
         Self { changes, told }
     }
@@ -261,14 +263,10 @@ impl Follower {
 
     /// The lists that differ from what the client knows. From then on they count
     /// as told.
-    pub(super) async fn differing(
-        &mut self,
-        broker: &Broker,
-        principal: &PrincipalId,
-    ) -> Vec<Followed> {
+    pub(super) async fn differing(&mut self, broker: &Broker, who: Who<'_>) -> Vec<Followed> {
         let mut differing = Vec::new();
         for (list, told) in &mut self.told {
-            let now = list.digest(broker, principal).await;
+            let now = list.digest(broker, who).await;
             if now != *told {
                 *told = now;
                 differing.push(*list);

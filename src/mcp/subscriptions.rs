@@ -100,7 +100,9 @@ impl Connection {
         if !uris.is_empty() {
             named.push(format!("\"resourceSubscriptions\":{}", value!(uris)));
         }
-        let mut follower = Follower::start(&self.broker, &self.principal, followed).await;
+        let declared = self.declared(&call.meta);
+        let who = (&self.principal, &*declared);
+        let mut follower = Follower::start(&self.broker, who, followed).await;
         let tag = format!("{{\"{TAG}\":{id}}}");
         let named = named.join(",");
         let params = format!(r#"{{"_meta":{tag},"notifications":{{{named}}}}}"#);
@@ -115,7 +117,7 @@ impl Connection {
                 // it learns by asking again.
                 () = listener.cut() => break,
                 () = follower.moved() => {
-                    for list in follower.differing(&self.broker, &self.principal).await {
+                    for list in follower.differing(&self.broker, who).await {
                         send(out, list.changed(Some(&tag))).await;
                     }
                 }
@@ -211,7 +213,9 @@ impl Connection {
         let _reads = listener.reading();
         let mut listed = self.listed.subscribe();
         let all = [Followed::Tools, Followed::Prompts, Followed::Resources];
-        let mut follower = Follower::start(&self.broker, &self.principal, all).await;
+        let declared = self.legacy_declared();
+        let who = (&self.principal, &*declared);
+        let mut follower = Follower::start(&self.broker, who, all).await;
         // A list that was sent before now is older than what was just read.
         listed.mark_changed();
         loop {
@@ -228,7 +232,7 @@ impl Connection {
             if resent && let Some(sent) = *listed.borrow_and_update() {
                 follower.sent(sent);
             }
-            for list in follower.differing(&self.broker, &self.principal).await {
+            for list in follower.differing(&self.broker, who).await {
                 send(out, list.changed(None)).await;
             }
         }

@@ -136,7 +136,7 @@ impl Work {
                         connection.broker.log_from(level).await;
                         send(&out, result(&id, "{}")).await;
                     }
-                    Task::List(of) => connection.list(&id, (of, meta.client()), &out).await,
+                    Task::List(of) => connection.list(&id, (of, &meta), &out).await,
                     Task::Ask(ask) => {
                         let call = Call {
                             id: &id,
@@ -176,8 +176,9 @@ pub(super) struct Call<'a> {
 }
 
 impl Connection {
-    async fn list(&self, id: &RawId, (of, client): (Lists, Client), out: &Outgoing) {
-        let list = List::of(&self.broker, &self.principal, of).await;
+    async fn list(&self, id: &RawId, (of, meta): (Lists, &Meta), out: &Outgoing) {
+        let (client, declared) = (meta.client(), self.declared(meta));
+        let list = List::of(&self.broker, (&self.principal, &declared), of).await;
         send(out, result(id, &list.result(client))).await;
         match (client, of) {
             (Client::Legacy, Lists::Tools) => {

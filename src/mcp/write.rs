@@ -83,6 +83,11 @@ impl Outbound {
     }
 }
 
+/// All revisions that are served, the newest first.
+pub(super) fn served() -> Vec<&'static str> {
+    std::iter::once(MODERN).chain(LEGACY).collect()
+}
+
 /// A JSON-RPC error that we author.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Fault {
@@ -110,15 +115,16 @@ impl Fault {
     pub(super) fn unsupported_version(requested: &str) -> Self {
         let requested = super::shown(requested, 40);
         let message = if LEGACY.contains(&requested.as_str()) {
-            format!("`{requested}` opens with `initialize`; a request by itself names `{MODERN}`")
+            format!(
+                "`{requested}` is opened by an `initialize` that names it as its own `protocolVersion`, without `_meta`; a request that stands by itself names `{MODERN}`"
+            )
         } else {
             format!("protocol version `{requested}` is not served; use one of `data.supported`")
         };
-        let supported: Vec<&str> = std::iter::once(MODERN).chain(LEGACY).collect();
         Self {
             code: UNSUPPORTED_VERSION,
             message,
-            data: Some(json!({"requested": requested, "supported": supported})),
+            data: Some(json!({"requested": requested, "supported": served()})),
         }
     }
 

@@ -194,10 +194,10 @@ async fn each_request_is_served_in_its_own_era() {
 {"jsonrpc":"2.0","id":1,"result":{"resultType":"complete","content":[{"type":"text","text":"{\"a\": 1}"}]}}
 
 {"jsonrpc":"2.0","id":1,"method":"ping","params":{"_meta":{MODERN}}}
-{"jsonrpc":"2.0","id":1,"error":{"code":-32601,"message":"`ping` is of MCP 2025-11-25, and this request of 2026-07-28: send the request itself"}}
+{"jsonrpc":"2.0","id":1,"error":{"code":-32601,"message":"`ping` is of MCP 2025-11-25, and this request of 2026-07-28: any request shows whether this side is there"}}
 
 {"jsonrpc":"2.0","id":1,"method":"initialize","params":{"_meta":{MODERN}}}
-{"jsonrpc":"2.0","id":1,"error":{"code":-32601,"message":"`initialize` is of MCP 2025-11-25, and this request of 2026-07-28: send the request itself"}}
+{"jsonrpc":"2.0","id":1,"error":{"code":-32601,"message":"`initialize` is of MCP 2025-11-25, and this request of 2026-07-28: each request says its own revision, and nothing is opened; or open an older one by `initialize` without `_meta`"}}
 
 {"jsonrpc":"2.0","id":1,"method":"logging/setLevel","params":{"_meta":{MODERN}}}
 {"jsonrpc":"2.0","id":1,"error":{"code":-32601,"message":"`logging/setLevel` is of MCP 2025-11-25, and this request of 2026-07-28: put `io.modelcontextprotocol/logLevel` into `params._meta` of each request"}}
@@ -206,7 +206,7 @@ async fn each_request_is_served_in_its_own_era() {
 {"jsonrpc":"2.0","id":1,"error":{"code":-32022,"message":"protocol version `2027-01-01` is not served; use one of `data.supported`","data":{"requested":"2027-01-01","supported":["2026-07-28","2025-11-25","2025-06-18","2025-03-26","2024-11-05"]}}}
 
 {"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2025-11-25","io.modelcontextprotocol/clientCapabilities":{}}}}
-{"jsonrpc":"2.0","id":1,"error":{"code":-32022,"message":"`2025-11-25` opens with `initialize`; a request by itself names `2026-07-28`","data":{"requested":"2025-11-25","supported":["2026-07-28","2025-11-25","2025-06-18","2025-03-26","2024-11-05"]}}}
+{"jsonrpc":"2.0","id":1,"error":{"code":-32022,"message":"`2025-11-25` is opened by an `initialize` that names it as its own `protocolVersion`, without `_meta`; a request that stands by itself names `2026-07-28`","data":{"requested":"2025-11-25","supported":["2026-07-28","2025-11-25","2025-06-18","2025-03-26","2024-11-05"]}}}
 
 {"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{}}}
 {"jsonrpc":"2.0","id":1,"result":{"protocolVersion":"2025-06-18","capabilities":{"tools":{"listChanged":true}},"serverInfo":{"name":"countersign","title":"Countersign","version":"VERSION"},"instructions":"Every tool call is checked against the operator's policy before it is sent. A refused call says whether the decision is final or who can approve exactly that call; ask that person instead of trying other ways. Do not split, rephrase or repeat a refused call."}}

@@ -32,7 +32,7 @@ ALTER TABLE task ADD COLUMN labels TEXT NOT NULL DEFAULT '[]'; -- JSON array of 
 pub(super) fn task_insert(
     tx: &Tx<'_>,
     id: &str,
-    (principal, call, task): (&PrincipalId, CallId, &Task),
+    (principal, task): (&PrincipalId, &Task),
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let labels = task.labels.iter().map(Label::as_str);
@@ -46,7 +46,7 @@ pub(super) fn task_insert(
                 principal.to_string(),
                 task.server.as_str(),
                 &*task.native,
-                call.as_bytes(),
+                task.call.as_bytes(),
                 now.as_millisecond(),
                 labels.to_string()
             ],
@@ -60,19 +60,19 @@ pub(super) fn task(
     principal: &PrincipalId,
     id: &str,
 ) -> Result<Option<Task>, StoreError> {
-    type Columns = (String, String, String);
+    type Columns = (String, String, [u8; 16], String);
     let read = || -> rusqlite::Result<Option<Columns>> {
         tx.sql()
             .prepare_cached(
-                "SELECT server, native, labels FROM task WHERE id = ?1 AND principal = ?2",
+                "SELECT server, native, call, labels FROM task WHERE id = ?1 AND principal = ?2",
             )?
             .query_row(params![id, principal.to_string()], |row| {
-                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
             })
             .optional()
     };
     let found = read().map_err(StoreError::sql("look for a task"))?;
-    let Some((server, native, labels)) = found else {
+    let Some((server, native, call, labels)) = found else {
         return Ok(None);
     };
     let damaged = |what: &str| StoreError::Damaged {
@@ -85,6 +85,7 @@ pub(super) fn task(
     Ok(Some(Task {
         server,
         native: native.into(),
+        call: CallId::from_bytes(call),
         labels: labels
             .collect::<Result<_, _>>()
             .map_err(|_no_label| damaged("labels"))?,

@@ -48,7 +48,10 @@ enum Era {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Over {
     Stdio,
+    /// Streamable HTTP; of 2025-11-25 with a stream for what nobody asked for.
     Http,
+    /// The pair of 2024-11-05: a stream, and requests beside it.
+    Pair,
 }
 
 /// Who speaks what, and how.
@@ -150,7 +153,14 @@ fn all_between(client: Era, server: Era) {
             (Over::Http, Over::Http),
             (Over::Stdio, Over::Http),
             (Over::Http, Over::Stdio),
+            (Over::Pair, Over::Pair),
+            (Over::Pair, Over::Http),
+            (Over::Http, Over::Pair),
         ] {
+            // The pair is of the older era only.
+            if [(client, client_over), (server, server_over)].contains(&(Era::New, Over::Pair)) {
+                continue;
+            }
             let pairing = Pairing {
                 client: (client, client_over),
                 server: (server, server_over),

@@ -14,6 +14,7 @@ mod hostile;
 mod house;
 mod http;
 mod killing;
+mod kinds;
 mod labels;
 mod matrix;
 mod methods;

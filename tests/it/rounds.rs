@@ -306,3 +306,29 @@ fn nobody_is_asked_what_he_did_not_say_he_can_be_asked() {
     assert!(broker.end());
     assert_eq!(outcomes(&world), ["unknown", "tool-failed"]);
 }
+
+/// We give a state with each question, so without one nothing of ours is answered.
+#[test]
+fn answers_to_what_was_never_asked_are_refused_for_a_server_that_takes_none() {
+    for (script, ends) in [
+        (LEGACY, "failed-before-sending"),
+        (MODERN, "input-required"),
+    ] {
+        let world = world(script);
+        let mut broker = world.broker();
+        let mut unasked = ask(1);
+        unasked["inputResponses"] = json!({"who": {"action": "accept", "content": {}}});
+        let answer = broker.ask("tools/call", unasked);
+        match script {
+            LEGACY => {
+                assert_eq!(answer["error"]["code"], -32602, "{answer}");
+                let said = answer["error"]["message"].as_str().unwrap();
+                assert!(said.contains("nothing was sent"), "{said}");
+            }
+            // A newer server may know what it means.
+            _ => assert_eq!(answer["result"]["resultType"], "input_required", "{answer}"),
+        }
+        assert!(broker.end());
+        assert_eq!(outcomes(&world), [ends]);
+    }
+}

@@ -159,6 +159,40 @@ fn a_task_of_a_legacy_server_is_made_where_it_is_asked_for() {
     assert!(broker.end());
 }
 
+/// Over a pipe there is a process for each session whose client can be asked
+/// something, and a task is known in its own only.
+#[test]
+fn a_task_is_asked_after_in_the_process_that_works_on_it() {
+    let world = world("legacy");
+    let mut broker = world.broker();
+    broker.ask(
+        "initialize",
+        json!({
+            "protocolVersion": "2025-11-25",
+            "capabilities": {"elicitation": {}},
+            "clientInfo": {"name": "test", "version": "1"},
+        }),
+    );
+    let here = |session: &str, mut params: Value| {
+        params["_meta"] = json!({"dev.countersign/session": session});
+        params
+    };
+    let begins = || json!({"name": "own__work", "task": {}});
+    let one = broker.ask("tools/call", here("claim-1", begins()));
+    let other = broker.ask("tools/call", here("claim-2", begins()));
+    let (one, other) = (&one["result"], &other["result"]);
+    assert!(
+        one["in"].is_u64() && one["in"] != other["in"],
+        "{one} {other}"
+    );
+    for (session, task) in [("claim-2", one), ("claim-1", other), ("claim-3", one)] {
+        let id = &task["task"]["taskId"];
+        let got = broker.ask("tasks/get", here(session, json!({"taskId": id})));
+        assert_eq!(got["result"]["in"], task["in"], "{got}");
+    }
+    assert!(broker.end());
+}
+
 #[test]
 fn a_task_is_of_use_to_its_principal_only_and_policy_decides_on_it() {
     let world = world("modern");

@@ -26,11 +26,17 @@ impl Broker {
     /// The next that a listener may hear: the `params` of
     /// `notifications/resources/updated`, an object, as its server wrote them.
     /// Safe to drop while it waits.
-    pub async fn heard(&self, listener: &Arc<Listener>) -> Arc<str> {
+    pub async fn heard(self: &Arc<Self>, listener: &Arc<Listener>) -> Arc<str> {
         loop {
-            let heard = listener.next().await;
-            if self.may_hear(listener, &heard) {
-                return heard.params;
+            let (number, heard) = listener.next().await;
+            let (broker, asks) = (Arc::clone(self), Arc::clone(listener));
+            let params = Arc::clone(&heard.params);
+            // It reads the store.
+            let checked = tokio::task::spawn_blocking(move || broker.may_hear(&asks, &heard));
+            // An error says that the broker is ending.
+            let may = checked.await.unwrap_or(false);
+            if listener.take(number) && may {
+                return params;
             }
         }
     }

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
-use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -31,7 +30,9 @@ const UNREAD: Duration = Duration::from_secs(5 * 60);
 #[derive(Debug)]
 pub struct Listener {
     principal: PrincipalId,
-    waiting: Mutex<VecDeque<Heard>>,
+    waiting: Mutex<VecDeque<(u64, Heard)>>,
+    /// The number of the next message.
+    number: AtomicU64,
     more: Notify,
     /// Cancelled when it is gone.
     ended: CancellationToken,
@@ -39,13 +40,23 @@ pub struct Listener {
     cut: CancellationToken,
     readers: watch::Sender<()>,
     read: AtomicU64,
-    watched: AtomicBool,
+    /// Whether somebody waits for its end.
+    watched: Mutex<bool>,
 }
 
 /// Something that is read while this lives.
 #[derive(Debug)]
 pub struct Reading {
     _counted: watch::Receiver<()>,
+}
+
+/// How it is seen as gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Gone {
+    /// For good.
+    Ended,
+    /// It was read so often, and for long no more.
+    Unread(u64),
 }
 
 /// What a server said, for one listener.
@@ -72,7 +83,8 @@ impl Listener {
             cut: CancellationToken::new(),
             readers: watch::Sender::new(()),
             read: AtomicU64::new(0),
-            watched: AtomicBool::new(false),
+            watched: Mutex::new(false),
+            number: AtomicU64::new(0),
         })
     }
 
@@ -99,14 +111,37 @@ impl Listener {
         self.cut.cancel();
     }
 
-    /// Whether somebody waits for its end; from now on somebody does.
-    pub(super) fn is_watched(&self) -> bool {
-        self.watched.swap(true, Ordering::Relaxed)
+    /// Has it follow something more, which shows that it is there. Returns whether
+    /// nobody waits for its end yet; then the caller has to.
+    pub(super) fn joins(&self, join: impl FnOnce()) -> bool {
+        let mut watched = self.watched();
+        self.read.fetch_add(1, Ordering::Relaxed);
+        join();
+        !std::mem::replace(&mut *watched, true)
     }
 
-    /// Nobody waits for its end any more.
-    pub(super) fn unwatched(&self) {
-        self.watched.store(false, Ordering::Relaxed);
+    /// Has it follow nothing any more, and nobody wait for its end; unless it was read
+    /// or followed something since it was seen as gone. Returns whether it is so.
+    // INVARIANT: under one lock with `joins`. What it joined just before it left would
+    // else be taken away again, and its client has been told that it stands.
+    pub(super) fn leaves(&self, seen: Gone, leave: impl FnOnce()) -> bool {
+        let mut watched = self.watched();
+        let came_back = match seen {
+            Gone::Ended => false,
+            Gone::Unread(read) => {
+                read != self.read.load(Ordering::Relaxed) || self.readers.receiver_count() > 0
+            }
+        };
+        if came_back {
+            return false;
+        }
+        leave();
+        *watched = false;
+        true
+    }
+
+    fn watched(&self) -> MutexGuard<'_, bool> {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether it is gone for good.
@@ -115,7 +150,7 @@ impl Listener {
     }
 
     /// Returns when it is gone, or nobody reads what it is told.
-    pub(super) async fn gone(&self) {
+    pub(super) async fn gone(&self) -> Gone {
         let unread = async {
             loop {
                 self.readers.closed().await;
@@ -123,11 +158,12 @@ impl Listener {
                 tokio::time::sleep(UNREAD).await;
                 let same = self.read.load(Ordering::Relaxed) == before;
                 if same && self.readers.receiver_count() == 0 {
-                    return;
+                    return Gone::Unread(before);
                 }
             }
         };
-        let _ended_or_unread = self.ended.run_until_cancelled(unread).await;
+        let unread = self.ended.run_until_cancelled(unread).await;
+        unread.unwrap_or(Gone::Ended)
     }
 
     /// Tells it.
@@ -138,31 +174,41 @@ impl Listener {
             true => None,
             false => waiting
                 .iter_mut()
-                .find(|older| older.uri == heard.uri && older.followed == heard.followed),
+                .find(|(_, older)| older.uri == heard.uri && older.followed == heard.followed),
         };
+        // A number of its own also in the place of another: who looks at that one now
+        // has not seen this.
+        let numbered = (self.number.fetch_add(1, Ordering::Relaxed), heard);
         match older {
-            Some(older) => *older = heard,
+            Some(older) => *older = numbered,
             None if full => {
                 tracing::warn!(principal = %self.principal, "a client does not read what it follows; some of it is dropped");
             }
-            None => waiting.push_back(heard),
+            None => waiting.push_back(numbered),
         }
         drop(waiting);
         self.more.notify_one();
     }
 
-    /// The next that it is told.
-    pub(super) async fn next(&self) -> Heard {
+    /// The next that it is told, with its number. It waits on until it is taken.
+    pub(super) async fn next(&self) -> (u64, Heard) {
         loop {
             let more = self.more.notified();
-            if let Some(heard) = self.waiting().pop_front() {
-                return heard;
+            if let Some(numbered) = self.waiting().front() {
+                return numbered.clone();
             }
             more.await;
         }
     }
 
-    fn waiting(&self) -> MutexGuard<'_, VecDeque<Heard>> {
+    /// Takes the next away, where it is still the one of this number.
+    pub(super) fn take(&self, number: u64) -> bool {
+        let mut waiting = self.waiting();
+        let is_next = waiting.front().is_some_and(|(next, _)| *next == number);
+        is_next && waiting.pop_front().is_some()
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, VecDeque<(u64, Heard)>> {
         // Only single operations happen under the lock.
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -196,7 +242,13 @@ mod tests {
         }
         let told = listener.waiting().len();
         assert!((100..=MANY + 100).contains(&told), "{told}");
-        assert_eq!(&*listener.next().await.params, "9900");
+        let (number, next) = listener.next().await;
+        assert_eq!(&*next.params, "9900");
+        // Who is stopped after it was looked at finds it again.
+        assert_eq!(listener.next().await.0, number);
+        listener.push(next);
+        assert!(!listener.take(number), "a newer one stands in its place");
+        assert!(listener.take(listener.next().await.0));
         for number in 0..10_000 {
             listener.push(heard(&format!("note://x/{number}"), "{}"));
         }
@@ -214,7 +266,13 @@ mod tests {
             tokio::time::sleep(UNREAD / 2).await;
             drop(listener.reading());
         };
-        tokio::join!(reads, listener.gone());
+        let (_, gone) = tokio::join!(reads, listener.gone());
+        // What it follows at this very instant stands.
+        assert!(listener.joins(|| {}));
+        assert!(!listener.leaves(gone, || panic!("it has just joined")));
+        let gone = listener.gone().await;
+        assert!(listener.leaves(gone, || {}) && listener.joins(|| {}));
+        let begun = begun + UNREAD;
         assert!(begun.elapsed() >= UNREAD * 4, "{:?}", begun.elapsed());
         assert!(begun.elapsed() <= UNREAD * 5, "{:?}", begun.elapsed());
     }

@@ -14,6 +14,7 @@ use crate::broker::send::outgoing;
 use crate::broker::settle;
 use crate::downstream::Sent;
 use crate::downstream::Standing;
+use crate::principal::PrincipalId;
 use crate::session::SessionId;
 use crate::tool::Asking;
 use crate::tool::ServerName;
@@ -39,6 +40,8 @@ const ATTEMPTS: usize = 10;
 pub(super) struct Topic {
     pub(super) server: ServerName,
     pub(super) uri: Arc<str>,
+    /// Who followed it first.
+    first: PrincipalId,
     parts: Mutex<Vec<Part>>,
     fewer: Notify,
     /// Held while the subscription at the server is made or ended, so that neither
@@ -58,10 +61,11 @@ pub(super) enum Keeping {
 }
 
 impl Topic {
-    pub(super) fn new(server: ServerName, uri: Arc<str>) -> Self {
+    pub(super) fn new(server: ServerName, uri: Arc<str>, first: PrincipalId) -> Self {
         Self {
             server,
             uri,
+            first,
             parts: Mutex::default(),
             fewer: Notify::new(),
             keeping: Arc::new(tokio::sync::Mutex::new(Keeping::New)),
@@ -71,6 +75,18 @@ impl Topic {
     /// Who follows it.
     pub(super) fn parts(&self) -> Vec<Part> {
         self.locked().clone()
+    }
+
+    /// Whether it counts as this principal's: who followed it first, and where he
+    /// follows it no longer, who did after him.
+    pub(super) fn is_on_account_of(&self, who: &PrincipalId) -> bool {
+        let parts = self.locked();
+        let of = |who: &PrincipalId| parts.iter().any(|(part, _)| part.principal() == who);
+        let whose = match parts.first() {
+            Some((earliest, _)) if !of(&self.first) => earliest.principal(),
+            Some(_) | None => &self.first,
+        };
+        whose == who
     }
 
     /// Who follows it in another session now does so in this one.
@@ -231,6 +247,7 @@ fn passes(refusal: &Refusal) -> bool {
     match refusal {
         Refusal::NotRecorded
         | Refusal::ServerUnavailable { .. }
+        | Refusal::ServerBusy { .. }
         | Refusal::ToolChanged { .. }
         | Refusal::OutcomeUnknown { .. }
         | Refusal::TimedOut { .. }
@@ -238,6 +255,8 @@ fn passes(refusal: &Refusal) -> bool {
         | Refusal::InvalidAnswer { .. }
         | Refusal::Withheld { .. } => true,
         Refusal::UnknownTool { .. }
+        | Refusal::NotOffered { .. }
+        | Refusal::NotAsked
         | Refusal::InvalidArguments { .. }
         | Refusal::Denied { .. }
         | Refusal::Escalated { .. }

@@ -191,6 +191,7 @@ fn lists(link: &Arc<Link>, era: Era) -> JoinHandle<Result<catalog::Listing, Stri
             &Reach::Pipe(link),
             &"claims".parse().unwrap(),
             (&era, TOOLS),
+            &Declared::default(),
         )
         .await
     })

@@ -134,6 +134,7 @@ async fn a_server_of_the_sdk_is_opened_listed_and_called_in_both_eras() {
             &Reach::Pipe(Arc::clone(&link)),
             &"claims".parse().unwrap(),
             (&era, greeting.offers),
+            &Declared::default(),
         )
         .await;
         assert_eq!(listing.unwrap().definitions.len(), 1);

@@ -3,6 +3,7 @@
 use crate::json::Object;
 use crate::json::Splice;
 use crate::mcp::shown;
+use crate::session::SessionId;
 use crate::sessions::End;
 use crate::sessions::Why;
 use crate::tool::CallId;
@@ -26,6 +27,14 @@ pub(super) fn replayed(result: &str, earlier: &CallId) -> String {
         }
     }
     .finish()
+}
+
+/// What is said where the session of a call is not there any more.
+pub(super) fn gone(session: SessionId) -> [String; 2] {
+    [
+        format!("The session {session} has ended. Nothing was sent."),
+        "Name a session that exists, or ask the operator.".to_owned(),
+    ]
 }
 
 /// What is said of a session that is over.

@@ -364,3 +364,30 @@ Use a client that declares `elicitation.url`, or ask the operator to connect the
         "-32603 the tool's server answered with an error that cannot be read"
     );
 }
+
+#[test]
+fn what_a_server_would_not_take_says_what_would_help() {
+    let refusals = [
+        Refusal::ServerBusy {
+            call: id(1),
+            server: "claims".parse().unwrap(),
+            why: "it works on another call of this session",
+        },
+        Refusal::NotAsked,
+        Refusal::NotOffered {
+            asking: Asking::Tool,
+            name: "claims__ask".into(),
+            needs: crate::tool::Kind::read(r#"{"elicitation":{}}"#).unwrap(),
+        },
+    ];
+    let texts = refusals.map(|refusal| text(&refused(&refusal, MODERN)));
+    insta::assert_snapshot!(texts.join("\n--\n"), @r#"
+The server `claims` takes no such call now: it works on another call of this session. Nothing was sent and nothing counts towards a limit.
+Answer what it asked in other calls, or end them; then call again.
+Reference: 01010101-0101-0101-0101-010101010101
+--
+-32602 `inputResponses` answer what nobody asked; nothing was sent: make the call without them
+--
+-32021 `claims__ask` is offered to clients that declare the capabilities {"elicitation":{}} only; nothing was sent
+"#);
+}

@@ -31,6 +31,8 @@ struct Remote {
     key: String,
     era: Era,
     session: Option<String>,
+    /// Where messages go, where their answers come by a stream.
+    messages: Option<String>,
     to: mpsc::Sender<String>,
     heard: mpsc::Receiver<String>,
 }
@@ -45,6 +47,7 @@ impl Client {
             way: match over {
                 Over::Stdio => Way::Stdio(world.broker()),
                 Over::Http => Way::Http(Box::new(Remote::new(world, era))),
+                Over::Pair => Way::Http(Box::new(Remote::new(world, era).paired())),
             },
         };
         let opening = match era {
@@ -59,6 +62,9 @@ impl Client {
         client.hear(PATIENCE).expect("the broker does not open");
         if era == Era::Old {
             client.say(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
+            if let (Way::Http(remote), Over::Http) = (&client.way, over) {
+                remote.listen("/mcp");
+            }
         }
         client
     }
@@ -95,17 +101,45 @@ impl Remote {
             key,
             era,
             session: None,
+            messages: None,
             to,
             heard,
         }
     }
 
+    /// The same by the pair: its stream says first where messages go.
+    fn paired(mut self) -> Self {
+        self.listen("/sse");
+        self.messages = self.heard.recv_timeout(PATIENCE).ok();
+        assert!(self.messages.is_some(), "the stream does not begin");
+        self
+    }
+
+    /// Hears what comes by a stream of its own.
+    fn listen(&self, path: &str) {
+        let mut talk = self.talk();
+        talk.write("GET", path, &[("accept", "text/event-stream")], "");
+        let to = self.to.clone();
+        // Ends with the broker.
+        std::thread::spawn(move || talk.messages(&to));
+    }
+
+    fn talk(&self) -> Talk {
+        let talk = Talk::new(self.broker.address());
+        let talk = talk.with("authorization", &format!("Bearer {}", self.key));
+        match &self.session {
+            Some(session) => talk.with("mcp-session-id", session),
+            None => talk,
+        }
+    }
+
     /// Sends one message as a request of its own; what comes back is heard.
     fn post(&mut self, line: &str) {
-        let mut talk =
-            Talk::new(self.broker.address()).with("authorization", &format!("Bearer {}", self.key));
-        if let Some(session) = &self.session {
-            talk = talk.with("mcp-session-id", session);
+        let mut talk = self.talk();
+        if let Some(path) = &self.messages {
+            talk.write("POST", path, &[("content-type", "application/json")], line);
+            assert_eq!(talk.read().status, 202);
+            return;
         }
         let (method, id) = named(line);
         let mut headers = vec![("content-type", "application/json".to_owned())];

@@ -12,6 +12,9 @@ use std::io::Write;
 use std::net::TcpListener;
 use std::net::TcpStream;
 use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -20,9 +23,15 @@ use std::time::Duration;
 enum Back {
     /// The other end of the pipe.
     Pipe(Arc<TcpStream>),
-    /// The thread that answers one request.
-    Http(mpsc::Sender<String>),
+    /// The thread that answers one request, and the stream beside it by which it says
+    /// what nobody asked for.
+    Http(mpsc::Sender<String>, Streams, String),
+    /// The stream by which everything is said.
+    Pair(Streams, String),
 }
+
+/// The streams that clients opened, each by the name of its client.
+type Streams = Arc<Mutex<BTreeMap<String, TcpStream>>>;
 
 /// A message that a case is about.
 struct Heard {
@@ -69,14 +78,17 @@ impl Server {
         });
         let answers: Answers = Arc::new(answers.collect());
         let (sender, heard) = mpsc::channel();
+        let streams = Streams::default();
         // Ends when nobody listens to what it hears; until then it waits for the
         // next connection.
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let (sender, answers) = (sender.clone(), Arc::clone(&answers));
+                let streams = Arc::clone(&streams);
                 std::thread::spawn(move || match over {
                     Over::Stdio => pipe(stream.unwrap(), &sender, &answers),
-                    Over::Http => http(stream.unwrap(), &sender, &answers),
+                    Over::Http => http(stream.unwrap(), &sender, (&answers, &streams)),
+                    Over::Pair => pair(stream.unwrap(), &sender, (&answers, &streams)),
                 });
             }
         });
@@ -101,6 +113,9 @@ impl Server {
                 )
             }
             Over::Http => format!("[servers.own]\nurl = \"http://127.0.0.1:{port}/mcp\"\n"),
+            Over::Pair => {
+                format!("[servers.own]\nurl = \"http://127.0.0.1:{port}/sse\"\ntype = \"sse\"\n")
+            }
         }
     }
 
@@ -125,6 +140,7 @@ impl Server {
     /// Says one line: an answer to who asked, anything else to who asked last.
     pub(super) fn say(&mut self, line: &str) {
         let (method, id) = named(line);
+        let nothing_open = self.open.is_empty();
         let asked = self
             .open
             .iter()
@@ -141,7 +157,9 @@ impl Server {
                 let written = (&*stream).write_all(format!("{line}\n").as_bytes());
                 written.unwrap();
             }
-            Back::Http(answers) => answers.send(line.to_owned()).unwrap(),
+            Back::Http(_, streams, client) if nothing_open => event(&streams, &client, line),
+            Back::Http(answers, ..) => answers.send(line.to_owned()).unwrap(),
+            Back::Pair(streams, client) => event(&streams, &client, line),
         }
     }
 }
@@ -177,18 +195,64 @@ fn pipe(stream: TcpStream, heard: &mpsc::Sender<Heard>, answers: &Answers) {
     }
 }
 
-fn http(stream: TcpStream, heard: &mpsc::Sender<Heard>, answers: &Answers) {
+/// Says one line by the stream that a client opened.
+fn event(streams: &Streams, client: &str, line: &str) {
+    let streams = streams.lock().unwrap();
+    let mut stream = streams.get(client).expect("the client opened no stream");
+    stream
+        .write_all(format!("event: message\ndata: {line}\n\n").as_bytes())
+        .unwrap();
+}
+
+const STREAM: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
+
+/// The pair of 2024-11-05.
+fn pair(stream: TcpStream, heard: &mpsc::Sender<Heard>, (answers, streams): (&Answers, &Streams)) {
     let mut reader = BufReader::new(stream);
-    while let Some((verb, body)) = request(&mut reader) {
+    while let Some(asked) = request(&mut reader) {
         let to = reader.get_mut();
-        let written = match verb.as_str() {
+        if asked.verb == "GET" {
+            let mut all = streams.lock().unwrap();
+            let client = all.len().to_string();
+            let first = format!("{STREAM}event: endpoint\ndata: /messages?{client}\n\n");
+            to.write_all(first.as_bytes()).unwrap();
+            all.insert(client, to.try_clone().unwrap());
+            continue;
+        }
+        let client = asked.path.split('?').nth(1).unwrap().to_owned();
+        to.write_all(ACCEPTED.as_bytes()).unwrap();
+        match opening(&asked.body, answers) {
+            Some(Some(answer)) => event(streams, &client, &answer),
+            Some(None) => {}
+            None => {
+                let (line, back) = (asked.body, Back::Pair(Arc::clone(streams), client));
+                if heard.send(Heard { line, back }).is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+fn http(stream: TcpStream, heard: &mpsc::Sender<Heard>, (answers, streams): (&Answers, &Streams)) {
+    let mut reader = BufReader::new(stream);
+    while let Some(asked) = request(&mut reader) {
+        let (body, client) = (asked.body, asked.session.unwrap_or_default());
+        let to = reader.get_mut();
+        let written = match asked.verb.as_str() {
+            "GET" => {
+                let own = to.try_clone().unwrap();
+                streams.lock().unwrap().insert(client, own);
+                to.write_all(STREAM.as_bytes())
+            }
             "POST" => match opening(&body, answers) {
                 Some(Some(answer)) => whole(to, &answer),
                 Some(None) => to.write_all(ACCEPTED.as_bytes()),
                 None => {
                     let (answers, said) = mpsc::channel();
                     let answered = matches!(named(&body), (Some(_), Some(_)));
-                    let (line, back) = (body, Back::Http(answers));
+                    let back = Back::Http(answers, Arc::clone(streams), client);
+                    let line = body;
                     if heard.send(Heard { line, back }).is_err() {
                         return;
                     }
@@ -208,9 +272,17 @@ fn http(stream: TcpStream, heard: &mpsc::Sender<Heard>, answers: &Answers) {
 
 const ACCEPTED: &str = "HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n";
 
-/// The verb and the body of the next request.
-fn request(reader: &mut BufReader<TcpStream>) -> Option<(String, String)> {
-    let mut verb = None;
+/// A request as it came.
+struct Asked {
+    verb: String,
+    path: String,
+    session: Option<String>,
+    body: String,
+}
+
+fn request(reader: &mut BufReader<TcpStream>) -> Option<Asked> {
+    let mut first: Option<String> = None;
+    let mut session = None;
     let mut length = 0;
     loop {
         let mut line = String::new();
@@ -224,12 +296,22 @@ fn request(reader: &mut BufReader<TcpStream>) -> Option<(String, String)> {
         if let Some(value) = line.strip_prefix("content-length:") {
             length = value.trim().parse().unwrap();
         }
-        verb.get_or_insert_with(|| line.split(' ').next().unwrap().to_ascii_uppercase());
+        if let Some(value) = line.strip_prefix("mcp-session-id:") {
+            session = Some(value.trim().to_owned());
+        }
+        first.get_or_insert(line);
     }
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
     let body = String::from_utf8(body).unwrap();
-    Some((verb.unwrap(), body.trim_end_matches('\n').to_owned()))
+    let first = first.unwrap();
+    let mut words = first.split(' ');
+    Some(Asked {
+        verb: words.next().unwrap().to_ascii_uppercase(),
+        path: words.next().unwrap().to_owned(),
+        session,
+        body: body.trim_end_matches('\n').to_owned(),
+    })
 }
 
 /// Writes what is said to one request: the answer alone as it is, everything else
@@ -256,8 +338,12 @@ fn answer(to: &mut TcpStream, said: &mpsc::Receiver<String>) -> std::io::Result<
     Err(std::io::ErrorKind::BrokenPipe.into())
 }
 
+/// Each answer gives a transport session, of which only that to an opening counts.
 fn whole(to: &mut TcpStream, answer: &str) -> std::io::Result<()> {
+    static SESSIONS: AtomicUsize = AtomicUsize::new(0);
+    let session = SESSIONS.fetch_add(1, Ordering::Relaxed);
     let length = answer.len();
-    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json";
+    let head =
+        format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nmcp-session-id: s{session}");
     to.write_all(format!("{head}\r\ncontent-length: {length}\r\n\r\n{answer}").as_bytes())
 }

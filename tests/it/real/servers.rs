@@ -109,6 +109,57 @@ path = ["path"]
     );
 }
 
+/// As a client that can be asked everything, which has more tools of a server that
+/// asks: directly and through us the same.
+#[test]
+#[ignore = "needs the packages that tests/run installs"]
+fn the_everything_server_offers_what_asks_to_whom_it_can_ask() {
+    let program = node_tool("mcp-server-everything");
+    let policy = "@id(\"all\") permit (principal, action in Broker::Action::\"server:everything\", resource);";
+    let world = World::of(&section("everything", &program, &["stdio"]), policy);
+    let opened = |wire: &mut Wire| {
+        let all = json!({"elicitation": {"form": {}, "url": {}}, "sampling": {}, "roots": {}});
+        let client = json!({"name": "test", "version": "1"});
+        wire.ask(
+            "initialize",
+            json!({"protocolVersion": "2025-11-25", "capabilities": all, "clientInfo": client}),
+        );
+        wire.tell("notifications/initialized", json!({}));
+    };
+    let mut broker = world.broker();
+    opened(&mut broker);
+    list_with(&mut broker, "everything__trigger-elicitation-request");
+    let mut own = Wire::start(direct(&program, &["stdio"]), &world.path("direct.log"));
+    opened(&mut own);
+    let mut own = names(&own.ask("tools/list", json!({})), "everything__");
+    let through = names(&broker.ask("tools/list", json!({})), "");
+    own.sort_unstable();
+    assert_eq!(through, own);
+    assert!(own.len() > 13, "{own:?}");
+    let asks = broker.request(
+        "tools/call",
+        json!({"name": "everything__trigger-elicitation-request"}),
+    );
+    let question = broker
+        .wait_for(|message| message["method"] == "elicitation/create")
+        .unwrap();
+    broker.send_line(
+        &json!({"jsonrpc": "2.0", "id": question["id"], "result": {"action": "decline"}})
+            .to_string(),
+    );
+    let answer = broker.answer_to(asks).unwrap();
+    assert!(answer.to_string().contains("decline"), "{answer}");
+    let mut plain = world.broker().initialized();
+    let fewer = names(&list_with(&mut plain, "everything__"), "");
+    assert!(fewer.len() + 3 <= through.len(), "{fewer:?} {through:?}");
+    assert!(!fewer.contains(&"everything__trigger-elicitation-request".to_owned()));
+}
+
+fn names(list: &Value, prefix: &str) -> Vec<String> {
+    let names = crate::world::names_of(list).into_iter();
+    names.map(|name| format!("{prefix}{name}")).collect()
+}
+
 fn git(folder: &Path, args: &[&str]) -> String {
     let mut command = Command::new("git");
     command.arg("-C").arg(folder).args(args);

@@ -24,7 +24,14 @@ use crate::json::Object;
 use crate::tool::Inquiry;
 use hyper::StatusCode;
 use hyper::header::HeaderValue;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::Poll;
 use tokio::sync::mpsc;
+
+/// How many questions of a server may be open in one call. What it asks beyond that is
+/// passed over.
+const QUESTIONS: usize = 256;
 
 /// Who waits for an answer.
 pub(super) struct Waits<'a> {
@@ -60,6 +67,25 @@ pub(super) enum Failed {
     Refused { status: StatusCode, why: String },
     Lost(String),
     Invalid(String),
+}
+
+/// What a server asked on the stream of a call, each on its way to an answer while
+/// the stream is read on. Dropped with the call.
+#[derive(Default)]
+struct Questions<'a> {
+    open: Vec<Pin<Box<dyn Future<Output = ()> + Send + 'a>>>,
+}
+
+impl Questions<'_> {
+    /// Answers them, as long as it is waited for.
+    async fn answered(&mut self) -> std::convert::Infallible {
+        poll_fn(|cx| {
+            self.open
+                .retain_mut(|question| question.as_mut().poll(cx).is_pending());
+            Poll::Pending
+        })
+        .await
+    }
 }
 
 impl HttpLink {
@@ -99,10 +125,17 @@ impl HttpLink {
         waits: &Waits<'_>,
     ) -> Result<Answer, Failed> {
         let mut left = RESUMED;
+        let mut questions = Questions::default();
         loop {
-            let why = match events.next().await {
+            let next = tokio::select! {
+                // First what was asked, so that nothing overtakes it.
+                biased;
+                never = questions.answered() => match never {},
+                next = events.next() => next,
+            };
+            let why = match next {
                 Ok(Some(event)) => {
-                    let messages = message::read(&event.data);
+                    let messages = self.asked_in(message::read(&event.data), waits, &mut questions);
                     if let Some(answer) = self.take_all(messages, Some(waits)).await {
                         return Ok(answer);
                     }
@@ -121,7 +154,10 @@ impl HttpLink {
             };
             left -= 1;
             let pause = events.retry().unwrap_or(RESUME);
-            tokio::time::sleep(pause.min(RESUME_AT_MOST)).await;
+            tokio::select! {
+                () = tokio::time::sleep(pause.min(RESUME_AT_MOST)) => {}
+                never = questions.answered() => match never {},
+            }
             let mut headers = self.with_session(self.fixed_headers());
             headers.insert(LAST_EVENT, last);
             events = match self.exchanges.get(headers).await {
@@ -129,6 +165,32 @@ impl HttpLink {
                 Err((_status, _why)) => return Err(Failed::Lost(why)),
             };
         }
+    }
+
+    /// Takes out of the messages what the server asks in the middle of a call, to be
+    /// answered while its stream is read on: there may be progress meanwhile, and the
+    /// answer to the call.
+    fn asked_in<'a>(
+        &'a self,
+        messages: Vec<Result<Message, Unreadable>>,
+        waits: &'a Waits<'a>,
+        questions: &mut Questions<'a>,
+    ) -> Vec<Result<Message, Unreadable>> {
+        let mut left = Vec::with_capacity(messages.len());
+        for message in messages {
+            match message {
+                Ok(Message::Request { id, method, params }) if questions.open.len() < QUESTIONS => {
+                    let reply =
+                        async move { self.reply(&id, (&method, params), Some(waits)).await };
+                    questions.open.push(Box::pin(reply));
+                }
+                Ok(Message::Request { .. }) => {
+                    tracing::debug!(server.name = %self.server, "ignored a request: too many questions are open");
+                }
+                other => left.push(other),
+            }
+        }
+        left
     }
 
     /// Takes messages in, and returns the answer to who waits: the first, where a

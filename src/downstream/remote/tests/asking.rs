@@ -25,7 +25,9 @@ async fn asked_in(
         rest: Vec::new(),
         answers: None,
         task: None,
+        caller: crate::principal::PrincipalId::parse("alice").unwrap(),
         session: SessionId::from_bytes([session; 16]),
+        task_of: None,
         declared: Arc::clone(&declared),
         log: None,
         name: "pay".into(),
@@ -75,6 +77,26 @@ async fn what_is_asked_about_a_call_that_was_given_up_reaches_nobody_elses_clien
         // each session: so its own stream says nothing of anybody else's calls.
         assert_eq!(opened(), opens, "session {session}");
     }
+}
+
+#[tokio::test]
+async fn an_answer_that_comes_before_that_to_a_question_is_read() {
+    let script = Script::start(|asked, _before| {
+        legacy(asked, |asked| {
+            let question = r#"{"jsonrpc":"2.0","id":"q","method":"elicitation/create","params":{"message":"?"}}"#;
+            let answer = format!(r#"{{"jsonrpc":"2.0","id":{},"result":{PAID}}}"#, asked.id);
+            Reply::events(&[question, question, &answer])
+        })
+    })
+    .await;
+    let server = ready(&script).await;
+    let (questions, mut heard) = mpsc::unbounded_channel();
+    let call = asked_in(&server, 1, (questions, CancellationToken::new()));
+    let sent = timeout(PATIENCE, call).await.unwrap();
+    assert!(matches!(sent, Sent::Result { .. }), "{sent:?}");
+    // Both were asked, and nobody answered.
+    let asked = [heard.recv().await, heard.recv().await];
+    assert!(asked.iter().all(Option::is_some));
 }
 
 #[tokio::test]
