@@ -22,6 +22,7 @@ use crate::config::Config;
 use crate::config::Fingerprint;
 use crate::config::RulesAt;
 use crate::downstream;
+use crate::events;
 use crate::http;
 use crate::journal;
 use crate::keys;
@@ -88,7 +89,7 @@ pub const MIGRATIONS: [Migration; 7] = [
     },
     Migration {
         number: 7,
-        sql: &[sessions::SCHEMA_7, memory::SCHEMA],
+        sql: &[sessions::SCHEMA_7, memory::SCHEMA, events::SCHEMA],
     },
 ];
 

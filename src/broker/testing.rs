@@ -14,6 +14,7 @@ use super::upkeep::Enlisted;
 use super::upkeep::Servers;
 use crate::downstream;
 use crate::downstream::Downstream;
+use crate::events;
 use crate::journal;
 use crate::journal::CallView;
 use crate::keys;
@@ -60,6 +61,7 @@ const MIGRATIONS: [Migration; 1] = [Migration {
         memory::SCHEMA,
         sessions::SCHEMA,
         sessions::SCHEMA_7,
+        events::SCHEMA,
         pins::SCHEMA,
     ],
 }];
