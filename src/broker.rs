@@ -6,7 +6,9 @@ mod at_once;
 mod call;
 mod catalogue;
 mod entry;
+mod events;
 mod follow;
+mod forward;
 mod known;
 mod memory;
 mod names;
@@ -47,7 +49,11 @@ pub use catalogue::Naming;
 pub use catalogue::Rules;
 pub use catalogue::ServerRules;
 pub use catalogue::Shape;
+pub use events::EventRefusal;
+pub use events::event_json;
+pub use forward::Webhooks;
 pub use own::OwnTools;
+pub use own::percent_decoded;
 pub use resume::Standing;
 pub use resume::Units;
 pub use subscriptions::Listener;
@@ -129,6 +135,8 @@ pub struct Settings {
     pub servers: BTreeMap<ServerName, ServerRules>,
     /// What is offered of the broker's own tools.
     pub own: OwnTools,
+    /// Who is told of events from outside.
+    pub webhooks: Webhooks,
 }
 
 impl Settings {

@@ -102,7 +102,9 @@ pub enum Unfit {
     #[error("an event has a `kind` of 1 to {MAX_KIND} of the characters A-Z a-z 0-9 . _ - / :")]
     Kind,
     /// The body is too large.
-    #[error("the body of an event has at most {MAX_BODY} bytes of JSON: send where it can be found")]
+    #[error(
+        "the body of an event has at most {MAX_BODY} bytes of JSON: send where it can be found"
+    )]
     Body,
     /// The body is no strict JSON.
     #[error("the body of an event is JSON, without a key twice")]
@@ -113,7 +115,9 @@ pub enum Unfit {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// There is another event of this id.
-    #[error("the session has an event of this `id` already, which says something else: choose another id for another event")]
+    #[error(
+        "the session has an event of this `id` already, which says something else: choose another id for another event"
+    )]
     Other,
     /// There are too many.
     #[error("a session takes at most {MAX_EVENTS} events: end it, and go on in another")]
@@ -181,8 +185,7 @@ pub fn take(
         return Ok(Err(Refused::Full));
     }
     sessions::note(tx, session, What::Event, Some(&detail(new)), by, now)?;
-    let resumed =
-        !state.facts.frozen && sessions::resume(tx, session, (By::Event(&new.id), now))?;
+    let resumed = !state.facts.frozen && sessions::resume(tx, session, (By::Event(&new.id), now))?;
     let event = Event {
         number: last + 1,
         id: (*new.id).to_owned(),

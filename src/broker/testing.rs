@@ -214,6 +214,7 @@ fn settings() -> Settings {
         first_sight: PATIENCE,
         servers: BTreeMap::from([(play(), rules)]),
         own: super::OwnTools::default(),
+        webhooks: super::Webhooks::default(),
     }
 }
 

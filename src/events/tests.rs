@@ -43,9 +43,8 @@ fn send(
 #[tokio::test]
 async fn an_event_is_taken_once_and_answered_alike_each_time() {
     let (answers, listed, history, sent) = with(|tx, session, outbox| {
-        let send = |id: &str, kind: &str, body: &str| {
-            send(tx, session, &new(id, kind, body), outbox)
-        };
+        let send =
+            |id: &str, kind: &str, body: &str| send(tx, session, &new(id, kind, body), outbox);
         let answers = [
             send("e1", "verification", r#"{"a":1,"b":2}"#)?,
             send("e1", "verification", r#"{ "b": 2, "a": 1 }"#)?,
@@ -61,7 +60,10 @@ async fn an_event_is_taken_once_and_answered_alike_each_time() {
     let [first, same, changed, renamed, second] = answers;
     let first = first.unwrap();
     assert_eq!(same.as_ref(), Ok(&first));
-    assert_eq!((changed, renamed), (Err(Refused::Other), Err(Refused::Other)));
+    assert_eq!(
+        (changed, renamed),
+        (Err(Refused::Other), Err(Refused::Other))
+    );
     let second = second.unwrap();
     assert_eq!((first.number, second.number), (1, 2));
     assert_eq!(second.words(), "a text");
@@ -156,7 +158,11 @@ async fn a_delivery_is_one_writers_for_a_while_and_given_up_after_a_day() {
         assert!(lasted > SignedDuration::from_hours(22), "{lasted}");
         assert!(lasted < SignedDuration::from_hours(24), "{lasted}");
         let told = deliveries(tx, None, 10)?.remove(0);
-        Ok((claims, (ended, told.ended, next_due(tx, "all")?), told.tries.len()))
+        Ok((
+            claims,
+            (ended, told.ended, next_due(tx, "all")?),
+            told.tries.len(),
+        ))
     })
     .await;
     assert_eq!(claims, [1, 2]);

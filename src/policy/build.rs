@@ -76,6 +76,7 @@ pub(super) fn bundle(inputs: &Inputs<'_>) -> Result<Bundle, BundleError> {
             gates: assembled.gates,
             opening: assembled.opening,
             joining: assembled.joining,
+            informing: assembled.informing,
             loaded: assembled.loaded,
             quarantined: assembled.quarantined,
             warnings,
@@ -365,6 +366,7 @@ struct Assembled {
     gates: BTreeMap<ToolId, Arc<Gate>>,
     opening: Slice,
     joining: Slice,
+    informing: Slice,
     loaded: Vec<Loaded>,
     quarantined: Vec<Quarantined>,
 }
@@ -387,6 +389,7 @@ fn assemble(
     };
     let opening = cut(of_broker(schema::OPEN))?;
     let joining = cut(of_broker(schema::JOIN))?;
+    let informing = cut(of_broker(schema::EVENT))?;
     let mut gates = BTreeMap::new();
     for Compiled { tool, fields } in tools {
         let id = tool.definition.id.clone();
@@ -423,6 +426,7 @@ fn assemble(
         gates,
         opening,
         joining,
+        informing,
         loaded,
         quarantined,
     })

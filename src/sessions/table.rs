@@ -328,11 +328,7 @@ pub(super) fn changes(
     changes.collect()
 }
 
-pub(super) fn changes_of(
-    tx: &Tx<'_>,
-    session: SessionId,
-    what: What,
-) -> Result<u32, StoreError> {
+pub(super) fn changes_of(tx: &Tx<'_>, session: SessionId, what: What) -> Result<u32, StoreError> {
     tx.sql()
         .query_row(
             "SELECT count(*) FROM session_change WHERE session = ?1 AND what = ?2",

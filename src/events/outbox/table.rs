@@ -39,11 +39,7 @@ pub(super) fn insert(
         .map_err(StoreError::sql("have an event delivered"))
 }
 
-pub(super) fn due(
-    tx: &Tx<'_>,
-    target: &str,
-    now: Timestamp,
-) -> Result<Option<Due>, StoreError> {
+pub(super) fn due(tx: &Tx<'_>, target: &str, now: Timestamp) -> Result<Option<Due>, StoreError> {
     type Columns = (SessionId, u32, u32, Option<i64>);
     let read = || {
         tx.sql()
@@ -135,11 +131,7 @@ pub(super) fn is_leased_to(
         .map_err(StoreError::sql("see whose a delivery is"))
 }
 
-pub(super) fn postpone(
-    tx: &Tx<'_>,
-    claimed: &Claimed,
-    due: Timestamp,
-) -> Result<(), StoreError> {
+pub(super) fn postpone(tx: &Tx<'_>, claimed: &Claimed, due: Timestamp) -> Result<(), StoreError> {
     tx.sql()
         .execute(
             "UPDATE event_delivery SET writer = NULL, due = ?4
