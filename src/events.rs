@@ -192,7 +192,8 @@ pub fn take(
         kind: (*new.kind).to_owned(),
         body: (*new.body).to_owned(),
         by: by.to_string(),
-        at: now,
+        // As it will be read back, so that every answer says the same.
+        at: Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now),
         resumed,
     };
     table::insert(tx, session, &event)?;

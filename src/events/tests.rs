@@ -36,7 +36,7 @@ fn send(
     outbox: &Outbox,
 ) -> Result<Result<Event, Refused>, StoreError> {
     let state = sessions::state(tx, session)?.unwrap();
-    let by = (By::Operator, at("2026-11-27T12:00:00Z"));
+    let by = (By::Operator, at("2026-11-27T12:00:00.123456789Z"));
     take(tx, &state, new, outbox, by)
 }
 
@@ -133,7 +133,7 @@ async fn a_delivery_is_one_writers_for_a_while_and_given_up_after_a_day() {
     let (first, second) = (WriterId::from_number(1), WriterId::from_number(2));
     let (claims, ended, tries) = with(move |tx, session, outbox| {
         send(tx, session, &new("e1", "k", "1"), outbox)?.unwrap();
-        let mut now = at("2026-11-27T12:00:00Z");
+        let mut now = at("2026-11-27T12:00:01Z");
         let one = claim(tx, first, "all", now)?.unwrap();
         let taken = claim(tx, second, "all", now)?;
         // The one who died tells nothing any more.
@@ -154,7 +154,7 @@ async fn a_delivery_is_one_writers_for_a_while_and_given_up_after_a_day() {
             let again = claim(tx, second, "all", now)?.unwrap();
             ended = record(tx, second, &again, &failed(now))?;
         }
-        let lasted = now.duration_since(at("2026-11-27T12:00:00Z"));
+        let lasted = now.duration_since(at("2026-11-27T12:00:01Z"));
         assert!(lasted > SignedDuration::from_hours(22), "{lasted}");
         assert!(lasted < SignedDuration::from_hours(24), "{lasted}");
         let told = deliveries(tx, None, 10)?.remove(0);
