@@ -13,6 +13,7 @@ pub use doctor::Level;
 pub use doctor::doctor;
 pub use starting::Start;
 pub use starting::Starting;
+pub use starting::adding;
 pub use starting::starting;
 
 use crate::broker;
@@ -30,7 +31,7 @@ use crate::memory;
 use crate::meters;
 use crate::pins;
 use crate::principal::PrincipalId;
-use crate::principal::Principals;
+use crate::retries;
 use crate::session::Handle;
 use crate::session::SessionId;
 use crate::sessions;
@@ -89,7 +90,12 @@ pub const MIGRATIONS: [Migration; 7] = [
     },
     Migration {
         number: 7,
-        sql: &[sessions::SCHEMA_7, memory::SCHEMA, events::SCHEMA],
+        sql: &[
+            sessions::SCHEMA_7,
+            memory::SCHEMA,
+            events::SCHEMA,
+            retries::SCHEMA,
+        ],
     },
 ];
 
@@ -113,7 +119,7 @@ pub async fn stdio(
     let principal = principal.or(config.stdio_principal).context(
         "nobody is calling: give `--principal NAME`, or set `stdio.principal` in the configuration",
     )?;
-    must_be_declared(&principal, &config.rules, &config.rules.principals()?)?;
+    must_be_declared(&principal, &config.rules)?;
     let session = session.or(config.stdio_session);
     if let Some(name) = &session
         && SessionId::from_str(name).is_err()
@@ -150,7 +156,7 @@ pub async fn serve(config: Config, listen: Option<SocketAddr>) -> anyhow::Result
     let mut settings = config.http;
     settings.listen = listen.unwrap_or(settings.listen);
     if let Some(anonymous) = &settings.anonymous {
-        must_be_declared(anonymous, &config.rules, &config.rules.principals()?)?;
+        must_be_declared(anonymous, &config.rules)?;
     }
     let store = Arc::new(open_store(&config.store)?);
     settings.must_let_somebody_in(&store)?;
@@ -171,15 +177,19 @@ pub async fn serve(config: Config, listen: Option<SocketAddr>) -> anyhow::Result
     Ok(())
 }
 
-fn must_be_declared(
-    principal: &PrincipalId,
-    rules: &RulesAt,
-    principals: &Principals,
-) -> anyhow::Result<()> {
+/// Refuses a principal that nobody declared, and says whom there are.
+///
+/// # Errors
+///
+/// When the principal is none of them, or they cannot be read.
+pub fn must_be_declared(principal: &PrincipalId, rules: &RulesAt) -> anyhow::Result<()> {
+    let declared = rules.principals()?.by_id;
+    let known: Vec<String> = declared.keys().map(|id| format!("`{id}`")).collect();
     anyhow::ensure!(
-        principals.by_id.contains_key(principal),
-        "`{principal}` is not in `{}`",
-        rules.principals.display()
+        declared.contains_key(principal),
+        "`{principal}` is not in `{}`: write a `[[principals]]` section there, or name one of {}",
+        rules.principals.display(),
+        known.join(", ")
     );
     Ok(())
 }

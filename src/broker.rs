@@ -5,6 +5,7 @@ mod answer;
 mod at_once;
 mod call;
 mod catalogue;
+mod close;
 mod entry;
 mod events;
 mod follow;
@@ -17,6 +18,7 @@ mod own;
 mod resolve;
 mod resources;
 mod resume;
+mod retry;
 mod send;
 mod settle;
 mod subscriptions;
@@ -61,8 +63,6 @@ pub use upkeep::StartError;
 
 use crate::cause::Chain;
 use crate::downstream::Downstream;
-use crate::journal;
-use crate::journal::Closing;
 use crate::journal::Effect;
 use crate::journal::Subject;
 use crate::json;
@@ -86,8 +86,8 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use known::Known as KnownSessions;
 use open_calls::OpenCalls;
+use retry::Once;
 use serde_json::json as value;
-use settle::Settlement;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -106,10 +106,6 @@ const NO_ARGUMENTS: &str = "{}";
 
 /// How much of a name that leads nowhere is recorded, in characters.
 const MAX_RECORDED_NAME: usize = 128;
-
-/// How soon closing a record is tried again, and how seldom at most.
-const CLOSE_AGAIN: Duration = Duration::from_millis(100);
-const CLOSE_AGAIN_AT_MOST: Duration = Duration::from_secs(10);
 
 /// What the broker needs to be told.
 #[derive(Clone, Debug)]
@@ -202,7 +198,7 @@ impl Broker {
         let name = call.name.clone();
         // In a box, because each layer of a task moves what it is given, and this
         // is large.
-        let steps = Box::pin(async move { broker.steps(call, line).await });
+        let steps = Box::pin(async move { broker.steps(call, line, begun).await });
         let ended = self.tasks.spawn(steps).await;
         match ended {
             Ok(ended) => {
@@ -221,6 +217,7 @@ impl Broker {
         self: &Arc<Self>,
         mut call: ToolCall,
         line: CallLine,
+        came: Instant,
     ) -> Result<Answer, Refusal> {
         let now = Timestamp::now();
         let (route, native) = self.route(&call, now).await?;
@@ -228,18 +225,23 @@ impl Broker {
             let prompt = self.catalogue.load().route(Asking::Prompt, &call.name);
             call = call.completing(prompt.as_ref().map_or("", |prompt| prompt.tool.native()));
         }
-        let candidate = self.read_arguments(&call, &route, now).await?;
-        let (charges, permit) = self.admit(candidate, now).await?;
+        let admitted = self.admit_once((&call, &route), &line, (came, now));
+        let (charges, permit) = match admitted.await? {
+            Once::Admitted(admitted) => *admitted,
+            Once::Before(answer) => return Ok(answer),
+        };
         let server = match &route.leads {
             Leads::Own(own) => return Ok(self.serve(permit, (*own, &route), call, now).await),
             Leads::Out(server) => server,
         };
-        let principal = call.principal.clone();
-        let came = self
+        let (principal, keyed) = (call.principal.clone(), call.key.is_some());
+        let ended = self
             .send(permit, (&route, server, native), call, line)
             .await;
-        let (closing, answer) = self.keep_task((principal, &route), came).await;
-        self.close(&route, closing, charges).await;
+        let (closing, answer) = self.keep_task((principal, &route), ended).await;
+        let effect = Effect::of(route.gate.rules().access);
+        let ending = keyed.then(|| retry::ending(closing.outcome, &answer, effect));
+        self.close(&route, (closing, ending), charges).await;
         Ok(answer)
     }
 
@@ -319,6 +321,7 @@ impl Broker {
                 subject,
                 route: Arc::clone(route),
                 reading,
+                key: call.key.clone(),
                 continues: call.continued.as_ref().and_then(|continued| continued.call),
                 kept_arguments: (self.settings.keep != Keep::Nothing).then(|| arguments.into()),
             }),
@@ -357,15 +360,17 @@ impl Broker {
     }
 
     /// Steps 6 to 8: decide and open the record as one step; what comes out is
-    /// the permit, or why there is none.
+    /// the permit, or why there is none. `came` is when the call was there: what
+    /// was committed before is decided on.
     async fn admit(
         &self,
         candidate: Candidate,
-        now: Timestamp,
+        (came, now): (Instant, Timestamp),
     ) -> Result<(Charges, Permit), Refusal> {
-        let admitted = match self.admit_at_once(&candidate, now) {
+        let admitted = match self.admit_at_once(&candidate, (came, now)) {
             Some(admitted) => admitted?,
-            None => self.admit_in_store(candidate, now).await?,
+            // In a box, because most calls need no room for it.
+            None => Box::pin(self.admit_in_store(candidate, now)).await?,
         };
         let ((allowed, charges), entry) =
             admitted.split(|admitted| ((admitted.allowed, admitted.charges), admitted.entry));
@@ -381,61 +386,6 @@ impl Broker {
     /// The key that seals what clients keep for us.
     pub fn sealing(&self) -> &[u8; 32] {
         &self.sealing
-    }
-
-    /// Step 11: close the record and settle the meters. A store that fails now
-    /// does not turn a finished effect into a failure: the answer goes out, and
-    /// closing is tried again until it works or the broker ends; then recovery
-    /// marks the call as unknown.
-    async fn close(self: &Arc<Self>, route: &Route, closing: Closing, charges: Charges) {
-        let rules = route.gate.rules();
-        let settlement = settle::settlement(closing.outcome, rules, charges);
-        let effect = Effect::of(rules.access);
-        if matches!(settlement, Settlement::Kept)
-            && let Some(()) = self.close_at_once(&closing, effect)
-        {
-            return;
-        }
-        let closing = Arc::new((closing, settlement));
-        if let Err(error) = self.close_once(&closing).await {
-            tracing::error!(
-                call.id = %closing.0.call,
-                error = %error,
-                "the record of a call could not be closed; it is tried again"
-            );
-            let broker = Arc::clone(self);
-            self.tasks
-                .spawn(async move { broker.close_later(&closing).await });
-        }
-    }
-
-    async fn close_later(&self, closing: &Arc<(Closing, Settlement)>) {
-        let mut pause = CLOSE_AGAIN;
-        let again = async {
-            loop {
-                tokio::time::sleep(pause).await;
-                if self.close_once(closing).await.is_ok() {
-                    break;
-                }
-                pause = (pause * 2).min(CLOSE_AGAIN_AT_MOST);
-            }
-        };
-        let _closed_or_stopped = self.stopping.run_until_cancelled(again).await;
-    }
-
-    async fn close_once(&self, closing: &Arc<(Closing, Settlement)>) -> Result<(), StoreError> {
-        let closing = Arc::clone(closing);
-        let writer = self.writer.id();
-        let closed = self.store.write("close", Durability::Process, move |tx| {
-            let (closing, settlement) = &*closing;
-            let first = journal::close(tx, writer, closing, Timestamp::now())?;
-            match settlement {
-                Settlement::Refunded(charges) if first => charges.refund(tx),
-                Settlement::Held(charges) if first => charges.hold(tx, closing.call),
-                Settlement::Refunded(_) | Settlement::Held(_) | Settlement::Kept => Ok(()),
-            }
-        });
-        closed.await.map(|_committed| ())
     }
 }
 
@@ -461,6 +411,7 @@ fn log_call(name: &str, answer: &Answer, begun: Instant) {
     let outcome = match answer {
         Answer::Result { .. } | Answer::Joined => "answered",
         Answer::ServerError { .. } => "server error",
+        Answer::Replayed { .. } => "replayed",
         Answer::Task { .. } => "task",
         Answer::Asks { .. } => "asks",
         Answer::Refused(_) => "refused",

@@ -2,6 +2,7 @@
 
 mod config_path;
 mod connect;
+mod difference;
 mod doctor;
 mod import;
 mod init;
@@ -14,6 +15,7 @@ mod session;
 
 use crate::app;
 use crate::cause::Chain;
+use crate::clients::Around;
 use crate::config::Config;
 use crate::config::EXAMPLE;
 use crate::config::GLOBAL_POLICY;
@@ -23,6 +25,7 @@ use crate::downstream;
 use crate::json;
 use crate::principal::PrincipalId;
 use crate::telemetry;
+use anyhow::Context;
 use clap::CommandFactory;
 use clap::Parser;
 use clap::Subcommand;
@@ -254,6 +257,8 @@ fn check(config: &Config, form: Form) -> anyhow::Result<ExitCode> {
     if form == Form::Json {
         let problems = checked.problems.clone().into();
         checked.facts.insert("problems".to_owned(), problems);
+        let warnings = checked.warnings.clone().into();
+        checked.facts.insert("warnings".to_owned(), warnings);
         print_json(&checked.facts.into())?;
         return Ok(match checked.problems.is_empty() {
             true => ExitCode::SUCCESS,
@@ -280,6 +285,17 @@ fn on_runtime<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Res
     let done = runtime.block_on(future);
     runtime.shutdown_timeout(LINGER);
     done
+}
+
+/// Where clients look for their files.
+fn around() -> anyhow::Result<Around> {
+    let home = std::env::home_dir().context("there is no home folder: set `HOME`")?;
+    let claude = std::env::var_os("CLAUDE_CONFIG_DIR").filter(|folder| !folder.is_empty());
+    Ok(Around {
+        claude: claude.map_or_else(|| home.clone(), PathBuf::from),
+        here: std::env::current_dir()?,
+        home,
+    })
 }
 
 /// This program, for starting itself: as Linux knows it, so that it works even

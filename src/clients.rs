@@ -2,25 +2,37 @@
 //! them. What else stands in such a file is the client's and stays as it is, byte
 //! for byte.
 
+mod backup;
+mod change;
 mod entry;
+mod file;
+mod places;
+mod shown;
 #[cfg(test)]
 mod tests;
 
+pub use change::Change;
+pub use change::Changes;
+pub use change::Others;
+pub use change::connecting;
+pub use change::disconnecting;
+pub use change::scoped;
+pub use change::taking_out;
 pub use entry::Launch;
+pub use places::Around;
+pub use places::Found;
+pub use places::Place;
+pub use places::Scope;
+pub use places::Section;
+pub use places::UnknownScope;
 
-use entry::Edit;
 use std::fmt;
-use std::fs::Permissions;
 use std::io;
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 /// The name of our entry.
-const OURS: &str = "countersign";
+pub const OURS: &str = "countersign";
 
 /// A program that speaks MCP to servers that its configuration names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,8 +82,16 @@ pub enum ClientError {
         problem: String,
     },
     /// There is nothing of ours to take out.
-    #[error("`{}` has no entry of Countersign", path.display())]
+    #[error("{client} has no entry of Countersign here: looked in `{}` and wherever else it may be", path.display())]
     NotConnected {
+        /// Which client.
+        client: Client,
+        /// The first file that was looked at.
+        path: PathBuf,
+    },
+    /// Somebody else writes the file.
+    #[error("`{}` changed while it was worked on: end the client and run this again", path.display())]
+    Unsteady {
         /// Which file.
         path: PathBuf,
     },
@@ -102,42 +122,6 @@ impl Client {
         }
     }
 
-    /// Where its file may be, the likeliest first. `here` is the folder of the
-    /// project.
-    pub fn places(self, home: &Path, here: &Path) -> Vec<PathBuf> {
-        let of_home = |path: &str| home.join(path);
-        match self {
-            Self::ClaudeDesktop => vec![
-                of_home("Library/Application Support/Claude/claude_desktop_config.json"),
-                of_home(".config/Claude/claude_desktop_config.json"),
-                of_home(".config/claude/claude_desktop_config.json"),
-            ],
-            Self::ClaudeCode => vec![here.join(".mcp.json"), of_home(".claude.json")],
-            Self::Cursor => vec![here.join(".cursor/mcp.json"), of_home(".cursor/mcp.json")],
-            Self::VsCode => vec![
-                here.join(".vscode/mcp.json"),
-                of_home("Library/Application Support/Code/User/mcp.json"),
-                of_home(".config/Code/User/mcp.json"),
-            ],
-            Self::Codex => vec![of_home(".codex/config.toml")],
-            Self::Gemini => vec![of_home(".gemini/settings.json")],
-            Self::Windsurf => vec![of_home(".codeium/windsurf/mcp_config.json")],
-        }
-    }
-
-    /// Its file: the first that is there, else where it would look on this
-    /// system.
-    pub fn file(self, home: &Path, here: &Path) -> PathBuf {
-        let places = self.places(home, here);
-        let there = places.iter().find(|place| place.is_file());
-        let is_mac = cfg!(target_os = "macos");
-        let usual = places.iter().find(|place| {
-            let of_mac = place.to_string_lossy().contains("Application Support");
-            of_mac == is_mac || !matches!(self, Self::ClaudeDesktop | Self::VsCode)
-        });
-        there.or(usual).cloned().unwrap_or_default()
-    }
-
     /// How an entry for it looks.
     fn holder(self) -> entry::Holder {
         match self {
@@ -165,238 +149,4 @@ impl FromStr for Client {
         let known = Self::ALL.into_iter().find(|client| client.name() == text);
         known.ok_or_else(|| UnknownClient(text.to_owned()))
     }
-}
-
-/// What a change to a client's file comes to.
-#[derive(Debug)]
-pub struct Change {
-    /// The file, links followed.
-    pub path: PathBuf,
-    /// What stood there before; none where there was no file.
-    before: Option<String>,
-    /// What shall stand there; none where the file is to go.
-    after: Option<String>,
-    /// The other servers that the client still reaches by itself.
-    pub beside: Vec<String>,
-}
-
-/// Whether the other servers of a client stay in its file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Others {
-    /// They stay: the client reaches them past us.
-    Stay,
-    /// They are taken out.
-    Go,
-}
-
-/// Puts our entry into a client's file.
-///
-/// # Errors
-///
-/// When the file cannot be read, or is not what the client reads.
-pub fn connecting(
-    client: Client,
-    path: &Path,
-    launch: &Launch,
-    others: Others,
-) -> Result<Change, ClientError> {
-    let path = followed(path);
-    let before = read(&path)?;
-    let text = before.as_deref().unwrap_or_default();
-    let shape = |problem: String| ClientError::Shape {
-        path: path.clone(),
-        problem,
-    };
-    let holder = client.holder();
-    let added = Edit::Add(launch);
-    let mut after = entry::edited(holder, text, &added).map_err(shape)?;
-    let mut beside = entry::names(holder, text).map_err(shape)?;
-    beside.retain(|name| name != OURS);
-    if others == Others::Go {
-        for name in &beside {
-            after = entry::edited(holder, &after, &Edit::Remove(name)).map_err(shape)?;
-        }
-    }
-    Ok(Change {
-        path: path.clone(),
-        before,
-        after: Some(after),
-        beside: match others {
-            Others::Stay => beside,
-            Others::Go => Vec::new(),
-        },
-    })
-}
-
-/// Takes our entry out again. Where nobody changed the file since, exactly what
-/// stood there before comes back; else only our entry goes.
-///
-/// # Errors
-///
-/// When the file cannot be read, or has no entry of ours.
-pub fn disconnecting(client: Client, path: &Path) -> Result<Change, ClientError> {
-    let path = followed(path);
-    let gone = || ClientError::NotConnected { path: path.clone() };
-    let before = read(&path)?.ok_or_else(gone)?;
-    let shape = |problem: String| ClientError::Shape {
-        path: path.clone(),
-        problem,
-    };
-    let has_ours = entry::names(client.holder(), &before).map_err(shape)?;
-    if !has_ours.iter().any(|name| name == OURS) {
-        return Err(gone());
-    }
-    let after = match Backup::at(&path)? {
-        Some(backup) if backup.written == before => backup.original,
-        Some(_) | None => {
-            let without = entry::edited(client.holder(), &before, &Edit::Remove(OURS));
-            Some(without.map_err(shape)?)
-        }
-    };
-    Ok(Change {
-        beside: Vec::new(),
-        before: Some(before),
-        after,
-        path,
-    })
-}
-
-impl Change {
-    /// The lines that go and those that come, as `diff` shows them.
-    pub fn shown(&self) -> String {
-        let lines = |text: &Option<String>| -> Vec<String> {
-            let text = text.as_deref().unwrap_or_default();
-            text.lines().map(str::to_owned).collect()
-        };
-        let (before, after) = (lines(&self.before), lines(&self.after));
-        let same = before.iter().zip(&after).take_while(|(a, b)| a == b);
-        let begins = same.count();
-        let rest = before.len().min(after.len()) - begins;
-        let (backwards, other) = (before.iter().rev(), after.iter().rev());
-        let ends = backwards.zip(other).take(rest).take_while(|(a, b)| a == b);
-        let ends = ends.count();
-        let middle = |lines: &[String], mark: &str| -> String {
-            let middle = lines.get(begins..lines.len() - ends).unwrap_or_default();
-            let shown = middle.iter().map(|line| format!("{mark} {line}\n"));
-            shown.collect()
-        };
-        format!("{}{}", middle(&before, "-"), middle(&after, "+"))
-    }
-
-    /// Whether anything changes.
-    pub fn is_none(&self) -> bool {
-        self.before == self.after
-    }
-
-    /// Makes the change, whole or not at all. What stood there before is kept
-    /// beside the file.
-    ///
-    /// # Errors
-    ///
-    /// When the file or its backup cannot be written.
-    pub fn apply(&self) -> Result<Option<PathBuf>, ClientError> {
-        let backup = backup_path(&self.path);
-        match &self.after {
-            None => {
-                remove(&self.path)?;
-                remove(&backup)?;
-                Ok(None)
-            }
-            Some(after) => {
-                let kept = Backup {
-                    original: self.before.clone(),
-                    written: after.clone(),
-                };
-                write(&backup, &kept.text(), Some(0o600))?;
-                write(&self.path, after, None)?;
-                Ok(Some(backup))
-            }
-        }
-    }
-}
-
-/// What a file held before we changed it, and what we wrote.
-struct Backup {
-    original: Option<String>,
-    written: String,
-}
-
-impl Backup {
-    fn at(path: &Path) -> Result<Option<Self>, ClientError> {
-        let Some(text) = read(&backup_path(path))? else {
-            return Ok(None);
-        };
-        let kept: Option<(Option<String>, String)> = serde_json::from_str(&text).ok();
-        Ok(kept.map(|(original, written)| Self { original, written }))
-    }
-
-    fn text(&self) -> String {
-        serde_json::json!([self.original, self.written]).to_string()
-    }
-}
-
-fn backup_path(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".countersign-backup");
-    PathBuf::from(name)
-}
-
-/// Where a path leads, so that a link stays one.
-fn followed(path: &Path) -> PathBuf {
-    path.canonicalize()
-        .unwrap_or_else(|_not_there| path.to_owned())
-}
-
-fn read(path: &Path) -> Result<Option<String>, ClientError> {
-    match std::fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(ClientError::File {
-            doing: "read",
-            path: path.to_owned(),
-            source,
-        }),
-    }
-}
-
-fn remove(path: &Path) -> Result<(), ClientError> {
-    match std::fs::remove_file(path) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(ClientError::File {
-            doing: "remove",
-            path: path.to_owned(),
-            source,
-        }),
-        Ok(()) | Err(_) => Ok(()),
-    }
-}
-
-/// Writes a file in one step: whoever reads it sees the old text or the new one.
-/// It keeps its mode, or gets this one.
-fn write(path: &Path, text: &str, mode: Option<u32>) -> Result<(), ClientError> {
-    let kept = std::fs::metadata(path).map(|found| found.permissions().mode() & 0o7777);
-    let mode = mode.unwrap_or_else(|| kept.unwrap_or(0o600));
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(format!(".{}", std::process::id()));
-    let beside = PathBuf::from(beside);
-    let written = || {
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder)?;
-        }
-        let mut options = std::fs::OpenOptions::new();
-        let mut file = options
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(mode)
-            .open(&beside)?;
-        file.write_all(text.as_bytes())?;
-        file.set_permissions(Permissions::from_mode(mode))?;
-        file.sync_all()?;
-        std::fs::rename(&beside, path)
-    };
-    written().map_err(|source| ClientError::File {
-        doing: "write",
-        path: path.to_owned(),
-        source,
-    })
 }

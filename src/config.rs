@@ -14,6 +14,7 @@ pub use imported::Entry;
 pub use imported::Imported;
 pub use imported::as_json;
 pub use imported::read as read_client;
+pub use imported::read_project as read_client_project;
 pub use principals::EXAMPLE as PRINCIPALS_EXAMPLE;
 
 use crate::broker;
@@ -296,7 +297,15 @@ fn own_tools(file: &file::File) -> Result<OwnTools, (&'static str, String)> {
 /// How long a first list waits for servers that nobody has seen yet.
 const FIRST_SIGHT: Duration = Duration::from_secs(5);
 
+/// The file of policies to begin with.
+pub const STARTING_POLICIES: &str = "start.cedar";
+
 impl RulesAt {
+    /// Whether there are policies to begin with already.
+    pub fn has_started(&self) -> bool {
+        self.policies.join(STARTING_POLICIES).exists()
+    }
+
     /// Reads the policies and the principals as they are now.
     ///
     /// # Errors

@@ -134,6 +134,8 @@ struct Edge {
     settings: Settings,
     /// What we are reached at: the answer to port 0.
     address: SocketAddr,
+    /// The same, as a `Host` header has it.
+    called: String,
     broker: Arc<Broker>,
     store: Arc<Store>,
     routes: Router,

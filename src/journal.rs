@@ -193,6 +193,7 @@ fn unsettles(closing: &Closing) -> Unsettles {
         | Outcome::ToolFailed
         | Outcome::Denied
         | Outcome::Escalated
+        | Outcome::Replayed
         | Outcome::InvalidArguments
         | Outcome::UnknownTool
         | Outcome::FailedBeforeSending
@@ -269,6 +270,45 @@ pub fn tally(
     without: &str,
 ) -> Result<Vec<(Option<Outcome>, u32)>, StoreError> {
     table::tally(tx, session, without)
+}
+
+/// Whether a call is in flight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flight {
+    /// It is, and its writer lives.
+    Living,
+    /// It was when its writer died.
+    Orphan,
+    /// It has ended.
+    Over,
+}
+
+/// Whether a call is in flight, as this writer sees it.
+///
+/// # Errors
+///
+/// When the store cannot be read.
+pub fn in_flight_with(tx: &Tx<'_>, call: CallId, own: WriterId) -> Result<Flight, StoreError> {
+    let Some(writer) = table::in_flight_writer(tx, call)? else {
+        return Ok(Flight::Over);
+    };
+    let dead = Writer::unrecovered(tx, own)?;
+    Ok(match dead.contains(&writer) {
+        true => Flight::Orphan,
+        false => Flight::Living,
+    })
+}
+
+/// Closes what dead writers left open, as [`recover`] does.
+///
+/// # Errors
+///
+/// When it cannot be written.
+pub fn recover_dead(tx: &Tx<'_>, writer: WriterId, now: Timestamp) -> Result<(), StoreError> {
+    for dead in Writer::unrecovered(tx, writer)? {
+        recover(tx, writer, dead, now)?;
+    }
+    Ok(())
 }
 
 /// Keeps the arguments or the result of a call beside its record.

@@ -24,6 +24,7 @@ pub mod keys;
 pub mod memory;
 pub mod meters;
 pub mod pins;
+pub mod retries;
 pub mod sessions;
 pub mod tasks;
 

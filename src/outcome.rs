@@ -14,6 +14,8 @@ pub enum Outcome {
     Denied,
     /// Policy said no, and a role may lift it. Nothing was sent.
     Escalated,
+    /// Made before under the same key, and given the answer of then. Nothing was sent.
+    Replayed,
     /// The arguments do not fit the tool's schema. Nothing was sent.
     InvalidArguments,
     /// There is no such tool for this caller. Nothing was sent.
@@ -33,11 +35,12 @@ pub enum Outcome {
 
 impl Outcome {
     /// Every outcome, for tables and tests.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Completed,
         Self::ToolFailed,
         Self::Denied,
         Self::Escalated,
+        Self::Replayed,
         Self::InvalidArguments,
         Self::UnknownTool,
         Self::TimedOut,
@@ -54,6 +57,7 @@ impl Outcome {
             Self::ToolFailed => "tool-failed",
             Self::Denied => "denied",
             Self::Escalated => "escalated",
+            Self::Replayed => "replayed",
             Self::InvalidArguments => "invalid-arguments",
             Self::UnknownTool => "unknown-tool",
             Self::TimedOut => "timed-out",

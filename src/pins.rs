@@ -162,8 +162,18 @@ pub fn of_server(tx: &Tx<'_>, server: &ServerName) -> Result<Option<Vec<Pin>>, S
     }
 }
 
-/// Lets in what a server now says of a tool, or of all its tools. Returns the
-/// names of the tools whose pin moved.
+/// What an operator lets in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reviewed {
+    /// The tool; without one, all that changed.
+    pub tool: Option<String>,
+    /// The digest of what was reviewed, in hexadecimal; without one, whatever the
+    /// server says by now.
+    pub digest: Option<String>,
+}
+
+/// Lets in what a server now says of a tool, or of all its tools, as far as it is
+/// what was reviewed. Returns the tools whose pin moved, with what was let in.
 ///
 /// # Errors
 ///
@@ -171,16 +181,20 @@ pub fn of_server(tx: &Tx<'_>, server: &ServerName) -> Result<Option<Vec<Pin>>, S
 pub fn accept(
     tx: &Tx<'_>,
     server: &ServerName,
-    tool: Option<&str>,
+    reviewed: &Reviewed,
     now: Timestamp,
-) -> Result<Vec<String>, StoreError> {
+) -> Result<Vec<(String, Digest)>, StoreError> {
     let mut accepted = Vec::new();
     for pin in table::pins(tx, server)? {
         let name = &pin.definition.id.name;
-        let asked = tool.is_none_or(|tool| tool == &**name);
-        if let Some(changed) = pin.changed.filter(|_| asked) {
+        let Some(changed) = pin.changed else {
+            continue;
+        };
+        let fits =
+            |asked: &Option<String>, is: &str| asked.as_ref().is_none_or(|asked| asked == is);
+        if fits(&reviewed.tool, name) && fits(&reviewed.digest, &changed.digest.to_string()) {
             table::pin_replace(tx, server, name, (&changed, now))?;
-            accepted.push(name.to_string());
+            accepted.push((name.to_string(), changed.digest));
         }
     }
     Ok(accepted)
@@ -209,7 +223,16 @@ mod tests {
             let changed = observe(tx, &server, &[tool("a", "evil")], now)?;
             let still = observe(tx, &server, &[tool("a", "evil")], now)?;
             let pins = of_server(tx, &server)?.unwrap();
-            let accepted = accept(tx, &server, Some("a"), now)?;
+            let mut reviewed = Reviewed {
+                tool: Some("a".to_owned()),
+                digest: Some(pins[0].definition.digest.to_string()),
+            };
+            let other = accept(tx, &server, &reviewed, now)?;
+            assert!(other.is_empty(), "nobody reviewed that");
+            let shown = pins[0].changed.as_ref().map(|changed| changed.digest);
+            reviewed.digest = shown.map(|digest| digest.to_string());
+            let accepted = accept(tx, &server, &reviewed, now)?;
+            assert_eq!(accepted.first().map(|(_, digest)| *digest), shown);
             let after = of_server(tx, &server)?.unwrap();
             Ok((first, again, changed, still, pins, accepted, after))
         })
@@ -223,7 +246,8 @@ mod tests {
         assert!(pins[0].definition.json.contains("\"x\""));
         assert!(pins[0].changed.is_some() && pins[0].listed);
         assert!(!pins[1].listed);
-        assert_eq!(accepted, ["a"]);
+        assert_eq!(accepted.len(), 1);
+        assert_eq!(accepted[0].0, "a");
         assert!(after[0].definition.json.contains("evil") && after[0].changed.is_none());
     }
 

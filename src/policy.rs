@@ -5,11 +5,14 @@
 //! input and decides the call. Wherever something is missing, unclear or
 //! failing, the answer is no.
 
+mod advice;
 mod annotations;
 mod arguments;
+mod attributes;
 mod build;
 mod bundle;
 mod compile;
+mod decimals;
 mod entities;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
@@ -49,6 +52,17 @@ pub use verdict::Facts;
 pub use verdict::Reason;
 pub use verdict::Totals;
 pub use verdict::Verdict;
+
+/// An amount of minor units as an operator writes it, `10000.00`.
+pub fn amount(units: i64, scale: u8) -> String {
+    let sign = if units < 0 { "-" } else { "" };
+    let digits = format!("{:0>1$}", units.unsigned_abs(), usize::from(scale) + 1);
+    let (whole, fraction) = digits.split_at(digits.len() - usize::from(scale));
+    match fraction {
+        "" => format!("{sign}{whole}"),
+        _ => format!("{sign}{whole}.{fraction}"),
+    }
+}
 
 /// Reads an amount that an operator wrote, `10000.00`, as minor units. None
 /// where it is no plain decimal number, is finer than the scale, or too large.

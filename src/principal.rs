@@ -22,11 +22,15 @@ pub struct PrincipalId {
 
 /// Why a text is no name of a principal.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "`{text}` cannot name an issuer or subject: write 1 to 255 characters without `|` and control characters"
-)]
-pub struct PrincipalNameError {
-    text: String,
+pub enum PrincipalNameError {
+    /// There is no text.
+    #[error("no name was given (is `$USER` empty?): write the name of a principal")]
+    Empty,
+    /// The text cannot be one.
+    #[error(
+        "`{0}` cannot name an issuer or subject: write 1 to 255 characters without `|` and control characters"
+    )]
+    Unusable(String),
 }
 
 impl PrincipalId {
@@ -44,9 +48,8 @@ impl PrincipalId {
             let usable = (1..=255).contains(&text.len())
                 && !text.contains(|c: char| c == '|' || c.is_control());
             if !usable {
-                return Err(PrincipalNameError {
-                    text: text.chars().take(80).collect(),
-                });
+                let text = text.chars().take(80).collect();
+                return Err(PrincipalNameError::Unusable(text));
             }
         }
         Ok(Self {
@@ -61,6 +64,9 @@ impl PrincipalId {
     ///
     /// As for [`PrincipalId::new`].
     pub fn parse(text: &str) -> Result<Self, PrincipalNameError> {
+        if text.is_empty() {
+            return Err(PrincipalNameError::Empty);
+        }
         let (issuer, subject) = text.split_once('|').unwrap_or((Self::LOCAL, text));
         Self::new(issuer, subject)
     }

@@ -199,6 +199,7 @@ impl World {
             declared: std::sync::Arc::default(),
             log: None,
             arguments: Some(arguments.into()),
+            key: None,
             meta: None,
         }
     }

@@ -29,6 +29,8 @@ pub struct Checked {
     pub report: String,
     /// What must be mended before a start, or before a tool can be called.
     pub problems: Vec<String>,
+    /// What an operator should know, and what stops nothing.
+    pub warnings: Vec<String>,
     /// The same as `report`, for programs: `servers`, `policies`, `tools`,
     /// `visible`.
     pub facts: Map<String, Value>,
@@ -158,9 +160,12 @@ fn changed_tools(pins: &Pins) -> impl Iterator<Item = String> {
     let changed = pins.values().flatten().filter(|pin| pin.changed.is_some());
     changed.map(|pin| {
         let tool = &pin.definition.id;
+        let digest = pin.changed.as_ref().map(|changed| changed.digest);
         format!(
-            "tool {tool} changed since it was pinned, and is refused: read `countersign pin list`, then let it in with `countersign pin accept {} {}`",
-            tool.server, tool.name
+            "tool {tool} changed since it was pinned, and is refused: read `countersign pin diff`, then let in what you read with `countersign pin accept {} {} --digest {}`",
+            tool.server,
+            tool.name,
+            digest.map_or_else(String::new, |digest| digest.to_string())
         )
     })
 }
@@ -207,7 +212,8 @@ fn report_catalogue(
             policy.line
         )?;
     }
-    for warning in bundle.warnings() {
+    checked.warnings = warnings(catalogue);
+    for warning in &checked.warnings {
         writeln!(report, "warning: {warning}")?;
     }
     for waiting in bundle.quarantined() {
@@ -240,7 +246,9 @@ fn report_catalogue(
             .filter(|(_, tool)| bundle.lists(principal, tool))
             .map(|(name, _)| name)
             .collect();
-        let seen = if seen.is_empty() {
+        let seen = if catalogue.names().is_empty() {
+            "nothing: there are no tools yet".to_owned()
+        } else if seen.is_empty() {
             "nothing: no permit covers what they could call (a tool is `write` unless `access = \"read\"` says otherwise)".to_owned()
         } else {
             seen.join(", ")
@@ -248,6 +256,18 @@ fn report_catalogue(
         writeln!(report, "  {principal:<14}  {seen}")?;
     }
     Ok(())
+}
+
+fn warnings(catalogue: &Catalogue) -> Vec<String> {
+    let bundle = catalogue.bundle();
+    let mut warnings = bundle.warnings().to_vec();
+    warnings.extend(bundle.dead_escalations());
+    warnings.extend(bundle.uncovered().iter().map(|server| {
+        format!(
+            "server {server}: no permit covers any of its tools for anybody, so every call of it will be denied: write one, or let `countersign policy new --permissive --add` do it"
+        )
+    }));
+    warnings
 }
 
 /// What the report says, for programs.

@@ -3,15 +3,16 @@
 use super::check::check;
 use super::existing_store;
 use crate::cause::Chain;
+use crate::clients;
+use crate::clients::Around;
 use crate::clients::Client;
-use crate::config;
+use crate::clients::Place;
 use crate::config::Config;
 use crate::config::Imported;
 use crate::keys;
 use serde_json::Value;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::path::PathBuf;
 
 /// How much room a store should have at least, in bytes.
 const ROOM: u64 = 200 << 20;
@@ -23,6 +24,8 @@ pub enum Level {
     Good,
     /// Worth knowing.
     Note,
+    /// Works, and not as one would want it.
+    Warning,
     /// Must be mended.
     Problem,
 }
@@ -57,6 +60,15 @@ impl Finding {
         }
     }
 
+    fn warning(what: String, advice: String) -> Self {
+        let level = Level::Warning;
+        Self {
+            level,
+            what,
+            advice,
+        }
+    }
+
     fn problem(what: String, advice: &str) -> Self {
         let advice = advice.to_owned();
         Self {
@@ -67,13 +79,9 @@ impl Finding {
     }
 }
 
-/// Looks at everything that a start, a call and a client need. `home` and `here`
-/// are where clients have their files.
-pub async fn doctor(
-    config: Result<Config, anyhow::Error>,
-    home: Option<PathBuf>,
-    here: &Path,
-) -> Vec<Finding> {
+/// Looks at everything that a start, a call and a client need. `around` says where
+/// clients have their files.
+pub async fn doctor(config: Result<Config, anyhow::Error>, around: Option<Around>) -> Vec<Finding> {
     let mut findings = Vec::new();
     match &config {
         Err(error) => findings.push(Finding::problem(
@@ -89,11 +97,9 @@ pub async fn doctor(
             servers_and_policies(config, &mut findings).await;
         }
     }
-    if let Some(home) = home {
+    if let Some(around) = around {
         for client in Client::ALL {
-            for path in client.places(&home, here) {
-                client_file(client, &path, &mut findings);
-            }
+            client_files(client, &around, &mut findings);
         }
     }
     findings
@@ -177,51 +183,62 @@ async fn servers_and_policies(config: &Config, findings: &mut Vec<Finding>) {
             "take over those of a client with `countersign import CLIENT`",
         ));
     }
+    for warning in checked.warnings {
+        let advice = "see `countersign check`".to_owned();
+        findings.push(Finding::warning(warning, advice));
+    }
     for problem in checked.problems {
         findings.push(Finding::problem(problem, "see `countersign check`"));
     }
 }
 
-/// What a client's file says of us, and of servers that it reaches past us.
-fn client_file(client: Client, path: &Path, findings: &mut Vec<Finding>) {
-    let Ok(text) = std::fs::read_to_string(path) else {
-        return;
-    };
-    let shown = path.display();
-    let servers = match config::read_client(path, &text) {
-        Ok(servers) => servers,
-        Err(error) => {
-            let what = format!("{client}: {}", Chain(&error));
-            findings.push(Finding::note(what, "the client may not read it either"));
-            return;
+/// What a client's files say of us, and of servers that it reaches past us.
+fn client_files(client: Client, around: &Around, findings: &mut Vec<Finding>) {
+    let mut found: Vec<(Place, Vec<Imported>)> = Vec::new();
+    for place in around.found(client) {
+        match place.servers {
+            Ok(servers) => found.push((place.place, servers)),
+            Err(error) => {
+                let what = format!("{client}: {}", Chain(&error));
+                findings.push(Finding::note(what, "the client may not read it either"));
+            }
         }
-    };
-    let ours = |server: &&Imported| server.name == "countersign";
-    let Some(entry) = servers.iter().find(ours) else {
-        return;
-    };
-    let program = entry.entry.command.clone().unwrap_or_default();
-    match Path::new(&program).is_file() {
-        true => findings.push(Finding::good(format!(
-            "{client} starts {program} ({shown})"
-        ))),
-        false => findings.push(Finding::problem(
-            format!("{client} starts `{program}`, which is not there ({shown})"),
-            &format!("countersign connect {client}"),
-        )),
     }
-    let beside: Vec<&str> = servers
-        .iter()
-        .filter(|server| server.left_out.is_none() && server.name != "countersign")
-        .map(|server| server.name.as_str())
-        .collect();
-    if !beside.is_empty() {
-        findings.push(Finding::note(
-            format!(
-                "{client} reaches {} past every policy ({shown})",
-                beside.join(", ")
+    let is_ours = |server: &&Imported| server.name == clients::OURS;
+    let mut starts_us = false;
+    for (place, servers) in &found {
+        let Some(ours) = servers.iter().find(is_ours) else {
+            continue;
+        };
+        starts_us = true;
+        let program = ours.entry.command.clone().unwrap_or_default();
+        findings.push(match Path::new(&program).is_file() {
+            true => Finding::good(format!("{client} starts {program} ({place})")),
+            false => Finding::problem(
+                format!("{client} starts `{program}`, which is not there ({place})"),
+                &format!("countersign connect {client}{}", clients::scoped(place)),
             ),
-            &format!("countersign import {client}, then countersign connect {client} --replace"),
-        ));
+        });
+    }
+    // Whom nobody connected is not expected to go by us.
+    if !starts_us {
+        return;
+    }
+    for (place, servers) in &found {
+        let reached = |server: &&Imported| server.left_out.is_none() && !is_ours(server);
+        let names = servers.iter().filter(reached);
+        let names: Vec<&str> = names.map(|server| server.name.as_str()).collect();
+        if !names.is_empty() {
+            findings.push(Finding::warning(
+                format!(
+                    "calls to {} are not governed: {client} reaches them past every policy, and no record is kept ({place})",
+                    names.join(", ")
+                ),
+                format!(
+                    "`countersign import {client}`, then {}",
+                    clients::taking_out(client, place, around)
+                ),
+            ));
+        }
     }
 }

@@ -3,20 +3,21 @@
 
 use super::check;
 use super::check::Checked;
+use super::check::Pins;
 use crate::broker::Catalogue;
 use crate::broker::Known;
 use crate::broker::Rules;
 use crate::config::Config;
+use crate::config::STARTING_POLICIES;
+use crate::downstream::Downstream;
 use crate::pins::Pin;
 use crate::policy::PolicyFile;
 use crate::tool::ServerName;
 use crate::tool::ToolId;
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::path::Path;
 use std::path::PathBuf;
-
-/// The file that the policies go to.
-const FILE: &str = "start.cedar";
 
 /// How much is allowed to begin with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,12 +31,18 @@ pub enum Start {
 /// Policies to begin with.
 #[derive(Debug)]
 pub struct Starting {
-    /// Where they belong.
-    pub path: PathBuf,
-    /// The policies.
-    pub text: String,
+    /// Where they belong, and their texts.
+    pub files: Vec<(PathBuf, String)>,
     /// What is good to know, for people.
     pub notes: String,
+}
+
+/// What there is to write policies for.
+struct Seen<'a> {
+    config: &'a Config,
+    pins: Pins,
+    downstreams: BTreeMap<ServerName, Downstream>,
+    problems: Vec<String>,
 }
 
 /// Makes policies for the servers that are there now, or were seen before.
@@ -45,52 +52,172 @@ pub struct Starting {
 /// When the configuration cannot be read, or the policies would not be valid
 /// beside those that are there.
 pub async fn starting(config: &Config, start: Start) -> anyhow::Result<Starting> {
-    let mut checked = Checked::default();
-    let mut pins = check::stored_pins(config, &mut checked)?;
-    let downstreams = check::look_at_servers(config, &mut pins, &mut checked).await?;
-    let path = config.rules.policies.join(FILE);
-    let mut text = match start {
-        Start::Permissive => PERMISSIVE.to_owned(),
-        Start::ReadOnly => READ_ONLY.to_owned(),
-    };
-    let mut notes = String::new();
-    for server in config.broker.servers.keys() {
-        match (pins.get(server), start) {
-            (None, _) => writeln!(
-                notes,
-                "{server}: it was never seen, so nothing is permitted there; run this again when it is there"
-            )?,
-            (Some(pins), Start::Permissive) => write!(text, "\n{}", permit(server, pins))?,
-            (Some(pins), Start::ReadOnly) => notes.push_str(&suggestions(server, pins)),
+    let seen = Seen::look(config).await?;
+    let made = seen.starting(start);
+    seen.stop().await;
+    made
+}
+
+/// Makes policies for the servers that no permit covers, each in a file of its
+/// own, and leaves what is there as it is.
+///
+/// # Errors
+///
+/// As for [`starting`].
+pub async fn adding(config: &Config, start: Start) -> anyhow::Result<Starting> {
+    let seen = Seen::look(config).await?;
+    let made = seen.adding(start);
+    seen.stop().await;
+    made
+}
+
+impl<'a> Seen<'a> {
+    async fn look(config: &'a Config) -> anyhow::Result<Self> {
+        let mut checked = Checked::default();
+        let mut pins = check::stored_pins(config, &mut checked)?;
+        let downstreams = check::look_at_servers(config, &mut pins, &mut checked).await?;
+        Ok(Self {
+            config,
+            pins,
+            downstreams,
+            problems: checked.problems,
+        })
+    }
+
+    async fn stop(&self) {
+        for downstream in self.downstreams.values() {
+            downstream.stop().await;
         }
     }
-    let mut rules = Rules {
-        files: config.rules.policy_files().unwrap_or_default(),
-        principals: config.rules.principals()?,
-    };
-    rules.files.retain(|file| file.name != FILE);
-    rules.files.push(PolicyFile {
-        name: FILE.to_owned(),
-        text: text.clone(),
-    });
-    let shape = config.broker.shape();
-    let known = Known {
-        pins: &pins,
-        resources: &BTreeMap::new(),
-        downstreams: &downstreams,
-    };
-    let built = Catalogue::build(&rules, &config.broker.servers, known, shape);
-    for downstream in downstreams.values() {
-        downstream.stop().await;
+
+    fn starting(&self, start: Start) -> anyhow::Result<Starting> {
+        let rules = &self.config.rules;
+        let mut text = match start {
+            Start::Permissive => PERMISSIVE.to_owned(),
+            Start::ReadOnly => READ_ONLY.to_owned(),
+        };
+        let mut notes = String::new();
+        for server in self.config.broker.servers.keys() {
+            match (self.pins.get(server), start) {
+                (None, _) => notes.push_str(&never_seen(server)),
+                (Some(pins), Start::Permissive) => write!(text, "\n{}", permit(server, pins))?,
+                (Some(pins), Start::ReadOnly) => notes.push_str(&suggestions(server, pins)),
+            }
+        }
+        let mut files = rules.policy_files().unwrap_or_default();
+        files.retain(|file| file.name != STARTING_POLICIES);
+        files.push(PolicyFile {
+            name: STARTING_POLICIES.to_owned(),
+            text: text.clone(),
+        });
+        let catalogue = self.catalogue(files)?;
+        for (_name, tool) in catalogue.names() {
+            // Not of the broker's own tools.
+            if self.config.broker.servers.contains_key(&tool.server) {
+                notes.push_str(&unseen(&catalogue, tool));
+            }
+        }
+        notes.push_str(&self.problems());
+        Ok(Starting {
+            files: vec![(rules.policies.join(STARTING_POLICIES), text)],
+            notes,
+        })
     }
-    let catalogue = built?;
-    for (_name, tool) in catalogue.names() {
-        notes.push_str(&unseen(&catalogue, tool));
+
+    fn adding(&self, start: Start) -> anyhow::Result<Starting> {
+        let rules = &self.config.rules;
+        let mut files = rules.policy_files()?;
+        let before = self.catalogue(files.clone())?;
+        let uncovered = before.bundle().uncovered();
+        let (mut notes, mut written) = (String::new(), Vec::new());
+        for server in self.config.broker.servers.keys() {
+            let Some(pins) = self.pins.get(server) else {
+                notes.push_str(&never_seen(server));
+                continue;
+            };
+            if !uncovered.contains(server) {
+                continue;
+            }
+            if start == Start::ReadOnly {
+                notes.push_str(&suggestions(server, pins));
+            }
+            let name = format!("start-{server}.cedar");
+            let path = rules.policies.join(&name);
+            if let Some(why) = in_the_way(&before, server, &path, start) {
+                writeln!(notes, "{server}: {why}")?;
+                continue;
+            }
+            let text = match start {
+                Start::Permissive => permit(server, pins),
+                Start::ReadOnly => permit_reading(server),
+            };
+            files.push(PolicyFile {
+                name,
+                text: text.clone(),
+            });
+            written.push((path, text));
+        }
+        let catalogue = self.catalogue(files)?;
+        for (_name, tool) in catalogue.names() {
+            if uncovered.contains(&tool.server) {
+                notes.push_str(&unseen(&catalogue, tool));
+            }
+        }
+        notes.push_str(&self.problems());
+        Ok(Starting {
+            files: written,
+            notes,
+        })
     }
-    for problem in checked.problems {
-        writeln!(notes, "PROBLEM {problem}")?;
+
+    fn problems(&self) -> String {
+        let problems = self.problems.iter();
+        problems
+            .map(|problem| format!("PROBLEM {problem}\n"))
+            .collect()
     }
-    Ok(Starting { path, text, notes })
+
+    /// What these policies come to.
+    fn catalogue(&self, files: Vec<PolicyFile>) -> anyhow::Result<Catalogue> {
+        let broker = &self.config.broker;
+        let rules = Rules {
+            files,
+            principals: self.config.rules.principals()?,
+        };
+        let known = Known {
+            pins: &self.pins,
+            resources: &BTreeMap::new(),
+            downstreams: &self.downstreams,
+        };
+        let shape = broker.shape();
+        Ok(Catalogue::build(&rules, &broker.servers, known, shape)?)
+    }
+}
+
+fn never_seen(server: &ServerName) -> String {
+    format!(
+        "{server}: it was never seen, so nothing is permitted there; when it is there, run this with `--add`\n"
+    )
+}
+
+/// What stands where the policies of a server would go, or makes up for them.
+fn in_the_way(
+    catalogue: &Catalogue,
+    server: &ServerName,
+    path: &Path,
+    start: Start,
+) -> Option<String> {
+    let policies = || catalogue.bundle().policies();
+    if start == Start::ReadOnly && policies().any(|policy| policy.id == "start.read") {
+        return Some("`start.read` permits what you declare there".to_owned());
+    }
+    let id = format!("start.{server}");
+    let taken = policies().find(|policy| policy.id == id);
+    let taken = taken.map(|policy| format!("`{id}` ({}:{})", policy.file, policy.line));
+    let there = taken.or_else(|| path.exists().then(|| format!("`{}`", path.display())))?;
+    Some(format!(
+        "{there} is there already and permits nothing of it: change it by hand"
+    ))
 }
 
 const PERMISSIVE: &str = "\
@@ -124,6 +251,12 @@ fn permit(server: &ServerName, pins: &[Pin]) -> String {
     let names = names.join(", ").replace(char::is_control, " ");
     format!(
         "// {names}\n@id(\"start.{server}\")\npermit (principal, action in Broker::Action::\"server:{server}\", resource);\n"
+    )
+}
+
+fn permit_reading(server: &ServerName) -> String {
+    format!(
+        "// What countersign.toml declares as reading (`access = \"read\"`).\n@id(\"start.{server}\")\npermit (principal, action in Broker::Action::\"read\", resource in Broker::Server::\"{server}\");\n"
     )
 }
 

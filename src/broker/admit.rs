@@ -21,6 +21,9 @@ use crate::policy::Facts;
 use crate::policy::Reading;
 use crate::policy::Totals;
 use crate::policy::Verdict;
+use crate::retries;
+use crate::retries::IdempotencyKey;
+use crate::retries::Known;
 use crate::session::SessionFacts;
 use crate::store::Durability;
 use crate::store::StoreError;
@@ -38,6 +41,8 @@ pub(super) struct Candidate {
     pub(super) subject: Subject,
     pub(super) route: Arc<Route>,
     pub(super) reading: Reading,
+    /// What its client calls it.
+    pub(super) key: Option<IdempotencyKey>,
     /// The call that it goes on from.
     pub(super) continues: Option<CallId>,
     /// The arguments to keep beside the record.
@@ -72,7 +77,9 @@ pub(super) type Admission = Result<Admitted, Refusal>;
 impl Candidate {
     /// What the commit must survive: whatever a limit depends on, a power cut.
     pub(super) fn durability(&self, settings: &Settings) -> Durability {
-        if self.reading.amounts().is_empty() {
+        // Who gives a key relies on it.
+        let keyed = self.key.is_some() && self.effect() == Effect::Possible;
+        if self.reading.amounts().is_empty() && !keyed {
             settings.durability
         } else {
             Durability::Power
@@ -105,6 +112,15 @@ impl Candidate {
                 return refuse(Outcome::Denied, json!({ "code": code }), *refusal);
             }
         };
+        match self.known_key(tx, now)? {
+            Known::New => {}
+            Known::Same(earlier) => return Ok(Err(Refusal::Attempted { earlier })),
+            Known::Other => {
+                let call = subject.call;
+                let code = json!({ "code": "key_reused" });
+                return refuse(Outcome::Denied, code, Refusal::KeyReused { call });
+            }
+        }
         let noted = match self.continues {
             Some(asked) => journal::unsettled_call(tx, subject)?.filter(|call| *call == asked),
             None => None,
@@ -146,6 +162,9 @@ impl Candidate {
                 if noted.is_some() {
                     journal::settle(tx, subject)?;
                 }
+                if let Some(key) = &self.key {
+                    retries::begin(tx, subject, key, now)?;
+                }
                 let detail = self.allowed_detail(&allowed, &charges);
                 let opening = (subject, self.effect(), &detail);
                 let entry = journal::open(tx, writer, opening, &allowed, now)?;
@@ -158,6 +177,18 @@ impl Candidate {
             }
             Judged::Refused(outcome, detail, refusal) => refuse(outcome, detail, *refusal),
         }
+    }
+
+    /// What is known of the key of this call. One that goes on from the call under it
+    /// is no other attempt.
+    fn known_key(&self, tx: &Tx<'_>, now: Timestamp) -> Result<Known, StoreError> {
+        let Some(key) = &self.key else {
+            return Ok(Known::New);
+        };
+        Ok(match retries::find(tx, &self.subject, key, now)? {
+            Known::Same(earlier) if self.continues == Some(earlier) => Known::New,
+            known => known,
+        })
     }
 
     /// What policy says to this call.

@@ -47,6 +47,13 @@ pub enum Answer {
     },
     /// No answer of a server, and why.
     Refused(Refusal),
+    /// It was made before under the same key, and this is the answer of then.
+    Replayed {
+        /// Our id of the first.
+        earlier: CallId,
+        /// What it came to.
+        answer: Box<Answer>,
+    },
     /// It follows a resource, and no server had to be asked.
     Joined,
     /// The client took the call back.
@@ -119,6 +126,25 @@ pub enum Refusal {
         earlier: CallId,
         /// `server/tool`.
         tool: String,
+    },
+    /// It was made before under the same key, and is not over for all we know. Only
+    /// within the broker: the caller waits for it.
+    Attempted {
+        /// Our id of the first.
+        earlier: CallId,
+    },
+    /// Its key was given to another call before. Nothing was sent.
+    KeyReused {
+        /// Our id of the call.
+        call: CallId,
+    },
+    /// It was made before under the same key, and the answer was too large to keep.
+    /// Nothing was sent now.
+    EarlierLost {
+        /// Our id of the call.
+        call: CallId,
+        /// Our id of the first.
+        earlier: CallId,
     },
     /// The session of the call does not exist any more, or is not the caller's.
     SessionGone {

@@ -26,6 +26,7 @@ use crate::store::Writer;
 use jiff::Timestamp;
 use serde_json::Value;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// What this broker records with when it needs no transaction.
 #[derive(Debug)]
@@ -66,14 +67,15 @@ impl Broker {
     pub(super) fn admit_at_once(
         &self,
         candidate: &Candidate,
-        now: Timestamp,
+        (came, now): (Instant, Timestamp),
     ) -> Option<Result<Committed<Admitted>, Refusal>> {
         let desk = self.desk.as_ref()?;
         let (subject, arguments) = (&candidate.subject, candidate.kept_arguments.as_deref());
-        if !candidate.reading.amounts().is_empty() {
+        if !candidate.reading.amounts().is_empty() || candidate.key.is_some() {
             return None;
         }
-        let recalled = desk.memory.recall(&self.store, self.writer.id(), subject);
+        let asked = (subject, came);
+        let recalled = desk.memory.recall(&self.store, self.writer.id(), asked);
         let Recalled {
             session: known,
             company,

@@ -4,6 +4,7 @@ use crate::json;
 use crate::json::Object;
 use crate::json::Splice;
 use crate::principal::PrincipalId;
+use crate::retries::IdempotencyKey;
 use crate::session::SessionId;
 use crate::tool::Asking;
 use crate::tool::CallId;
@@ -36,6 +37,8 @@ pub struct ToolCall {
     pub declared: Arc<Declared>,
     /// From which level on the client hears what servers log.
     pub log: Option<Level>,
+    /// What its client calls it, so that it is sent once.
+    pub key: Option<IdempotencyKey>,
     /// The request's `_meta`, as the text it was.
     pub meta: Option<Box<str>>,
 }

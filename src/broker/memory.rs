@@ -16,9 +16,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
+use std::time::Duration;
+use std::time::Instant;
 
 /// How many sessions are remembered. Beyond it all are forgotten.
 const MOST: usize = 10_000;
+
+/// For how long a version counts for the calls that had come when it was asked
+/// for: they wait for their turn, and some of them for a server.
+const FRESH: Duration = Duration::from_millis(5);
 
 /// What was read of the store at one version of it.
 #[derive(Debug, Default)]
@@ -29,6 +35,8 @@ pub(super) struct Memory {
 #[derive(Debug, Default)]
 struct Held {
     version: Option<Version>,
+    /// When that version was asked for last.
+    asked: Option<Instant>,
     company: Option<Arc<Company>>,
     sessions: HashMap<SessionId, Arc<Remains>>,
 }
@@ -57,25 +65,30 @@ impl Remains {
 }
 
 impl Memory {
-    /// The session of a call and the writers beside us, as they are now; none
-    /// where there is no such session that goes on.
-    // INVARIANT: the version is asked for at each call, and what is remembered was
-    // read at that version or later. So what anybody committed before a call is
-    // known to it.
+    /// The session of a call that came then, and the writers beside us, as they
+    /// were at that time or later; none where there is no such session that goes on.
+    // INVARIANT: the version is asked for after each call came, once for all that
+    // had come by then, and what is remembered was read at that version or later.
+    // So what anybody committed before a call is known to it.
     pub(super) fn recall(
         &self,
         store: &Store,
         writer: WriterId,
-        subject: &Subject,
+        (subject, came): (&Subject, Instant),
     ) -> Result<Option<Recalled>, StoreError> {
         // Whatever is in it is of the version that it says.
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let version = store.version()?;
-        if held.version != Some(version) || held.sessions.len() >= MOST {
-            *held = Held {
-                version: Some(version),
-                ..Held::default()
-            };
+        let now = Instant::now();
+        let knows = |asked| asked > came && now.duration_since(asked) < FRESH;
+        if !held.asked.is_some_and(knows) {
+            let version = store.version()?;
+            if held.version != Some(version) || held.sessions.len() >= MOST {
+                *held = Held {
+                    version: Some(version),
+                    ..Held::default()
+                };
+            }
+            held.asked = Some(now);
         }
         if let Some(company) = &held.company
             && let Some(session) = held.sessions.get(&subject.session)
@@ -103,5 +116,56 @@ impl Memory {
         let session = Arc::clone(&recalled.session);
         held.sessions.insert(subject.session, session);
         Ok(Some(recalled))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::principal::PrincipalId;
+    use crate::sessions;
+    use crate::store::Migration;
+    use crate::store::Tx;
+    use crate::store::testing::tamper;
+    use crate::tool::CallId;
+    use jiff::Timestamp;
+
+    const MIGRATIONS: [Migration; 1] = [Migration {
+        number: 1,
+        sql: &[journal::SCHEMA, sessions::SCHEMA, sessions::SCHEMA_7],
+    }];
+
+    #[test]
+    fn what_was_committed_before_a_call_came_is_known_to_it_and_asked_for_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("store.db"), &MIGRATIONS).unwrap();
+        let now = Timestamp::now();
+        let alice = PrincipalId::parse("alice").unwrap();
+        let owner = alice.clone();
+        let create = move |tx: &Tx<'_>| sessions::create(tx, &owner, None, now);
+        let session = store.write_blocking("create", create);
+        let writer = Writer::enlist(&store, now).unwrap();
+        let subject = Subject {
+            call: CallId::next(),
+            session: session.unwrap(),
+            principal: alice.clone(),
+            tool: "claims/pay".to_owned(),
+            arguments: Digest::of(b"{}"),
+            policies: Digest::of(b""),
+        };
+        let memory = Memory::default();
+        let frozen = |came| {
+            let asked = (&subject, came);
+            let recalled = memory.recall(&store, writer.id(), asked).unwrap().unwrap();
+            recalled.session.session.facts(&alice, now).unwrap().frozen
+        };
+        let early = Instant::now();
+        assert!(!frozen(early));
+        tamper(&store, "UPDATE session SET frozen = 1");
+        assert!(frozen(Instant::now()));
+        tamper(&store, "UPDATE session SET frozen = NULL");
+        // One that had come by then is of that state too, if it is not late.
+        assert!(frozen(early) || early.elapsed() > FRESH);
+        assert!(!frozen(Instant::now()));
     }
 }

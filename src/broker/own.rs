@@ -13,14 +13,17 @@ use super::Refusal;
 use super::ToolCall;
 use super::catalogue::Route;
 use super::names;
+use super::retry;
 use super::settle;
 use crate::cause::Chain;
 use crate::downstream::Era;
 use crate::downstream::Sent;
 use crate::journal;
+use crate::journal::Effect;
 use crate::meters::Charges;
 use crate::permit::Permit;
 use crate::pins;
+use crate::retries;
 use crate::store::Durability;
 use crate::store::StoreError;
 use crate::store::Tx;
@@ -174,6 +177,7 @@ impl Broker {
     ) -> Answer {
         let id = permit.call();
         let charges = Charges::none(call.session, call.principal.clone());
+        let keyed = call.key.is_some();
         let answered = match own.access() {
             Access::Read => self.read_own(own, call).await,
             Access::Write => {
@@ -183,6 +187,10 @@ impl Broker {
                     let said = change(tx, own, &call, now)?;
                     let (closing, answer) = settle::judged(id, &route, sent(&said), keep);
                     journal::close(tx, writer, &closing, now)?;
+                    if keyed {
+                        let ending = retry::ending(closing.outcome, &answer, Effect::Possible);
+                        retries::end(tx, id, &ending)?;
+                    }
                     Ok(answer)
                 };
                 let written = self.store.write("own", Durability::Process, work).await;
@@ -199,7 +207,8 @@ impl Broker {
             }
         });
         let (closing, answer) = settle::judged(id, route, sent, self.settings.keep);
-        self.close(route, closing, charges).await;
+        let ending = keyed.then(|| retry::ending(closing.outcome, &answer, Effect::None));
+        self.close(route, (closing, ending), charges).await;
         match answer {
             Answer::Refused(Refusal::ServerUnavailable { .. }) => {
                 Answer::Refused(Refusal::NotRecorded)
@@ -232,6 +241,7 @@ fn sent(said: &Said) -> Sent {
     Sent::Result {
         json: said.result(),
         era: Era::Legacy(String::new()),
+        failed: said.has_failed(),
     }
 }
 

@@ -21,6 +21,7 @@ use crate::memory::Note;
 use crate::meters;
 use crate::meters::Total;
 use crate::outcome::Outcome;
+use crate::policy;
 use crate::principal::PrincipalId;
 use crate::session::Handle;
 use crate::session::SessionId;
@@ -58,14 +59,10 @@ impl Units<'_> {
     /// A total as people write it: money with its decimals, everything else as the
     /// whole number that it is.
     pub fn amount(&self, total: &Total) -> String {
-        let scale = usize::from(self.scale);
-        if scale == 0 || !self.is_money(&total.meter) {
-            return total.total.to_string();
+        match self.is_money(&total.meter) {
+            true => policy::amount(total.total, self.scale),
+            false => total.total.to_string(),
         }
-        let digits = format!("{:0>width$}", total.total.unsigned_abs(), width = scale + 1);
-        let (whole, minor) = digits.split_at(digits.len() - scale);
-        let sign = if total.total < 0 { "-" } else { "" };
-        format!("{sign}{whole}.{minor}")
     }
 
     fn is_money(&self, meter: &str) -> bool {
@@ -346,11 +343,11 @@ pub(super) fn note_line(note: &Note) -> String {
 }
 
 fn minute(at: Timestamp) -> String {
-    at.strftime("%Y-%m-%d %H:%M UTC").to_string()
+    at.strftime("%Y-%m-%d %H:%MZ").to_string()
 }
 
 fn second(at: Timestamp) -> String {
-    at.strftime("%Y-%m-%d %H:%M:%S").to_string()
+    at.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
 }
 
 impl Broker {

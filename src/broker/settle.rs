@@ -8,7 +8,6 @@ use super::Refusal;
 use super::catalogue::Route;
 use crate::downstream::Sent;
 use crate::journal::Closing;
-use crate::json::Object;
 use crate::meters::Charges;
 use crate::outcome::Outcome;
 use crate::tool::CallId;
@@ -29,11 +28,10 @@ pub(super) fn judged(call: CallId, route: &Route, sent: Sent, keep: Keep) -> (Cl
         goes_on: false,
     };
     match sent {
-        Sent::Result { json, era } => {
-            let outcome = if is_error(&json) {
-                Outcome::ToolFailed
-            } else {
-                Outcome::Completed
+        Sent::Result { json, era, failed } => {
+            let outcome = match failed {
+                true => Outcome::ToolFailed,
+                false => Outcome::Completed,
             };
             let closing = close(outcome, Some(&json), json!({}));
             (closing, Answer::Result { json, era })
@@ -141,16 +139,11 @@ pub(super) fn settlement(outcome: Outcome, rules: &ToolRules, charges: Charges) 
         | Outcome::ToolFailed
         | Outcome::Denied
         | Outcome::Escalated
+        | Outcome::Replayed
         | Outcome::InvalidArguments
         | Outcome::UnknownTool
         | Outcome::TimedOut
         | Outcome::Cancelled
         | Outcome::Unknown => Settlement::Kept,
     }
-}
-
-/// `isError` of a result (MCP 2026-07-28, `server/tools`, error handling).
-fn is_error(result: &str) -> bool {
-    let result = Object::parse(result).ok();
-    result.and_then(|result| result.get("isError")) == Some("true")
 }

@@ -176,9 +176,9 @@ impl Broker {
         let now = Timestamp::now();
         let (route, _own) = self.route(&call, now).await?;
         let candidate = self.read_arguments(&call, &route, now).await?;
-        let (charges, permit) = self.admit(candidate, now).await?;
+        let (charges, permit) = self.admit(candidate, (Instant::now(), now)).await?;
         let (closing, answer) = self.join(permit, &route, (call, listener)).await;
-        self.close(&route, closing, charges).await;
+        self.close(&route, (closing, None), charges).await;
         Ok(answer)
     }
 
@@ -204,7 +204,7 @@ impl Broker {
             topic.remove(listener);
         }
         if let Leads::Own(_) = &route.leads {
-            self.look_at(session).await;
+            self.remember_session(session).await;
         }
         if *keeping == Keeping::Kept {
             return (shared(id), Answer::Joined);

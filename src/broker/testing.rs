@@ -27,6 +27,7 @@ use crate::principal::Limits;
 use crate::principal::Principal;
 use crate::principal::PrincipalId;
 use crate::principal::Principals;
+use crate::retries;
 use crate::session::SessionId;
 use crate::sessions;
 use crate::sessions::Session;
@@ -59,6 +60,7 @@ const MIGRATIONS: [Migration; 1] = [Migration {
         keys::SCHEMA_5,
         tasks::SCHEMA,
         memory::SCHEMA,
+        retries::SCHEMA,
         sessions::SCHEMA,
         sessions::SCHEMA_7,
         events::SCHEMA,

@@ -1,11 +1,16 @@
 //! `countersign connect`: a client's file, so that it starts us.
 
+use super::around;
 use super::print;
+use crate::app;
 use crate::clients;
 use crate::clients::Change;
+use crate::clients::Changes;
 use crate::clients::Client;
 use crate::clients::Launch;
 use crate::clients::Others;
+use crate::clients::Place;
+use crate::clients::Scope;
 use crate::config::Config;
 use crate::principal::PrincipalId;
 use anyhow::Context;
@@ -25,14 +30,18 @@ pub(super) struct Connect {
     /// The session, by handle or id
     #[arg(long, value_name = "HANDLE")]
     session: Option<String>,
+    /// Whose entry it is: user, project or local [default for claude-code: local,
+    /// as `claude mcp add` has it; else the file that is there]
+    #[arg(long, value_parser = Scope::from_str)]
+    scope: Option<Scope>,
     /// The client's file, where it is not in its usual place
-    #[arg(long)]
+    #[arg(long, conflicts_with = "scope")]
     file: Option<PathBuf>,
-    /// Take the client's other servers out of its file
+    /// Take the client's other servers out, wherever our entry stands for them
     #[arg(long)]
     replace: bool,
-    /// Take our entry out again, and bring back what was there before
-    #[arg(long, conflicts_with_all = ["principal", "session", "replace"])]
+    /// Take our entry out again, in every scope, and bring back what was there before
+    #[arg(long, conflicts_with_all = ["principal", "session", "replace", "scope"])]
     undo: bool,
     /// Only show what would change
     #[arg(long)]
@@ -41,61 +50,72 @@ pub(super) struct Connect {
 
 impl Connect {
     pub(super) fn run(&self, config: &Config) -> anyhow::Result<()> {
-        let file = self.file()?;
-        let change = match self.undo {
-            true => clients::disconnecting(self.client, &file)?,
-            false => {
+        let around = around()?;
+        let file = self.file.as_ref().map(std::path::absolute).transpose()?;
+        let changes = match (self.undo, file) {
+            (true, file) => clients::disconnecting(self.client, &around, file.as_deref())?,
+            (false, file) => {
+                let target = match file {
+                    Some(file) => Place::file(file),
+                    None => around
+                        .target(self.client, self.scope)
+                        .map_err(anyhow::Error::msg)?,
+                };
                 let others = match self.replace {
                     true => Others::Go,
                     false => Others::Stay,
                 };
-                clients::connecting(self.client, &file, &self.launch(config)?, others)?
+                let launch = self.launch(config)?;
+                clients::connecting(self.client, &around, &target, &launch, others)?
             }
         };
-        let mut text = format!("{}\n{}", change.path.display(), change.shown());
-        if change.is_none() {
-            text.push_str("nothing changes\n");
-        } else if self.dry_run {
+        let mut text = String::new();
+        for change in &changes.files {
+            write!(text, "{}\n{}", change.path.display(), change.shown())?;
+            if change.is_none() {
+                text.push_str("nothing changes\n");
+            }
+        }
+        if self.dry_run {
             text.push_str("nothing was written (--dry-run)\n");
         } else {
-            text.push_str(&self.applied(&change)?);
+            text.push_str(&self.applied(&changes)?);
         }
         print(&text)
     }
 
-    fn applied(&self, change: &Change) -> anyhow::Result<String> {
-        let backup = change.apply()?;
+    fn applied(&self, changes: &Changes) -> anyhow::Result<String> {
+        let client = self.client;
         let mut text = String::new();
+        for change in &changes.files {
+            let backup = change.apply()?;
+            if let (false, false, Some(backup)) = (self.undo, change.is_none(), backup) {
+                writeln!(
+                    text,
+                    "written; what was there before is in `{}`",
+                    backup.display()
+                )?;
+            }
+        }
         if self.undo {
-            writeln!(text, "undone. Start {} again.", self.client)?;
+            writeln!(text, "undone. Start {client} again.")?;
             return Ok(text);
         }
-        if let Some(backup) = backup {
+        for (place, names) in &changes.beside {
             writeln!(
                 text,
-                "written; what was there before is in `{}`, and `countersign connect {} --undo` brings it back.",
-                backup.display(),
-                self.client
+                "WARNING: {client} still reaches {} by itself, past every policy ({place}). Once they are in `countersign.toml`, take them out with {}.",
+                names.join(", "),
+                clients::taking_out(client, place, &around()?)
             )?;
         }
-        if !change.beside.is_empty() {
+        if !changes.files.iter().all(Change::is_none) {
             writeln!(
                 text,
-                "WARNING: {} still reaches these servers by itself, past every policy: {}. Take them out with `--replace` once they are in `countersign.toml`.",
-                self.client,
-                change.beside.join(", ")
+                "`countersign connect {client} --undo` brings back what was there. Start {client} again to use it."
             )?;
         }
-        writeln!(text, "Start {} again to use it.", self.client)?;
         Ok(text)
-    }
-
-    fn file(&self) -> anyhow::Result<PathBuf> {
-        if let Some(file) = &self.file {
-            return Ok(std::path::absolute(file)?);
-        }
-        let home = std::env::home_dir().context("there is no home folder: say `--file FILE`")?;
-        Ok(self.client.file(&home, &std::env::current_dir()?))
     }
 
     /// How the client starts us.
@@ -104,11 +124,7 @@ impl Connect {
         let principal = principal.context(
             "nobody would be calling: give `--principal NAME`, or set `stdio.principal` in the configuration",
         )?;
-        anyhow::ensure!(
-            config.rules.principals()?.by_id.contains_key(principal),
-            "`{principal}` is not in `{}`",
-            config.rules.principals.display()
-        );
+        app::must_be_declared(principal, &config.rules)?;
         let program = std::env::current_exe().context("cannot find our own program")?;
         let mut args = vec![
             "--config".to_owned(),

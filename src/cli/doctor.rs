@@ -14,9 +14,8 @@ use std::process::ExitCode;
 
 /// Says what is wrong and what to do. Status 1 where something must be mended.
 pub(super) fn run(config: anyhow::Result<Config>, form: Form) -> anyhow::Result<ExitCode> {
-    let here = std::env::current_dir()?;
-    let home = std::env::home_dir();
-    let findings = on_runtime(async { Ok(app::doctor(config, home, &here).await) })?;
+    let around = super::around().ok();
+    let findings = on_runtime(async { Ok(app::doctor(config, around).await) })?;
     match form {
         Form::Json => {
             let findings: Value = findings.iter().map(published).collect();
@@ -35,6 +34,7 @@ fn word(level: Level) -> &'static str {
     match level {
         Level::Good => "ok",
         Level::Note => "note",
+        Level::Warning => "WARNING",
         Level::Problem => "PROBLEM",
     }
 }

@@ -1,8 +1,10 @@
 //! `countersign import`: servers of a client's file, copied into ours.
 
+use super::around;
 use super::print;
 use crate::clients::Client;
-use crate::config;
+use crate::clients::Found;
+use crate::clients::Place;
 use crate::config::Config;
 use crate::config::Entry;
 use crate::config::Imported;
@@ -33,10 +35,7 @@ impl Import {
     /// Adds a section for each server that has none yet. `path` is our
     /// configuration.
     pub(super) fn run(&self, path: &Path, keeper: &Path) -> anyhow::Result<()> {
-        let file = self.file()?;
-        let text = std::fs::read_to_string(&file)
-            .with_context(|| format!("cannot read `{}`", file.display()))?;
-        let imported = config::read_client(&file, &text)?;
+        let found = self.found()?;
         let ours = std::fs::read_to_string(path).with_context(|| {
             format!(
                 "cannot read `{}`: begin with `countersign init`",
@@ -45,19 +44,22 @@ impl Import {
         })?;
         let mut document: DocumentMut = ours.parse()?;
         let mut report = String::new();
-        for server in &imported {
-            let line = match add(&mut document, server)? {
-                Ok(()) => format!("added     {}", server.server),
-                Err(why) => format!("left out  {}: {why}", server.name),
-            };
-            writeln!(report, "{line}")?;
-        }
-        if imported.is_empty() {
-            writeln!(report, "there are no servers in `{}`", file.display())?;
+        for Found { place, servers } in found {
+            let servers = servers?;
+            for server in &servers {
+                let line = match add(&mut document, server)? {
+                    Ok(()) => format!("added     {}  ({place})", server.server),
+                    Err(why) => format!("left out  {}: {why}  ({place})", server.name),
+                };
+                writeln!(report, "{line}")?;
+            }
+            if servers.is_empty() {
+                writeln!(report, "there are no servers in {place}")?;
+            }
         }
         let changed = document.to_string();
         // Before anything is written: what would not be read again is refused.
-        Config::parse(path, &changed, keeper)?;
+        let config = Config::parse(path, &changed, keeper)?;
         if self.dry_run {
             report.push_str("nothing was written (--dry-run)\n");
         } else if changed != ours {
@@ -67,29 +69,44 @@ impl Import {
             std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
                 .with_context(|| format!("cannot keep `{}` to yourself", path.display()))?;
             writeln!(report, "\nwritten   {}", path.display())?;
-            report.push_str(
-                "Next: `countersign policy new --permissive`, then `countersign check`.\n",
-            );
+            let add = match config.rules.has_started() {
+                true => " --add",
+                false => "",
+            };
+            writeln!(
+                report,
+                "Next: `countersign policy new --permissive{add}`, then `countersign check`."
+            )?;
         }
         print(&report)
     }
 
-    fn file(&self) -> anyhow::Result<PathBuf> {
+    /// What there is to import: all that a client has here, or one file.
+    fn found(&self) -> anyhow::Result<Vec<Found>> {
         match Client::from_str(&self.from) {
             Ok(client) => {
-                let home =
-                    std::env::home_dir().context("there is no home folder: name the file")?;
-                let here = std::env::current_dir()?;
-                Ok(client.file(&home, &here))
+                let around = around()?;
+                let found = around.found(client);
+                let looked = around
+                    .places(client)
+                    .into_iter()
+                    .map(|place| place.to_string());
+                anyhow::ensure!(
+                    !found.is_empty(),
+                    "{client} has no file with servers here: looked for {}",
+                    looked.collect::<Vec<_>>().join("; ")
+                );
+                Ok(found)
             }
             Err(unknown) => {
                 let file = PathBuf::from(&self.from);
                 let is_path = file.exists() || self.from.contains(['/', '.']);
-                if is_path {
-                    Ok(file)
-                } else {
-                    Err(unknown.into())
-                }
+                anyhow::ensure!(is_path, unknown);
+                let text = std::fs::read_to_string(&file)
+                    .with_context(|| format!("cannot read `{}`", file.display()))?;
+                let place = Place::file(file);
+                let servers = place.read(&text);
+                Ok(vec![Found { place, servers }])
             }
         }
     }

@@ -1,8 +1,9 @@
 //! `countersign init`: a folder to begin in.
 
+use super::around;
 use super::print;
+use crate::clients::Around;
 use crate::clients::Client;
-use crate::config;
 use crate::config::GLOBAL_POLICY;
 use crate::config::Imported;
 use anyhow::Context;
@@ -20,15 +21,16 @@ const PRINCIPALS: &str = include_str!("../../fixtures/config/begin-principals.to
 /// Makes the files of a configuration, as far as they are not there, and says
 /// what comes next.
 pub(super) fn run(folder: Option<PathBuf>) -> anyhow::Result<()> {
-    let home = std::env::home_dir().context("there is no home folder: say `--dir DIR`")?;
+    let around = around()?;
     let usual = || {
         let config = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from);
         config
-            .unwrap_or_else(|| home.join(".config"))
+            .unwrap_or_else(|| around.home.join(".config"))
             .join("countersign")
     };
     let folder = std::path::absolute(folder.unwrap_or_else(usual))?;
-    let name = user_name();
+    let login = user_name();
+    let name = login.clone().unwrap_or_else(|| NOBODY.to_owned());
     let mut text = String::new();
     for (file, content) in [
         ("countersign.toml", CONFIGURATION.replace("USER", &name)),
@@ -43,7 +45,13 @@ pub(super) fn run(folder: Option<PathBuf>) -> anyhow::Result<()> {
         writeln!(text, "{word:<17} {}", path.display())?;
     }
     writeln!(text, "\nYou are the principal `{name}`.")?;
-    text.push_str(&found(&home)?);
+    if login.is_none() {
+        writeln!(
+            text,
+            "Neither `USER` nor `LOGNAME` names you: write another name into both files, if you like."
+        )?;
+    }
+    text.push_str(&found(&around)?);
     print(&text)
 }
 
@@ -71,32 +79,26 @@ fn private(path: &Path) -> std::io::Result<std::fs::File> {
     options.write(true).create_new(true).mode(0o600).open(path)
 }
 
+/// The principal where nothing says who is logged in.
+const NOBODY: &str = "me";
+
 /// The name of whoever is logged in, as far as it can name a principal.
-fn user_name() -> String {
-    let given = ["USER", "LOGNAME"].into_iter().find_map(std::env::var_os);
-    let given = given.map(|name| name.to_string_lossy().into_owned());
-    let plain: String = given
-        .unwrap_or_default()
-        .chars()
-        .filter(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
-        .collect();
-    match plain.is_empty() {
-        true => "me".to_owned(),
-        false => plain,
-    }
+fn user_name() -> Option<String> {
+    let named = ["USER", "LOGNAME"].into_iter().filter_map(std::env::var_os);
+    let mut plain = named.map(|name| {
+        let usable = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        name.to_string_lossy().chars().filter(usable).collect()
+    });
+    plain.find(|name: &String| !name.is_empty())
 }
 
 /// The servers that clients have, and the commands that come next.
-fn found(home: &Path) -> anyhow::Result<String> {
-    let here = std::env::current_dir()?;
+fn found(around: &Around) -> anyhow::Result<String> {
     let mut text = String::new();
     let mut first = None;
     for client in Client::ALL {
-        for path in client.places(home, &here) {
-            let Ok(content) = std::fs::read_to_string(&path) else {
-                continue;
-            };
-            let servers = match config::read_client(&path, &content) {
+        for found in around.found(client) {
+            let servers = match found.servers {
                 Ok(servers) => servers,
                 Err(error) => {
                     writeln!(text, "{client}: {error}")?;
@@ -112,12 +114,7 @@ fn found(home: &Path) -> anyhow::Result<String> {
             if names.is_empty() {
                 continue;
             }
-            writeln!(
-                text,
-                "{client} has {} ({})",
-                names.join(", "),
-                path.display()
-            )?;
+            writeln!(text, "{client} has {} ({})", names.join(", "), found.place)?;
             first = first.or(Some(client));
         }
     }

@@ -9,12 +9,18 @@ use crate::journal;
 use crate::journal::CallView;
 use crate::journal::Filter;
 use crate::outcome::Outcome;
+use crate::session::SessionId;
+use crate::sessions;
 use crate::store::Store;
+use crate::store::StoreError;
+use crate::store::Tx;
 use crate::store::WriterId;
 use crate::tool::CallId;
 use anyhow::Context;
 use serde_json::Value;
 use serde_json::json;
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::process::ExitCode;
 use uuid::Uuid;
@@ -30,7 +36,8 @@ pub(super) enum Command {
     /// Show one call: who, where, what was decided and why, how it ended
     Show {
         /// The id of the call
-        call: Uuid,
+        #[arg(value_parser = call_id)]
+        call: CallId,
     },
     /// Recompute every chain, and say what does not hold
     Verify,
@@ -41,12 +48,37 @@ impl Command {
         let store = app::existing_store(&config.store)?;
         match self {
             Self::Tail { lines } => tail(&store, lines, form)?,
-            Self::Show { call } => show(&store, CallId::from_bytes(call.into_bytes()), form)?,
+            Self::Show { call } => show(&store, call, form)?,
             Self::Verify => return verify(&store, form),
         }
         Ok(ExitCode::SUCCESS)
     }
 }
+
+fn call_id(text: &str) -> Result<CallId, String> {
+    let id: Result<Uuid, _> = text.parse();
+    id.map(|id| CallId::from_bytes(id.into_bytes()))
+        .map_err(|_| {
+            let text = one_line(text);
+            format!("`{text}` is no id of a call: `countersign journal tail` shows the last ones with theirs")
+        })
+}
+
+/// The handles of the sessions of calls.
+fn handles(tx: &Tx<'_>, calls: &[CallView]) -> Result<Handles, StoreError> {
+    let ids: BTreeSet<SessionId> = calls.iter().map(|call| call.session).collect();
+    let mut handles = Handles::new();
+    for id in ids {
+        let session = sessions::by_id(tx, id)?;
+        handles.insert(
+            id,
+            session.map(|session| session.handles).unwrap_or_default(),
+        );
+    }
+    Ok(handles)
+}
+
+type Handles = BTreeMap<SessionId, Vec<String>>;
 
 fn tail(store: &Store, lines: u32, form: Form) -> anyhow::Result<()> {
     let living = store.living_writers()?;
@@ -54,16 +86,25 @@ fn tail(store: &Store, lines: u32, form: Form) -> anyhow::Result<()> {
         newest: Some(lines),
         ..Filter::default()
     };
-    let calls = store.read(|tx| journal::calls(tx, &filter))?;
+    let (calls, handles) = store.read(|tx| {
+        let calls = journal::calls(tx, &filter)?;
+        let handles = handles(tx, &calls)?;
+        Ok((calls, handles))
+    })?;
+    let handles = |call: &CallView| handles.get(&call.session).map_or(&[][..], Vec::as_slice);
     if form == Form::Json {
         let calls = calls
             .iter()
-            .map(|call| published::call(call, &ending(call, &living)));
+            .map(|call| published::call(call, &ending(call, &living), handles(call)));
         return super::print_json(&json!({ "calls": calls.collect::<Value>() }));
     }
     let mut text = String::new();
     for call in &calls {
-        let (principal, session) = (&call.principal, call.session);
+        let principal = &call.principal;
+        let session = match handles(call) {
+            [] => call.session.to_string(),
+            handles => handles.join(","),
+        };
         writeln!(
             text,
             "{}  {principal}  session {session}",
@@ -82,20 +123,26 @@ fn show(store: &Store, call: CallId, form: Form) -> anyhow::Result<()> {
         call: Some(call),
         ..Filter::default()
     };
-    let view = store
-        .read(|tx| journal::calls(tx, &filter))?
-        .pop()
-        .with_context(|| {
-            format!("there is no call {call}: `countersign journal tail` shows the last")
-        })?;
+    let (calls, mut handles) = store.read(|tx| {
+        let calls = journal::calls(tx, &filter)?;
+        let handles = handles(tx, &calls)?;
+        Ok((calls, handles))
+    })?;
+    let view = calls.into_iter().next().with_context(|| {
+        format!("there is no call {call}: `countersign journal tail` shows the last")
+    })?;
+    let handles = handles.remove(&view.session).unwrap_or_default();
     if form == Form::Json {
-        return super::print_json(&published::call(&view, &ending(&view, &living)));
+        return super::print_json(&published::call(&view, &ending(&view, &living), &handles));
     }
     let mut text = String::new();
     writeln!(text, "call       {}", view.call)?;
     writeln!(text, "decided    {}", view.at)?;
     writeln!(text, "principal  {}", view.principal)?;
-    writeln!(text, "session    {}", view.session)?;
+    match handles[..] {
+        [] => writeln!(text, "session    {}", view.session)?,
+        _ => writeln!(text, "session    {} ({})", handles.join(", "), view.session)?,
+    }
     writeln!(text, "tool       {}", one_line(&view.tool))?;
     writeln!(text, "outcome    {}", ending(&view, &living))?;
     if let Some(ended) = view.ended {

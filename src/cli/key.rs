@@ -49,12 +49,7 @@ fn new(
     name: Option<&str>,
     form: Form,
 ) -> anyhow::Result<()> {
-    let principals = config.rules.principals()?;
-    anyhow::ensure!(
-        principals.by_id.contains_key(principal),
-        "`{principal}` is not in `{}`",
-        config.rules.principals.display()
-    );
+    app::must_be_declared(principal, &config.rules)?;
     let store = app::open_store(&config.store)?;
     let (of, name) = (principal.clone(), name.map(str::to_owned));
     let key = store.write_blocking("key", move |tx| {

@@ -4,7 +4,10 @@ use super::Form;
 use crate::app;
 use crate::app::Start;
 use crate::config::Config;
+use crate::config::STARTING_POLICIES;
 use anyhow::Context;
+use std::fmt::Write as _;
+use std::io::Write as _;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -16,15 +19,27 @@ pub(super) enum Command {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct New {
-    /// Everybody may call every tool
-    #[arg(long, required_unless_present = "read_only")]
-    permissive: bool,
-    /// Everybody may call the tools that were declared as reading
-    #[arg(long, conflicts_with = "permissive")]
-    read_only: bool,
+    #[command(flatten)]
+    how: How,
+    /// Only for the servers that no permit covers, each in a file of its own;
+    /// nothing that is there changes
+    #[arg(long, conflicts_with = "force")]
+    add: bool,
     /// Write over the file of an earlier time
     #[arg(long)]
     force: bool,
+}
+
+/// How much is allowed to begin with.
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+struct How {
+    /// Everybody may call every tool
+    #[arg(long)]
+    permissive: bool,
+    /// Everybody may call the tools that were declared as reading
+    #[arg(long)]
+    read_only: bool,
 }
 
 impl Command {
@@ -44,22 +59,41 @@ impl Command {
 
 impl New {
     fn run(&self, config: &Config) -> anyhow::Result<()> {
-        let start = match self.read_only {
+        let start = match self.how.read_only {
             true => Start::ReadOnly,
             false => Start::Permissive,
         };
-        let starting = super::on_runtime(app::starting(config, start))?;
-        let path = starting.path.display();
+        let there = config.rules.policies.join(STARTING_POLICIES);
         anyhow::ensure!(
-            self.force || !starting.path.exists(),
-            "`{path}` is there already: change it by hand, or write over it with `--force`"
+            self.add || self.force || !there.exists(),
+            "`{}` is there already: add what is missing for new servers with `--add`, change it by hand, or write over it with `--force`",
+            there.display()
         );
+        let starting = super::on_runtime(async {
+            match self.add {
+                true => app::adding(config, start).await,
+                false => app::starting(config, start).await,
+            }
+        })?;
+        let mut text = starting.notes;
         std::fs::create_dir_all(&config.rules.policies)
-            .and_then(|()| std::fs::write(&starting.path, &starting.text))
-            .with_context(|| format!("cannot write `{path}`"))?;
-        super::print(&format!(
-            "{}written   {path}\nNext: `countersign check`.\n",
-            starting.notes
-        ))
+            .with_context(|| format!("cannot make `{}`", config.rules.policies.display()))?;
+        for (path, policies) in &starting.files {
+            let shown = path.display();
+            let mut options = std::fs::OpenOptions::new();
+            // A file that came there since is somebody's.
+            options.write(true).create(true).truncate(true);
+            options.create_new(!self.force);
+            options
+                .open(path)
+                .and_then(|mut file| file.write_all(policies.as_bytes()))
+                .with_context(|| format!("cannot write `{shown}`"))?;
+            writeln!(text, "written   {shown}")?;
+        }
+        match starting.files.is_empty() {
+            true => text.push_str("nothing to add: see `countersign check`\n"),
+            false => text.push_str("Next: `countersign check`.\n"),
+        }
+        super::print(&text)
     }
 }

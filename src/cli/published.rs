@@ -1,6 +1,8 @@
 //! The JSON forms of what commands print, for programs: stable names, times as
 //! RFC 3339, amounts in minor units. One place, so that a change shows.
 
+use super::difference;
+use super::difference::Difference;
 use crate::events::Delivery;
 use crate::events::Ended;
 use crate::events::Event;
@@ -46,7 +48,9 @@ pub(super) fn session_whole(
     let totals = totals
         .iter()
         .map(|total| json!({"meter": total.meter, "total": total.total}));
-    let calls = calls.iter().map(|(view, ending)| call(view, ending));
+    let calls = calls
+        .iter()
+        .map(|(view, ending)| call(view, ending, &whole.handles));
     if let Some(members) = value.as_object_mut() {
         members.insert("totals".to_owned(), totals.collect());
         members.insert("calls".to_owned(), calls.collect());
@@ -55,8 +59,8 @@ pub(super) fn session_whole(
     value
 }
 
-/// One call.
-pub(super) fn call(call: &CallView, ending: &str) -> Value {
+/// One call, in a session of these handles.
+pub(super) fn call(call: &CallView, ending: &str, handles: &[String]) -> Value {
     json!({
         "id": call.call.to_string(),
         "decided": time(Some(call.at)),
@@ -64,6 +68,7 @@ pub(super) fn call(call: &CallView, ending: &str) -> Value {
         "outcome": ending,
         "principal": call.principal,
         "session": call.session.to_string(),
+        "handles": handles,
         "tool": call.tool,
         "decision": call.detail,
         "ending": call.close_detail,
@@ -126,12 +131,17 @@ pub(super) fn pin(pin: &Pin) -> Value {
         (None, true) => "pinned",
         (None, false) => "gone",
     };
+    let changed = pin.changed.as_ref();
+    let found = changed.map(|changed| difference::between(&pin.definition.json, &changed.json));
+    let found = found.unwrap_or_default();
+    let differences = found.iter().map(Difference::published);
     json!({
         "tool": pin.definition.id.to_string(),
         "state": state,
         "since": time(Some(pin.since)),
         "digest": pin.definition.digest.to_string(),
         "changed_digest": pin.changed.as_ref().map(|changed| changed.digest.to_string()),
+        "differences": differences.collect::<Value>(),
     })
 }
 
@@ -143,6 +153,13 @@ mod tests {
     use crate::session::SessionId;
     use crate::store::WriterId;
     use crate::tool::CallId;
+
+    fn a_total() -> Total {
+        Total {
+            meter: "claims/approve_payment#amount".to_owned(),
+            total: 900_000,
+        }
+    }
 
     fn an_event(at: Timestamp) -> Event {
         Event {
@@ -182,13 +199,8 @@ mod tests {
             close_detail: Some(json!({})),
             arguments: Some("{}".to_owned()),
         };
-        let total = Total {
-            meter: "claims/approve_payment#amount".to_owned(),
-            total: 900_000,
-        };
         let calls = [(view, "completed".to_owned())];
-        let arrived = an_event(at);
-        let whole = session_whole(&one, (&[total], &calls, &[arrived]));
+        let whole = session_whole(&one, (&[a_total()], &calls, &[an_event(at)]));
         insta::assert_json_snapshot!(whole, @r#"
         {
           "id": "01010101-0101-0101-0101-010101010101",
@@ -215,6 +227,9 @@ mod tests {
               "outcome": "completed",
               "principal": "alice",
               "session": "01010101-0101-0101-0101-010101010101",
+              "handles": [
+                "claim-99"
+              ],
               "tool": "claims/get_claim",
               "decision": {
                 "policies": [

@@ -8,6 +8,7 @@ use super::journal::ending;
 use super::one_line;
 use super::published;
 use crate::app;
+use crate::broker::Standing;
 use crate::config::Config;
 use crate::journal;
 use crate::meters;
@@ -99,7 +100,7 @@ impl Command {
         let store = app::existing_store(&config.store)?;
         match self {
             Self::List { owner } => list(&store, owner.as_ref(), form),
-            Self::Show(which) => show(&store, &which.find(&store)?, form),
+            Self::Show(which) => show(config, &store, &which.find(&store)?, form),
             Self::Name { which, handle } => which.name(&store, handle),
             Self::Pause { which, waiting_for } => {
                 let pauses = move |tx: &Tx<'_>, id, now| {
@@ -218,19 +219,21 @@ fn list(store: &Store, owner: Option<&PrincipalId>, form: Form) -> anyhow::Resul
     super::print(&text)
 }
 
-fn show(store: &Store, session: &Session, form: Form) -> anyhow::Result<()> {
+fn show(config: &Config, store: &Store, session: &Session, form: Form) -> anyhow::Result<()> {
     let living = store.living_writers()?;
     let filter = journal::Filter {
         session: Some(session.id),
         ..journal::Filter::default()
     };
-    let (totals, calls, arrived) = store.read(|tx| {
+    let (totals, calls, standing, arrived) = store.read(|tx| {
         Ok((
             meters::of_session(tx, session.id)?,
             journal::calls(tx, &filter)?,
+            Standing::read(tx, session.id)?,
             crate::events::list(tx, session.id, None, ARRIVED)?,
         ))
     })?;
+    let units = config.broker.units();
     if form == Form::Json {
         let calls: Vec<_> = calls
             .into_iter()
@@ -278,17 +281,20 @@ fn show(store: &Store, session: &Session, form: Form) -> anyhow::Result<()> {
         )?;
     }
     for total in totals {
-        writeln!(text, "total     {} {}", total.meter, total.total)?;
+        writeln!(text, "total     {} {}", total.meter, units.amount(&total))?;
     }
     if let Some(last) = arrived.last() {
         writeln!(text, "events    {}", last.number)?;
-        for event in &arrived {
-            writeln!(text, "  {}", events::event_line(event))?;
-        }
     }
     writeln!(text, "calls     {}", calls.len())?;
     for call in &calls {
         writeln!(text, "  {}", call_line(call, &living))?;
+    }
+    if let Some(standing) = standing {
+        writeln!(text, "digest    for a client that comes back:")?;
+        for line in standing.text(units).lines() {
+            writeln!(text, "  {line}")?;
+        }
     }
     super::print(&text)
 }

@@ -1,10 +1,13 @@
 //! One entry in a client's file, added or taken out; all around it stays.
 
 use super::OURS;
+use super::places::Section;
 use crate::config::as_json;
 use jsonc_parser::cst::CstInputValue;
 use jsonc_parser::cst::CstObject;
 use jsonc_parser::cst::CstRootNode;
+use serde_json::Map;
+use serde_json::Value;
 use toml_edit::Array;
 use toml_edit::DocumentMut;
 use toml_edit::Item;
@@ -36,61 +39,80 @@ pub(super) enum Edit<'a> {
     Add(&'a Launch),
     /// Take the entry of this name out.
     Remove(&'a str),
+    /// Put the entry of this name in as it stands in this text of the same file.
+    Restore(&'a str, &'a str),
 }
 
 /// The text with the edit made, or what is wrong with the text.
-pub(super) fn edited(holder: Holder, text: &str, edit: &Edit<'_>) -> Result<String, String> {
+pub(super) fn edited(
+    holder: Holder,
+    section: &Section,
+    text: &str,
+    edit: &Edit<'_>,
+) -> Result<String, String> {
     match holder {
         Holder::Toml => edited_toml(text, edit),
-        Holder::McpServers => edited_json("mcpServers", text, edit, &[]),
-        Holder::Servers => edited_json("servers", text, edit, &[("type", "stdio")]),
+        Holder::McpServers | Holder::Servers => edited_json(holder, section, text, edit),
     }
 }
 
-/// The names of the entries.
-pub(super) fn names(holder: Holder, text: &str) -> Result<Vec<String>, String> {
-    match holder {
-        Holder::Toml => {
-            let document: DocumentMut = text.parse().map_err(described)?;
-            let servers = document.get("mcp_servers").and_then(Item::as_table_like);
-            let names = servers.map(|servers| servers.iter().map(|(name, _)| name.to_owned()));
-            Ok(names.map(Iterator::collect).unwrap_or_default())
-        }
+/// The entries by name.
+pub(super) fn entries(
+    holder: Holder,
+    section: &Section,
+    text: &str,
+) -> Result<Map<String, Value>, String> {
+    let whole: Value = match holder {
+        Holder::Toml => toml::from_str(text).map_err(described)?,
         Holder::McpServers | Holder::Servers => {
-            let key = match holder {
-                Holder::Servers => "servers",
-                _ => "mcpServers",
-            };
-            let root = CstRootNode::parse(text, &as_json()).map_err(described)?;
-            let servers = root.object_value().and_then(|root| root.object_value(key));
-            let names = servers.map(|servers| {
-                let names = servers.properties().into_iter();
-                names
-                    .filter_map(|property| property.name()?.decoded_value().ok())
-                    .collect()
-            });
-            Ok(names.unwrap_or_default())
+            jsonc_parser::parse_to_serde_value(text, &as_json()).map_err(described)?
         }
+    };
+    let part = match section {
+        Section::Top => Some(&whole),
+        Section::Project(folder) => whole.get("projects").and_then(|all| all.get(folder)),
+    };
+    let servers = part.and_then(|part| part.get(key(holder))?.as_object());
+    Ok(servers.cloned().unwrap_or_default())
+}
+
+fn key(holder: Holder) -> &'static str {
+    match holder {
+        Holder::McpServers => "mcpServers",
+        Holder::Servers => "servers",
+        Holder::Toml => "mcp_servers",
     }
 }
 
 fn edited_json(
-    key: &str,
+    holder: Holder,
+    section: &Section,
     text: &str,
     edit: &Edit<'_>,
-    more: &[(&str, &str)],
 ) -> Result<String, String> {
     let root = CstRootNode::parse(text, &as_json()).map_err(described)?;
     let top = root
         .object_value_or_create()
         .ok_or("the file must hold an object")?;
-    let servers = match edit {
-        Edit::Add(_) => top.object_value_or_create(key),
-        Edit::Remove(_) => top.object_value(key),
+    let mut path: Vec<&str> = match section {
+        Section::Top => Vec::new(),
+        Section::Project(folder) => vec!["projects", folder],
     };
-    let servers = servers.ok_or_else(|| format!("`{key}` must be an object"))?;
+    path.push(key(holder));
+    let mut servers = top;
+    for name in path {
+        let inner = match edit {
+            Edit::Add(_) | Edit::Restore(..) => servers.object_value_or_create(name),
+            Edit::Remove(_) => servers.object_value(name),
+        };
+        servers = inner.ok_or_else(|| format!("`{name}` must be an object"))?;
+    }
     match edit {
-        Edit::Add(launch) => add_json(&servers, launch, more),
+        Edit::Add(launch) => put_json(&servers, OURS, ours_json(holder, launch)),
+        Edit::Restore(name, from) => {
+            let entry = entries(holder, section, from)?.remove(*name);
+            put_json(&servers, name, as_input(entry.unwrap_or_default()));
+        }
         Edit::Remove(name) => {
             if let Some(entry) = servers.get(name) {
                 entry.remove();
@@ -100,19 +122,36 @@ fn edited_json(
     Ok(root.to_string())
 }
 
-fn add_json(servers: &CstObject, launch: &Launch, more: &[(&str, &str)]) {
+fn put_json(servers: &CstObject, name: &str, entry: CstInputValue) {
+    match servers.get(name) {
+        Some(older) => older.set_value(entry),
+        None => drop(servers.append(name, entry)),
+    }
+}
+
+fn ours_json(holder: Holder, launch: &Launch) -> CstInputValue {
     let text = |text: &str| CstInputValue::String(text.to_owned());
-    let mut members: Vec<(String, CstInputValue)> = more
-        .iter()
-        .map(|(key, value)| ((*key).to_owned(), text(value)))
-        .collect();
+    let mut members = Vec::new();
+    if holder == Holder::Servers {
+        members.push(("type".to_owned(), text("stdio")));
+    }
     members.push(("command".to_owned(), text(&launch.program)));
     let args = launch.args.iter().map(|arg| text(arg)).collect();
     members.push(("args".to_owned(), CstInputValue::Array(args)));
-    let entry = CstInputValue::Object(members);
-    match servers.get(OURS) {
-        Some(older) => older.set_value(entry),
-        None => drop(servers.append(OURS, entry)),
+    CstInputValue::Object(members)
+}
+
+fn as_input(value: Value) -> CstInputValue {
+    match value {
+        Value::Null => CstInputValue::Null,
+        Value::Bool(flag) => CstInputValue::Bool(flag),
+        Value::Number(number) => CstInputValue::Number(number.to_string()),
+        Value::String(text) => CstInputValue::String(text),
+        Value::Array(values) => CstInputValue::Array(values.into_iter().map(as_input).collect()),
+        Value::Object(members) => {
+            let members = members.into_iter();
+            CstInputValue::Object(members.map(|(key, value)| (key, as_input(value))).collect())
+        }
     }
 }
 
@@ -135,6 +174,11 @@ fn edited_toml(text: &str, edit: &Edit<'_>) -> Result<String, String> {
             let args: Array = launch.args.iter().collect();
             entry.insert("args", toml_edit::value(args));
             servers.insert(OURS, Item::Table(entry));
+        }
+        Edit::Restore(name, from) => {
+            let from: DocumentMut = from.parse().map_err(described)?;
+            let older = from.get("mcp_servers").and_then(|all| all.get(name));
+            servers.insert(name, older.cloned().unwrap_or_default());
         }
         Edit::Remove(name) => drop(servers.remove(name)),
     }

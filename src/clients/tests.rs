@@ -1,7 +1,13 @@
 //! Files of clients, changed and changed back.
 
+use super::file::read;
+use super::file::write;
 use super::*;
 use crate::config;
+use serde_json::Value;
+use serde_json::json;
+use std::path::Path;
+use tempfile::TempDir;
 
 fn launch() -> Launch {
     Launch {
@@ -11,6 +17,39 @@ fn launch() -> Launch {
             "/c.toml".to_owned(),
             "stdio".to_owned(),
         ],
+    }
+}
+
+/// A home folder with a project in it.
+fn around(folder: &TempDir) -> Around {
+    let home = folder.path().canonicalize().unwrap();
+    let here = home.join("project");
+    std::fs::create_dir_all(&here).unwrap();
+    Around {
+        claude: home.clone(),
+        home,
+        here,
+    }
+}
+
+fn connect(client: Client, path: &Path, others: Others) -> Result<Changes, ClientError> {
+    let folder = tempfile::tempdir().unwrap();
+    let place = Place::file(path.to_owned());
+    let changes = connecting(client, &around(&folder), &place, &launch(), others)?;
+    apply(&changes);
+    Ok(changes)
+}
+
+fn undo(client: Client, path: &Path) -> Result<Changes, ClientError> {
+    let folder = tempfile::tempdir().unwrap();
+    let changes = disconnecting(client, &around(&folder), Some(path))?;
+    apply(&changes);
+    Ok(changes)
+}
+
+fn apply(changes: &Changes) {
+    for change in &changes.files {
+        change.apply().unwrap();
     }
 }
 
@@ -46,11 +85,12 @@ fn connecting_and_undoing_gives_the_bytes_back() {
                 write(&path, text, Some(0o640)).unwrap();
             }
             for others in [Others::Stay, Others::Go] {
-                let change = connecting(client, &path, &launch(), others).unwrap();
-                change.apply().unwrap();
-                let written = read(&change.path).unwrap().unwrap();
+                // The second time in the place of the first.
+                connect(client, &path, Others::Stay).unwrap();
+                connect(client, &path, others).unwrap();
+                let written = read(&path).unwrap().unwrap();
                 let imported =
-                    config::read_client(&change.path, &written).unwrap_or_else(|e| panic!("{e}"));
+                    config::read_client(&path, &written).unwrap_or_else(|e| panic!("{e}"));
                 let ours = imported
                     .iter()
                     // VS Code reads the last of the two members.
@@ -60,38 +100,56 @@ fn connecting_and_undoing_gives_the_bytes_back() {
                 assert_eq!(ours.entry.command.as_deref(), Some("/opt/countersign"));
                 assert_eq!(ours.entry.args, launch().args);
                 if others == Others::Go {
-                    let left = entry::names(client.holder(), &written).unwrap();
+                    let left = entry::entries(client.holder(), &Section::Top, &written).unwrap();
+                    let left: Vec<&String> = left.keys().collect();
                     assert_eq!(left, [OURS], "{written}");
                 }
-                disconnecting(client, &path).unwrap().apply().unwrap();
+                undo(client, &path).unwrap();
                 assert_eq!(read(&path).unwrap().as_deref(), text, "{client} {written}");
+                let kept = path.with_file_name(format!(
+                    "{}.countersign-backup",
+                    path.file_name().unwrap().display()
+                ));
+                assert!(!kept.exists(), "the backup is left: {client}");
             }
         }
     }
 }
 
 #[test]
-fn a_file_that_was_changed_since_only_loses_our_entry() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("mcp.json");
-    connecting(Client::Cursor, &path, &launch(), Others::Stay)
-        .unwrap()
-        .apply()
-        .unwrap();
-    let text = read(&path).unwrap().unwrap();
-    let changed = text.replacen('{', "{\n  // new\n  \"theme\": \"dark\",", 1);
-    write(&path, &changed, None).unwrap();
-    disconnecting(Client::Cursor, &path)
-        .unwrap()
-        .apply()
-        .unwrap();
-    let left = read(&path).unwrap().unwrap();
-    assert!(
-        left.contains("// new") && !left.contains("countersign"),
-        "{left}"
-    );
-    let again = disconnecting(Client::Cursor, &path).unwrap_err();
-    assert!(matches!(again, ClientError::NotConnected { .. }));
+fn a_file_that_was_changed_since_only_loses_what_we_did_to_it() {
+    for (client, before) in [
+        (
+            Client::Cursor,
+            "{\"mcpServers\": {\"a\": {\"command\": \"x\", \"env\": {\"K\": \"v\"}}, \"b\": {\"command\": \"y\"}}}",
+        ),
+        (
+            Client::Codex,
+            "[mcp_servers.a]\ncommand = \"x\"\nenv = { K = \"v\" } # mine\n\n[mcp_servers.b]\ncommand = \"y\"\n",
+        ),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mcp.json");
+        write(&path, before, None).unwrap();
+        connect(client, &path, Others::Go).unwrap();
+        let text = read(&path).unwrap().unwrap();
+        let changed = match client {
+            Client::Codex => format!("# new\ntheme = \"dark\"\n{text}"),
+            _ => text.replacen('{', "{\n  // new\n  \"theme\": \"dark\",", 1),
+        };
+        write(&path, &changed, None).unwrap();
+        undo(client, &path).unwrap();
+        let left = read(&path).unwrap().unwrap();
+        assert!(
+            left.contains("new") && !left.contains("countersign"),
+            "{left}"
+        );
+        let entries = |text: &str| entry::entries(client.holder(), &Section::Top, text).unwrap();
+        assert_eq!(entries(&left), entries(before), "{left}");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        let again = undo(client, &path).unwrap_err();
+        assert!(matches!(again, ClientError::NotConnected { .. }));
+    }
 }
 
 #[test]
@@ -101,12 +159,10 @@ fn a_link_stays_a_link_and_the_mode_stays() {
     let link = folder.path().join("link.json");
     write(&real, "{}", Some(0o640)).unwrap();
     std::os::unix::fs::symlink(&real, &link).unwrap();
-    connecting(Client::Cursor, &link, &launch(), Others::Stay)
-        .unwrap()
-        .apply()
-        .unwrap();
+    connect(Client::Cursor, &link, Others::Stay).unwrap();
     assert!(link.is_symlink());
-    let mode = std::fs::metadata(&real).unwrap().permissions().mode();
+    let mode =
+        std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&real).unwrap().permissions());
     assert_eq!(mode & 0o777, 0o640);
 }
 
@@ -116,8 +172,263 @@ fn what_the_client_could_not_read_is_left_as_it_is() {
     let path = folder.path().join("mcp.json");
     for text in ["{", "[]", "{\"mcpServers\": 1}"] {
         write(&path, text, None).unwrap();
-        let refused = connecting(Client::Cursor, &path, &launch(), Others::Stay);
+        let refused = connect(Client::Cursor, &path, Others::Stay);
         assert!(matches!(refused, Err(ClientError::Shape { .. })), "{text}");
         assert_eq!(read(&path).unwrap().as_deref(), Some(text));
     }
+}
+
+#[test]
+fn a_file_that_somebody_else_writes_meanwhile_is_left_to_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let around = around(&folder);
+    let place = around.target(Client::ClaudeCode, None).unwrap();
+    let changes = connecting(Client::ClaudeCode, &around, &place, &launch(), Others::Stay).unwrap();
+    write(&place.path, "{\"numStartups\": 2}", None).unwrap();
+    let refused = changes.files[0].apply();
+    assert!(matches!(refused, Err(ClientError::Unsteady { .. })));
+    assert_eq!(
+        read(&place.path).unwrap().as_deref(),
+        Some("{\"numStartups\": 2}")
+    );
+}
+
+/// Claude Code with servers in every scope, `same` in each.
+struct Code {
+    _folder: TempDir,
+    around: Around,
+    own: String,
+    project: String,
+}
+
+impl Code {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let around = around(&folder);
+        let of = |place: &str| json!({"command": place, "env": {"K": "secret"}});
+        let own = json!({
+            "numStartups": 1,
+            "mcpServers": {"mine": of("user"), "same": of("user")},
+            "projects": {
+                (around.here.to_string_lossy()): {
+                    "allowedTools": [],
+                    "mcpServers": {"loc": of("local"), "same": of("local")},
+                    "disabledMcpServers": ["off"],
+                    "disabledMcpjsonServers": ["out", "loc"],
+                },
+                "/elsewhere": {"mcpServers": {"other": of("elsewhere")}},
+            },
+        });
+        let own = format!("{own:#}");
+        let project = json!({"mcpServers": {"pro": of("p"), "same": of("p"), "off": of("p"), "out": of("p")}});
+        let project = format!("{project:#}\n");
+        write(&around.claude.join(".claude.json"), &own, None).unwrap();
+        write(&around.here.join(".mcp.json"), &project, None).unwrap();
+        let above = json!({"mcpServers": {"above": of("above"), "pro": of("above")}});
+        write(&around.home.join(".mcp.json"), &above.to_string(), None).unwrap();
+        Self {
+            _folder: folder,
+            around,
+            own,
+            project,
+        }
+    }
+
+    fn files(&self) -> (String, String) {
+        let read = |path: &Path| read(path).unwrap().unwrap();
+        (
+            read(&self.around.claude.join(".claude.json")),
+            read(&self.around.here.join(".mcp.json")),
+        )
+    }
+
+    fn connect(&self, scope: Option<Scope>, others: Others) -> Changes {
+        let client = Client::ClaudeCode;
+        let target = self.around.target(client, scope).unwrap();
+        let changes = connecting(client, &self.around, &target, &launch(), others).unwrap();
+        apply(&changes);
+        changes
+    }
+
+    fn undo(&self) -> Result<(), ClientError> {
+        let changes = disconnecting(Client::ClaudeCode, &self.around, None)?;
+        apply(&changes);
+        Ok(())
+    }
+
+    /// The places with the servers that the client uses there.
+    fn used(&self) -> Vec<String> {
+        let found = self.around.found(Client::ClaudeCode).into_iter();
+        let shown = found.map(|found| {
+            let servers = found.servers.ok().unwrap().into_iter();
+            let used = servers.filter(|server| server.left_out.is_none() || server.name == OURS);
+            let used: Vec<String> = used.map(|server| server.name).collect();
+            let scope = found.place.scope.unwrap().name();
+            format!("{scope}: {}", used.join(" "))
+        });
+        shown.collect()
+    }
+}
+
+fn named(beside: &[(Place, Vec<String>)]) -> Vec<String> {
+    let named = beside
+        .iter()
+        .map(|(place, names)| format!("{}: {}", place.scope.unwrap().name(), names.join(" ")));
+    named.collect()
+}
+
+#[test]
+fn of_one_name_the_local_server_goes_before_the_projects_and_that_before_the_users() {
+    let code = Code::new();
+    assert_eq!(
+        code.used(),
+        [
+            "local: loc same",
+            "project: pro",
+            "project: above",
+            "user: mine"
+        ]
+    );
+}
+
+#[test]
+fn an_entry_goes_to_the_scope_that_was_named_and_takes_the_place_of_what_it_covers() {
+    for (scope, used, beside) in [
+        (
+            None,
+            vec![
+                "local: countersign",
+                "project: ",
+                "project: above pro",
+                "user: mine same",
+            ],
+            vec!["project: above pro", "user: mine same"],
+        ),
+        (
+            Some(Scope::Project),
+            vec![
+                "local: ",
+                "project: countersign",
+                "project: above pro",
+                "user: mine same",
+            ],
+            vec!["project: above pro", "user: mine same"],
+        ),
+        (
+            Some(Scope::User),
+            vec![
+                "local: ",
+                "project: ",
+                "project: above pro",
+                "user: countersign",
+            ],
+            vec!["project: above pro"],
+        ),
+    ] {
+        let code = Code::new();
+        let changes = code.connect(scope, Others::Go);
+        assert_eq!(code.used(), used);
+        assert_eq!(named(&changes.beside), beside);
+        let own: Value = serde_json::from_str(&code.files().0).unwrap();
+        assert_eq!(
+            own["projects"]["/elsewhere"]["mcpServers"]["other"]["command"],
+            "elsewhere"
+        );
+        for change in &changes.files {
+            let shown = change.shown();
+            assert!(
+                !shown.contains("secret") && !shown.contains("numStartups"),
+                "{shown}"
+            );
+            assert!(shown.contains("\"K\": \"…\""), "{shown}");
+        }
+        code.undo().unwrap();
+        assert_eq!(code.files(), (code.own.clone(), code.project.clone()));
+        assert!(code.undo().is_err());
+    }
+}
+
+#[test]
+fn one_scope_after_the_other_comes_back_whole() {
+    let code = Code::new();
+    code.connect(None, Others::Go);
+    code.connect(Some(Scope::User), Others::Go);
+    code.connect(None, Others::Stay);
+    assert_eq!(
+        code.used(),
+        [
+            "local: countersign",
+            "project: ",
+            "project: above pro",
+            "user: countersign"
+        ]
+    );
+    code.undo().unwrap();
+    assert_eq!(code.files(), (code.own.clone(), code.project.clone()));
+}
+
+#[test]
+fn what_the_client_wrote_meanwhile_stays_and_every_server_comes_back() {
+    let code = Code::new();
+    code.connect(Some(Scope::User), Others::Go);
+    let (own, _) = code.files();
+    let own = own.replace("\"numStartups\": 1", "\"numStartups\": 2");
+    write(&code.around.claude.join(".claude.json"), &own, None).unwrap();
+    code.undo().unwrap();
+    let after: Value = serde_json::from_str(&code.files().0).unwrap();
+    let mut before: Value = serde_json::from_str(&code.own).unwrap();
+    before["numStartups"] = 2.into();
+    assert_eq!(after, before);
+    assert_eq!(code.files().1, code.project);
+}
+
+#[test]
+fn what_is_local_in_a_repository_is_local_to_its_first_worktree() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut around = around(&folder);
+    let root = around.here.clone();
+    let other = around.home.join("other");
+    std::fs::create_dir_all(root.join(".git/worktrees/other")).unwrap();
+    std::fs::create_dir_all(root.join("deep/er")).unwrap();
+    std::fs::create_dir_all(other.join("deep")).unwrap();
+    let own = root.join(".git/worktrees/other");
+    write(&own.join("commondir"), "../..\n", None).unwrap();
+    write(
+        &other.join(".git"),
+        &format!("gitdir: {}\n", own.display()),
+        None,
+    )
+    .unwrap();
+    for here in [root.join("deep/er"), other.join("deep"), root.clone()] {
+        around.here = here;
+        let place = around.target(Client::ClaudeCode, None).unwrap();
+        let project = root.to_string_lossy().into_owned();
+        assert_eq!(place.section, Section::Project(project));
+    }
+    let alone = around.home.join("alone");
+    std::fs::create_dir_all(&alone).unwrap();
+    around.here = alone.clone();
+    let place = around.target(Client::ClaudeCode, None).unwrap();
+    assert_eq!(
+        place.section,
+        Section::Project(alone.to_string_lossy().into_owned())
+    );
+}
+
+#[test]
+fn a_client_says_which_scopes_it_has() {
+    let folder = tempfile::tempdir().unwrap();
+    let around = around(&folder);
+    let of = |client, scope| around.target(client, Some(scope));
+    assert_eq!(
+        of(Client::Cursor, Scope::Local).unwrap_err(),
+        "cursor has no scope `local`: there are project and user"
+    );
+    assert!(
+        of(Client::Codex, Scope::User)
+            .unwrap_err()
+            .contains("one file only")
+    );
+    let users = of(Client::Cursor, Scope::User).unwrap();
+    assert_eq!(users.path, around.home.join(".cursor/mcp.json"));
 }

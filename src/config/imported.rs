@@ -69,17 +69,7 @@ pub fn as_json() -> ParseOptions {
 /// When it is neither, or a server is not described as clients do; each says
 /// where.
 pub fn read(path: &Path, text: &str) -> Result<Vec<Imported>, ConfigError> {
-    let shape = |message: String| ConfigError::Shape {
-        path: path.to_owned(),
-        message,
-    };
-    let is_toml = path.extension().is_some_and(|ending| ending == "toml");
-    let whole: Value = match is_toml {
-        true => toml::from_str(text).map_err(|error| shape(error.to_string()))?,
-        false if text.trim().is_empty() => Value::Object(Map::new()),
-        false => jsonc_parser::parse_to_serde_value(text, &as_json())
-            .map_err(|error| shape(error.to_string()))?,
-    };
+    let whole = whole(path, text)?;
     let mut imported = Vec::new();
     for holder in HOLDERS {
         if let Some(servers) = whole.get(holder) {
@@ -87,6 +77,37 @@ pub fn read(path: &Path, text: &str) -> Result<Vec<Imported>, ConfigError> {
         }
     }
     Ok(imported)
+}
+
+/// Reads the servers that Claude Code keeps for one folder in its own file:
+/// `projects[folder].mcpServers`.
+///
+/// # Errors
+///
+/// As for [`read`].
+pub fn read_project(path: &Path, text: &str, folder: &str) -> Result<Vec<Imported>, ConfigError> {
+    let whole = whole(path, text)?;
+    let project = whole.get("projects").and_then(|all| all.get(folder));
+    let mut imported = Vec::new();
+    if let Some(servers) = project.and_then(|project| project.get("mcpServers")) {
+        let holder = format!("projects.{folder}.mcpServers");
+        add(path, (&holder, servers), &mut imported)?;
+    }
+    Ok(imported)
+}
+
+fn whole(path: &Path, text: &str) -> Result<Value, ConfigError> {
+    let shape = |message: String| ConfigError::Shape {
+        path: path.to_owned(),
+        message,
+    };
+    let is_toml = path.extension().is_some_and(|ending| ending == "toml");
+    match is_toml {
+        true => toml::from_str(text).map_err(|error| shape(error.to_string())),
+        false if text.trim().is_empty() => Ok(Value::Object(Map::new())),
+        false => jsonc_parser::parse_to_serde_value(text, &as_json())
+            .map_err(|error| shape(error.to_string())),
+    }
 }
 
 /// Adds the servers of one member of the file.

@@ -93,6 +93,9 @@ pub enum Sent {
         json: Box<str>,
         /// What the text is written in.
         era: Era,
+        /// It says that the tool failed: `isError` (MCP 2026-07-28, server/tools,
+        /// error handling).
+        failed: bool,
     },
     /// The server made a task of the call, which goes on by itself.
     Task {

@@ -2,6 +2,7 @@
 //! envelope. Results and params stay the text they were.
 
 use crate::json;
+use crate::json::JsonError;
 use crate::json::Object;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -75,20 +76,23 @@ impl Unreadable {
 /// The messages of a line: one, or several where a server batches them, which
 /// revision 2025-03-26 allows it to.
 pub(super) fn read(line: &[u8]) -> Vec<Result<Message, Unreadable>> {
-    let Ok(text) = json::check(line) else {
+    let Ok((text, object)) = Object::checked(line) else {
         return vec![salvage(line)];
     };
     if !text.trim_ascii_start().starts_with('[') {
-        return vec![message(text)];
+        return vec![message(object)];
     }
     match serde_json::from_str::<Vec<&RawValue>>(text) {
-        Ok(batch) => batch.into_iter().map(|raw| message(raw.get())).collect(),
+        Ok(batch) => batch
+            .into_iter()
+            .map(|raw| message(Object::parse(raw.get())))
+            .collect(),
         Err(_) => vec![Err(Unreadable::NotJson)],
     }
 }
 
-fn message(text: &str) -> Result<Message, Unreadable> {
-    let envelope = Object::parse(text).map_err(|_| Unreadable::NoMessage)?;
+fn message(object: Result<Object<'_>, JsonError>) -> Result<Message, Unreadable> {
+    let envelope = object.map_err(|_| Unreadable::NoMessage)?;
     let id = envelope.get("id");
     let method = envelope.get("method").map(json::text);
     let is_answer = envelope.get("result").is_some() || envelope.get("error").is_some();

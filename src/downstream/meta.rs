@@ -29,32 +29,47 @@ pub(super) fn outgoing(
     progress_token: Option<u64>,
     (era, declared, log): (&Era, &Declared, Option<Level>),
 ) -> Result<Option<String>, JsonError> {
-    let mut members: Vec<String> = Vec::new();
+    let mut meta = String::new();
+    let mut add = |member: &str| {
+        meta.reserve(member.len() + 2);
+        meta.push(if meta.is_empty() { '{' } else { ',' });
+        meta.push_str(member);
+    };
     if let Some(token) = progress_token {
-        members.push(format!("\"progressToken\":{token}"));
+        add(&format!("\"progressToken\":{token}"));
     }
     if let Era::Modern(revision) = era {
-        members.push(modern_members(revision, &declared.json()));
+        add(&modern_members(revision, &declared.json()));
         if let Some(level) = log {
             let level = level.as_str();
-            members.push(format!("\"io.modelcontextprotocol/logLevel\":\"{level}\""));
+            add(&format!("\"io.modelcontextprotocol/logLevel\":\"{level}\""));
         }
     }
     if let Some(text) = clients {
-        members.extend(kept(text)?.into_iter().map(str::to_owned));
+        kept(text)?.into_iter().for_each(add);
     }
-    Ok((!members.is_empty()).then(|| format!("{{{}}}", members.join(","))))
+    if meta.is_empty() {
+        return Ok(None);
+    }
+    meta.push('}');
+    Ok(Some(meta))
 }
 
 /// What every request to a modern server carries (2026-07-28,
 /// `RequestMetaObject`): of capabilities those of our client that we relay.
 pub(super) fn modern_members(revision: &str, capabilities: &str) -> String {
-    format!(
-        "\"io.modelcontextprotocol/protocolVersion\":{},\
-         \"io.modelcontextprotocol/clientInfo\":{CLIENT_INFO},\
-         \"io.modelcontextprotocol/clientCapabilities\":{capabilities}",
-        serde_json::Value::from(revision)
-    )
+    let mut members = String::with_capacity(256 + capabilities.len());
+    members.push_str("\"io.modelcontextprotocol/protocolVersion\":");
+    json::write_string(revision, &mut members);
+    for part in [
+        ",\"io.modelcontextprotocol/clientInfo\":",
+        CLIENT_INFO,
+        ",\"io.modelcontextprotocol/clientCapabilities\":",
+        capabilities,
+    ] {
+        members.push_str(part);
+    }
+    members
 }
 
 /// The members that go on, each as the text it was, escapes of its key included.

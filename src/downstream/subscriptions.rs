@@ -285,6 +285,7 @@ async fn acknowledged(
     let sent = Sent::Result {
         json: "{}".into(),
         era,
+        failed: false,
     };
     (sent, Some(Standing(Kind::Listening(listening))))
 }

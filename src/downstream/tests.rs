@@ -16,6 +16,7 @@ use super::lines::Line;
 use super::lines::Lines;
 use super::link::Link;
 use super::reach::Reach;
+use crate::json::Object;
 use crate::permit::Permit;
 use crate::permit::testing::countersigned;
 use crate::pins;
@@ -177,5 +178,6 @@ fn result(json: &str) -> Sent {
     Sent::Result {
         json: json.into(),
         era: Era::Legacy("2025-11-25".to_owned()),
+        failed: Object::parse(json).unwrap().get("isError") == Some("true"),
     }
 }

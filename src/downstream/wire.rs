@@ -18,6 +18,7 @@ use crate::tool::Asking;
 use crate::tool::Declared;
 use crate::tool::Level;
 use crate::tool::Mirrored;
+use bytes::Bytes;
 use params::Params;
 use serde_json::Value;
 use std::future::poll_fn;
@@ -111,7 +112,7 @@ pub(super) enum Control<'a> {
 
 /// One message, ready to be written.
 pub(super) struct Frame {
-    bytes: Vec<u8>,
+    bytes: Bytes,
     method: Option<&'static str>,
     name: Option<Arc<str>>,
     /// Arguments that a header repeats: its name and what it says.
@@ -137,7 +138,7 @@ impl Frame {
             }
             Control::Initialized => Self::of(
                 "notifications/initialized",
-                r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#,
+                r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#.to_owned(),
             ),
             Control::List { of, cursor, era } => {
                 let cursor = cursor.map(|cursor| format!("\"cursor\":{}", Value::from(cursor)));
@@ -172,23 +173,23 @@ impl Frame {
             ),
             Control::Cancelled { request, reason } => Self::of(
                 "notifications/cancelled",
-                &format!(
+                format!(
                     r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{request},"reason":{}}}}}"#,
                     Value::from(reason)
                 ),
             ),
             Control::Pong { id } => {
-                Self::line(&format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#))
+                Self::line(format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#))
             }
             Control::Replied { id, reply } => match reply {
-                Reply::Result(result) => Self::line(&format!(
+                Reply::Result(result) => Self::line(format!(
                     r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#
                 )),
                 Reply::Error(error) => {
-                    Self::line(&format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{error}}}"#))
+                    Self::line(format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{error}}}"#))
                 }
             },
-            Control::Refused { id } => Self::line(&format!(
+            Control::Refused { id } => Self::line(format!(
                 r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":-32601,"message":"method not found: the client did not declare this capability"}}}}"#
             )),
         }
@@ -291,31 +292,32 @@ impl Frame {
     }
 
     /// The message as it is sent, with a line break at its end.
-    pub(super) fn bytes(&self) -> &[u8] {
+    pub(super) fn bytes(&self) -> &Bytes {
         &self.bytes
     }
 
     /// INVARIANT: a frame has exactly one line break, its last byte. In JSON
     /// one can only stand between tokens, where a space means the same; left
     /// as it was it would end the message, and what follows would be another.
-    fn line(text: &str) -> Self {
-        let mut bytes = Vec::with_capacity(text.len() + 1);
-        bytes.extend_from_slice(text.as_bytes());
-        for byte in &mut bytes {
-            if matches!(byte, b'\n' | b'\r') {
-                *byte = b' ';
+    fn line(text: String) -> Self {
+        let mut bytes = text.into_bytes();
+        if memchr::memchr2(b'\n', b'\r', &bytes).is_some() {
+            for byte in &mut bytes {
+                if matches!(byte, b'\n' | b'\r') {
+                    *byte = b' ';
+                }
             }
         }
         bytes.push(b'\n');
         Self {
-            bytes,
+            bytes: bytes.into(),
             method: None,
             name: None,
             mirrored: Vec::new(),
         }
     }
 
-    fn of(method: &'static str, text: &str) -> Self {
+    fn of(method: &'static str, text: String) -> Self {
         Self {
             method: Some(method),
             ..Self::line(text)
@@ -334,10 +336,7 @@ fn mirrored(call: &OutgoingCall) -> Vec<(String, String)> {
 }
 
 fn request(id: u64, method: &'static str, params: &str) -> Frame {
-    Frame::of(
-        method,
-        &format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{params}}}"#),
-    )
+    Frame::of(method, params::request(id, method, params))
 }
 
 /// A frame on its way. It knows whether a byte of it was written, which is what
@@ -354,7 +353,7 @@ enum Stage {
 }
 
 /// The bytes of a frame, and how many of them were written.
-type Begun = (Vec<u8>, usize);
+type Begun = (Bytes, usize);
 
 impl Slot {
     /// A frame that waits. `room` is given back when it was written.
@@ -454,7 +453,8 @@ mod tests {
             deadline: None,
         };
         let era = Era::Legacy(LEGACY.to_owned());
-        Frame::permitted(permit, 7, &call, None, &era).map(|f| String::from_utf8(f.bytes).unwrap())
+        Frame::permitted(permit, 7, &call, None, &era)
+            .map(|f| String::from_utf8(f.bytes.to_vec()).unwrap())
     }
 
     #[test]
@@ -485,13 +485,13 @@ mod tests {
     #[test]
     fn a_frame_is_withdrawn_only_while_no_byte_of_it_was_written() {
         let mut cx = Context::from_waker(std::task::Waker::noop());
-        let slot = Slot::new(Frame::line("{}"), None);
+        let slot = Slot::new(Frame::line("{}".to_owned()), None);
         let mut out = Vec::new();
         assert!(slot.poll_start(&mut cx, &mut out).is_ready());
         assert!(slot.has_started() && !slot.withdraw());
         assert_eq!(out, b"{}\n");
 
-        let slot = Slot::new(Frame::line("{}"), None);
+        let slot = Slot::new(Frame::line("{}".to_owned()), None);
         assert!(slot.withdraw() && !slot.has_started());
         let written = slot.poll_start(&mut cx, &mut out);
         assert!(matches!(written, Poll::Ready(Ok(None))));

@@ -92,6 +92,9 @@ fn name_of(host: &str) -> &str {
 
 impl Edge {
     fn is_called(&self, host: &str) -> bool {
+        if host == self.called {
+            return true;
+        }
         let name = name_of(host).to_ascii_lowercase();
         if self.settings.hosts.contains(&name) {
             return true;

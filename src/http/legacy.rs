@@ -124,7 +124,7 @@ impl Transports {
 pub(super) async fn answer(
     core: &Core,
     asked: Asked,
-    head: &HeaderMap,
+    head: HeaderMap,
     message: Result<Message, ParseError>,
 ) -> Response<Body> {
     if let Ok(Message::Request(request)) = &message
@@ -136,10 +136,11 @@ pub(super) async fn answer(
         let opens = (agreed(requested), declared.json());
         return initialize(core, asked, opens, message).await;
     }
-    let transport = match transport(&core.edge, &asked.principal, head).await {
+    let transport = match transport(&core.edge, &asked.principal, &head).await {
         Ok(transport) => transport,
         Err(refused) => return *refused,
     };
+    drop(head);
     let notification = matches!(message, Ok(Message::Notification(_)));
     match transport.connection.take(message) {
         Received::Nothing => status::accepted(),

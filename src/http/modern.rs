@@ -38,14 +38,14 @@ const NAME: HeaderName = HeaderName::from_static("mcp-name");
 pub(super) async fn answer(
     core: &Core,
     asked: Asked,
-    head: &HeaderMap,
+    head: HeaderMap,
     message: Result<Message, ParseError>,
 ) -> Response<Body> {
     match &message {
         Ok(Message::Request(request)) => {
             // INVARIANT: nothing is done about a request whose headers were not
             // compared: something before us may have let it pass by them.
-            if let Err(mismatch) = compare(core, &asked, request, head) {
+            if let Err(mismatch) = compare(core, &asked, request, &head) {
                 return status::message(Era::Modern, mismatch);
             }
         }
@@ -53,13 +53,14 @@ pub(super) async fn answer(
         // that wants no answer means anything here.
         Ok(Message::Notification(_) | Message::Response(_)) => return status::accepted(),
         // Which revision is right is asked only where both say the same.
-        Err(error) if error.revision().is_some_and(|named| !says(head, named)) => {
+        Err(error) if error.revision().is_some_and(|named| !says(&head, named)) => {
             let problem = format!("the header `{VERSION}` says something else than the body");
             let mismatch = refused(error.id(), HEADER_MISMATCH, &problem);
             return status::message(Era::Modern, mismatch);
         }
         Err(_) => {}
     }
+    drop(head);
     let gone = CancellationToken::new();
     let opening = Opening {
         closing: core.edge.ending.clone(),

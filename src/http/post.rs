@@ -5,6 +5,7 @@ use super::body::Body;
 use super::body::Events;
 use super::body::Running;
 use super::body::event;
+use super::guard;
 use super::legacy;
 use super::listening;
 use super::modern;
@@ -51,6 +52,9 @@ const UNPRIMED: Duration = Duration::from_millis(500);
 
 pub(super) const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 
+/// What a client accepts that accepts either form of an answer.
+const BOTH: &str = "application/json, text/event-stream";
+
 /// What a client is told that does not accept what its answer may be.
 const NOT_BOTH: &str = "answers are `application/json` or `text/event-stream`: accept both";
 /// What a client is told that opens a stream and does not accept one.
@@ -73,6 +77,13 @@ impl Reads {
     /// From `Accept`; without it, everything. Of the ranges that fit, the most
     /// exact one decides (RFC 9110 §12.5.1).
     pub(super) fn of(headers: &HeaderMap) -> Self {
+        // What every client of these revisions must send, and most do so.
+        if guard::one(headers, &ACCEPT).is_ok_and(|value| value.is_some_and(|it| it == BOTH)) {
+            return Self {
+                json: true,
+                events: true,
+            };
+        }
         // How exact the range was that decided, and what it said.
         let (mut json, mut events) = ((0, false), (0, false));
         let mut absent = true;
@@ -147,6 +158,8 @@ pub(super) async fn streamable(
         Err(refused) => return status::message(Era::Legacy, refused.answer()),
     }
     let message = parse(&body).and_then(|message| message.in_session(asked.session.as_deref()));
+    // It shares the buffer of its connection, which is read into again meanwhile.
+    drop(body);
     let modern = match &message {
         Ok(Message::Request(request)) => request.meta.modern || says_modern,
         Ok(Message::Notification(_) | Message::Response(_)) => says_modern,
@@ -155,8 +168,8 @@ pub(super) async fn streamable(
         Err(_) => says_modern || !head.contains_key(legacy::SESSION),
     };
     match modern {
-        true => modern::answer(&core, asked, &head, message).await,
-        false => legacy::answer(&core, asked, &head, message).await,
+        true => modern::answer(&core, asked, head, message).await,
+        false => legacy::answer(&core, asked, head, message).await,
     }
 }
 
@@ -194,6 +207,9 @@ fn is_json(headers: &HeaderMap) -> bool {
         .get(CONTENT_ENCODING)
         .is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity"));
     let media = headers.get(CONTENT_TYPE).and_then(|m| m.to_str().ok());
+    if plain && media == Some("application/json") {
+        return true;
+    }
     let mut parts = media.unwrap_or_default().split(';');
     let json = parts
         .next()

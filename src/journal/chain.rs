@@ -8,36 +8,42 @@ use crate::tool::Digest;
 /// it, all zeros for its first one. Each part has its length before it, and an
 /// absent one is told from an empty one.
 pub(super) fn hash(before: &Digest, writer: WriterId, seq: i64, row: &Row) -> Digest {
-    let number = writer.number().to_le_bytes();
-    let seq = seq.to_le_bytes();
-    let at = row.at.as_millisecond().to_le_bytes();
-    let present = |part: Option<&[u8]>| -> Vec<u8> {
-        match part {
-            Some(part) => [b"+", part].concat(),
-            None => b"-".to_vec(),
+    let mut text = Text(Vec::with_capacity(512));
+    text.part(&[before.as_bytes()]);
+    text.part(&[&writer.number().to_le_bytes()]);
+    text.part(&[&seq.to_le_bytes()]);
+    text.part(&[row.kind.as_str().as_bytes()]);
+    text.part(&[row.call.as_bytes()]);
+    text.part(&[&row.at.as_millisecond().to_le_bytes()]);
+    text.optional(row.session.as_ref().map(|id| id.as_bytes().as_slice()));
+    text.optional(row.principal.as_deref().map(str::as_bytes));
+    text.optional(row.tool.as_deref().map(str::as_bytes));
+    text.optional(row.digest.as_ref().map(|d| d.as_bytes().as_slice()));
+    text.optional(row.policies.as_ref().map(|d| d.as_bytes().as_slice()));
+    text.optional(row.outcome.map(|outcome| outcome.as_str().as_bytes()));
+    text.part(&[row.detail.as_bytes()]);
+    Digest::of(&text.0)
+}
+
+/// What is hashed, in one piece: many small ones cost more than their bytes.
+struct Text(Vec<u8>);
+
+impl Text {
+    /// A part, made of pieces.
+    fn part(&mut self, pieces: &[&[u8]]) {
+        let long: usize = pieces.iter().map(|piece| piece.len()).sum();
+        self.0.extend_from_slice(&(long as u64).to_le_bytes());
+        for piece in pieces {
+            self.0.extend_from_slice(piece);
         }
-    };
-    let session = present(row.session.as_ref().map(|id| id.as_bytes().as_slice()));
-    let principal = present(row.principal.as_deref().map(str::as_bytes));
-    let tool = present(row.tool.as_deref().map(str::as_bytes));
-    let digest = present(row.digest.as_ref().map(|d| d.as_bytes().as_slice()));
-    let policies = present(row.policies.as_ref().map(|d| d.as_bytes().as_slice()));
-    let outcome = present(row.outcome.map(|outcome| outcome.as_str().as_bytes()));
-    Digest::of_parts([
-        before.as_bytes().as_slice(),
-        &number,
-        &seq,
-        row.kind.as_str().as_bytes(),
-        row.call.as_bytes(),
-        &at,
-        &session,
-        &principal,
-        &tool,
-        &digest,
-        &policies,
-        &outcome,
-        row.detail.as_bytes(),
-    ])
+    }
+
+    fn optional(&mut self, part: Option<&[u8]>) {
+        match part {
+            Some(part) => self.part(&[b"+", part]),
+            None => self.part(&[b"-"]),
+        }
+    }
 }
 
 /// What stands before a writer's first record.

@@ -87,7 +87,7 @@ pub fn close_spooled(
         &mut record,
         closing.result.as_ref().map(|d| &d.as_bytes()[..]),
     );
-    push_text(&mut record, &closing.detail.to_string());
+    push_text(&mut record, &text_of(&closing.detail));
     push_bytes(&mut record, closing.kept.as_deref().map(str::as_bytes));
     let appended = spool.append("close", record, || ());
     appended.map(Committed::into_inner)
@@ -107,8 +107,13 @@ fn push_subject(record: &mut Record, (subject, detail): (&Subject, &Value), kept
     record.push(subject.policies.as_bytes());
     push_text(record, &subject.principal.to_string());
     push_text(record, &subject.tool);
-    push_text(record, &detail.to_string());
+    push_text(record, &text_of(detail));
     push_bytes(record, kept.map(str::as_bytes));
+}
+
+/// What `to_string` makes of it, in half the time.
+fn text_of(detail: &Value) -> String {
+    serde_json::to_string(detail).unwrap_or_else(|_never| detail.to_string())
 }
 
 fn push_text(record: &mut Record, text: &str) {
@@ -171,7 +176,7 @@ pub fn fold(tx: &Tx<'_>, writer: WriterId, records: &[&[u8]]) -> Result<(), Stor
             }
             Kind::Close => Part::Result,
         };
-        chain.append(tx, &entry.row)?;
+        chain.append(&entry.row)?;
         if let Some(kept) = entry.kept {
             table::payload_insert(tx, call, part, kept)?;
         }

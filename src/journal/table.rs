@@ -15,6 +15,7 @@ use crate::store::WriterId;
 use crate::tool::CallId;
 use crate::tool::Digest;
 use jiff::Timestamp;
+use rusqlite::CachedStatement;
 use rusqlite::OptionalExtension;
 use rusqlite::params;
 
@@ -76,19 +77,20 @@ pub const SCHEMA_3: &str = "DROP INDEX in_flight_by_writer;";
 
 /// Appends one record to the chain of its writer.
 pub(super) fn append(tx: &Tx<'_>, writer: WriterId, row: &Row) -> Result<(), StoreError> {
-    Chain::of(tx, writer)?.append(tx, row)
+    Chain::of(tx, writer)?.append(row)
 }
 
 /// The end of a writer's chain, for as long as nobody else appends to it.
-pub(super) struct Chain {
+pub(super) struct Chain<'t> {
     writer: WriterId,
     last: i64,
     hash: Digest,
+    insert: CachedStatement<'t>,
 }
 
-impl Chain {
+impl<'t> Chain<'t> {
     /// Where the chain of this writer ends now.
-    pub(super) fn of(tx: &Tx<'_>, writer: WriterId) -> Result<Self, StoreError> {
+    pub(super) fn of(tx: &Tx<'t>, writer: WriterId) -> Result<Self, StoreError> {
         let read = || {
             tx.sql()
                 .prepare_cached(
@@ -99,41 +101,39 @@ impl Chain {
         };
         let last = read().map_err(StoreError::sql("read the end of the journal"))?;
         let (last, hash) = last.unwrap_or((0, chain::BEGINNING));
+        let insert = tx.sql().prepare_cached(
+            "INSERT INTO journal (writer, seq, kind, call, at, session, principal, tool,
+                 digest, policies, outcome, detail, hash)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+        );
         Ok(Self {
             writer,
             last,
             hash: Digest::from_bytes(hash),
+            insert: insert.map_err(StoreError::sql("append to the journal"))?,
         })
     }
 
     /// Appends one record to it.
-    pub(super) fn append(&mut self, tx: &Tx<'_>, row: &Row) -> Result<(), StoreError> {
+    pub(super) fn append(&mut self, row: &Row) -> Result<(), StoreError> {
         let seq = self.last + 1;
         let hash = chain::hash(&self.hash, self.writer, seq, row);
-        let write = || {
-            tx.sql()
-                .prepare_cached(
-                    "INSERT INTO journal (writer, seq, kind, call, at, session, principal, tool,
-                         digest, policies, outcome, detail, hash)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
-                )?
-                .execute(params![
-                    self.writer.number(),
-                    seq,
-                    row.kind.as_str(),
-                    row.call.as_bytes(),
-                    row.at.as_millisecond(),
-                    row.session.as_ref().map(SessionId::as_bytes),
-                    row.principal,
-                    row.tool,
-                    row.digest.as_ref().map(Digest::as_bytes),
-                    row.policies.as_ref().map(Digest::as_bytes),
-                    row.outcome.map(Outcome::as_str),
-                    row.detail,
-                    hash.as_bytes(),
-                ])
-        };
-        write().map_err(StoreError::sql("append to the journal"))?;
+        let written = self.insert.execute(params![
+            self.writer.number(),
+            seq,
+            row.kind.as_str(),
+            row.call.as_bytes(),
+            row.at.as_millisecond(),
+            row.session.as_ref().map(SessionId::as_bytes),
+            row.principal,
+            row.tool,
+            row.digest.as_ref().map(Digest::as_bytes),
+            row.policies.as_ref().map(Digest::as_bytes),
+            row.outcome.map(Outcome::as_str),
+            row.detail,
+            hash.as_bytes(),
+        ]);
+        written.map_err(StoreError::sql("append to the journal"))?;
         (self.last, self.hash) = (seq, hash);
         Ok(())
     }
@@ -213,6 +213,19 @@ fn read_left_open(row: &rusqlite::Row<'_>) -> rusqlite::Result<LeftOpen> {
             Effect::None
         },
     })
+}
+
+/// Who opened a call that is in flight.
+pub(super) fn in_flight_writer(tx: &Tx<'_>, call: CallId) -> Result<Option<WriterId>, StoreError> {
+    let read = || {
+        tx.sql()
+            .prepare_cached("SELECT writer FROM in_flight WHERE call = ?1")?
+            .query_row([call.as_bytes()], |row| {
+                row.get(0).map(WriterId::from_number)
+            })
+            .optional()
+    };
+    read().map_err(StoreError::sql("look for a call in flight"))
 }
 
 /// Every call in flight with its writer.

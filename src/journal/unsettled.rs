@@ -4,12 +4,11 @@
 mod table;
 
 use super::Subject;
-use super::recover;
+use super::recover_dead;
 use super::table::LeftOpen;
 use crate::session::SessionId;
 use crate::store::StoreError;
 use crate::store::Tx;
-use crate::store::Writer;
 use crate::store::WriterId;
 use crate::tool::CallId;
 use crate::tool::Digest;
@@ -43,9 +42,7 @@ pub fn tell_unsettled(
     now: Timestamp,
 ) -> Result<Option<CallId>, StoreError> {
     // Any that died: what it had begun may be in its spool only.
-    for dead in Writer::unrecovered(tx, writer)? {
-        recover(tx, writer, dead, now)?;
-    }
+    recover_dead(tx, writer, now)?;
     match table::unsettled(tx, subject)? {
         None => Ok(None),
         Some((call, None)) => {

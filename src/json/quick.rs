@@ -29,7 +29,17 @@ pub(super) fn is_strict(text: &str) -> bool {
 /// The members of an object with no key twice. What is deeper in it is read as
 /// JSON, and no more. None where the strict reader must look.
 pub(super) fn members(text: &str) -> Option<Members<'_>> {
-    let mut scan = Scan::of(text, Keys::Any);
+    members_of(text, Keys::Any)
+}
+
+/// The members of an object that passes [`check`](super::check). None where the
+/// strict reader must look.
+pub(super) fn strict_members(text: &str) -> Option<Members<'_>> {
+    members_of(text, Keys::Differ)
+}
+
+fn members_of(text: &str, keys: Keys) -> Option<Members<'_>> {
+    let mut scan = Scan::of(text, keys);
     scan.space();
     scan.take(b'{')?;
     scan.space();
@@ -258,8 +268,8 @@ fn special(word: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::scan;
     use super::super::scan::strict;
-    use super::super::scan::strict_members;
     use super::*;
     use proptest::prelude::*;
 
@@ -343,8 +353,12 @@ mod tests {
         if is_strict(text) {
             strict(text).unwrap();
         }
-        if let Some(members) = members(text) {
-            assert_eq!(strict_members(text).unwrap(), members, "{text}");
+        if let Some(read) = members(text) {
+            assert_eq!(scan::strict_members(text).unwrap(), read, "{text}");
+        }
+        if let Some(read) = strict_members(text) {
+            strict(text).unwrap();
+            assert_eq!(scan::strict_members(text).unwrap(), read, "{text}");
         }
         if is_plain(text) {
             let read: String = serde_json::from_str(&format!("\"{text}\"")).unwrap();

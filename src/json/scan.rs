@@ -102,6 +102,22 @@ impl<'a> Object<'a> {
         Ok(Self { members })
     }
 
+    /// [`check`] and [`parse`](Self::parse) in one go, which is what each message
+    /// begins with. Returns the text too.
+    ///
+    /// # Errors
+    ///
+    /// Outside, where the whole text does not pass; inside, where it does and is no
+    /// object.
+    pub fn checked(bytes: &'a [u8]) -> Result<(&'a str, Result<Self, JsonError>), JsonError> {
+        let text = std::str::from_utf8(bytes).map_err(malformed)?;
+        if let Some(members) = quick::strict_members(text) {
+            return Ok((text, Ok(Self { members })));
+        }
+        strict(text)?;
+        Ok((text, Self::parse(text)))
+    }
+
     /// The value of a key, as the text it was.
     pub fn get(&self, key: &str) -> Option<&'a str> {
         self.iter()

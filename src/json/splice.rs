@@ -56,15 +56,20 @@ impl<'a> Splice<'a> {
     /// Takes a member out of `object`, with its key and one comma. A part that is
     /// no object of the text, or has no such member, changes nothing.
     #[must_use]
-    pub fn remove_member(mut self, object: &str, key: &str) -> Self {
-        let Ok(members) = Object::parse(object) else {
+    pub fn remove_member(self, object: &str, key: &str) -> Self {
+        match Object::parse(object) {
+            Ok(members) => self.remove_from(object, &members, key),
+            Err(_no_object) => self,
+        }
+    }
+
+    /// [`remove_member`](Self::remove_member) of an object whose members were read.
+    #[must_use]
+    pub fn remove_from(mut self, object: &str, members: &Object<'_>, key: &str) -> Self {
+        let Some(place) = members.iter().position(|(found, _)| found == key) else {
             return self;
         };
-        let values: Vec<(bool, &str)> = members.iter().map(|(k, v)| (k == key, v)).collect();
-        let Some(place) = values.iter().position(|(found, _)| *found) else {
-            return self;
-        };
-        let range_of = |place: usize| self.range_of(values.get(place)?.1);
+        let range_of = |place: usize| self.range_of(members.iter().nth(place)?.1);
         let before = place.checked_sub(1).and_then(range_of);
         let (own, after) = (range_of(place), range_of(place + 1));
         let brace = object.trim_ascii_start().strip_prefix('{');

@@ -7,6 +7,7 @@
 //! as they are, then what to do. Policy texts, arguments and what a server
 //! wrote of its failure stay out of it.
 
+mod again;
 #[cfg(test)]
 mod tests;
 
@@ -29,8 +30,6 @@ use crate::json::Object;
 use crate::json::Splice;
 use crate::policy::Denial;
 use crate::policy::Escalation;
-use crate::sessions::End;
-use crate::sessions::Why;
 use crate::tool::Asking;
 use crate::tool::CallId;
 use serde_json::Value;
@@ -76,12 +75,21 @@ pub(super) enum Came {
 }
 
 /// What a call came to.
-pub(super) fn answer(answer: Answer, reader: Reader) -> Came {
-    match answer {
+pub(super) fn answer(came: Answer, reader: Reader) -> Came {
+    match came {
         Answer::Result { json, era } => Came::Ended(Reply::Result(match reader.client {
             Client::Modern => typed(&json, reader),
             Client::Legacy => aged(&json, &era),
         })),
+        Answer::Replayed {
+            earlier,
+            answer: kept,
+        } => match answer(*kept, reader) {
+            Came::Ended(Reply::Result(result)) => {
+                Came::Ended(Reply::Result(again::replayed(&result, &earlier)))
+            }
+            other => other,
+        },
         Answer::Joined => Came::Ended(Reply::Result("{}".to_owned())),
         Answer::Task { json, id } => {
             Came::Ended(Reply::Result(tasks::begun(&json, &id, reader.client)))
@@ -158,7 +166,11 @@ fn refused(refusal: &Refusal, reader: Reader) -> Reply {
             None,
             reader,
         ),
-        Refusal::SessionEnded { call, end } => say(call, &ended(*end)),
+        // The broker waits for the first itself.
+        Refusal::Attempted { .. } => not_recorded(),
+        Refusal::KeyReused { call } => say(call, &again::key_reused()),
+        Refusal::EarlierLost { call, earlier } => say(call, &again::lost(earlier)),
+        Refusal::SessionEnded { call, end } => say(call, &again::ended(*end)),
         Refusal::ServerUnavailable { call, server, why: _ } => say(
             call,
             &[
@@ -197,19 +209,6 @@ fn refused(refusal: &Refusal, reader: Reader) -> Reply {
         ),
         Refusal::NotRecorded => not_recorded(),
     }
-}
-
-/// What is said of a session that is over.
-fn ended(end: End) -> [String; 2] {
-    let at = end.at.strftime("%Y-%m-%d %H:%MZ");
-    let why = match end.why {
-        Why::Ended => format!("This session was ended on {at}."),
-        Why::Expired => format!("Nobody used this session for long, so it ended on {at}."),
-    };
-    [
-        format!("{why} Nothing was sent, and nothing more can be done in it."),
-        "Name another session to go on, or ask the operator.".to_owned(),
-    ]
 }
 
 /// What is said of the first call that is like one that ended unknown.
@@ -435,12 +434,18 @@ fn aged(result: &str, era: &Era) -> String {
         Era::Legacy(_) => &[],
     };
     let newer = newer.iter().filter(|key| members.get(key).is_some());
-    let mut aged = result.to_owned();
+    let mut aged: Option<String> = None;
     // One after the other: neighbours share a comma.
     for key in newer.chain(no_object.then_some(&"structuredContent")) {
-        aged = Splice::new(&aged).remove_member(&aged, key).finish();
+        aged = Some(
+            match &aged {
+                None => Splice::new(result).remove_from(result, &members, key),
+                Some(aged) => Splice::new(aged).remove_member(aged, key),
+            }
+            .finish(),
+        );
     }
-    aged
+    aged.unwrap_or_else(|| result.to_owned())
 }
 
 /// A server's error. For a modern client with the codes that revision has:

@@ -388,9 +388,9 @@ impl Connection {
 
     /// How the session of a request is named.
     fn carrier(&self, meta: &Meta, client: Client) -> Carrier {
-        let named = meta.session.as_ref().or(self.session.as_ref());
+        let named = meta.session.as_deref().or(self.session.as_deref());
         match (named, client, &self.transport) {
-            (Some(named), ..) => Carrier::Named(named.clone()),
+            (Some(named), ..) => Carrier::Named(named.to_owned()),
             (None, Client::Modern, _) => Carrier::Default,
             (None, Client::Legacy, Some(transport)) => Carrier::Transport(transport.clone()),
             (None, Client::Legacy, None) => Carrier::New,

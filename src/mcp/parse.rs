@@ -5,13 +5,14 @@
 #[cfg(test)]
 mod attacks;
 mod listening;
+mod meta;
 mod params;
 
 pub use listening::Wanted;
+pub use meta::Meta;
 pub use params::Answers;
 pub use params::Ask;
 pub use params::Body;
-pub use params::Meta;
 
 use super::shown;
 use super::write::Fault;
@@ -157,11 +158,11 @@ pub fn parse(message_bytes: &[u8]) -> Result<Message, ParseError> {
         id,
         fault: Box::new(fault),
     };
-    let text = json::check(message_bytes).map_err(|problem| {
+    let (text, object) = Object::checked(message_bytes).map_err(|problem| {
         let message = format!("this is no JSON message: {}", described(&problem));
         refused(readable_id(message_bytes), Fault::new(PARSE_ERROR, message))
     })?;
-    let envelope = envelope(text).map_err(|fault| refused(None, fault))?;
+    let envelope = envelope(text, object).map_err(|fault| refused(None, fault))?;
     let id = envelope.get("id").map(RawId::read);
     if let Some(None) = id {
         let message = "`id` must be an integer or a string of at most 256 bytes";
@@ -212,7 +213,7 @@ impl Message {
             return Ok(self);
         };
         match &request.meta.session {
-            Some(own) if own != named => {
+            Some(own) if **own != *named => {
                 let message = "the request names two sessions: give one, or the same one in the URL, the header and `_meta`";
                 Err(ParseError {
                     id: Some(request.id.clone()),
@@ -221,7 +222,7 @@ impl Message {
             }
             Some(_) => Ok(self),
             None => {
-                request.meta.session = Some(named.to_owned());
+                request.meta.session = Some(named.into());
                 Ok(self)
             }
         }
@@ -232,12 +233,12 @@ impl Message {
 /// sender need not wait in vain.
 fn readable_id(message: &[u8]) -> Option<RawId> {
     let text = std::str::from_utf8(message).ok()?;
-    let envelope = envelope(text).ok()?;
+    let envelope = envelope(text, Object::parse(text)).ok()?;
     envelope.get("id").and_then(RawId::read)
 }
 
-fn envelope(text: &str) -> Result<Object<'_>, Fault> {
-    let envelope = Object::parse(text).map_err(|problem| {
+fn envelope<'a>(text: &str, object: Result<Object<'a>, JsonError>) -> Result<Object<'a>, Fault> {
+    let envelope = object.map_err(|problem| {
         let message = if text.trim_ascii_start().starts_with('[') {
             "batches are not served: send each message by itself".to_owned()
         } else {

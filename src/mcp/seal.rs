@@ -110,6 +110,7 @@ mod tests {
             task: None,
             declared: Arc::default(),
             log: None,
+            key: None,
             meta: None,
         }
     }

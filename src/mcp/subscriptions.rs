@@ -198,6 +198,7 @@ impl Connection {
             task: None,
             declared: self.declared(meta),
             log: None,
+            key: None,
             meta: meta.text.clone(),
         }
     }

@@ -208,6 +208,7 @@ impl Connection {
                     task: ask.task,
                     declared: self.declared(&call.meta),
                     log: self.level(&call.meta),
+                    key: call.meta.key.as_deref().cloned(),
                     meta: call.meta.text.clone(),
                 };
                 let continued = ask.answers.map(|answers| self.continued(&asked, answers));

@@ -3,11 +3,13 @@
 
 use super::annotations;
 use super::annotations::Stop;
+use super::attributes;
 use super::bundle::Bundle;
 use super::bundle::BundleError;
 use super::bundle::Inputs;
 use super::bundle::PolicyTool;
 use super::bundle::Quarantined;
+use super::decimals;
 use super::entities;
 use super::entities::Types;
 use super::gate::Gate;
@@ -19,22 +21,21 @@ use super::reader::Reader;
 use super::rules;
 use super::schema;
 use super::schema::BASE_ACTIONS;
-use super::schema::BASE_ATTRIBUTES;
 use super::schema::BROKER;
 use super::schema::ToolSchema;
 use super::shape::Fields;
 use super::slice::Slice;
 use super::slice::Target;
 use super::slice::World;
-use crate::principal::Agent;
 use crate::principal::Attribute;
-use crate::principal::Principals;
 use crate::tool::Digest;
 use crate::tool::ToolId;
 use cedar_policy::ActionConstraint;
 use cedar_policy::Authorizer;
 use cedar_policy::Effect;
+use cedar_policy::EntityUid;
 use cedar_policy::PartialEntities;
+use cedar_policy::Policy;
 use cedar_policy::PolicySet;
 use cedar_policy::Schema;
 use cedar_policy::ValidationMode;
@@ -42,7 +43,6 @@ use cedar_policy::ValidationWarning;
 use cedar_policy::Validator;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
-use std::mem::discriminant;
 use std::sync::Arc;
 
 /// The largest number of decimals that money may have.
@@ -50,7 +50,7 @@ const MAX_MONEY_SCALE: u8 = 6;
 
 pub(super) fn bundle(inputs: &Inputs<'_>) -> Result<Bundle, BundleError> {
     let mut problems = Vec::new();
-    let users = user_attributes(inputs.principals, &mut problems);
+    let users = attributes::of_users(inputs.principals, &mut problems);
     let tools = tools(inputs, &mut problems);
     let Sorted {
         live,
@@ -58,7 +58,13 @@ pub(super) fn bundle(inputs: &Inputs<'_>) -> Result<Bundle, BundleError> {
         mut warnings,
     } = sort(inputs, &mut problems);
     let built = cedar_schema(inputs, &users, &tools).and_then(|(schema, text)| {
-        validate(&live, &schema, inputs, &mut problems, &mut warnings)?;
+        validate(
+            &live,
+            &schema,
+            (inputs, &tools),
+            &mut problems,
+            &mut warnings,
+        )?;
         Ok((world(inputs, schema)?, text))
     });
     let (world, schema_text) = match built {
@@ -102,7 +108,7 @@ fn cedar_schema(
 
 pub(super) fn schema_text(inputs: &Inputs<'_>) -> Result<String, BundleError> {
     let mut problems = Vec::new();
-    let users = user_attributes(inputs.principals, &mut problems);
+    let users = attributes::of_users(inputs.principals, &mut problems);
     let tools = tools(inputs, &mut problems);
     match cedar_schema(inputs, &users, &tools) {
         Ok((_schema, text)) if problems.is_empty() => Ok(text),
@@ -112,67 +118,6 @@ pub(super) fn schema_text(inputs: &Inputs<'_>) -> Result<String, BundleError> {
             Err(BundleError { problems })
         }
     }
-}
-
-/// The further attributes of users, each with one value that shows its type.
-fn user_attributes<'a>(
-    principals: &'a Principals,
-    problems: &mut Vec<String>,
-) -> BTreeMap<String, &'a Attribute> {
-    let mut types: BTreeMap<String, (&Attribute, String)> = BTreeMap::new();
-    let mut agents: BTreeMap<&str, (&Agent, String)> = BTreeMap::new();
-    for (id, principal) in &principals.by_id {
-        if *id != principal.id {
-            problems.push(format!(
-                "the principal `{id}` is entered as `{}`",
-                principal.id
-            ));
-        }
-        if !principals.roles.contains_key(&principal.role) {
-            problems.push(format!(
-                "the principal `{id}` has the role `{}`, which nobody declared: the roles are {}",
-                principal.role,
-                annotations::listed(
-                    &principals
-                        .roles
-                        .keys()
-                        .map(String::as_str)
-                        .collect::<Vec<_>>()
-                )
-            ));
-        }
-        if let Some(agent) = &principal.agent {
-            let (first, whose) = agents
-                .entry(&agent.name)
-                .or_insert_with(|| (agent, id.to_string()));
-            if *first != agent {
-                problems.push(format!(
-                    "the agent `{}` is described differently for the principals `{whose}` and `{id}`: describe it alike, or give it two names",
-                    agent.name
-                ));
-            }
-        }
-        for (name, value) in &principal.attributes {
-            if BASE_ATTRIBUTES.contains(&name.as_str()) {
-                problems.push(format!(
-                    "the principal `{id}` has an attribute `{name}`, which every user has anyway: choose another name"
-                ));
-                continue;
-            }
-            let (first, whose) = types
-                .entry(name.clone())
-                .or_insert_with(|| (value, id.to_string()));
-            if discriminant(*first) != discriminant(value) {
-                problems.push(format!(
-                    "the attribute `{name}` is of one type for the principal `{whose}` and of another for `{id}`: give it one type"
-                ));
-            }
-        }
-    }
-    types
-        .into_iter()
-        .map(|(name, (value, _))| (name, value))
-        .collect()
 }
 
 /// A tool with its arguments read as types.
@@ -298,7 +243,7 @@ fn sort(inputs: &Inputs<'_>, problems: &mut Vec<String>) -> Sorted {
 fn validate(
     live: &[(Loaded, Option<Stop>)],
     schema: &Schema,
-    inputs: &Inputs<'_>,
+    (inputs, tools): (&Inputs<'_>, &[Compiled<'_>]),
     problems: &mut Vec<String>,
     warnings: &mut Vec<String>,
 ) -> Result<(), String> {
@@ -319,11 +264,23 @@ fn validate(
         let bare = full
             .strip_prefix(&format!("for policy `{id}`, "))
             .unwrap_or(&full);
-        Some((loaded.problem(bare), loaded.policy.action_constraint()))
+        Some((loaded, bare.to_owned()))
     };
     for error in result.validation_errors() {
         let id: &str = error.policy_id().as_ref();
-        problems.extend(place(id, error).map(|(line, _)| line));
+        let Some((loaded, what)) = place(id, error) else {
+            continue;
+        };
+        let about = tools
+            .iter()
+            .filter(|tool| is_about(&loaded.policy, tool.id()));
+        let hint = decimals::hint(&loaded.policy, about.map(|tool| &tool.fields));
+        let hint = hint.map_or_else(String::new, |hint| format!(" ({hint})"));
+        let line = loaded.problem(format_args!("{what}{hint}"));
+        // Cedar says some things once for each operand.
+        if problems.last() != Some(&line) {
+            problems.push(line);
+        }
     }
     for warning in result.validation_warnings() {
         let id: &str = warning.policy_id().as_ref();
@@ -331,15 +288,46 @@ fn validate(
             warning,
             ValidationWarning::ImpossiblePolicy(_) | ValidationWarning::InvalidActionApplication(_)
         );
-        match place(id, warning) {
+        let Some((loaded, what)) = place(id, warning) else {
+            continue;
+        };
+        match loaded.policy.action_constraint() {
             // Countersign's own match nothing while there is no tool.
-            Some(_) if matches_nothing && load::is_own(id) => {}
-            Some((line, ActionConstraint::In(_))) if matches_nothing => warnings.push(line),
-            Some((line, _)) => problems.push(line),
-            None => {}
+            _ if matches_nothing && load::is_own(id) => {}
+            // Nor does any other, and that says nothing of it.
+            ActionConstraint::In(_) if matches_nothing && has_no_server(tools) => {}
+            ActionConstraint::In(_) if matches_nothing => {
+                // Cedar says it twice.
+                let line = loaded.problem("it matches none of today's tools");
+                if warnings.last() != Some(&line) {
+                    warnings.push(line);
+                }
+            }
+            _ => problems.push(loaded.problem(what)),
         }
     }
     Ok(())
+}
+
+/// Whether there are the broker's own tools only.
+fn has_no_server(tools: &[Compiled<'_>]) -> bool {
+    tools.iter().all(|tool| tool.id().server.as_str() == BROKER)
+}
+
+/// Whether a policy can be about a tool, as far as its action says.
+fn is_about(policy: &Policy, tool: &ToolId) -> bool {
+    let names = |action: &EntityUid| {
+        let id = action.id().unescaped().to_owned();
+        match id.strip_prefix("server:") {
+            Some(server) => server == tool.server.as_str(),
+            None => id == tool.to_string() || BASE_ACTIONS.contains(&id.as_str()),
+        }
+    };
+    match policy.action_constraint() {
+        ActionConstraint::Any => true,
+        ActionConstraint::Eq(action) => names(&action),
+        ActionConstraint::In(actions) => actions.iter().any(names),
+    }
 }
 
 fn world(inputs: &Inputs<'_>, schema: Schema) -> Result<World, String> {

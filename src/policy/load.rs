@@ -2,6 +2,7 @@
 //! stands at, and what it names.
 
 use super::bundle::PolicyFile;
+use super::decimals;
 use cedar_policy::Policy;
 use cedar_policy::PolicyId;
 use cedar_policy::PolicySet;
@@ -77,7 +78,10 @@ fn parse(file: &PolicyFile, problems: &mut Vec<String>) -> Vec<Loaded> {
         Err(errors) => {
             problems.extend(errors.iter().map(|error| {
                 let line = line_of(error, &file.text).unwrap_or(1);
-                format!("{}:{line}: {}", file.name, in_full(error))
+                let label = error.labels().and_then(|mut labels| labels.next());
+                let hint = label.and_then(|label| decimals::point(&file.text, label.offset()));
+                let hint = hint.map_or_else(String::new, |hint| format!(" ({hint})"));
+                format!("{}:{line}: {}{hint}", file.name, in_full(error))
             }));
             return Vec::new();
         }

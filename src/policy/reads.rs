@@ -150,7 +150,7 @@ pub(super) fn mentions(policy: &Policy, attribute: &str) -> bool {
 /// The attributes of `context.a.b` or `context.a has b`; none for another
 /// expression. A `has` on the context alone reads its member whole, which is
 /// more than it needs.
-fn context_path(expression: &Value) -> Option<Vec<&str>> {
+pub(super) fn context_path(expression: &Value) -> Option<Vec<&str>> {
     let expression = expression.as_object()?;
     let (operator, operand) = expression.iter().next()?;
     match operator.as_str() {

@@ -164,6 +164,16 @@ impl Slice {
         }
     }
 
+    /// The forbids of this slice, by id.
+    pub(super) fn stops(&self) -> impl Iterator<Item = (&str, &Stop)> {
+        self.stops.iter().map(|(id, stop)| (id.as_str(), stop))
+    }
+
+    /// Whether a permit could ever match for this user, whatever forbids it.
+    pub(super) fn could_permit(&self, world: &World, user: &EntityUid) -> bool {
+        self.is_possible_of(&self.permits, world, user)
+    }
+
     /// Whether this user could ever be allowed, whatever the context.
     /// Fails closed: what cannot be decided is not possible.
     pub(super) fn is_possible(&self, world: &World, user: &EntityUid) -> bool {
@@ -178,9 +188,10 @@ impl Slice {
     }
 
     fn is_possible_by(&self, policies: &PolicySet, world: &World, user: &EntityUid) -> bool {
-        if !self.withheld.is_empty() {
-            return false;
-        }
+        self.withheld.is_empty() && self.is_possible_of(policies, world, user)
+    }
+
+    fn is_possible_of(&self, policies: &PolicySet, world: &World, user: &EntityUid) -> bool {
         let request = PartialRequest::new(
             PartialEntityUid::from_concrete(user.clone()),
             self.target.action.clone(),

@@ -1,5 +1,6 @@
 //! Tests of the whole room.
 
+mod advice;
 mod build;
 mod equivalence;
 mod escalation;

@@ -20,10 +20,10 @@ use std::collections::BTreeMap;
 const HITS: u32 = 10;
 
 /// The session limit of the shipped example, in cents.
-const LIMIT: i64 = 2_000_000;
+pub(crate) const LIMIT: i64 = 2_000_000;
 
 /// Points that every call passes: the n-th run kills at the n-th passage.
-const EACH_CALL: [&str; 9] = [
+pub(crate) const EACH_CALL: [&str; 9] = [
     "store.admit.before-commit",
     "store.admit.after-commit",
     "send.before-write",
@@ -37,7 +37,7 @@ const EACH_CALL: [&str; 9] = [
 
 /// The same for records that go by the spool: before and after they are appended,
 /// in the middle of it, and before and after they come into the tables.
-const EACH_RECORD: [&str; 14] = [
+pub(crate) const EACH_RECORD: [&str; 14] = [
     "spool.open.before-append",
     "spool.open.torn",
     "spool.open.after-append",
@@ -124,7 +124,7 @@ fn work(wire: &mut Wire, handle: &str, amounts: &[i64]) {
 }
 
 /// Everything that the promise says, as a list of what does not hold.
-fn broken_promises(world: &World, handles: &[String]) -> Vec<String> {
+pub(crate) fn broken_promises(world: &World, handles: &[String]) -> Vec<String> {
     let mut broken = Vec::new();
     let ledger = countersign::demo::read_ledger(&world.path("ledger.jsonl")).unwrap();
     let mut executed: BTreeMap<i64, i64> = BTreeMap::new();

@@ -110,7 +110,18 @@ fn what_a_session_waits_for_arrives_once_and_whoever_comes_back_is_told() {
     let hidden = talk(&broker, &mia).send("GET", PATH, &[], "");
     assert_eq!(refused(&hidden).0, 404);
 
-    // Another client, later: it is told, and the session goes on.
+    whoever_comes_back_is_told(&world);
+
+    done(&world, &["session", "end", "claim-99"]);
+    let over = sams.post(PATH, &event("v-3", "verification", json!(1)));
+    assert_eq!(refused(&over), (410, "session_over".to_owned()));
+    let before = sams.post(PATH, &event("v-1", "verification", json!(1)));
+    assert_eq!(refused(&before).0, 409);
+    assert!(world.journal_problems().is_empty());
+}
+
+/// Another client, later: it is told, and the session goes on.
+fn whoever_comes_back_is_told(world: &World) {
     let mut again = world.broker();
     let opened = again.initialize();
     let told = opened["result"]["instructions"].as_str().unwrap();
@@ -143,13 +154,6 @@ fn what_a_session_waits_for_arrives_once_and_whoever_comes_back_is_told() {
     ] {
         assert!(history.contains(words), "{words}: {history}");
     }
-
-    done(&world, &["session", "end", "claim-99"]);
-    let over = sams.post(PATH, &event("v-3", "verification", json!(1)));
-    assert_eq!(refused(&over), (410, "session_over".to_owned()));
-    let before = sams.post(PATH, &event("v-1", "verification", json!(1)));
-    assert_eq!(refused(&before).0, 409);
-    assert!(world.journal_problems().is_empty());
 }
 
 #[test]

@@ -342,10 +342,49 @@ fn commands_show_the_session_and_its_calls() {
     assert!(done && listed.contains("claim-99"), "{listed}");
     let (done, tail) = world.run(&["journal", "tail", "-n", "1"]);
     assert!(done && tail.lines().count() == 1, "{tail}");
+    assert!(tail.ends_with("  alice  session claim-99\n"), "{tail}");
     let call = world.calls("claim-99").pop().unwrap();
     assert_eq!(call.outcome, Some(Outcome::Escalated));
     let (done, shown) = world.run(&["journal", "show", &call.call.to_string()]);
     assert!(done && shown.contains("\"amount\":50000"), "{shown}");
+    assert!(shown.contains("session    claim-99 ("), "{shown}");
+    let (done, said) = world.run(&["journal", "show", "zzz"]);
+    let told = "`zzz` is no id of a call: `countersign journal tail` shows the last ones";
+    assert!(!done && said.contains(told), "{said}");
+}
+
+#[test]
+fn totals_of_money_are_shown_as_money_and_times_with_their_zone() {
+    let world = after_a_payment();
+    let (_, shown) = world.run(&["session", "show", "claim-99"]);
+    assert!(
+        shown.contains("total     claims/approve_payment#amount 9000.00\n"),
+        "{shown}"
+    );
+    let shown = world.run(&["session", "show", "claim-99", "--json"]).1;
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!(shown["totals"][0]["total"], 900_000);
+    let (made, _) = world.run(&["key", "new", "alice"]);
+    assert!(made);
+    for list in [
+        &["session", "list"][..],
+        &["session", "show", "claim-99"],
+        &["journal", "tail"],
+        &["key", "list"],
+    ] {
+        let (_, printed) = world.run(list);
+        let times = printed
+            .split_whitespace()
+            .filter(|word| word.matches(':').count() >= 1);
+        let times: Vec<&str> = times
+            .filter(|word| word.starts_with(|c: char| c.is_ascii_digit()))
+            .map(|word| word.trim_end_matches([',', '.']))
+            .collect();
+        assert!(
+            !times.is_empty() && times.iter().all(|time| time.ends_with('Z')),
+            "{printed}"
+        );
+    }
 }
 
 #[test]
@@ -367,10 +406,10 @@ fn what_commands_tell_people_they_tell_programs_as_json() {
     );
     let shown = json(&["session", "show", "claim-99", "--json"]);
     let call = shown["calls"][0]["id"].as_str().unwrap();
-    assert_eq!(
-        json(&["journal", "tail", "--json"])["calls"][0]["id"],
-        *call
-    );
+    let tail = json(&["journal", "tail", "--json"]);
+    assert_eq!(tail["calls"][0]["id"], *call);
+    assert_eq!(tail["calls"][0]["session"], shown["id"]);
+    assert_eq!(tail["calls"][0]["handles"], json!(["claim-99"]));
     assert_eq!(
         json(&["journal", "show", call, "--json"])["arguments"],
         "{\"claim_id\":\"9\u{202e}9\"}"

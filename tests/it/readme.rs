@@ -232,7 +232,12 @@ impl Newcomer {
             assert!(said.contains(part), "{part}: {said}");
         }
         let written = std::fs::read_to_string(&file).unwrap();
-        assert!(written.contains("countersign") && !written.contains("claims-server"));
+        assert!(!written.contains("claims-server"), "{written}");
+        let own = std::fs::read_to_string(self.home.path().join(".claude.json")).unwrap();
+        assert!(
+            own.contains("\"countersign\"") && own.contains("\"work\""),
+            "{own}"
+        );
         self.runs("countersign connect claude-code --undo");
         assert_eq!(std::fs::read_to_string(&file).unwrap(), before);
     }
@@ -307,6 +312,24 @@ limits = { call = "100000.00", session = "100000.00", day = "100000.00" }"#;
         let message = "error: Limit Exceeded. Escalate to Manager.";
         assert!(denied.starts_with(message), "{denied}");
         assert!(wire.end());
+    }
+}
+
+#[test]
+fn every_command_that_the_readme_names_in_passing_is_one() {
+    let readme = include_str!("../../README.md");
+    let outside = readme.split("```").step_by(2);
+    let named: Vec<&str> = outside
+        .flat_map(|text| text.split('`').skip(1).step_by(2))
+        .filter_map(|code| code.strip_prefix("countersign "))
+        .collect();
+    assert!(named.len() > 5, "{named:?}");
+    for command in named {
+        let mut program = Command::new(crate::world::PROGRAM);
+        let done = program.args(command.split(' ')).arg("--help").output();
+        let done = done.unwrap();
+        let errors = String::from_utf8_lossy(&done.stderr);
+        assert!(done.status.success(), "`countersign {command}`: {errors}");
     }
 }
 

@@ -113,7 +113,7 @@ fn a_guest_is_let_in_by_policy_at_each_call_and_counts_on_the_sessions_meter() {
     assert_eq!(callers, ["alice", "mia"]);
     let shown = done(&world, &["session", "show", "claim-99"]);
     assert!(
-        shown.contains("claims/approve_payment#amount 90500"),
+        shown.contains("claims/approve_payment#amount 905.00"),
         "{shown}"
     );
 

@@ -1,6 +1,8 @@
 //! Setting up as a new user does: a home folder, a client's file with servers,
 //! and the commands in their order.
 
+mod scopes;
+
 use crate::world::PROGRAM;
 use crate::world::Wire;
 use crate::world::names_of;
@@ -67,24 +69,23 @@ impl Home {
         said
     }
 
+    /// What Claude Code has for this project only.
+    fn local(&self) -> Value {
+        let project = self.path("project").canonicalize().unwrap();
+        let file: Value = serde_json::from_str(&self.read(".claude.json")).unwrap();
+        file["projects"][project.to_str().unwrap()]["mcpServers"].clone()
+    }
+
     /// Starts what the client's file says, as the client would.
     fn client(&self) -> Wire {
-        let file: Value = jsonc(&self.read("project/.mcp.json"));
-        let ours = &file["mcpServers"]["countersign"];
+        let local = self.local();
+        let ours = &local["countersign"];
         let mut command = Command::new(ours["command"].as_str().unwrap());
         for arg in ours["args"].as_array().unwrap() {
             command.arg(arg.as_str().unwrap());
         }
         Wire::start(command, &self.path("broker.log")).initialized()
     }
-}
-
-fn jsonc(text: &str) -> Value {
-    let plain: Vec<&str> = text
-        .lines()
-        .filter(|line| !line.starts_with("//"))
-        .collect();
-    serde_json::from_str(&plain.join("\n")).unwrap()
 }
 
 #[test]
@@ -98,7 +99,7 @@ fn three_servers_of_a_client_are_governed_in_five_commands() {
     );
     let said = home.does(&["import", "claude-code"]);
     assert!(
-        said.contains("added     claims\n") && said.contains("added     old-claims\n"),
+        said.contains("added     claims  (project, ") && said.contains("added     old-claims  ("),
         "{said}"
     );
     assert!(
@@ -133,6 +134,7 @@ fn three_servers_of_a_client_are_governed_in_five_commands() {
 
     home.does(&["connect", "claude-code", "--undo"]);
     assert_eq!(home.read("project/.mcp.json"), before);
+    assert!(!home.path(".claude.json").exists());
 }
 
 #[test]
@@ -266,7 +268,7 @@ fn the_doctor_says_what_is_wrong_and_what_to_do() {
     assert!(said.contains("ok       server claims (rmcp "), "{said}");
     assert!(said.contains("claude-code starts "), "{said}");
     assert!(
-        said.contains("note     claude-code reaches claims, old claims past every policy"),
+        said.contains("WARNING  calls to claims, old claims are not governed"),
         "{said}"
     );
 
@@ -277,7 +279,7 @@ fn the_doctor_says_what_is_wrong_and_what_to_do() {
         format!("{text}\n[servers.gone]\ncommand = \"no-such-program\"\n"),
     )
     .unwrap();
-    let client = home.path("project/.mcp.json");
+    let client = home.path(".claude.json");
     let text = std::fs::read_to_string(&client).unwrap();
     std::fs::write(
         &client,

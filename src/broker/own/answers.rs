@@ -60,6 +60,11 @@ impl Said {
         }
     }
 
+    /// Whether it is a refusal.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed
+    }
+
     /// A `CallToolResult`.
     pub(super) fn result(&self) -> Box<str> {
         let content = json!([{"type": "text", "text": self.text}]);
@@ -109,7 +114,7 @@ fn history(tx: &Tx<'_>, session: SessionId, newest: u32) -> Result<Said, StoreEr
     lines.extend(changes.iter().map(|change| {
         let detail = change.detail.as_deref();
         let detail = detail.map_or_else(String::new, |text| format!(" {}", quoted(text, SHOWN)));
-        let at = change.at.strftime("%Y-%m-%d %H:%M:%S");
+        let at = change.at.strftime("%Y-%m-%d %H:%M:%SZ");
         format!("- {at} {} by {}{detail}", change.what.as_str(), change.by)
     }));
     // Each begins with its time.

@@ -181,6 +181,7 @@ fn answered(result: Value) -> Sent {
     Sent::Result {
         json: result.to_string().into(),
         era: Era::Legacy(String::new()),
+        failed: false,
     }
 }
 

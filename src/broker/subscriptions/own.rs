@@ -97,7 +97,7 @@ impl Seen {
 impl Broker {
     /// Remembers what a session is, so that what changes from now on is told to who
     /// follows it already.
-    pub(super) async fn look_at(self: &Arc<Self>, session: SessionId) {
+    pub(super) async fn remember_session(self: &Arc<Self>, session: SessionId) {
         let broker = Arc::clone(self);
         let looked = tokio::task::spawn_blocking(move || {
             let seen = broker.store.read(|tx| Seen::read(tx, session));

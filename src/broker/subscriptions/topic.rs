@@ -200,11 +200,14 @@ impl Broker {
             task: None,
             declared: Arc::default(),
             log: None,
+            key: None,
             meta: None,
         };
         let (route, _own) = self.route(&call, now).await?;
         let candidate = self.read_arguments(&call, &route, now).await?;
-        let (charges, permit) = self.admit(candidate, now).await?;
+        let (charges, permit) = self
+            .admit(candidate, (Instant::now().into_std(), now))
+            .await?;
         let id = permit.call();
         let outgoing = outgoing((&route, None), call);
         let (sent, standing) = match &route.leads {
@@ -212,7 +215,7 @@ impl Broker {
             Leads::Own(_) => (Sent::not_followed(), None),
         };
         let (closing, _nobody_waits) = settle::judged(id, &route, sent, self.settings.keep);
-        self.close(&route, closing, charges).await;
+        self.close(&route, (closing, None), charges).await;
         Ok(standing)
     }
 }
@@ -233,6 +236,9 @@ fn passes(refusal: &Refusal) -> bool {
         | Refusal::Escalated { .. }
         | Refusal::EarlierUnknown { .. }
         | Refusal::SessionEnded { .. }
+        | Refusal::Attempted { .. }
+        | Refusal::KeyReused { .. }
+        | Refusal::EarlierLost { .. }
         | Refusal::SessionGone { .. } => false,
     }
 }

@@ -117,7 +117,7 @@ pub(super) fn list(store: &Store, session: &Session, form: Form) -> anyhow::Resu
 }
 
 /// One event as a line.
-pub(super) fn event_line(event: &Event) -> String {
+fn event_line(event: &Event) -> String {
     format!(
         "{}  {:>4}  {:<20}  {}  {}: {}",
         event.at.strftime("%Y-%m-%d %H:%M:%SZ"),

@@ -109,12 +109,18 @@ pub(in crate::downstream) fn judge(answer: Answer, era: &Era, call: &OutgoingCal
         Answer::Invalid(why) => return Sent::Invalid { why },
     };
     let unbridged = |what, why: String| Sent::Unbridged { what, why };
+    let members = Object::parse(&json).ok();
     let kind = match era {
-        Era::Modern(_) => result_type(&json),
+        Era::Modern(_) => members.as_ref().and_then(result_type),
         // The word is unknown there, and whatever it says means nothing.
         Era::Legacy(_) => None,
     };
-    if let Some(id) = task(&json, kind.as_deref(), call) {
+    let task = members
+        .as_ref()
+        .and_then(|result| task(result, kind.as_deref(), call));
+    let failed = members.as_ref().and_then(|result| result.get("isError")) == Some("true");
+    drop(members);
+    if let Some(id) = task {
         return Sent::Task { json, id };
     }
     match (kind.as_deref(), call.asking) {
@@ -125,6 +131,7 @@ pub(in crate::downstream) fn judge(answer: Answer, era: &Era, call: &OutgoingCal
                 Ok(()) => Sent::Result {
                     json,
                     era: era.clone(),
+                    failed,
                 },
                 Err(why) => unbridged(
                     Unbridged::Question,
@@ -136,6 +143,7 @@ pub(in crate::downstream) fn judge(answer: Answer, era: &Era, call: &OutgoingCal
         (None | Some("complete"), _) => Sent::Result {
             json,
             era: era.clone(),
+            failed,
         },
         // Only these may ask (2026-07-28, basic/patterns/mrtr).
         (Some("input_required"), Asking::Tool | Asking::Prompt | Asking::Read) => {
@@ -156,11 +164,10 @@ pub(in crate::downstream) fn judge(answer: Answer, era: &Era, call: &OutgoingCal
 
 /// The id of the task that was made of a call, where the client knows of tasks: of
 /// 2026-07-28 by the type of the result, of 2025-11-25 by its member.
-fn task(result: &str, kind: Option<&str>, call: &OutgoingCall) -> Option<Box<str>> {
+fn task(result: &Object<'_>, kind: Option<&str>, call: &OutgoingCall) -> Option<Box<str>> {
     if call.asking != Asking::Tool {
         return None;
     }
-    let result = Object::parse(result).ok()?;
     let of_itself = kind == Some("task") && call.declared.knows(Extension::Tasks);
     let id = match (of_itself, kind, &call.task) {
         (true, _, _) => result.get("taskId"),
@@ -170,8 +177,7 @@ fn task(result: &str, kind: Option<&str>, call: &OutgoingCall) -> Option<Box<str
     id.and_then(json::text).map(Into::into)
 }
 
-fn result_type(result: &str) -> Option<String> {
-    let result = Object::parse(result).ok()?;
+fn result_type(result: &Object<'_>) -> Option<String> {
     let raw = result.get("resultType")?;
     Some(match json::text(raw) {
         Some(kind) => shown(&kind, 80),

@@ -243,6 +243,9 @@ fn refused(status: StatusCode, body: &[u8]) -> Exchange {
 
 fn is(headers: &HeaderMap, media: &str) -> bool {
     let found = headers.get(CONTENT_TYPE).and_then(|m| m.to_str().ok());
+    if found == Some(media) {
+        return true;
+    }
     let found = found.and_then(|found| found.split(';').next());
     found.is_some_and(|found| found.trim().eq_ignore_ascii_case(media))
 }

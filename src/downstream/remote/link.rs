@@ -31,7 +31,6 @@ use crate::tool::Declared;
 use crate::tool::ServerName;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
 use hyper::HeaderMap;
 use hyper::StatusCode;
 use hyper::header::HeaderName;
@@ -177,10 +176,10 @@ impl HttpLink {
         // A modern server takes the end of the connection for it, which has just
         // been dropped (2026-07-28, patterns/cancellation).
         if matches!(era, Era::Legacy(_)) {
-            let told = self.notify(Control::Cancelled {
+            let told = Box::pin(self.notify(Control::Cancelled {
                 request: id,
                 reason,
-            });
+            }));
             let _told_or_late = tokio::time::timeout(PARTING, told).await;
         }
         match line.cancelled.is_cancelled() {
@@ -198,7 +197,7 @@ impl HttpLink {
         waits: &Waits<'_>,
         (era, call): (&Era, &OutgoingCall),
     ) -> Sent {
-        let body = Bytes::copy_from_slice(frame.bytes());
+        let body = frame.bytes().clone();
         let session = self.session();
         crash::point("send.before-write");
         let headers = || self.with_session(self.headers(&frame));
@@ -212,8 +211,9 @@ impl HttpLink {
         };
         let exchange = match lost {
             None => exchange,
-            Some(lost) => match self.reopen(&lost).await {
-                Ok(()) => self.exchanges.post(headers, body).await.0,
+            // In a box, so that what rarely happens takes no room in every call.
+            Some(lost) => match Box::pin(self.reopen(&lost)).await {
+                Ok(()) => Box::pin(self.exchanges.post(headers, body)).await.0,
                 Err(why) => return Sent::NotSent { why },
             },
         };
@@ -245,7 +245,7 @@ impl HttpLink {
         let id = self.take_id();
         let frame = Frame::control(id, control);
         let headers = || self.with_session(self.headers(&frame));
-        let body = Bytes::copy_from_slice(frame.bytes());
+        let body = frame.bytes().clone();
         let (exchange, answered) = self.exchanges.post(headers, body).await;
         if opens {
             self.set_session(answered.get(SESSION).cloned());
@@ -283,7 +283,7 @@ impl HttpLink {
 
     async fn post_alone(&self, frame: Frame) {
         let headers = || self.with_session(self.headers(&frame));
-        let body = Bytes::copy_from_slice(frame.bytes());
+        let body = frame.bytes().clone();
         let (exchange, _headers) = self.exchanges.post(headers, body).await;
         if let Exchange::NotSent(why) | Exchange::Lost(why) | Exchange::Refused { why, .. } =
             exchange

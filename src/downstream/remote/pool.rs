@@ -111,7 +111,8 @@ impl Pool {
         loop {
             let (mut connection, is_new) = match shelf.take() {
                 Some(connection) => (connection, false),
-                None => (self.connect().await?, true),
+                // In a box, so that it takes no room where there is a connection.
+                None => (Box::pin(self.connect()).await?, true),
             };
             match connection.try_send_request(request).await {
                 Ok(response) => {

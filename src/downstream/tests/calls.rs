@@ -66,7 +66,9 @@ async fn of_a_modern_result_only_a_complete_one_passes() {
         let id = peer.asked("tools/call").await;
         peer.answers(id, json).await;
         match call.await.unwrap() {
-            Sent::Result { json: text, era } => {
+            Sent::Result {
+                json: text, era, ..
+            } => {
                 assert!(passes, "{json}");
                 assert_eq!(&*text, json);
                 assert_eq!(era, Era::Modern("2026-07-28".to_owned()));

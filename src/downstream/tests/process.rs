@@ -63,7 +63,7 @@ async fn sends(server: &Downstream, name: &str) -> Sent {
 async fn a_call_goes_to_the_process_and_its_answer_comes_back() {
     let mut started = starts("sh", &[LEGACY], Duration::from_secs(30));
     let sent = sends(&started.server, "echo").await;
-    let Sent::Result { json, era } = sent else {
+    let Sent::Result { json, era, .. } = sent else {
         panic!("{sent:?}");
     };
     assert_eq!(era, Era::Legacy("2025-11-25".to_owned()));

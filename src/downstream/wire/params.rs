@@ -1,4 +1,4 @@
-//! Writing the parameters of a request.
+//! Writing the parameters of a request, and the request around them.
 
 use crate::json;
 
@@ -33,4 +33,22 @@ impl Params {
             .push_str(if self.text.is_empty() { "{}" } else { "}" });
         self.text
     }
+}
+
+/// The text of a request, with room for the end of its line.
+pub(super) fn request(id: u64, method: &str, params: &str) -> String {
+    let id = id.to_string();
+    let parts = [
+        r#"{"jsonrpc":"2.0","id":"#,
+        &id,
+        r#","method":""#,
+        method,
+        r#"","params":"#,
+        params,
+        "}",
+    ];
+    let long: usize = parts.iter().map(|part| part.len()).sum();
+    let mut text = String::with_capacity(long + 1);
+    text.extend(parts);
+    text
 }

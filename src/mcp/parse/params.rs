@@ -1,15 +1,15 @@
 //! What each method asks for, read from its parameters.
 
 use super::MAX_NAME;
-use super::RawId;
 use super::listening::Wanted;
 use super::listening::listen;
+use super::meta::Meta;
+use super::meta::meta;
 use super::object;
 use super::refuse_lookalikes;
 use super::string;
 use crate::broker::Lists;
 use crate::json::Object;
-use crate::mcp::Client;
 use crate::mcp::MODERN;
 use crate::mcp::shown;
 use crate::mcp::write::Fault;
@@ -18,60 +18,12 @@ use crate::tool::Asking;
 use crate::tool::Declared;
 use crate::tool::Level;
 use crate::tool::TaskAsk;
-use std::sync::Arc;
 
 /// The longest URI, in bytes.
 pub(super) const MAX_URI: usize = 8 << 10;
 
 const RESPONSES: &str = "inputResponses";
 const STATE: &str = "requestState";
-
-const VERSION: &str = "io.modelcontextprotocol/protocolVersion";
-const CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
-const INFO: &str = "io.modelcontextprotocol/clientInfo";
-const LOG_LEVEL: &str = "io.modelcontextprotocol/logLevel";
-const SESSION: &str = "dev.countersign/session";
-
-/// The keys of `_meta` that somebody acts on.
-const META: [&str; 8] = [
-    "progressToken",
-    VERSION,
-    CAPABILITIES,
-    INFO,
-    LOG_LEVEL,
-    "io.modelcontextprotocol/subscriptionId",
-    SESSION,
-    "dev.countersign/decision",
-];
-
-/// What came in `params._meta`.
-#[derive(Debug, Default)]
-pub struct Meta {
-    /// The object as it was sent.
-    pub text: Option<Box<str>>,
-    /// Whether the request names its own revision, [`MODERN`]. Otherwise it
-    /// belongs to what `initialize` agreed on.
-    pub modern: bool,
-    /// Under which token the client wants to hear of progress.
-    pub progress: Option<RawId>,
-    /// What a modern client can be asked.
-    pub declared: Arc<Declared>,
-    /// From which level on a modern client wants to hear what servers log.
-    pub log: Option<Level>,
-    /// The session that `dev.countersign/session` names.
-    pub session: Option<String>,
-}
-
-impl Meta {
-    /// How the client of this request reads its answer.
-    pub fn client(&self) -> Client {
-        if self.modern {
-            Client::Modern
-        } else {
-            Client::Legacy
-        }
-    }
-}
 
 /// What a request asks.
 #[derive(Debug, PartialEq, Eq)]
@@ -229,64 +181,12 @@ fn known(method: &str) -> &'static [&'static str] {
     }
 }
 
-fn meta(raw: Option<&str>, modern_only: bool) -> Result<Meta, Fault> {
-    let found = object(raw, "params._meta")?;
-    let member = |key| found.as_ref().and_then(|found| found.get(key));
-    if let Some(found) = &found {
-        refuse_lookalikes(found, &META)?;
-    }
-    let version = string(member(VERSION), VERSION)?;
-    if version.is_none()
-        && (modern_only
-            || [CAPABILITIES, INFO]
-                .into_iter()
-                .any(|key| member(key).is_some()))
-    {
-        return Err(missing(VERSION, &format!("\"{MODERN}\"")));
-    }
-    let mut can = Declared::default();
-    if let Some(version) = &version {
-        if version != MODERN {
-            return Err(Fault::unsupported_version(version));
-        }
-        let Some(capabilities) = object(member(CAPABILITIES), CAPABILITIES)? else {
-            return Err(missing(CAPABILITIES, "{} where the client has none"));
-        };
-        can = declared(Some(&capabilities));
-        object(member(INFO), INFO)?;
-    }
-    let progress = match member("progressToken") {
-        Some(raw) => Some(RawId::read(raw).ok_or_else(|| {
-            Fault::new(
-                INVALID_PARAMS,
-                "`progressToken` must be an integer or a string of at most 256 bytes",
-            )
-        })?),
-        None => None,
-    };
-    Ok(Meta {
-        text: raw.map(Into::into),
-        modern: version.is_some(),
-        progress,
-        declared: Arc::new(can),
-        log: level(member(LOG_LEVEL), LOG_LEVEL)?,
-        session: string(member(SESSION), SESSION)?.map(Into::into),
-    })
-}
-
-fn declared(capabilities: Option<&Object<'_>>) -> Declared {
+pub(super) fn declared(capabilities: Option<&Object<'_>>) -> Declared {
     let extensions = capabilities.and_then(|capabilities| capabilities.get("extensions"));
     let extensions = extensions.and_then(|text| Object::parse(text).ok());
     Declared::read(
         |name| capabilities?.get(name),
         |id| extensions.as_ref()?.get(id),
-    )
-}
-
-fn missing(key: &str, value: &str) -> Fault {
-    Fault::new(
-        INVALID_PARAMS,
-        format!("`params._meta` needs `{key}`: {value}"),
     )
 }
 
@@ -454,7 +354,7 @@ fn rest(params: Option<&Object<'_>>, read: &[&str]) -> Vec<(Box<str>, Box<str>)>
 }
 
 /// A level that may be left out.
-fn level(raw: Option<&str>, what: &str) -> Result<Option<Level>, Fault> {
+pub(super) fn level(raw: Option<&str>, what: &str) -> Result<Option<Level>, Fault> {
     let text = string(raw, what)?;
     let level = text.map(|text| text.parse::<Level>());
     level

@@ -22,6 +22,7 @@ const LAYERS: [&[&str]; 7] = [
         "tasks",
         "memory",
         "events",
+        "retries",
         "escalations",
     ],
     &["permit", "downstream", "broker"],

@@ -77,7 +77,7 @@ impl HttpLink {
                     Failed::Invalid("the answer is to another request, or none".to_owned())
                 })
             }
-            Exchange::Stream(events) => self.streamed(events, waits).await,
+            Exchange::Stream(events) => Box::pin(self.streamed(events, waits)).await,
             Exchange::Accepted => Err(Failed::Invalid("the answer is empty".to_owned())),
             Exchange::Refused {
                 answer: Some(answer @ Answer::Error(_)),
@@ -153,7 +153,8 @@ impl HttpLink {
                     tracing::debug!(server.name = %self.server, "dropped an answer that nobody waits for");
                 }
                 Ok(Message::Request { id, method, params }) => {
-                    self.reply(&id, (&method, params), waits).await;
+                    // In a box, like all that rarely happens in an answer.
+                    Box::pin(self.reply(&id, (&method, params), waits)).await;
                 }
                 Ok(Message::Notification { method, params }) => {
                     self.take_notification(&method, params, waits);

@@ -1,0 +1,61 @@
+//! What is said of a call that was made before, and of a session that is over.
+
+use crate::json::Object;
+use crate::json::Splice;
+use crate::sessions::End;
+use crate::sessions::Why;
+use crate::tool::CallId;
+use serde_json::json;
+
+/// In `_meta` of a result: it is that of an earlier call under the same key.
+const REPLAYED: &str = "dev.countersign/replayed";
+
+/// A result that was given before, marked so.
+pub(super) fn replayed(result: &str, earlier: &CallId) -> String {
+    let mark = json!({ "call": earlier.to_string() }).to_string();
+    let meta = Object::parse(result)
+        .ok()
+        .and_then(|members| members.get("_meta"));
+    let splice = Splice::new(result);
+    match meta.filter(|meta| Object::parse(meta).is_ok()) {
+        Some(meta) => splice.add_member(meta, REPLAYED, &mark),
+        None => {
+            let meta = json!({ REPLAYED: { "call": earlier.to_string() } }).to_string();
+            splice.add_member(result, "_meta", &meta)
+        }
+    }
+    .finish()
+}
+
+/// What is said of a session that is over.
+pub(super) fn ended(end: End) -> [String; 2] {
+    let at = end.at.strftime("%Y-%m-%d %H:%MZ");
+    let why = match end.why {
+        Why::Ended => format!("This session was ended on {at}."),
+        Why::Expired => format!("Nobody used this session for long, so it ended on {at}."),
+    };
+    [
+        format!("{why} Nothing was sent, and nothing more can be done in it."),
+        "Name another session to go on, or ask the operator.".to_owned(),
+    ]
+}
+
+/// What is said of a key that belongs to another call.
+pub(super) fn key_reused() -> [String; 2] {
+    [
+        "The idempotency key was used for another call in this session. Nothing was sent."
+            .to_owned(),
+        "Use a key of its own for each thing that you want done, and the same key only to repeat exactly the same call.".to_owned(),
+    ]
+}
+
+/// What is said where the answer of the first call was not kept.
+pub(super) fn lost(earlier: &CallId) -> [String; 2] {
+    [
+        format!(
+            "The same call was made before under this key and has ended ({earlier}). Nothing was sent now."
+        ),
+        "Its answer was too large to be kept: read what it changed instead of repeating it."
+            .to_owned(),
+    ]
+}

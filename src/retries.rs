@@ -1,0 +1,307 @@
+//! Calls that are made again: under a key that its client gives a call, it is sent
+//! once, and whoever makes it again gets what the first came to.
+//!
+//! A key is bound to its session, its principal, the tool and the arguments.
+
+mod table;
+
+pub use table::SCHEMA;
+
+use crate::crash;
+use crate::journal::Subject;
+use crate::store::StoreError;
+use crate::store::Tx;
+use crate::tool::CallId;
+use crate::tool::Digest;
+use jiff::SignedDuration;
+use jiff::Timestamp;
+use std::sync::Arc;
+
+/// How long a key is known. After that the same key is a new one.
+pub const KEPT: SignedDuration = SignedDuration::from_hours(24);
+
+/// The largest answer that is kept, in bytes.
+pub const MAX_BODY: usize = 1 << 20;
+
+/// What a client calls one thing that it wants done: 1 to 255 bytes without control
+/// characters, of its own choice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdempotencyKey(Arc<str>);
+
+/// The text is no key.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an idempotency key has 1 to 255 bytes and no control characters")]
+pub struct KeyError;
+
+impl IdempotencyKey {
+    /// Reads a key.
+    ///
+    /// # Errors
+    ///
+    /// When it is empty, too long, or has control characters.
+    pub fn read(text: &str) -> Result<Self, KeyError> {
+        let usable = (1..=255).contains(&text.len()) && !text.contains(char::is_control);
+        if usable {
+            Ok(Self(text.into()))
+        } else {
+            Err(KeyError)
+        }
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What is known of a key.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Known {
+    /// Nothing: the call is the first.
+    New,
+    /// The same call was made under it.
+    Same(CallId),
+    /// Another call was made under it.
+    Other,
+}
+
+/// An answer as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// Which kind.
+    pub form: Form,
+    /// What the server speaks, as whoever keeps the answer writes it.
+    pub era: String,
+    /// The text of the result or of the error.
+    pub body: Box<str>,
+}
+
+/// Which kind of answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// A result.
+    Result,
+    /// An error of the protocol.
+    Error,
+    /// A task, whose id is in the result.
+    Task,
+}
+
+impl Form {
+    const ALL: [Self; 3] = [Self::Result, Self::Error, Self::Task];
+
+    /// The word that is stored.
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Result => "result",
+            Self::Error => "error",
+            Self::Task => "task",
+        }
+    }
+
+    fn read(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|form| form.as_str() == word)
+    }
+}
+
+/// How far the first call under a key is.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Attempt {
+    /// It has not ended, as far as this room knows: the journal may know more.
+    Open,
+    /// It ended, and this is its answer; none where that was too large to keep.
+    Ended(Option<Kept>),
+    /// It was not sent, so its key is free again.
+    Free,
+}
+
+/// How the first call under a key ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// With an answer that can be given again.
+    Answered(Kept),
+    /// It had no effect, or goes on in another call.
+    Free,
+    /// Nobody knows.
+    Unknown,
+}
+
+/// What is known of the key of a call. Forgets keys that are too old first.
+///
+/// # Errors
+///
+/// When the store cannot be read or written.
+pub fn find(
+    tx: &Tx<'_>,
+    subject: &Subject,
+    key: &IdempotencyKey,
+    now: Timestamp,
+) -> Result<Known, StoreError> {
+    if let Ok(before) = now.checked_sub(KEPT) {
+        table::attempts_forget(tx, before)?;
+    }
+    if crash::mutated("forget-keys") {
+        return Ok(Known::New);
+    }
+    let found = table::attempt(tx, subject, key)?;
+    Ok(match found {
+        None => Known::New,
+        Some((call, tool, arguments)) if same(subject, (&tool, &arguments)) => Known::Same(call),
+        Some(_) => Known::Other,
+    })
+}
+
+fn same(subject: &Subject, (tool, arguments): (&str, &Digest)) -> bool {
+    subject.tool == tool && subject.arguments == *arguments
+}
+
+/// Binds a key to a call that is about to be sent, in the transaction that admits it.
+/// A call that goes on from the one before takes its place.
+///
+/// # Errors
+///
+/// When it cannot be written; then the call must not be sent.
+pub fn begin(
+    tx: &Tx<'_>,
+    subject: &Subject,
+    key: &IdempotencyKey,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    table::attempt_put(tx, subject, key, now)
+}
+
+/// Notes how a call under a key ended, in the transaction that closes its record.
+///
+/// # Errors
+///
+/// When it cannot be written.
+pub fn end(tx: &Tx<'_>, call: CallId, ending: &Ending) -> Result<(), StoreError> {
+    match ending {
+        Ending::Free => table::attempt_free(tx, call),
+        Ending::Unknown => Ok(()),
+        Ending::Answered(kept) => {
+            let fits = kept.body.len() <= MAX_BODY;
+            table::attempt_end(tx, call, fits.then_some(kept))
+        }
+    }
+}
+
+/// How far a call under a key is.
+///
+/// # Errors
+///
+/// When the store cannot be read.
+pub fn attempt(tx: &Tx<'_>, call: CallId) -> Result<Attempt, StoreError> {
+    table::attempt_of(tx, call)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::principal::PrincipalId;
+    use crate::session::SessionId;
+    use crate::store::testing::in_store;
+
+    fn subject(call: u8, session: u8, who: &str, arguments: &str) -> Subject {
+        Subject {
+            call: CallId::from_bytes([call; 16]),
+            session: SessionId::from_bytes([session; 16]),
+            principal: PrincipalId::parse(who).unwrap(),
+            tool: "claims/approve_payment".to_owned(),
+            arguments: Digest::of(arguments.as_bytes()),
+            policies: Digest::of(b""),
+        }
+    }
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_key_is_of_one_call_of_one_principal_in_one_session_for_a_day() {
+        let key = IdempotencyKey::read("pay-1").unwrap();
+        let first = subject(1, 1, "alice", "{}");
+        let found = in_store(&[SCHEMA], move |tx| {
+            let now = at("2026-11-26T12:00:00Z");
+            let mut found = vec![find(tx, &first, &key, now)?];
+            begin(tx, &first, &key, now)?;
+            for other in [
+                subject(2, 1, "alice", "{}"),
+                subject(2, 1, "alice", "{\"a\":1}"),
+                subject(2, 1, "bob", "{}"),
+                subject(2, 2, "alice", "{}"),
+            ] {
+                found.push(find(tx, &other, &key, now)?);
+            }
+            let other = IdempotencyKey::read("pay-2").unwrap();
+            found.push(find(tx, &first, &other, now)?);
+            found.push(find(tx, &first, &key, at("2026-11-27T12:00:01Z"))?);
+            Ok(found)
+        })
+        .await;
+        let same = Known::Same(CallId::from_bytes([1; 16]));
+        assert_eq!(
+            found,
+            [
+                Known::New,
+                same,
+                Known::Other,
+                Known::New,
+                Known::New,
+                Known::New,
+                Known::New
+            ]
+        );
+    }
+
+    #[tokio::test]
+    async fn how_a_call_ended_is_what_is_known_of_its_key() {
+        let key = IdempotencyKey::read("k").unwrap();
+        let kept = |size: usize| {
+            Ending::Answered(Kept {
+                form: Form::Result,
+                era: "2025-11-25".to_owned(),
+                body: "x".repeat(size).into(),
+            })
+        };
+        let endings = [kept(1), kept(MAX_BODY + 1), Ending::Free, Ending::Unknown];
+        let attempts = in_store(&[SCHEMA], move |tx| {
+            let now = at("2026-11-26T12:00:00Z");
+            let mut attempts = Vec::new();
+            for (number, ending) in (1..).zip(&endings) {
+                let first = subject(number, number, "alice", "{}");
+                begin(tx, &first, &key, now)?;
+                attempts.push(attempt(tx, first.call)?);
+                end(tx, first.call, ending)?;
+                attempts.push(attempt(tx, first.call)?);
+            }
+            Ok(attempts)
+        })
+        .await;
+        let Ending::Answered(small) = kept(1) else {
+            panic!("it is an answer");
+        };
+        let open = || Attempt::Open;
+        assert_eq!(
+            attempts,
+            [
+                open(),
+                Attempt::Ended(Some(small)),
+                open(),
+                Attempt::Ended(None),
+                open(),
+                Attempt::Free,
+                open(),
+                open(),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_key_can_be_read_by_people() {
+        assert!(IdempotencyKey::read("a b/ä").is_ok());
+        for bad in ["", "a\n", &"x".repeat(256)] {
+            assert_eq!(IdempotencyKey::read(bad), Err(KeyError));
+        }
+    }
+}

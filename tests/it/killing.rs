@@ -1,0 +1,353 @@
+//! The killing test: clients of both eras over stdio and HTTP pay, under limits, with
+//! keys, with retries and at the same time, while brokers and tool servers are killed
+//! at random and at the named points. Whatever was killed and whenever, no limit is
+//! exceeded, no key is executed twice, nothing executed is without a record, every
+//! record has an outcome, the chains hold, and each session goes on.
+//!
+//! `COUNTERSIGN_KILLS` says how many kills (200), `COUNTERSIGN_SEED` where the chance
+//! begins. Timing is chance too, so a seed repeats the choices and not the run.
+
+mod client;
+
+use crate::crash::EACH_CALL;
+use crate::crash::EACH_RECORD;
+use crate::crash::LIMIT;
+use crate::crash::broken_promises;
+use crate::serving::Serving;
+use crate::world::GET;
+use crate::world::World;
+use client::Client;
+use client::Ended;
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use std::time::Instant;
+
+/// How many kills there are before the promise is checked.
+const ROUND: u32 = 50;
+/// How many sessions' worth of payments each client makes between two sessions.
+const EACH_SESSION: u32 = 6;
+/// What one payment moves, in cents, before what tells it from all others.
+const PAYMENT: i64 = 300_000;
+/// How often a client asks again for what it does not know.
+const TRIES: u32 = 40;
+/// How long a client waits before it asks again.
+const AGAIN: Duration = Duration::from_millis(25);
+/// How long a round may take.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// A chance that a seed repeats (xorshift64*).
+pub(crate) struct Chance(u64);
+
+impl Chance {
+    pub(crate) fn below(&mut self, end: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        let drawn = self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33;
+        usize::try_from(drawn).unwrap() % end
+    }
+
+    fn of<'a>(&mut self, from: &[&'a str]) -> &'a str {
+        from[self.below(from.len())]
+    }
+}
+
+fn number(name: &str, otherwise: u64) -> u64 {
+    std::env::var(name).map_or(otherwise, |text| text.parse().unwrap())
+}
+
+/// What all clients of a round share.
+struct Round<'a> {
+    /// Each round has sessions of its own.
+    number: u32,
+    world: &'a World,
+    address: &'a str,
+    key: &'a str,
+    /// Told when the clients shall come to an end.
+    over: AtomicBool,
+    killed: AtomicU32,
+    /// How often a broker ended at each named point.
+    points: &'a Mutex<BTreeMap<String, u32>>,
+    /// The number of the next payment.
+    next: &'a AtomicU32,
+    /// The payments that came to an end that the client knows, by their cents.
+    ended: &'a Mutex<BTreeMap<i64, Ended>>,
+    handles: &'a Mutex<Vec<String>>,
+    mutation: Option<&'a str>,
+}
+
+impl Round<'_> {
+    /// One client, until the round is over. `pair` says whose sessions it shares.
+    fn works(&self, mut client: Client, pair: usize, mut chance: Chance) {
+        let mut session = 0;
+        while !self.over.load(Ordering::Relaxed) {
+            let handle = format!("claim-{pair}-{}-{session}", self.number);
+            self.handles.lock().unwrap().push(handle.clone());
+            for _ in 0..EACH_SESSION {
+                if self.over.load(Ordering::Relaxed) {
+                    break;
+                }
+                let number = self.next.fetch_add(1, Ordering::Relaxed);
+                let cents = PAYMENT + i64::from(number);
+                let ended = self.pays(&mut client, (&handle, cents), &mut chance);
+                self.ended.lock().unwrap().insert(cents, ended);
+            }
+            session += 1;
+        }
+        client.ends();
+    }
+
+    /// Makes one payment under one key, again and again until its end is known.
+    fn pays(
+        &self,
+        client: &mut Client,
+        (handle, cents): (&str, i64),
+        chance: &mut Chance,
+    ) -> Ended {
+        let key = format!("pay-{cents}");
+        for _ in 0..TRIES {
+            let armed = (chance.below(4) > 0).then(|| self.point(chance));
+            let came = client.pays(self, (handle, cents, &key), armed.as_deref());
+            match came {
+                // The broker at the other end is being started again.
+                Ended::Lost => std::thread::sleep(AGAIN),
+                ended => return ended,
+            }
+        }
+        Ended::Lost
+    }
+
+    /// A point at which the next broker of a client shall end.
+    fn point(&self, chance: &mut Chance) -> String {
+        let records: Vec<&str> = EACH_RECORD.into_iter().collect();
+        let keyed = ["store.close.before-commit", "store.close.after-commit"];
+        let point = match chance.below(3) {
+            0 => chance.of(&EACH_CALL),
+            1 => chance.of(&records),
+            _ => chance.of(&keyed),
+        };
+        format!("{point}:{}", 1 + chance.below(3))
+    }
+
+    fn died_at(&self, point: &str) {
+        self.killed.fetch_add(1, Ordering::Relaxed);
+        let name = point.split(':').next().unwrap_or(point);
+        *self
+            .points
+            .lock()
+            .unwrap()
+            .entry(name.to_owned())
+            .or_default() += 1;
+    }
+}
+
+/// The processes of a world besides our own: brokers of clients and tool servers.
+fn victims(world: &Path) -> Vec<rustix::process::Pid> {
+    let mut victims = Vec::new();
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let name = entry.file_name();
+        let Ok(pid) = name.to_string_lossy().parse::<i32>() else {
+            continue;
+        };
+        let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line).replace('\0', " ");
+        let is_broker = line.contains(&*world.to_string_lossy()) && line.contains(" stdio");
+        let cwd = std::fs::read_link(entry.path().join("cwd"));
+        let is_server = line.contains(" claims-server ")
+            && !line.contains(" __keep ")
+            && cwd.is_ok_and(|cwd| cwd == world);
+        if is_broker || is_server {
+            victims.extend(rustix::process::Pid::from_raw(pid));
+        }
+    }
+    victims
+}
+
+/// Kills until so many are dead, and returns the broker that serves HTTP.
+fn kills(round: &Round<'_>, mut serving: Serving, most: u32, chance: &mut Chance) -> Serving {
+    let folder = round.world.path("");
+    let folder = folder.canonicalize().unwrap();
+    let begun = Instant::now();
+    while round.killed.load(Ordering::Relaxed) < most {
+        assert!(begun.elapsed() < PATIENCE, "too few were killed");
+        let pause = 10 + chance.below(90);
+        std::thread::sleep(Duration::from_millis(u64::try_from(pause).unwrap()));
+        if chance.below(4) == 0 {
+            serving = round.world.restarted(serving);
+            round.killed.fetch_add(1, Ordering::Relaxed);
+            continue;
+        }
+        let victims = victims(&folder);
+        if victims.is_empty() {
+            continue;
+        }
+        let victim = victims[chance.below(victims.len())];
+        let killed = rustix::process::kill_process(victim, rustix::process::Signal::KILL);
+        round
+            .killed
+            .fetch_add(u32::from(killed.is_ok()), Ordering::Relaxed);
+    }
+    serving
+}
+
+/// What one run found.
+struct Found {
+    broken: Vec<String>,
+    kills: u32,
+    executed: usize,
+    admissible: usize,
+    ends: BTreeMap<Ended, usize>,
+    points: BTreeMap<String, u32>,
+}
+
+fn run(kills_wanted: u32, seed: u64, mutation: Option<&str>) -> Found {
+    let world = World::new();
+    let key = world.key("alice");
+    let mut chance = Chance(seed | 1);
+    let (points, ended, handles) = (Mutex::default(), Mutex::default(), Mutex::default());
+    let next = AtomicU32::new(1);
+    let mut found = Found {
+        broken: Vec::new(),
+        kills: 0,
+        executed: 0,
+        admissible: 0,
+        ends: BTreeMap::new(),
+        points: BTreeMap::new(),
+    };
+    let mut serving = world.serve();
+    let address = serving.address().to_owned();
+    while found.kills < kills_wanted && found.broken.is_empty() {
+        let most = ROUND.min(kills_wanted - found.kills);
+        let round = Round {
+            number: found.kills,
+            world: &world,
+            address: &address,
+            key: &key,
+            over: AtomicBool::new(false),
+            killed: AtomicU32::new(0),
+            points: &points,
+            next: &next,
+            ended: &ended,
+            handles: &handles,
+            mutation,
+        };
+        serving = std::thread::scope(|scope| {
+            for (place, client) in Client::all().into_iter().enumerate() {
+                let chance = Chance((seed ^ (u64::from(found.kills) << 8) ^ place as u64) | 1);
+                let round = &round;
+                scope.spawn(move || round.works(client, place % 2, chance));
+            }
+            let serving = kills(&round, serving, most, &mut chance);
+            round.over.store(true, Ordering::Relaxed);
+            serving
+        });
+        found.kills += round.killed.load(Ordering::Relaxed);
+        judge(&world, (&handles, &ended), &mut found);
+    }
+    drop(serving);
+    found.points = points.into_inner().unwrap();
+    found
+}
+
+/// Starts one more broker, which recovers what the dead left, and looks at everything.
+fn judge(
+    world: &World,
+    (handles, ended): (&Mutex<Vec<String>>, &Mutex<BTreeMap<i64, Ended>>),
+    found: &mut Found,
+) {
+    let mut handles = handles.lock().unwrap().clone();
+    handles.sort();
+    handles.dedup();
+    let mut last = world.broker().initialized();
+    handles.retain(|handle| {
+        let call = json!({"name": GET, "arguments": {"claim_id": "1"},
+            "_meta": {"dev.countersign/session": handle}});
+        let answer = last.ask("tools/call", call);
+        if answer["result"]["isError"] == true {
+            found
+                .broken
+                .push(format!("{handle} does not go on: {answer}"));
+        }
+        true
+    });
+    world.wait_until_all_closed();
+    found.broken.extend(broken_promises(world, &handles));
+    assert!(last.end());
+    let mut executed: BTreeMap<i64, u32> = BTreeMap::new();
+    for cents in world.paid() {
+        *executed.entry(cents).or_default() += 1;
+    }
+    for (cents, times) in executed.iter().filter(|(_, times)| **times > 1) {
+        found
+            .broken
+            .push(format!("the key of {cents} was executed {times} times"));
+    }
+    let ended = ended.lock().unwrap();
+    for (cents, how) in ended.iter() {
+        let is_executed = executed.contains_key(cents);
+        match how {
+            Ended::Paid if !is_executed => {
+                found
+                    .broken
+                    .push(format!("{cents} was answered and not executed"));
+            }
+            Ended::Refused if is_executed => {
+                found
+                    .broken
+                    .push(format!("{cents} was refused and executed"));
+            }
+            Ended::Paid | Ended::Refused | Ended::Unknown | Ended::Lost => {}
+        }
+    }
+    found.ends.clear();
+    for how in ended.values() {
+        *found.ends.entry(*how).or_default() += 1;
+    }
+    found.executed = executed.len();
+    // Of what was asked in a session, as much as its limit has room for.
+    let room = usize::try_from(LIMIT / (PAYMENT + 100_000)).unwrap();
+    let asked = ended.len() / handles.len().max(1);
+    found.admissible = handles.len() * asked.min(room);
+}
+
+#[test]
+#[ignore = "minutes: kills brokers and servers at random"]
+fn whatever_is_killed_and_whenever_the_promise_holds() {
+    let kills = u32::try_from(number("COUNTERSIGN_KILLS", 200)).unwrap();
+    let seed = number("COUNTERSIGN_SEED", 20_261_127);
+    let found = run(kills, seed, None);
+    let told = format!(
+        "seed {seed}: {} kills; executed {} of {} admissible; ends {:?}; points {:?}",
+        found.kills, found.executed, found.admissible, found.ends, found.points
+    );
+    std::fs::write(
+        Path::new(env!("CARGO_TARGET_TMPDIR")).join("killing.txt"),
+        &told,
+    )
+    .unwrap();
+    assert!(
+        found.broken.is_empty(),
+        "{told}\n{}",
+        found.broken.join("\n")
+    );
+    assert!(
+        found.executed * 2 >= found.admissible,
+        "too little was done: {told}"
+    );
+    assert!(found.ends.contains_key(&Ended::Paid), "{told}");
+}
+
+#[test]
+#[ignore = "minutes: kills brokers and servers at random"]
+#[cfg(feature = "crash-points")]
+fn a_broker_that_forgets_keys_would_be_noticed() {
+    let found = run(200, 7, Some("forget-keys"));
+    let twice = |line: &String| line.contains("was executed 2 times");
+    assert!(found.broken.iter().any(twice), "{:?}", found.broken);
+}
