@@ -33,11 +33,11 @@ fn follow(wire: &mut Wire, uri: &str) -> Value {
     wire.ask("resources/subscribe", json!({ "uri": uri }))
 }
 
-fn modern(mut params: Value) -> Value {
+fn modern(session: &str, mut params: Value) -> Value {
     params["_meta"] = json!({
         "io.modelcontextprotocol/protocolVersion": "2026-07-28",
         "io.modelcontextprotocol/clientCapabilities": {},
-        "dev.countersign/session": "claim-1",
+        "dev.countersign/session": session,
     });
     params
 }
@@ -65,7 +65,7 @@ fn a_session_can_be_read_and_followed_whoever_changes_it() {
     let mut listens = world.broker();
     let uris = ["session://status", "session://notes", "session://nothing"];
     let wanted = json!({"notifications": {"resourceSubscriptions": uris}});
-    let id = listens.request("subscriptions/listen", modern(wanted));
+    let id = listens.request("subscriptions/listen", modern("claim-1", wanted));
     let acknowledged = "notifications/subscriptions/acknowledged";
     let first = listens.wait_for(|message| message["method"] == acknowledged);
     let honoured = first.unwrap()["params"]["notifications"]["resourceSubscriptions"].take();
@@ -85,7 +85,6 @@ fn a_session_can_be_read_and_followed_whoever_changes_it() {
     other.call(PUT, json!({"key": "else", "value": 1}));
     other.call(PUT, json!({"key": "a/b", "value": {"x": 1}}));
     assert_eq!(hears(&mut one), "session://memory/a%2Fb");
-    // The other session is its own: this is the first that it hears.
     done(&world, &["session", "pause", "claim-2"]);
     assert_eq!(hears(&mut two), "session://status");
 
@@ -110,6 +109,37 @@ fn a_session_can_be_read_and_followed_whoever_changes_it() {
         "{listed}"
     );
     assert!(world.journal_problems().is_empty());
+}
+
+#[test]
+fn a_session_hears_nothing_of_another_in_the_same_process() {
+    let world = World::new();
+    let mut broker = world.broker();
+    let mut listen = |session: &str, uri: &str| {
+        let call = json!({"name": GET, "arguments": read()});
+        broker.ask("tools/call", modern(session, call));
+        let uris = json!({"resourceSubscriptions": ["session://notes", uri]});
+        let wanted = modern(session, json!({ "notifications": uris }));
+        let id = broker.request("subscriptions/listen", wanted);
+        let belongs = |message: &Value| message["params"]["_meta"][TAG] == id;
+        let first = broker.wait_for(belongs).unwrap();
+        assert_eq!(first["method"], "notifications/subscriptions/acknowledged");
+        id
+    };
+    let (one, two) = (
+        listen("claim-1", "session://memory"),
+        listen("claim-2", "session://events"),
+    );
+    let mut hears = |id: u64| {
+        let told = broker.wait_for(|told| updated(told) && told["params"]["_meta"][TAG] == id);
+        told.unwrap()["params"]["uri"].take()
+    };
+    let mut other = in_session(&world, "claim-1");
+    other.call("countersign__note_add", json!({"text": "only here"}));
+    assert_eq!(hears(one), "session://notes");
+    done(&world, &["session", "event", "claim-2", "--kind", "go"]);
+    // The first that it hears.
+    assert_eq!(hears(two), "session://events");
 }
 
 #[test]
