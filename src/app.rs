@@ -23,6 +23,7 @@ use crate::config::Config;
 use crate::config::Fingerprint;
 use crate::config::RulesAt;
 use crate::downstream;
+use crate::events;
 use crate::http;
 use crate::journal;
 use crate::keys;
@@ -89,7 +90,12 @@ pub const MIGRATIONS: [Migration; 8] = [
     },
     Migration {
         number: 7,
-        sql: &[sessions::SCHEMA_7, memory::SCHEMA, retries::SCHEMA],
+        sql: &[
+            sessions::SCHEMA_7,
+            memory::SCHEMA,
+            events::SCHEMA,
+            retries::SCHEMA,
+        ],
     },
     Migration {
         number: 8,

@@ -7,7 +7,9 @@ mod call;
 mod catalogue;
 mod close;
 mod entry;
+mod events;
 mod follow;
+mod forward;
 mod kinds;
 mod known;
 mod memory;
@@ -51,7 +53,11 @@ pub use catalogue::Naming;
 pub use catalogue::Rules;
 pub use catalogue::ServerRules;
 pub use catalogue::Shape;
+pub use events::EventRefusal;
+pub use events::event_json;
+pub use forward::Webhooks;
 pub use own::OwnTools;
+pub use own::percent_decoded;
 pub use receipt::Awaited;
 pub use receipt::Receipt;
 pub use resume::Standing;
@@ -134,6 +140,8 @@ pub struct Settings {
     pub servers: BTreeMap<ServerName, ServerRules>,
     /// What is offered of the broker's own tools.
     pub own: OwnTools,
+    /// Who is told of events from outside.
+    pub webhooks: Webhooks,
 }
 
 impl Settings {

@@ -11,6 +11,7 @@ pub use changes::Change;
 pub use changes::What;
 pub use changes::history;
 pub use changes::note;
+pub use changes::noted;
 pub use table::SCHEMA;
 pub use table::SCHEMA_7;
 pub use transports::SCHEMA_4;

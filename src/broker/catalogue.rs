@@ -5,6 +5,7 @@ use super::names;
 use super::own;
 use super::own::Own;
 use super::own::OwnTools;
+use super::own::pages;
 use super::resources::Owners;
 use crate::downstream::Downstream;
 use crate::downstream::Resources;
@@ -254,7 +255,12 @@ impl Catalogue {
         let readable = catalogue.others.keys();
         let readable = readable.filter(|(_, asking)| *asking == Asking::Read);
         let readable = readable.map(|(server, _)| server.clone()).collect();
-        catalogue.owners = Owners::new(known.resources.clone(), readable);
+        let mut resources = known.resources.clone();
+        if let (true, Some((_, page))) = (shape.own.offered, own.first()) {
+            let listing = Arc::new(pages::listing());
+            resources.insert(page.id.server.clone(), listing);
+        }
+        catalogue.owners = Owners::new(resources, readable);
         let contested = catalogue.owners.contested();
         let contested: Vec<String> = contested
             .map(|uri| {
@@ -467,7 +473,7 @@ fn policy_own(own: &[(Own, Arc<ToolDefinition>)]) -> Vec<PolicyTool> {
         rules: ToolRules {
             access: tool.access(),
             risk: "low".to_owned(),
-            ..ToolRules::default()
+            ..ToolRules::unmentioned(definition.id.asking())
         },
         pinned: true,
     });

@@ -4,6 +4,7 @@
 use super::http;
 use super::imported::Entry;
 use super::references;
+use super::webhooks::WebhookSection;
 use crate::broker::ServerRules;
 use crate::downstream;
 use crate::downstream::Place;
@@ -123,6 +124,7 @@ pub(super) struct SessionSection {
     /// After how long an unused session ends; never where it is left out.
     pub(super) expire: Option<SignedDuration>,
     pub(super) tools: OwnToolsSection,
+    pub(super) webhooks: Vec<WebhookSection>,
 }
 
 /// The broker's own tools.
@@ -141,6 +143,7 @@ impl Default for SessionSection {
             idle: SignedDuration::from_hours(8),
             expire: None,
             tools: OwnToolsSection::default(),
+            webhooks: Vec::new(),
         }
     }
 }
