@@ -23,6 +23,7 @@ use crate::config::Config;
 use crate::config::Fingerprint;
 use crate::config::RulesAt;
 use crate::downstream;
+use crate::events;
 use crate::http;
 use crate::journal;
 use crate::keys;
@@ -92,6 +93,7 @@ pub const MIGRATIONS: [Migration; 8] = [
         sql: &[
             sessions::SCHEMA_7,
             memory::SCHEMA,
+            events::SCHEMA,
             retries::SCHEMA,
             tasks::SCHEMA_7,
         ],

@@ -7,7 +7,9 @@ mod call;
 mod catalogue;
 mod close;
 mod entry;
+mod events;
 mod follow;
+mod forward;
 mod kinds;
 mod known;
 mod labels;
@@ -20,6 +22,7 @@ mod resolve;
 mod resources;
 mod resume;
 mod retry;
+mod said;
 mod send;
 mod settle;
 mod subscriptions;
@@ -50,13 +53,17 @@ pub use catalogue::Known;
 pub use catalogue::Lists;
 pub use catalogue::Naming;
 pub use catalogue::Rules;
-pub use catalogue::ServerRules;
 pub use catalogue::Shape;
+pub use events::EventRefusal;
+pub use events::event_json;
+pub use forward::Webhooks;
 pub use own::OwnTools;
+pub use own::percent_decoded;
 pub use receipt::Awaited;
 pub use receipt::Receipt;
 pub use resume::Standing;
 pub use resume::Units;
+pub use said::ServerRules;
 pub use subscriptions::Listener;
 pub use upkeep::StartError;
 
@@ -139,6 +146,8 @@ pub struct Settings {
     pub servers: BTreeMap<ServerName, ServerRules>,
     /// What is offered of the broker's own tools.
     pub own: OwnTools,
+    /// Who is told of events from outside.
+    pub webhooks: Webhooks,
 }
 
 impl Settings {

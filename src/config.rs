@@ -8,6 +8,7 @@ mod principals;
 mod references;
 #[cfg(test)]
 mod tests;
+mod webhooks;
 
 pub use imported::Entry;
 pub use imported::Imported;
@@ -186,7 +187,11 @@ impl Config {
         Ok(Self {
             path: path.to_owned(),
             store: folder.join(&file.store.path),
-            broker: broker_settings(&file, rules).map_err(|(key, problem)| value(key, problem))?,
+            broker: broker::Settings {
+                webhooks: webhooks::webhooks(&file.session.webhooks, folder)
+                    .map_err(|(key, problem)| value(&key, problem))?,
+                ..broker_settings(&file, rules).map_err(|(key, problem)| value(key, problem))?
+            },
             servers,
             stdio_principal,
             stdio_session: file.stdio.session.clone(),
@@ -265,6 +270,7 @@ fn broker_settings(
         first_sight: FIRST_SIGHT,
         servers,
         own,
+        webhooks: broker::Webhooks::default(),
     })
 }
 

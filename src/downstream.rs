@@ -25,6 +25,7 @@ mod era;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 mod handshake;
+mod hook;
 mod keeper;
 mod lines;
 mod link;
@@ -73,6 +74,9 @@ pub use call::Unbridged;
 pub use catalog::Resource;
 pub use catalog::Resources;
 pub use era::Era;
+pub use hook::Hook;
+pub use hook::HookError;
+pub use hook::Told;
 pub use keeper::keep;
 pub use news::News;
 pub use news::State;

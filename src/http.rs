@@ -12,12 +12,14 @@
 //!           │   ├─ listening    their streams, opened or found again
 //!           │   └─ redelivery   what those said, kept for a while
 //!           └─ pair      HTTP+SSE (2024-11-05)
+//!       ├─ events    what arrives in a session from outside
 //!       └─ routes    everything else
 //! ```
 
 mod accept;
 mod body;
 mod caller;
+mod events;
 mod guard;
 mod legacy;
 mod listening;
@@ -164,7 +166,11 @@ impl Core {
             return guard::preflight(origin);
         }
         let answer = match Target::of(request.uri().path()) {
-            None => routes::answer(&edge.routes, request).await,
+            None => match events::named(request.uri().path()) {
+                None => routes::answer(&edge.routes, request).await,
+                Some(_) if edge.ending.is_cancelled() => status::ending(),
+                Some(named) => Box::pin(events::answer(&self, &named, request)).await,
+            },
             Some(_) if edge.ending.is_cancelled() => status::ending(),
             Some(target) => Box::pin(self.endpoint(target, request)).await,
         };

@@ -18,6 +18,7 @@ pub mod json;
 pub mod policy;
 pub mod store;
 
+pub mod events;
 pub mod journal;
 pub mod keys;
 pub mod memory;

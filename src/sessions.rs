@@ -12,6 +12,7 @@ pub use changes::Change;
 pub use changes::What;
 pub use changes::history;
 pub use changes::note;
+pub use changes::noted;
 pub use labels::Brought;
 pub use labels::guest;
 pub use labels::label;

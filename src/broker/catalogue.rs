@@ -5,7 +5,9 @@ use super::names;
 use super::own;
 use super::own::Own;
 use super::own::OwnTools;
+use super::own::pages;
 use super::resources::Owners;
+use super::said::ServerRules;
 use crate::downstream::Downstream;
 use crate::downstream::Resources;
 use crate::json::Object;
@@ -20,7 +22,6 @@ use crate::policy::PolicyServer;
 use crate::policy::PolicyTool;
 use crate::principal::PrincipalId;
 use crate::principal::Principals;
-use crate::session::Label;
 use crate::tool::Asking;
 use crate::tool::Digest;
 use crate::tool::Kind;
@@ -32,7 +33,6 @@ use crate::tool::ToolDefinition;
 use crate::tool::ToolId;
 use crate::tool::ToolRules;
 use std::collections::BTreeMap;
-use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -45,30 +45,6 @@ pub struct Rules {
     pub files: Vec<PolicyFile>,
     /// Who there is.
     pub principals: Principals,
-}
-
-/// What the configuration says of one server, as far as policy cares.
-#[derive(Clone, Debug, Default)]
-pub struct ServerRules {
-    /// How far the operator trusts it, in his own words.
-    pub trust: String,
-    /// What joins the session with whatever comes from it.
-    pub labels: BTreeSet<Label>,
-    /// Whether what is said to it leaves his hands.
-    pub sink: bool,
-    /// What he says of its tools, by their own names.
-    pub tools: BTreeMap<String, ToolRules>,
-}
-
-impl ServerRules {
-    /// What is said of one of its tools, or of what else can be asked of it.
-    fn of(&self, tool: &ToolId) -> ToolRules {
-        let said = self.tools.get(&*tool.name).cloned();
-        let mut rules = said.unwrap_or_else(|| ToolRules::unmentioned(tool.asking()));
-        rules.labels.extend(self.labels.iter().cloned());
-        rules.sink |= self.sink;
-        rules
-    }
 }
 
 /// Where one exposed name leads.
@@ -271,7 +247,12 @@ impl Catalogue {
         let readable = catalogue.others.keys();
         let readable = readable.filter(|(_, asking)| *asking == Asking::Read);
         let readable = readable.map(|(server, _)| server.clone()).collect();
-        catalogue.owners = Owners::new(known.resources.clone(), readable);
+        let mut resources = known.resources.clone();
+        if let (true, Some((_, page))) = (shape.own.offered, own.first()) {
+            let listing = Arc::new(pages::listing());
+            resources.insert(page.id.server.clone(), listing);
+        }
+        catalogue.owners = Owners::new(resources, readable);
         let contested = catalogue.owners.contested();
         let contested: Vec<String> = contested
             .map(|uri| {
@@ -484,7 +465,7 @@ fn policy_own(own: &[(Own, Arc<ToolDefinition>)]) -> Vec<PolicyTool> {
         rules: ToolRules {
             access: tool.access(),
             risk: "low".to_owned(),
-            ..ToolRules::default()
+            ..ToolRules::unmentioned(definition.id.asking())
         },
         pinned: true,
     });

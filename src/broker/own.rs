@@ -3,6 +3,9 @@
 //! here, in the session of the call and in no other.
 
 mod answers;
+pub(super) mod pages;
+
+pub use pages::percent_decoded;
 
 use super::Answer;
 use super::Broker;
@@ -26,6 +29,7 @@ use crate::store::Durability;
 use crate::store::StoreError;
 use crate::store::Tx;
 use crate::tool::Access;
+use crate::tool::Asking;
 use crate::tool::ServerName;
 use crate::tool::ToolDefinition;
 use crate::tool::ToolId;
@@ -55,10 +59,16 @@ pub(super) enum Own {
     Delete,
     AddNote,
     Notes,
+    Events,
+    /// Reading one of our own resources.
+    Page,
+    /// Being told of its changes.
+    Follow,
 }
 
 impl Own {
-    const ALL: [Self; 10] = [
+    /// The tools.
+    const ALL: [Self; 11] = [
         Self::Status,
         Self::History,
         Self::Pause,
@@ -69,6 +79,7 @@ impl Own {
         Self::Delete,
         Self::AddNote,
         Self::Notes,
+        Self::Events,
     ];
 
     fn name(self) -> &'static str {
@@ -83,12 +94,22 @@ impl Own {
             Self::Delete => "memory_delete",
             Self::AddNote => "note_add",
             Self::Notes => "note_list",
+            Self::Events => "event_list",
+            Self::Page => Asking::Read.method(),
+            Self::Follow => Asking::Subscribe.method(),
         }
     }
 
     pub(super) fn access(self) -> Access {
         match self {
-            Self::Status | Self::History | Self::Get | Self::List | Self::Notes => Access::Read,
+            Self::Status
+            | Self::History
+            | Self::Get
+            | Self::List
+            | Self::Notes
+            | Self::Events
+            | Self::Page
+            | Self::Follow => Access::Read,
             Self::Pause | Self::Resume | Self::Put | Self::Delete | Self::AddNote => Access::Write,
         }
     }
@@ -138,7 +159,12 @@ fn read() -> Vec<(Own, Arc<ToolDefinition>)> {
             .find(|own| own.name() == &*definition.id.name)?;
         Some((own, Arc::new(definition)))
     });
-    definitions.collect()
+    let asked = [(Own::Page, Asking::Read), (Own::Follow, Asking::Subscribe)];
+    let resources = asked.into_iter().filter_map(|(own, asking)| {
+        let definition = pins::fixed(&server, asking).ok()?;
+        Some((own, Arc::new(definition)))
+    });
+    definitions.chain(resources).collect()
 }
 
 impl Broker {
@@ -176,15 +202,12 @@ impl Broker {
                 }
             }
         };
-        let sent = answered.map_or_else(
-            |error| {
-                tracing::error!(call.id = %id, error = %Chain(&error), "a tool of our own failed");
-                Sent::NotSent {
-                    why: "the store failed".to_owned(),
-                }
-            },
-            |said| sent(&said),
-        );
+        let sent = answered.unwrap_or_else(|error| {
+            tracing::error!(call.id = %id, error = %Chain(&error), "a tool of our own failed");
+            Sent::NotSent {
+                why: "the store failed".to_owned(),
+            }
+        });
         let (closing, answer) = settle::judged(id, route, sent, self.settings.keep);
         let ending = keyed.then(|| retry::ending(closing.outcome, &answer, Effect::None));
         let held = Held {
@@ -200,16 +223,21 @@ impl Broker {
     }
 
     /// Reads on a thread that may wait, after what this process has yet to fold.
-    async fn read_own(&self, own: Own, call: ToolCall) -> Result<Said, StoreError> {
+    async fn read_own(&self, own: Own, call: ToolCall) -> Result<Sent, StoreError> {
         let (store, settings) = (Arc::clone(&self.store), Arc::clone(&self.settings));
         let read = tokio::task::spawn_blocking(move || {
             store.catch_up()?;
             let units = settings.units();
-            store.read(|tx| look(tx, own, &call, units))
+            store.read(|tx| match own {
+                Own::Page => pages::read(tx, &call, units),
+                tool => Ok(sent(&look(tx, tool, &call, units)?)),
+            })
         });
         match read.await {
             Ok(read) => read,
-            Err(_stopping) => Ok(Said::failed("the broker is stopping: call again later")),
+            Err(_stopping) => Ok(Sent::NotSent {
+                why: "the broker is stopping".to_owned(),
+            }),
         }
     }
 }
@@ -229,8 +257,12 @@ mod tests {
     #[test]
     fn each_of_our_own_tools_is_described() {
         let described: Vec<Own> = definitions().into_iter().map(|(own, _)| own).collect();
-        assert_eq!(described, Own::ALL);
-        for (own, definition) in definitions() {
+        let (tools, others) = described.split_at(Own::ALL.len());
+        assert_eq!(
+            (tools, others),
+            (&Own::ALL[..], &[Own::Page, Own::Follow][..])
+        );
+        for (own, definition) in definitions().into_iter().take(tools.len()) {
             let reads = definition.hints.read_only;
             assert_eq!(reads, own.access() == Access::Read, "{own:?}");
             assert!(!definition.json.contains('\n'), "{own:?}");

@@ -1,6 +1,7 @@
 //! Which server a URI belongs to. URIs go through unchanged, so the server is
 //! found by what the servers list.
 
+use super::own::OWN;
 use crate::downstream::Resource;
 use crate::downstream::Resources;
 use crate::tool::ServerName;
@@ -8,6 +9,9 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::sync::Arc;
+
+/// The scheme of the broker's own resources.
+const SCHEME: &str = "session";
 
 /// The resources of each server, as it listed them last.
 pub(super) type Listings = BTreeMap<ServerName, Arc<Resources>>;
@@ -36,8 +40,15 @@ impl Owners {
                 listed
                     .entry(resource.uri.clone())
                     .and_modify(|owner| {
-                        if *owner != Owner::One(server.clone()) {
-                            *owner = Owner::Several;
+                        let one = Owner::One(server.clone());
+                        let is_ours =
+                            |one: &Owner| matches!(one, Owner::One(name) if name.as_str() == OWN);
+                        // No server takes the place of what is ours.
+                        match (is_ours(owner), is_ours(&one)) {
+                            (true, _) => {}
+                            (false, true) => *owner = one,
+                            (false, false) if *owner != one => *owner = Owner::Several,
+                            (false, false) => {}
                         }
                     })
                     .or_insert_with(|| Owner::One(server.clone()));
@@ -72,8 +83,12 @@ impl Owners {
             [_, ..] => return None,
             [] => {}
         }
-        if self.readable.len() == 1 {
-            return self.readable.first();
+        // What is ours has a scheme of its own, and all else belongs to the others.
+        let is_ours = |name: &&ServerName| name.as_str() == OWN;
+        let may_be_ours = scheme == SCHEME && self.readable.iter().any(|name| is_ours(&name));
+        let mut others = self.readable.iter().filter(|name| !is_ours(name));
+        if let (Some(only), None, false) = (others.next(), others.next(), may_be_ours) {
+            return Some(only);
         }
         match self.those(with_scheme).as_slice() {
             [only] => Some(only),
@@ -248,5 +263,31 @@ mod tests {
         let owners = Owners::new(listings.into(), [server("two")].into());
         assert_eq!(owners.of("c://1"), Some(&server("two")));
         assert_eq!(owners.of("a://1"), Some(&server("two")));
+    }
+
+    #[test]
+    fn what_is_ours_is_no_servers_and_nothing_else_is_ours() {
+        let server = |name: &str| -> ServerName { name.parse().unwrap() };
+        let listed = |uri: &str| Resources {
+            listed: vec![resource(uri)],
+            templates: Vec::new(),
+        };
+        for name in ["a", "z"] {
+            let listings = [
+                (server(OWN), listed("session://status").into()),
+                (server(name), listed("session://status").into()),
+            ];
+            let readable = [server(OWN), server(name)];
+            let owners = Owners::new(listings.clone().into(), readable.into());
+            assert_eq!(owners.of("session://status"), Some(&server(OWN)));
+            assert_eq!(owners.of("file:///x"), Some(&server(name)));
+            assert_eq!(owners.resources().count(), 1);
+            let alone = Owners::new(listings.into(), [server(name)].into());
+            assert_eq!(alone.of("session://other"), Some(&server(name)));
+        }
+        let ours = [(server(OWN), listed("session://status").into())];
+        let owners = Owners::new(ours.into(), [server(OWN)].into());
+        assert_eq!(owners.of("session://other"), Some(&server(OWN)));
+        assert_eq!(owners.of("file:///x"), None);
     }
 }

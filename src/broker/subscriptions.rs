@@ -6,6 +6,7 @@
 
 mod check;
 mod listener;
+mod own;
 mod topic;
 
 pub use listener::Listener;
@@ -31,6 +32,7 @@ use crate::tool::CallId;
 use crate::tool::ServerName;
 use jiff::Timestamp;
 use listener::Heard;
+use own::Pages;
 use serde_json::json as value;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -59,6 +61,8 @@ type Topics = HashMap<(ServerName, Arc<str>), Arc<Topic>>;
 #[derive(Debug, Default)]
 pub(super) struct Subscriptions {
     topics: Mutex<Topics>,
+    /// What was last seen of the sessions whose pages are followed.
+    pages: Pages,
 }
 
 impl Subscriptions {
@@ -217,13 +221,18 @@ impl Broker {
             // Nobody would take it out again.
             topic.remove(listener);
         }
+        if let Leads::Own(_) = &route.leads {
+            self.remember_session(session).await;
+        }
         if *keeping == Keeping::Kept {
             return (shared(id), Answer::Joined);
         }
-        let outgoing = outgoing((route, None), call);
         let (sent, standing) = match &route.leads {
-            Leads::Out(server) => server.subscribe(permit, outgoing).await,
-            Leads::Own(_) => (Sent::not_followed(), None),
+            Leads::Out(server) => {
+                let outgoing = outgoing((route, None), call);
+                server.subscribe(permit, outgoing).await
+            }
+            Leads::Own(_) => self.follows_own(&call.name),
         };
         match standing {
             Some(standing) => {

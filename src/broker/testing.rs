@@ -14,6 +14,7 @@ use super::upkeep::Enlisted;
 use super::upkeep::Servers;
 use crate::downstream;
 use crate::downstream::Downstream;
+use crate::events;
 use crate::journal;
 use crate::journal::CallView;
 use crate::keys;
@@ -63,6 +64,7 @@ const MIGRATIONS: [Migration; 1] = [Migration {
         retries::SCHEMA,
         sessions::SCHEMA,
         sessions::SCHEMA_7,
+        events::SCHEMA,
         pins::SCHEMA,
         pins::SCHEMA_8,
     ],
@@ -222,6 +224,7 @@ fn settings() -> Settings {
         first_sight: PATIENCE,
         servers: BTreeMap::from([(play(), rules)]),
         own: super::OwnTools::default(),
+        webhooks: super::Webhooks::default(),
     }
 }
 

@@ -19,6 +19,7 @@ use crate::downstream;
 use crate::downstream::Downstream;
 use crate::downstream::News;
 use crate::downstream::State;
+use crate::events;
 use crate::journal;
 use crate::keys;
 use crate::meters;
@@ -238,6 +239,8 @@ impl Broker {
         };
         broker.tasks.spawn(upkeep.run(news, orders));
         broker.follow_updates();
+        broker.forward();
+        broker.follow_own();
         Ok(broker)
     }
 
@@ -388,6 +391,7 @@ impl Broker {
         }
         let own = self.writer.id();
         let left = self.store.write("retire", Durability::Power, move |tx| {
+            events::release(tx, own, Timestamp::now())?;
             journal::recover(tx, own, own, Timestamp::now())
         });
         match left.await {
@@ -443,6 +447,7 @@ pub(super) fn recover(store: &Store, writer: &Writer) -> Result<(), StoreError> 
     for dead in writer.dead_others(store)? {
         let id = dead.id();
         let left_open = store.write_blocking("recover", move |tx| {
+            events::release(tx, id, Timestamp::now())?;
             journal::recover(tx, own, id, Timestamp::now())
         })?;
         dead.buried();

@@ -3,6 +3,9 @@
 
 use super::difference;
 use super::difference::Difference;
+use crate::events::Delivery;
+use crate::events::Ended;
+use crate::events::Event;
 use crate::journal::CallView;
 use crate::journal::Verified;
 use crate::meters::Total;
@@ -37,11 +40,10 @@ pub(super) fn session(session: &Session) -> Value {
     })
 }
 
-/// One session with its totals and calls; `ending` says how a call ended.
+/// One session with its totals, its calls and how each ended, and what arrived last.
 pub(super) fn session_whole(
     whole: &Session,
-    totals: &[Total],
-    calls: &[(CallView, String)],
+    (totals, calls, arrived): (&[Total], &[(CallView, String)], &[Event]),
 ) -> Value {
     let mut value = session(whole);
     let totals = totals
@@ -53,6 +55,7 @@ pub(super) fn session_whole(
     if let Some(members) = value.as_object_mut() {
         members.insert("totals".to_owned(), totals.collect());
         members.insert("calls".to_owned(), calls.collect());
+        members.insert("events".to_owned(), arrived.iter().map(event).collect());
     }
     value
 }
@@ -71,6 +74,40 @@ pub(super) fn call(call: &CallView, ending: &str, handles: &[String]) -> Value {
         "decision": call.detail,
         "ending": call.close_detail,
         "arguments": call.arguments,
+    })
+}
+
+/// One event from outside. What it says stands there as the text that it was, since
+/// a number may be more exact than its readers.
+pub(super) fn event(event: &Event) -> Value {
+    json!({
+        "number": event.number,
+        "id": event.id,
+        "kind": event.kind,
+        "at": time(Some(event.at)),
+        "by": event.by,
+        "resumed": event.resumed,
+        "body": event.body,
+    })
+}
+
+/// One event on its way to one target.
+pub(super) fn delivery(delivery: &Delivery) -> Value {
+    let (number, id, kind) = &delivery.event;
+    let tries = delivery.tries.iter().map(|attempt| {
+        json!({
+            "at": time(Some(attempt.at)),
+            "status": attempt.status,
+            "problem": attempt.problem,
+        })
+    });
+    json!({
+        "session": delivery.session.to_string(),
+        "event": {"number": number, "id": id, "kind": kind},
+        "target": delivery.target,
+        "due": time(delivery.due),
+        "ended": delivery.ended.map(Ended::as_str),
+        "tries": tries.collect::<Value>(),
     })
 }
 
@@ -118,6 +155,25 @@ mod tests {
     use crate::store::WriterId;
     use crate::tool::CallId;
 
+    fn a_total() -> Total {
+        Total {
+            meter: "claims/approve_payment#amount".to_owned(),
+            total: 900_000,
+        }
+    }
+
+    fn an_event(at: Timestamp) -> Event {
+        Event {
+            number: 1,
+            id: "e1".to_owned(),
+            kind: "verification".to_owned(),
+            body: "{\"ok\": 1.10}".to_owned(),
+            by: "operator".to_owned(),
+            at,
+            resumed: false,
+        }
+    }
+
     #[test]
     fn published_forms_stay_as_they_are() {
         let at: Timestamp = "2026-11-24T12:00:00Z".parse().unwrap();
@@ -145,12 +201,9 @@ mod tests {
             close_detail: Some(json!({})),
             arguments: Some("{}".to_owned()),
         };
-        let total = Total {
-            meter: "claims/approve_payment#amount".to_owned(),
-            total: 900_000,
-        };
         let calls = [(view, "completed".to_owned())];
-        insta::assert_json_snapshot!(session_whole(&one, &[total], &calls), @r#"
+        let whole = session_whole(&one, (&[a_total()], &calls, &[an_event(at)]));
+        insta::assert_json_snapshot!(whole, @r#"
         {
           "id": "01010101-0101-0101-0101-010101010101",
           "handles": [
@@ -190,6 +243,17 @@ mod tests {
               },
               "ending": {},
               "arguments": "{}"
+            }
+          ],
+          "events": [
+            {
+              "number": 1,
+              "id": "e1",
+              "kind": "verification",
+              "at": "2026-11-24T12:00:00Z",
+              "by": "operator",
+              "resumed": false,
+              "body": "{\"ok\": 1.10}"
             }
           ]
         }

@@ -1,5 +1,6 @@
 //! `countersign session`.
 
+mod events;
 mod label;
 
 use super::Form;
@@ -30,6 +31,9 @@ use serde_json::Value;
 use serde_json::json;
 use std::fmt::Write;
 use std::str::FromStr;
+
+/// How many events are shown beside the calls of a session, the newest.
+const ARRIVED: u32 = 10;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -66,6 +70,23 @@ pub(super) enum Command {
     Label(label::Labelling),
     /// End a session for good
     End(Which),
+    /// Send an event to a session: what it waits for; a paused one goes on
+    Event {
+        #[command(flatten)]
+        which: Which,
+        #[command(flatten)]
+        sent: events::Sent,
+    },
+    /// Show what arrived in a session
+    Events(Which),
+    /// Show to whom events were forwarded, and how that went
+    Deliveries {
+        /// The session's id or handle; all sessions where it is left out
+        session: Option<String>,
+        /// Whose handle it is, where several principals have it
+        #[arg(long, value_name = "NAME", value_parser = PrincipalId::parse)]
+        owner: Option<PrincipalId>,
+    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -111,6 +132,16 @@ impl Command {
                 let ends =
                     |tx: &Tx<'_>, id, now| sessions::end(tx, id, Why::Ended, (By::Operator, now));
                 which.change(&store, ends, ("ended", "is over already"))
+            }
+            Self::Event { which, sent } => {
+                let session = which.find(&store)?;
+                sent.send((&store, config), &session, form)
+            }
+            Self::Events(which) => events::list(&store, &which.find(&store)?, form),
+            Self::Deliveries { session, owner } => {
+                let which = session.map(|session| Which { session, owner });
+                let session = which.map(|which| which.find(&store)).transpose()?;
+                events::deliveries(&store, session.as_ref(), form)
             }
         }
     }
@@ -198,11 +229,12 @@ fn show(config: &Config, store: &Store, session: &Session, form: Form) -> anyhow
         session: Some(session.id),
         ..journal::Filter::default()
     };
-    let (totals, calls, standing) = store.read(|tx| {
+    let (totals, calls, standing, arrived) = store.read(|tx| {
         Ok((
             meters::of_session(tx, session.id)?,
             journal::calls(tx, &filter)?,
             Standing::read(tx, session.id)?,
+            crate::events::list(tx, session.id, None, ARRIVED)?,
         ))
     })?;
     let units = config.broker.units();
@@ -214,7 +246,10 @@ fn show(config: &Config, store: &Store, session: &Session, form: Form) -> anyhow
                 (call, ending)
             })
             .collect();
-        return super::print_json(&published::session_whole(session, &totals, &calls));
+        return super::print_json(&published::session_whole(
+            session,
+            (&totals, &calls, &arrived),
+        ));
     }
     let mut text = String::new();
     writeln!(text, "session   {}", title(session))?;
@@ -254,6 +289,9 @@ fn show(config: &Config, store: &Store, session: &Session, form: Form) -> anyhow
     }
     for total in totals {
         writeln!(text, "total     {} {}", total.meter, units.amount(&total))?;
+    }
+    if let Some(last) = arrived.last() {
+        writeln!(text, "events    {}", last.number)?;
     }
     writeln!(text, "calls     {}", calls.len())?;
     for call in &calls {

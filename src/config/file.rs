@@ -6,6 +6,7 @@ mod tool;
 use super::http;
 use super::imported::Entry;
 use super::references;
+use super::webhooks::WebhookSection;
 use crate::broker::ServerRules;
 use crate::downstream;
 use crate::downstream::Place;
@@ -126,6 +127,7 @@ pub(super) struct SessionSection {
     /// How long a label sticks to whoever met it.
     pub(super) labels_stick: SignedDuration,
     pub(super) tools: OwnToolsSection,
+    pub(super) webhooks: Vec<WebhookSection>,
 }
 
 /// The broker's own tools.
@@ -145,6 +147,7 @@ impl Default for SessionSection {
             expire: None,
             labels_stick: SignedDuration::from_hours(1),
             tools: OwnToolsSection::default(),
+            webhooks: Vec::new(),
         }
     }
 }

@@ -11,6 +11,7 @@ mod exchange;
 mod link;
 mod pair;
 mod pool;
+mod telling;
 
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ mod tests;
 pub(super) use events::events_of;
 pub(super) use link::HttpLink;
 pub(super) use pair::pair;
+pub(super) use telling::tell;
 
 use hyper::HeaderMap;
 use hyper::Uri;

@@ -176,6 +176,11 @@ impl fmt::Debug for Standing {
 }
 
 impl Standing {
+    /// One of the broker's own resources: nobody is asked, and nobody ends it.
+    pub fn ours() -> Self {
+        Self(Kind::Listening(Box::pin(std::future::pending())))
+    }
+
     /// Returns when the server keeps it no longer.
     pub async fn ended(&mut self) {
         match &mut self.0 {

@@ -2,7 +2,10 @@
 
 use super::body::Body;
 use super::body::Events;
+use crate::broker::EventRefusal;
 use crate::broker::Receipt;
+use crate::events::Refused;
+use crate::events::Unfit;
 use crate::mcp::HEADER_MISMATCH;
 use crate::mcp::INTERNAL_ERROR;
 use crate::mcp::INVALID_REQUEST;
@@ -11,6 +14,7 @@ use crate::mcp::Outbound;
 use crate::mcp::PARSE_ERROR;
 use crate::mcp::refused;
 use crate::mcp::unread;
+use crate::policy::Denial;
 use bytes::Bytes;
 use hyper::Response;
 use hyper::StatusCode;
@@ -21,6 +25,7 @@ use hyper::header::HeaderName;
 use hyper::header::HeaderValue;
 use hyper::header::RETRY_AFTER;
 use hyper::header::WWW_AUTHENTICATE;
+use serde_json::json as value;
 
 /// Which era reads the status. They differ in what it says of an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -208,6 +213,72 @@ pub(super) fn unavailable(problem: &str) -> Response<Body> {
         .headers_mut()
         .insert(RETRY_AFTER, HeaderValue::from_static("1"));
     response
+}
+
+/// What is answered by the interface for programs.
+pub(super) fn object(object: String) -> Response<Body> {
+    json(
+        StatusCode::OK,
+        Outbound::Answer(object.into(), Receipt::default()),
+    )
+}
+
+/// Why an event is not taken, or none are shown.
+pub(super) fn event_refused(refusal: &EventRefusal) -> Response<Body> {
+    let (status, code, message) = match refusal {
+        EventRefusal::Unknown => (
+            StatusCode::NOT_FOUND,
+            "unknown_session",
+            "there is no such session: name it by its id, or by owner and handle".to_owned(),
+        ),
+        EventRefusal::Denied(denial) => (StatusCode::FORBIDDEN, &*denial.code, denied(denial)),
+        EventRefusal::Refused(refused) => {
+            let (status, code) = match refused {
+                Refused::Other => (StatusCode::CONFLICT, "other_event"),
+                Refused::Full => (StatusCode::CONFLICT, "too_many_events"),
+                Refused::Over => (StatusCode::GONE, "session_over"),
+            };
+            (status, code, refused.to_string())
+        }
+        EventRefusal::NotRecorded => {
+            return unavailable("the event could not be recorded: send it again in a moment");
+        }
+    };
+    problem(status, code, &message)
+}
+
+/// An event that cannot be read.
+pub(super) fn event_unfit(unfit: Unfit) -> Response<Body> {
+    let status = match unfit {
+        Unfit::Body => StatusCode::PAYLOAD_TOO_LARGE,
+        Unfit::Id | Unfit::Kind | Unfit::NoJson => StatusCode::BAD_REQUEST,
+    };
+    problem(status, "unfit_event", &unfit.to_string())
+}
+
+/// A request to the interface for programs that is not right.
+pub(super) fn unfit(message: &str) -> Response<Body> {
+    problem(StatusCode::BAD_REQUEST, "bad_request", message)
+}
+
+fn problem(status: StatusCode, code: &str, message: &str) -> Response<Body> {
+    let error = value!({"error": {"code": code, "message": message}});
+    json(
+        status,
+        Outbound::Answer(error.to_string().into(), Receipt::default()),
+    )
+}
+
+/// The operator's messages, or that nothing permits it.
+fn denied(denial: &Denial) -> String {
+    let messages = denial.reasons.iter();
+    let messages: Vec<&str> = messages
+        .filter_map(|reason| reason.message.as_deref())
+        .collect();
+    match messages.is_empty() {
+        true => "policy does not let you send this to the session: the operator permits it by `session/event`".to_owned(),
+        false => messages.join(" "),
+    }
 }
 
 fn empty(status: StatusCode) -> Response<Body> {

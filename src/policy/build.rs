@@ -82,6 +82,7 @@ pub(super) fn bundle(inputs: &Inputs<'_>) -> Result<Bundle, BundleError> {
             gates: assembled.gates,
             opening: assembled.opening,
             joining: assembled.joining,
+            informing: assembled.informing,
             loaded: assembled.loaded,
             quarantined: assembled.quarantined,
             warnings,
@@ -353,6 +354,7 @@ struct Assembled {
     gates: BTreeMap<ToolId, Arc<Gate>>,
     opening: Slice,
     joining: Slice,
+    informing: Slice,
     loaded: Vec<Loaded>,
     quarantined: Vec<Quarantined>,
 }
@@ -375,6 +377,7 @@ fn assemble(
     };
     let opening = cut(of_broker(schema::OPEN))?;
     let joining = cut(of_broker(schema::JOIN))?;
+    let informing = cut(of_broker(schema::EVENT))?;
     let mut gates = BTreeMap::new();
     for Compiled { tool, fields } in tools {
         let id = tool.definition.id.clone();
@@ -411,6 +414,7 @@ fn assemble(
         gates,
         opening,
         joining,
+        informing,
         loaded,
         quarantined,
     })

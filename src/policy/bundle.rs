@@ -152,6 +152,8 @@ pub struct Bundle {
     pub(super) opening: Slice,
     /// The policies of calling in somebody else's.
     pub(super) joining: Slice,
+    /// The policies of sending an event to a session.
+    pub(super) informing: Slice,
     pub(super) loaded: Vec<Loaded>,
     pub(super) quarantined: Vec<Quarantined>,
     pub(super) warnings: Vec<String>,
@@ -277,12 +279,42 @@ impl Bundle {
         handles: &[String],
         now: Timestamp,
     ) -> Result<(), Denial> {
+        let context = self.of_session(session, handles, now);
+        self.may(&self.joining, principal, context)
+    }
+
+    /// Decides whether a principal may send an event of this kind to a session,
+    /// their own or another's (the Cedar action `session/event`).
+    ///
+    /// # Errors
+    ///
+    /// The denial, as for a call.
+    pub fn may_inform(
+        &self,
+        principal: &PrincipalId,
+        (session, handles): (&SessionFacts, &[String]),
+        kind: &str,
+        now: Timestamp,
+    ) -> Result<(), Denial> {
+        let mut context = self.of_session(session, handles, now);
+        let kind = RestrictedExpression::new_string(kind.to_owned());
+        context.push(("kind".to_owned(), kind));
+        self.may(&self.informing, principal, context)
+    }
+
+    /// What a question about somebody's session is told of it.
+    fn of_session(
+        &self,
+        session: &SessionFacts,
+        handles: &[String],
+        now: Timestamp,
+    ) -> Vec<(String, RestrictedExpression)> {
         let owner = self.world.types.user(&session.owner.to_string());
         let texts = |texts: &mut dyn Iterator<Item = &String>| {
             let texts = texts.cloned().map(RestrictedExpression::new_string);
             RestrictedExpression::new_set(texts)
         };
-        let context = [
+        vec![
             (
                 "owner".to_owned(),
                 RestrictedExpression::new_entity_uid(owner),
@@ -290,8 +322,7 @@ impl Bundle {
             ("handles".to_owned(), texts(&mut handles.iter())),
             ("labels".to_owned(), texts(&mut session.labels.iter())),
             ("now".to_owned(), instant(now)),
-        ];
-        self.may(&self.joining, principal, context)
+        ]
     }
 
     /// Asks about something that is no call.

@@ -28,11 +28,14 @@ pub(super) const OPEN: &str = "session/open";
 /// The action of calling in a session of somebody else.
 pub(super) const JOIN: &str = "session/join";
 
+/// The action of sending an event to a session.
+pub(super) const EVENT: &str = "session/event";
+
 /// The server entity that is the broker itself.
 pub(super) const BROKER: &str = "countersign";
 
 /// Actions of the base part: no tool may be named like one.
-pub(super) const BASE_ACTIONS: [&str; 13] = [
+pub(super) const BASE_ACTIONS: [&str; 14] = [
     "tools/call",
     "read",
     "write",
@@ -46,6 +49,7 @@ pub(super) const BASE_ACTIONS: [&str; 13] = [
     "tasks/cancel",
     OPEN,
     JOIN,
+    EVENT,
 ];
 
 /// Attributes of users in the base part.

@@ -42,11 +42,15 @@ pub enum What {
     Ended,
     /// It is over, because nobody used it.
     Expired,
+    /// Something arrived from outside.
+    Event,
+    /// Something was sent by somebody who may not.
+    EventRefused,
 }
 
 impl What {
     /// All there are.
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 11] = [
         Self::Named,
         Self::Paused,
         Self::Resumed,
@@ -56,6 +60,8 @@ impl What {
         Self::Unlabelled,
         Self::Ended,
         Self::Expired,
+        Self::Event,
+        Self::EventRefused,
     ];
 
     /// The word that is stored.
@@ -70,6 +76,8 @@ impl What {
             Self::Unlabelled => "unlabelled",
             Self::Ended => "ended",
             Self::Expired => "expired",
+            Self::Event => "event",
+            Self::EventRefused => "event-refused",
         }
     }
 
@@ -130,4 +138,13 @@ pub fn note(
 /// When it cannot be read.
 pub fn history(tx: &Tx<'_>, session: SessionId, newest: u32) -> Result<Vec<Change>, StoreError> {
     table::changes(tx, session, newest)
+}
+
+/// How often this became of a session.
+///
+/// # Errors
+///
+/// When it cannot be read.
+pub fn noted(tx: &Tx<'_>, session: SessionId, what: What) -> Result<u32, StoreError> {
+    table::changes_of(tx, session, what)
 }

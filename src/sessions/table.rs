@@ -334,6 +334,16 @@ pub(super) fn changes(
     changes.collect()
 }
 
+pub(super) fn changes_of(tx: &Tx<'_>, session: SessionId, what: What) -> Result<u32, StoreError> {
+    tx.sql()
+        .query_row(
+            "SELECT count(*) FROM session_change WHERE session = ?1 AND what = ?2",
+            params![session.as_bytes(), what.as_str()],
+            |row| row.get(0),
+        )
+        .map_err(StoreError::sql("read the history of a session"))
+}
+
 pub(super) fn default_session(
     tx: &Tx<'_>,
     owner: &PrincipalId,

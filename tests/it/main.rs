@@ -9,6 +9,7 @@ mod conformance;
 mod crash;
 mod downstream;
 mod ends;
+mod events;
 mod golden;
 mod hostile;
 mod house;

@@ -2,11 +2,14 @@
 
 use super::Own;
 use crate::broker::ToolCall;
+use crate::broker::event_json;
 use crate::broker::resume::Standing;
 use crate::broker::resume::Units;
 use crate::broker::resume::call_json;
 use crate::broker::resume::call_line;
+use crate::broker::resume::event_line;
 use crate::broker::resume::note_line;
+use crate::events;
 use crate::journal;
 use crate::journal::Filter;
 use crate::json::Object;
@@ -27,12 +30,14 @@ use serde_json::json;
 const LINES: u32 = 50;
 /// How much of a text of somebody else is shown, in characters.
 const SHOWN: usize = 4_000;
+/// How large the bodies of listed events are together, in bytes.
+const MOST_BODIES: usize = 1 << 20;
 
 /// What one of them answers: a text for the model, and the same for programs.
 pub(super) struct Said {
     text: String,
     /// The text of an object.
-    structured: String,
+    pub(super) structured: String,
     failed: bool,
 }
 
@@ -87,11 +92,13 @@ pub(super) fn look(
         }),
         Own::History => history(tx, session, newest),
         Own::Get => get(tx, session, &arguments),
-        Own::List => list(tx, session, &arguments),
+        Own::List => values(tx, session, &arguments.text("prefix").unwrap_or_default()),
         Own::Notes => notes(tx, session, newest),
+        Own::Events => events(tx, session, (arguments.number("before"), newest)),
         Own::Pause | Own::Resume | Own::Put | Own::Delete | Own::AddNote => Ok(Said::failed(
             "this changes something, and was asked to read",
         )),
+        Own::Page | Own::Follow => Ok(Said::failed("this is no tool")),
     }
 }
 
@@ -144,9 +151,9 @@ fn get(tx: &Tx<'_>, session: SessionId, arguments: &Arguments<'_>) -> Result<Sai
     })
 }
 
-fn list(tx: &Tx<'_>, session: SessionId, arguments: &Arguments<'_>) -> Result<Said, StoreError> {
-    let prefix = arguments.text("prefix").unwrap_or_default();
-    let entries = memory::list(tx, session, &prefix)?;
+/// What is in the memory under keys that begin like this.
+pub(super) fn values(tx: &Tx<'_>, session: SessionId, prefix: &str) -> Result<Said, StoreError> {
+    let entries = memory::list(tx, session, prefix)?;
     let lines = entries.iter().map(|entry| {
         let at = entry.at.strftime("%Y-%m-%d %H:%M:%SZ");
         let key = quoted(&entry.key, SHOWN);
@@ -170,7 +177,8 @@ fn list(tx: &Tx<'_>, session: SessionId, arguments: &Arguments<'_>) -> Result<Sa
     Ok(Said::new(text, &json!({ "values": values })))
 }
 
-fn notes(tx: &Tx<'_>, session: SessionId, newest: u32) -> Result<Said, StoreError> {
+/// The last notes.
+pub(super) fn notes(tx: &Tx<'_>, session: SessionId, newest: u32) -> Result<Said, StoreError> {
     let notes = memory::notes(tx, session, newest)?;
     let lines: Vec<String> = notes.iter().map(note_line).collect();
     let notes = notes.iter().map(|note| {
@@ -183,6 +191,39 @@ fn notes(tx: &Tx<'_>, session: SessionId, newest: u32) -> Result<Said, StoreErro
     });
     let notes: Vec<Value> = notes.collect();
     Ok(Said::new(lines.join("\n"), &json!({ "notes": notes })))
+}
+
+/// What arrived, the last before a number; less of it where it is much.
+pub(super) fn events(
+    tx: &Tx<'_>,
+    session: SessionId,
+    (before, newest): (Option<u32>, u32),
+) -> Result<Said, StoreError> {
+    let mut found = events::list(tx, session, before, newest)?;
+    let mut room = MOST_BODIES;
+    let fitting = found.iter().rev().take_while(|event| {
+        let fits = event.body.len() <= room;
+        room = room.saturating_sub(event.body.len());
+        fits
+    });
+    let found = found.split_off(found.len() - fitting.count());
+    let more = found.first().is_some_and(|event| event.number > 1);
+    let mut lines: Vec<String> = Vec::new();
+    if let (true, Some(first)) = (more, found.first()) {
+        let number = first.number;
+        lines.push(format!("earlier ones: `before` {number}"));
+    }
+    lines.extend(found.iter().map(|event| event_line(event, SHOWN)));
+    if found.is_empty() {
+        lines.push("nothing arrived".to_owned());
+    }
+    let events: Vec<String> = found.iter().map(event_json).collect();
+    let events = events.join(",");
+    Ok(Said {
+        text: lines.join("\n"),
+        structured: format!(r#"{{"events":[{events}],"more":{more}}}"#),
+        failed: false,
+    })
 }
 
 /// Does what changes something.
@@ -237,9 +278,14 @@ pub(super) fn change(
                 Err(unfit) => Said::failed(unfit),
             }
         }
-        Own::Status | Own::History | Own::Get | Own::List | Own::Notes => {
-            Said::failed("this reads, and was asked to change something")
-        }
+        Own::Status
+        | Own::History
+        | Own::Get
+        | Own::List
+        | Own::Notes
+        | Own::Events
+        | Own::Page
+        | Own::Follow => Said::failed("this reads, and was asked to change something"),
     })
 }
 

@@ -21,6 +21,7 @@ const LAYERS: [&[&str]; 7] = [
         "keys",
         "tasks",
         "memory",
+        "events",
         "retries",
         "escalations",
     ],

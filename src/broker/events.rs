@@ -1,0 +1,179 @@
+//! Events from outside: who may send one to a session, and who may read them.
+
+use super::Broker;
+use super::Catalogue;
+use super::entry::Entry;
+use super::resume;
+use crate::cause::Chain;
+use crate::events;
+use crate::events::Event;
+use crate::events::New;
+use crate::events::Refused;
+use crate::policy::Denial;
+use crate::principal::PrincipalId;
+use crate::session::SessionId;
+use crate::sessions;
+use crate::sessions::By;
+use crate::sessions::State;
+use crate::sessions::Why;
+use crate::store::Committed;
+use crate::store::Durability;
+use crate::store::StoreError;
+use crate::store::Tx;
+use jiff::SignedDuration;
+use jiff::Timestamp;
+use serde_json::Value;
+use std::sync::Arc;
+
+/// Why an event is not taken, or none are shown.
+#[derive(Debug)]
+pub enum EventRefusal {
+    /// There is no such session, or none that the caller may know of: the same to
+    /// them.
+    Unknown,
+    /// Policy does not let them send this, to a session that they may be in.
+    Denied(Denial),
+    /// The session does not take it.
+    Refused(Refused),
+    /// The store failed.
+    NotRecorded,
+}
+
+/// An event as it is published: the text of an object, with the body as it was
+/// sent.
+pub fn event_json(event: &Event) -> String {
+    let text = |text: &str| Value::from(text).to_string();
+    format!(
+        r#"{{"number":{},"id":{},"kind":{},"at":{},"by":{},"resumed":{},"body":{}}}"#,
+        event.number,
+        text(&event.id),
+        text(&event.kind),
+        text(&event.at.to_string()),
+        text(&event.by),
+        event.resumed,
+        event.body
+    )
+}
+
+impl Broker {
+    /// Takes an event for the session that is named by its id, its handle or
+    /// `owner/handle`. What comes of it is on the disk when this returns, because
+    /// its sender does not send it again.
+    ///
+    /// # Errors
+    ///
+    /// When it is not taken.
+    pub async fn take_event(
+        &self,
+        principal: &PrincipalId,
+        named: &str,
+        new: New,
+    ) -> Result<(SessionId, Event), EventRefusal> {
+        let (catalogue, settings) = (self.catalogue.load_full(), Arc::clone(&self.settings));
+        let (who, named) = (principal.clone(), named.to_owned());
+        let work = move |tx: &Tx<'_>| {
+            let now = Timestamp::now();
+            let Some(session) = resume::find(tx, &who, &named)? else {
+                return Ok(Err(EventRefusal::Unknown));
+            };
+            let Some(state) = living(tx, session, settings.expire, now)? else {
+                return Ok(Err(EventRefusal::Unknown));
+            };
+            let by = (By::Principal(&who), now);
+            if let Err(denial) = may_send(tx, (&who, &catalogue), (&state, new.kind()), now)? {
+                events::note_refused(tx, session, &new, by)?;
+                return Ok(Err(
+                    match Entry::of(tx, (session, &who), &catalogue, now)? {
+                        Entry::Gone => EventRefusal::Unknown,
+                        Entry::Open(_) | Entry::Ended(_) => EventRefusal::Denied(denial),
+                    },
+                ));
+            }
+            let taken = events::take(tx, &state, &new, settings.webhooks.outbox(), by)?;
+            Ok(match taken {
+                Ok(event) => Ok((session, event)),
+                Err(refused) => Err(EventRefusal::Refused(refused)),
+            })
+        };
+        let taken = self.store.write("event", Durability::Power, work).await;
+        taken.map_or_else(|error| Err(not_recorded(&error)), Committed::into_inner)
+    }
+
+    /// The events of a session before a number, the newest at the end, at most so
+    /// many. Who may be in the session reads all; who may only send some kinds
+    /// reads what they sent of those.
+    ///
+    /// # Errors
+    ///
+    /// When there is nothing that the caller may read.
+    pub async fn events(
+        &self,
+        principal: &PrincipalId,
+        named: &str,
+        (before, newest): (Option<u32>, u32),
+    ) -> Result<(SessionId, Vec<Event>), EventRefusal> {
+        let (store, catalogue) = (Arc::clone(&self.store), self.catalogue.load_full());
+        let (who, named) = (principal.clone(), named.to_owned());
+        let read = move || {
+            store.read(|tx| {
+                let now = Timestamp::now();
+                let Some(session) = resume::find(tx, &who, &named)? else {
+                    return Ok(None);
+                };
+                let mut found = events::list(tx, session, before, newest)?;
+                if let Entry::Gone = Entry::of(tx, (session, &who), &catalogue, now)? {
+                    let own = By::Principal(&who).to_string();
+                    found.retain(|event| event.by == own);
+                    let mut shown = Vec::new();
+                    for event in found {
+                        let state = sessions::state(tx, session)?;
+                        let Some(state) = state else { break };
+                        let asked = (&state, &*event.kind);
+                        if may_send(tx, (&who, &catalogue), asked, now)?.is_ok() {
+                            shown.push(event);
+                        }
+                    }
+                    return Ok((!shown.is_empty()).then_some((session, shown)));
+                }
+                Ok(Some((session, found)))
+            })
+        };
+        match tokio::task::spawn_blocking(read).await {
+            Ok(Ok(found)) => found.ok_or(EventRefusal::Unknown),
+            Ok(Err(error)) => Err(not_recorded(&error)),
+            Err(_stopping) => Err(EventRefusal::NotRecorded),
+        }
+    }
+}
+
+/// The state of a session, which ends where nobody used it for too long.
+fn living(
+    tx: &Tx<'_>,
+    session: SessionId,
+    kept: Option<SignedDuration>,
+    now: Timestamp,
+) -> Result<Option<State>, StoreError> {
+    match sessions::state(tx, session)? {
+        Some(state) if state.ended.is_none() && state.is_stale(kept, now) => {
+            sessions::end(tx, session, Why::Expired, (By::Time, now))?;
+            sessions::state(tx, session)
+        }
+        state => Ok(state),
+    }
+}
+
+fn may_send(
+    tx: &Tx<'_>,
+    (who, catalogue): (&PrincipalId, &Catalogue),
+    (state, kind): (&State, &str),
+    now: Timestamp,
+) -> Result<Result<(), Denial>, StoreError> {
+    let handles = sessions::handles(tx, state.facts.id)?;
+    let session = (&state.facts, handles.as_slice());
+    Ok(catalogue.bundle().may_inform(who, session, kind, now))
+}
+
+fn not_recorded(error: &StoreError) -> EventRefusal {
+    tracing::error!(error = %Chain(error), "an event could not be taken or read");
+    EventRefusal::NotRecorded
+}

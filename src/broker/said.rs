@@ -1,0 +1,31 @@
+//! What the operator says of servers, put together for each of their tools.
+
+use crate::session::Label;
+use crate::tool::ToolId;
+use crate::tool::ToolRules;
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+
+/// What the configuration says of one server, as far as policy cares.
+#[derive(Clone, Debug, Default)]
+pub struct ServerRules {
+    /// How far the operator trusts it, in his own words.
+    pub trust: String,
+    /// What joins the session with whatever comes from it.
+    pub labels: BTreeSet<Label>,
+    /// Whether what is said to it leaves his hands.
+    pub sink: bool,
+    /// What he says of its tools, by their own names.
+    pub tools: BTreeMap<String, ToolRules>,
+}
+
+impl ServerRules {
+    /// What is said of one of its tools, or of what else can be asked of it.
+    pub(super) fn of(&self, tool: &ToolId) -> ToolRules {
+        let said = self.tools.get(&*tool.name).cloned();
+        let mut rules = said.unwrap_or_else(|| ToolRules::unmentioned(tool.asking()));
+        rules.labels.extend(self.labels.iter().cloned());
+        rules.sink |= self.sink;
+        rules
+    }
+}

@@ -1,0 +1,169 @@
+//! `[[session.webhooks]]`: who is told of events from outside.
+
+use super::references;
+use crate::broker::Webhooks;
+use crate::downstream::Hook;
+use crate::downstream::HookError;
+use serde::Deserialize;
+use std::path::Path;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WebhookSection {
+    url: Option<String>,
+    secret: Option<String>,
+    command: Option<String>,
+    #[serde(default)]
+    args: Vec<String>,
+    /// Which kinds of events; all where there are none.
+    #[serde(default)]
+    kinds: Vec<String>,
+}
+
+/// All of them, or the key with what is wrong.
+pub(super) fn webhooks(
+    sections: &[WebhookSection],
+    folder: &Path,
+) -> Result<Webhooks, (String, String)> {
+    let mut webhooks = Webhooks::default();
+    for (place, section) in sections.iter().enumerate() {
+        let wrong = |(key, problem)| (format!("session.webhooks[{place}].{key}"), problem);
+        let name = section.name();
+        if webhooks
+            .outbox()
+            .targets
+            .iter()
+            .any(|known| *known.name == *name)
+        {
+            let problem = "another section names the same: write all its kinds in one".to_owned();
+            return Err(wrong(("url".to_owned(), problem)));
+        }
+        let hook = section.hook(folder).map_err(wrong)?;
+        webhooks.add(&name, section.kinds.clone(), hook);
+    }
+    Ok(webhooks)
+}
+
+impl WebhookSection {
+    /// What the store knows it by: as it is written, so that no secret that is
+    /// referred to gets there.
+    fn name(&self) -> String {
+        match (&self.url, &self.command) {
+            (Some(url), _) => url.clone(),
+            (None, command) => {
+                let words = command.iter().chain(&self.args);
+                words.map(String::as_str).collect::<Vec<_>>().join(" ")
+            }
+        }
+    }
+
+    fn hook(&self, folder: &Path) -> Result<Hook, (String, String)> {
+        let wrong = |key: &str, problem: &str| Err((key.to_owned(), problem.to_owned()));
+        let text = |key: &str, text: &str| references::expanded(text, folder, key);
+        match (&self.url, &self.command) {
+            (Some(_), Some(_)) => wrong(
+                "command",
+                "a webhook has a `url` or a `command`, not both: leave one out",
+            ),
+            (None, None) => wrong(
+                "url",
+                "a webhook needs `url` and `secret`, or `command`, the program that is told",
+            ),
+            (None, Some(_)) if self.secret.is_some() => wrong(
+                "secret",
+                "it goes with a `url`: a command is told by us alone",
+            ),
+            (None, Some(command)) => {
+                let mut args = Vec::new();
+                for (place, arg) in self.args.iter().enumerate() {
+                    args.push(text(&format!("args[{place}]"), arg)?);
+                }
+                let command = text("command", command)?;
+                Ok(Hook::command(command, args, folder.to_owned()))
+            }
+            (Some(_), None) if !self.args.is_empty() => wrong("args", "they go with a `command`"),
+            (Some(url), None) => {
+                let Some(secret) = &self.secret else {
+                    return wrong(
+                        "secret",
+                        "a `url` needs a `secret` that its posts are signed with, for example `${WEBHOOK_SECRET}`",
+                    );
+                };
+                let (url, secret) = (text("url", url)?, text("secret", secret)?);
+                Hook::url(&url, &secret).map_err(|error| {
+                    let key = match &error {
+                        HookError::Url(_) => "url",
+                        HookError::Secret => "secret",
+                    };
+                    (key.to_owned(), error.to_string())
+                })
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Webhooks, (String, String)> {
+        #[derive(Deserialize)]
+        struct File {
+            webhooks: Vec<WebhookSection>,
+        }
+        let file: File = toml::from_str(text).unwrap();
+        webhooks(&file.webhooks, Path::new("/"))
+    }
+
+    #[test]
+    fn a_webhook_is_known_by_what_is_written() {
+        let both = read(
+            "[[webhooks]]\nurl = \"https://h.example/${HOME}\"\nsecret = \"${ABSENT:-0123456789abcdef}\"\nkinds = [\"a\"]\n\
+             [[webhooks]]\ncommand = \"sh\"\nargs = [\"-c\", \"true\"]\n",
+        );
+        let both = both.unwrap();
+        let names = both.outbox().targets.iter().map(|target| &*target.name);
+        assert_eq!(
+            names.collect::<Vec<_>>(),
+            ["https://h.example/${HOME}", "sh -c true"]
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_told_says_which_key_and_what_would_be_right() {
+        for (section, key, says) in [
+            ("", "url", "needs `url` and `secret`"),
+            ("url = \"https://h.example\"", "secret", "needs a `secret`"),
+            (
+                "url = \"x\"\nsecret = \"0123456789abcdef\"",
+                "url",
+                "no URL",
+            ),
+            (
+                "url = \"https://h.example\"\nsecret = \"s\"",
+                "secret",
+                "16 bytes",
+            ),
+            (
+                "url = \"https://h.example\"\ncommand = \"x\"",
+                "command",
+                "not both",
+            ),
+            (
+                "command = \"x\"\nsecret = \"s\"",
+                "secret",
+                "goes with a `url`",
+            ),
+            ("command = \"${ABSENT}\"", "command", "is not set"),
+            (
+                "command = \"x\"\n[[webhooks]]\ncommand = \"x\"",
+                "url",
+                "names the same",
+            ),
+        ] {
+            let (found, problem) = read(&format!("[[webhooks]]\n{section}")).unwrap_err();
+            assert!(found.ends_with(&format!("].{key}")), "{found}: {problem}");
+            assert!(problem.contains(says), "{problem}");
+        }
+    }
+}

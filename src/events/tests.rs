@@ -1,0 +1,171 @@
+use super::*;
+use crate::principal::PrincipalId;
+use crate::store::WriterId;
+use crate::store::testing::in_store;
+use jiff::SignedDuration;
+
+fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+fn new(id: &str, kind: &str, body: &str) -> New {
+    New::read(id, kind, body).unwrap()
+}
+
+/// Does `work` with a new session, and a way to send events to it.
+async fn with<T: Send + 'static>(
+    work: impl FnOnce(&Tx<'_>, SessionId, &Outbox) -> Result<T, StoreError> + Send + 'static,
+) -> T {
+    in_store(&[sessions::SCHEMA, sessions::SCHEMA_7, SCHEMA], |tx| {
+        let alice = PrincipalId::parse("alice").unwrap();
+        let session = sessions::create(tx, &alice, None, at("2026-11-27T00:00:00Z"))?;
+        let target = |name: &str, kinds: &[&str]| Target {
+            name: name.into(),
+            kinds: kinds.iter().map(|&kind| kind.to_owned()).collect(),
+        };
+        let targets = vec![target("all", &[]), target("some", &["verification"])];
+        work(tx, session, &Outbox { targets })
+    })
+    .await
+}
+
+fn send(
+    tx: &Tx<'_>,
+    session: SessionId,
+    new: &New,
+    outbox: &Outbox,
+) -> Result<Result<Event, Refused>, StoreError> {
+    let state = sessions::state(tx, session)?.unwrap();
+    let by = (By::Operator, at("2026-11-27T12:00:00.123456789Z"));
+    take(tx, &state, new, outbox, by)
+}
+
+#[tokio::test]
+async fn an_event_is_taken_once_and_answered_alike_each_time() {
+    let (answers, listed, history, sent) = with(|tx, session, outbox| {
+        let send =
+            |id: &str, kind: &str, body: &str| send(tx, session, &new(id, kind, body), outbox);
+        let answers = [
+            send("e1", "verification", r#"{"a":1,"b":2}"#)?,
+            send("e1", "verification", r#"{ "b": 2, "a": 1 }"#)?,
+            send("e1", "verification", r#"{"a":1,"b":3}"#)?,
+            send("e1", "other", r#"{"a":1,"b":2}"#)?,
+            send("e2", "other", "\"a text\"")?,
+        ];
+        let history = sessions::history(tx, session, 10)?;
+        let sent = deliveries(tx, Some(session), 10)?;
+        Ok((answers, list(tx, session, None, 10)?, history, sent))
+    })
+    .await;
+    let [first, same, changed, renamed, second] = answers;
+    let first = first.unwrap();
+    assert_eq!(same.as_ref(), Ok(&first));
+    assert_eq!(
+        (changed, renamed),
+        (Err(Refused::Other), Err(Refused::Other))
+    );
+    let second = second.unwrap();
+    assert_eq!((first.number, second.number), (1, 2));
+    assert_eq!(second.words(), "a text");
+    assert_eq!(listed, [first, second]);
+    // The ones that were no second event left nothing behind.
+    assert_eq!(history.len(), 2);
+    let sent = sent.iter().map(|one| (one.event.0, one.target.as_str()));
+    let mut sent: Vec<_> = sent.collect();
+    sent.sort_unstable();
+    assert_eq!(sent, [(1, "all"), (1, "some"), (2, "all")]);
+}
+
+#[tokio::test]
+async fn an_event_lets_a_paused_session_go_on_and_never_a_frozen_or_ended_one() {
+    let (seen, late) = with(|tx, session, outbox| {
+        let by = (By::Operator, at("2026-11-27T11:00:00Z"));
+        let send = |id: &str| send(tx, session, &new(id, "go", "null"), outbox);
+        let paused = || Ok(sessions::state(tx, session)?.unwrap().facts.paused);
+        sessions::pause(tx, session, None, by)?;
+        let mut seen = vec![(send("e1")?.unwrap().resumed, paused()?)];
+        sessions::pause(tx, session, None, by)?;
+        sessions::freeze(tx, session, sessions::Frozen::Yes, by)?;
+        seen.push((send("e2")?.unwrap().resumed, paused()?));
+        sessions::end(tx, session, sessions::Why::Ended, by)?;
+        let late = (send("e3")?, send("e2")?.map(|event| event.number));
+        Ok((seen, late))
+    })
+    .await;
+    assert_eq!(seen, [(true, false), (false, true)]);
+    // What was taken before is answered as it was.
+    assert_eq!(late, (Err(Refused::Over), Ok(2)));
+}
+
+#[tokio::test]
+async fn what_does_not_fit_or_is_too_much_is_refused() {
+    for (id, kind, body, unfit) in [
+        ("", "k", "1", Unfit::Id),
+        ("a\nb", "k", "1", Unfit::Id),
+        (&*"x".repeat(MAX_ID + 1), "k", "1", Unfit::Id),
+        ("e", "", "1", Unfit::Kind),
+        ("e", "two words", "1", Unfit::Kind),
+        ("e", "k", "nothing", Unfit::NoJson),
+        ("e", "k", r#"{"a":1,"a":2}"#, Unfit::NoJson),
+        ("e", "k", &"1".repeat(MAX_BODY + 1), Unfit::Body),
+    ] {
+        assert_eq!(New::read(id, kind, body), Err(unfit), "{id} {kind}");
+    }
+    let (full, noted) = with(|tx, session, _outbox| {
+        let none = Outbox::default();
+        for number in 0..MAX_EVENTS {
+            let taken = send(tx, session, &new(&number.to_string(), "k", "1"), &none)?;
+            assert!(taken.is_ok());
+        }
+        let full = send(tx, session, &new("more", "k", "1"), &none)?;
+        let by = (By::Operator, at("2026-11-27T12:00:00Z"));
+        for _ in 0..2 * MAX_REFUSED {
+            note_refused(tx, session, &new("e", "k", "1"), by)?;
+        }
+        Ok((full, sessions::noted(tx, session, What::EventRefused)?))
+    })
+    .await;
+    assert_eq!((full, noted), (Err(Refused::Full), MAX_REFUSED));
+}
+
+#[tokio::test]
+async fn a_delivery_is_one_writers_for_a_while_and_given_up_after_a_day() {
+    let (first, second) = (WriterId::from_number(1), WriterId::from_number(2));
+    let (claims, ended, tries) = with(move |tx, session, outbox| {
+        send(tx, session, &new("e1", "k", "1"), outbox)?.unwrap();
+        let mut now = at("2026-11-27T12:00:01Z");
+        let one = claim(tx, first, "all", now)?.unwrap();
+        let taken = claim(tx, second, "all", now)?;
+        // The one who died tells nothing any more.
+        release(tx, first, now)?;
+        let other = claim(tx, second, "all", now)?.unwrap();
+        let failed = |at| Attempt {
+            at,
+            status: Some(500),
+            problem: Some("the target answered 500".to_owned()),
+        };
+        assert_eq!(record(tx, first, &one, &failed(now))?, None);
+        let mut ended = record(tx, second, &other, &failed(now))?;
+        let soon = claim(tx, second, "all", now)?;
+        let claims = [one.number, other.number];
+        assert_eq!((taken, soon), (None, None));
+        while ended.is_none() {
+            now = next_due(tx, "all")?.unwrap();
+            let again = claim(tx, second, "all", now)?.unwrap();
+            ended = record(tx, second, &again, &failed(now))?;
+        }
+        let lasted = now.duration_since(at("2026-11-27T12:00:01Z"));
+        assert!(lasted > SignedDuration::from_hours(22), "{lasted}");
+        assert!(lasted < SignedDuration::from_hours(24), "{lasted}");
+        let told = deliveries(tx, None, 10)?.remove(0);
+        Ok((
+            claims,
+            (ended, told.ended, next_due(tx, "all")?),
+            told.tries.len(),
+        ))
+    })
+    .await;
+    assert_eq!(claims, [1, 2]);
+    assert_eq!(ended, (Some(Ended::GivenUp), Some(Ended::GivenUp), None));
+    assert!((30..40).contains(&tries), "{tries}");
+}
