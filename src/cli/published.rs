@@ -186,7 +186,7 @@ mod tests {
             frozen: None,
             paused: None,
             ended: None,
-            labels: ["untrusted-web".to_owned()].into(),
+            labels: Default::default(),
         };
         let view = CallView {
             call: CallId::from_bytes([2; 16]),
@@ -212,9 +212,7 @@ mod tests {
           "owner": "alice",
           "created": "2026-11-24T12:00:00Z",
           "used": "2026-11-24T12:00:00Z",
-          "labels": [
-            "untrusted-web"
-          ],
+          "labels": [],
           "frozen": null,
           "paused": null,
           "ended": null,

@@ -36,6 +36,7 @@ use crate::tool::CallId;
 use crate::tool::ServerName;
 use serde_json::Value;
 use serde_json::json;
+use std::time::Duration;
 
 use absent::not_offered;
 use absent::unknown;
@@ -204,11 +205,7 @@ fn refused(refusal: &Refusal, reader: Reader) -> Reply {
             call,
             server,
             after,
-        } => {
-            let after = seconds(after.as_secs());
-            let what = format!("The server `{server}` did not answer within {after}.");
-            unsure(call, what, reader)
-        }
+        } => unsure(call, late(server, *after), reader),
         Refusal::Unbridged { call, server, what } => {
             unsure(call, eras::unbridged(server, *what, reader.client), reader)
         }
@@ -220,6 +217,12 @@ fn refused(refusal: &Refusal, reader: Reader) -> Reply {
         Refusal::Withheld { call, server } => unsure(call, withheld(server), reader),
         Refusal::NotRecorded => not_recorded(),
     }
+}
+
+/// What is said of an answer that did not come.
+fn late(server: &ServerName, after: Duration) -> String {
+    let after = seconds(after.as_secs());
+    format!("The server `{server}` did not answer within {after}.")
 }
 
 /// What is said of an answer that may not be read.
