@@ -177,7 +177,9 @@ fn an_escalation_that_nobody_could_lift_is_a_warning_of_check() {
     assert!(said.contains("no problems"), "{said}");
     let found = home.does(&["check", "--json"]);
     let found: Value = serde_json::from_str(found.lines().last().unwrap()).unwrap();
-    assert!(found["warnings"][0].as_str().unwrap().contains(warning));
+    let warnings = found["warnings"].as_array().unwrap();
+    let says = |said: &Value| said.as_str().unwrap().contains(warning);
+    assert!(warnings.iter().any(says), "{warnings:?}");
 }
 
 #[test]
