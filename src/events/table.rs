@@ -49,7 +49,7 @@ CREATE TABLE event_try (
 ) STRICT, WITHOUT ROWID;
 ";
 
-/// The columns of an event, as [`read`] wants them.
+/// The columns of an event, as `read` wants them.
 const COLUMNS: &str = "number, id, kind, body, by, at, resumed";
 
 pub(super) fn insert(tx: &Tx<'_>, session: SessionId, event: &Event) -> Result<(), StoreError> {
