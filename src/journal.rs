@@ -19,6 +19,7 @@ pub use spooled::refuse_spooled;
 pub use table::SCHEMA;
 pub use table::SCHEMA_3;
 pub use unsettled::TOLD_FOR;
+pub use unsettled::caller_of;
 pub use unsettled::ending_of;
 pub use unsettled::forget_unsettled;
 pub use unsettled::settle;

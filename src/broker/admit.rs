@@ -78,6 +78,9 @@ pub(super) enum Judged {
     Refused(Outcome, Value, Box<Refusal>),
 }
 
+/// Why a call is not sent: what is recorded, and what its caller learns.
+type Said = (Outcome, Value, Box<Refusal>);
+
 pub(super) type Admission = Result<Admitted, Refusal>;
 
 impl Candidate {
@@ -120,7 +123,12 @@ impl Candidate {
         };
         match self.known_key(tx, now)? {
             Known::New => {}
-            Known::Same(earlier) => return Ok(Err(Refusal::Attempted { earlier })),
+            Known::Same(earlier) => {
+                return match self.refused_again(tx, &session, (settings, now))? {
+                    None => Ok(Err(Refusal::Attempted { earlier })),
+                    Some((outcome, detail, refusal)) => refuse(outcome, detail, *refusal),
+                };
+            }
             Known::Other => {
                 let call = subject.call;
                 let code = json!({ "code": "key_reused" });
@@ -131,13 +139,11 @@ impl Candidate {
             Some(asked) => journal::unsettled_call(tx, subject)?.filter(|call| *call == asked),
             None => None,
         };
-        if self.effect() == Effect::Possible
-            && noted.is_none()
-            && let Some(earlier) = journal::tell_unsettled(tx, writer, subject, now)?
-            && let Some((outcome, code, refusal)) = self.told(tx, earlier, now)?
+        if noted.is_none()
+            && let Some((outcome, detail, refusal)) =
+                self.like_earlier(tx, writer, &session, (settings, now))?
         {
-            let detail = json!({ "code": code, "earlier": earlier.to_string() });
-            return refuse(outcome, detail, refusal);
+            return refuse(outcome, detail, *refusal);
         }
         let metered = self.metered(tx, settings, now)?;
         let Metered {
@@ -178,6 +184,72 @@ impl Candidate {
             }
             Judged::Refused(outcome, detail, refusal) => refuse(outcome, detail, *refusal),
         }
+    }
+
+    /// What is said to a call that is like an earlier one of which nobody was told.
+    /// Who may not make the call learns nothing of the earlier.
+    fn like_earlier(
+        &self,
+        tx: &Tx<'_>,
+        writer: WriterId,
+        session: &SessionFacts,
+        (settings, now): (&Settings, Timestamp),
+    ) -> Result<Option<Said>, StoreError> {
+        if self.effect() == Effect::None || !self.concerns(tx, (writer, now))? {
+            return Ok(None);
+        }
+        if let Some(refused) = self.refused_again(tx, session, (settings, now))? {
+            return Ok(Some(refused));
+        }
+        let Some(earlier) = journal::tell_unsettled(tx, writer, &self.subject, now)? else {
+            return Ok(None);
+        };
+        let told = self.told(tx, earlier, now)?;
+        Ok(told.map(|(outcome, code, refusal)| {
+            let detail = json!({ "code": code, "earlier": earlier.to_string() });
+            (outcome, detail, Box::new(refusal))
+        }))
+    }
+
+    /// Whether an earlier call that is the same is noted, and is this caller's to be
+    /// told of: an answer that nobody read is its own caller's only, and a key has an
+    /// answer of its own.
+    fn concerns(
+        &self,
+        tx: &Tx<'_>,
+        (writer, now): (WriterId, Timestamp),
+    ) -> Result<bool, StoreError> {
+        journal::recover_dead(tx, writer, now)?;
+        let Some(earlier) = journal::unsettled_call(tx, &self.subject)? else {
+            return Ok(false);
+        };
+        Ok(match journal::ending_of(tx, earlier)? {
+            Some((Outcome::Completed | Outcome::ToolFailed, _)) => {
+                let principal = self.subject.principal.to_string();
+                self.key.is_none() && journal::caller_of(tx, earlier)? == Some(principal)
+            }
+            Some(_) | None => true,
+        })
+    }
+
+    /// What policy says against a call that is in the totals already. None where it
+    /// says nothing.
+    fn refused_again(
+        &self,
+        tx: &Tx<'_>,
+        session: &SessionFacts,
+        (settings, now): (&Settings, Timestamp),
+    ) -> Result<Option<Said>, StoreError> {
+        let totals = self.charges(tx, settings, now)?.totals_with(tx)?;
+        let facts = Facts {
+            session: session.clone(),
+            totals: totals.unwrap_or_default(),
+            approval: None,
+        };
+        Ok(match self.judge(&facts, now) {
+            Judged::Allowed(_) => None,
+            Judged::Refused(outcome, detail, refusal) => Some((outcome, detail, refusal)),
+        })
     }
 
     /// Who is let into a session takes its labels along, and what the client may hear

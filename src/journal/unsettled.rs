@@ -142,3 +142,12 @@ const LAST: SignedDuration = SignedDuration::from_millis(500);
 
 /// For how long a call is told that is like one whose answer may not have been read.
 pub const TOLD_FOR: SignedDuration = SignedDuration::from_mins(5);
+
+/// The key of the principal who made a call.
+///
+/// # Errors
+///
+/// When the store cannot be read.
+pub fn caller_of(tx: &Tx<'_>, call: CallId) -> Result<Option<String>, StoreError> {
+    table::caller(tx, call)
+}

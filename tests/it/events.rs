@@ -147,10 +147,10 @@ fn whoever_comes_back_is_told(world: &World) {
     assert_eq!(listed["more"], true);
     let history = again.call("countersign__session_history", json!({}));
     for words in [
-        "event by principal:sam \"verification v-1\"",
-        "resumed by event:v-1",
-        "event-refused by principal:mia \"verification v-2\"",
-        "event-refused by principal:alice \"spam a-2\"",
+        "event by \"principal:sam\" \"verification v-1\"",
+        "resumed by \"event:v-1\"",
+        "event-refused by \"principal:mia\" \"verification v-2\"",
+        "event-refused by \"principal:alice\" \"spam a-2\"",
     ] {
         assert!(history.contains(words), "{words}: {history}");
     }

@@ -115,7 +115,11 @@ fn history(tx: &Tx<'_>, session: SessionId, newest: u32) -> Result<Said, StoreEr
         let detail = change.detail.as_deref();
         let detail = detail.map_or_else(String::new, |text| format!(" {}", quoted(text, SHOWN)));
         let at = change.at.strftime("%Y-%m-%d %H:%M:%SZ");
-        format!("- {at} {} by {}{detail}", change.what.as_str(), change.by)
+        format!(
+            "- {at} {} by {}{detail}",
+            change.what.as_str(),
+            quoted(&change.by, SHOWN)
+        )
     }));
     // Each begins with its time.
     lines.sort();

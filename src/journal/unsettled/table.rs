@@ -220,3 +220,13 @@ pub(super) fn last_closed_insert(
         .map(|_rows| ())
         .map_err(StoreError::sql("note what a dead writer closed last"))
 }
+
+pub(super) fn caller(tx: &Tx<'_>, call: CallId) -> Result<Option<String>, StoreError> {
+    let read = || {
+        tx.sql()
+            .prepare_cached("SELECT principal FROM journal WHERE call = ?1 AND kind = 'open'")?
+            .query_row([call.as_bytes()], |row| row.get(0))
+            .optional()
+    };
+    read().map_err(StoreError::sql("look who made a call"))
+}
