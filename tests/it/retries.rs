@@ -247,3 +247,62 @@ fn what_a_broker_closed_just_before_it_died_is_told_to_the_same_call() {
     assert!(!meant.starts_with("error"), "{meant}");
     assert_eq!(world.paid(), [90_000; 2]);
 }
+
+#[test]
+fn nothing_is_answered_again_in_a_frozen_session() {
+    let world = World::new();
+    let mut broker = world.broker().initialized();
+    assert!(!is_replayed(&pay(&mut broker, 900, "pay-1")));
+    let (frozen, printed) = world.run(&["session", "freeze", "claim-99"]);
+    assert!(frozen, "{printed}");
+    let refused = pay(&mut broker, 900, "pay-1");
+    assert!(!is_replayed(&refused), "{refused}");
+    assert!(text_of(&refused).contains("This session is frozen"));
+    let (thawed, printed) = world.run(&["session", "thaw", "claim-99"]);
+    assert!(thawed, "{printed}");
+    assert!(is_replayed(&pay(&mut broker, 900, "pay-1")));
+    assert_eq!(world.paid(), [90_000]);
+}
+
+#[test]
+#[cfg(feature = "crash-points")]
+fn a_guest_is_told_nothing_of_an_answer_that_its_caller_did_not_read() {
+    let world = World::new();
+    world.write(
+        "policies/share.cedar",
+        "@id(\"share\") permit (principal, action == Broker::Action::\"session/join\", resource);",
+    );
+    let mut broker = world.broker_with(|command| {
+        command.env("COUNTERSIGN_CRASH", "reply.before-write:2");
+    });
+    assert!(broker.request_initialize().is_some());
+    broker.request(
+        "tools/call",
+        json!({"name": APPROVE, "arguments": payment(900)}),
+    );
+    assert!(broker.was_killed());
+    let mut guest = world.broker_with(|command| {
+        command.args(["--principal", "mia", "--session", "alice/claim-99"]);
+    });
+    guest.initialize();
+    let own = text_of(&pay_plain(&mut guest, 900));
+    assert!(!own.starts_with("error"), "{own}");
+    let mut broker = world.broker().initialized();
+    let told = text_of(&pay_plain(&mut broker, 900));
+    assert!(told.contains("made a moment ago"), "{told}");
+    assert_eq!(world.paid(), [90_000; 2]);
+}
+
+#[test]
+#[cfg(feature = "crash-points")]
+fn a_key_that_is_forgotten_would_be_noticed() {
+    let world = World::new();
+    let mut broker = world
+        .broker_with(|command| {
+            command.env("COUNTERSIGN_MUTATE", "forget-keys");
+        })
+        .initialized();
+    pay(&mut broker, 900, "pay-1");
+    pay(&mut broker, 900, "pay-1");
+    assert_eq!(world.paid(), [90_000; 2]);
+}
