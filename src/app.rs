@@ -53,7 +53,7 @@ use tokio_util::sync::CancellationToken;
 
 /// The tables of every record room, by the version of the store that brought
 /// them.
-pub const MIGRATIONS: [Migration; 8] = [
+pub const MIGRATIONS: [Migration; 9] = [
     Migration {
         number: 1,
         sql: &[
@@ -101,6 +101,10 @@ pub const MIGRATIONS: [Migration; 8] = [
     Migration {
         number: 8,
         sql: &[pins::SCHEMA_8],
+    },
+    Migration {
+        number: 9,
+        sql: &[meters::SCHEMA_9],
     },
 ];
 

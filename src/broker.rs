@@ -14,6 +14,7 @@ mod kinds;
 mod known;
 mod labels;
 mod memory;
+mod metered;
 mod names;
 mod open_calls;
 mod own;
@@ -84,6 +85,7 @@ use crate::tool::Asking;
 use crate::tool::CallId;
 use crate::tool::Digest;
 use crate::tool::Kind;
+use crate::tool::Meter;
 use crate::tool::Offered;
 use crate::tool::ServerName;
 use admit::Candidate;
@@ -144,6 +146,8 @@ pub struct Settings {
     pub first_sight: Duration,
     /// What the configuration says of each server.
     pub servers: BTreeMap<ServerName, ServerRules>,
+    /// The meters that the operator declared.
+    pub meters: Vec<Arc<Meter>>,
     /// What is offered of the broker's own tools.
     pub own: OwnTools,
     /// Who is told of events from outside.
@@ -164,6 +168,7 @@ impl Settings {
         Shape {
             money_scale: self.money_scale,
             naming: self.naming,
+            meters: &self.meters,
             own: &self.own,
         }
     }

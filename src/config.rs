@@ -4,6 +4,7 @@
 mod file;
 mod http;
 mod imported;
+mod meters;
 mod principals;
 mod references;
 #[cfg(test)]
@@ -177,6 +178,8 @@ impl Config {
             servers.push(settings.map_err(|(at, why)| value(&format!("{key}.{at}"), why))?);
             rules.insert(name, server.rules());
         }
+        let meters = meters::meters(&file.meters, rules.keys())
+            .map_err(|(key, problem)| value(&key, problem))?;
         let stdio_principal = file
             .stdio
             .principal
@@ -190,6 +193,7 @@ impl Config {
             broker: broker::Settings {
                 webhooks: webhooks::webhooks(&file.session.webhooks, folder)
                     .map_err(|(key, problem)| value(&key, problem))?,
+                meters,
                 ..broker_settings(&file, rules).map_err(|(key, problem)| value(key, problem))?
             },
             servers,
@@ -269,6 +273,7 @@ fn broker_settings(
         naming,
         first_sight: FIRST_SIGHT,
         servers,
+        meters: Vec::new(),
         own,
         webhooks: broker::Webhooks::default(),
     })

@@ -1,15 +1,24 @@
 //! Meters: running totals of what calls move, for each session and for each
-//! principal and calendar day.
+//! principal and calendar day, and whatever else the operator declares.
 //!
 //! A total is a row that changes in the transaction that admits the call, so it
 //! always includes the calls in flight. A meter only grows, but for a call that
 //! is given back whole.
 
+mod counts;
+mod shown;
 mod table;
 
+pub use counts::Caller;
+pub use counts::Count;
+pub use counts::Moment;
+pub use shown::Shown;
+pub use shown::Source;
+pub use shown::all;
 pub use table::SCHEMA;
 pub use table::SCHEMA_2;
 pub use table::SCHEMA_5;
+pub use table::SCHEMA_9;
 
 use crate::policy::Totals;
 use crate::principal::PrincipalId;
@@ -33,6 +42,28 @@ pub struct Charges {
     pub day: Date,
     /// Meter and amount, never negative.
     pub amounts: Vec<(Arc<str>, i64)>,
+    /// What it adds to the meters that the operator declared.
+    pub counts: Vec<Count>,
+}
+
+/// Totals for policy.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct After {
+    /// One for each amount.
+    pub totals: Vec<Totals>,
+    /// One for each count.
+    pub counts: Vec<i64>,
+}
+
+/// Where a call was charged that others go on from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// The call.
+    call: CallId,
+    /// The day of its amounts.
+    day: Option<Date>,
+    /// Where its counts are, in their order.
+    slots: Vec<i64>,
 }
 
 /// A total that no `i64` holds.
@@ -60,7 +91,20 @@ impl Charges {
             amounts: amounts
                 .map(|(meter, value)| (meter, value.max(0)))
                 .collect(),
+            counts: Vec::new(),
         }
+    }
+
+    /// The same with these counts.
+    #[must_use]
+    pub fn with(mut self, counts: Vec<Count>) -> Self {
+        self.counts = counts;
+        self
+    }
+
+    /// Whether no meter is moved.
+    pub fn is_empty(&self) -> bool {
+        self.amounts.is_empty() && self.counts.is_empty()
     }
 
     /// What a call is charged that moves no meter.
@@ -68,17 +112,57 @@ impl Charges {
         Self::new(session, principal, Date::ZERO, [])
     }
 
-    /// The totals as they would be with these charges, one for each amount.
+    /// The totals as they would be with these charges.
     ///
     /// # Errors
     ///
     /// [`StoreError`] when they cannot be read; [`Overflow`] inside when a
     /// total would not fit.
-    pub fn totals_after(&self, tx: &Tx<'_>) -> Result<Result<Vec<Totals>, Overflow>, StoreError> {
+    pub fn totals_after(&self, tx: &Tx<'_>) -> Result<Result<After, Overflow>, StoreError> {
+        let amounts = self.amounts_after(tx, |value| value)?;
+        let counts = self.counts_after(|_place, count| count.total_after(tx, None))?;
+        Ok(after(amounts, counts))
+    }
+
+    /// The totals as they are: these charges are in them already.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be read, or one does not fit.
+    pub fn totals_with(&self, tx: &Tx<'_>) -> Result<Result<After, Overflow>, StoreError> {
+        let amounts = self.amounts_after(tx, |_counted| 0)?;
+        let counts = self.counts_after(|_place, count| count.total(tx))?;
+        Ok(after(amounts, counts))
+    }
+
+    /// The totals as they would be for a call that goes on from one that was charged
+    /// the same. Its amounts stay on the day that they were charged on; its counts
+    /// move to now, because it takes effect now.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be read, or one does not fit.
+    pub fn totals_carried(
+        &mut self,
+        tx: &Tx<'_>,
+        held: &Held,
+    ) -> Result<Result<After, Overflow>, StoreError> {
+        self.day = held.day.unwrap_or(self.day);
+        let amounts = self.amounts_after(tx, |_counted| 0)?;
+        let counts = self
+            .counts_after(|place, count| count.total_after(tx, held.slots.get(place).copied()))?;
+        Ok(after(amounts, counts))
+    }
+
+    fn amounts_after(
+        &self,
+        tx: &Tx<'_>,
+        added: impl Fn(i64) -> i64,
+    ) -> Result<Result<Vec<Totals>, Overflow>, StoreError> {
         let mut totals = Vec::with_capacity(self.amounts.len());
         for (meter, value) in &self.amounts {
             let after = |scope: &str, window: &str| {
-                table::total(tx, scope, window, meter).map(|total| total.checked_add(*value))
+                table::total(tx, scope, window, meter).map(|total| total.checked_add(added(*value)))
             };
             let session_after = after(&self.session_scope(), "")?;
             let day_after = after(&self.principal_scope(), &self.day.to_string())?;
@@ -87,11 +171,21 @@ impl Charges {
                     session_after,
                     day_after,
                 }),
-                _ => {
-                    return Ok(Err(Overflow {
-                        meter: Arc::clone(meter),
-                    }));
-                }
+                _ => return Ok(Err(Overflow::of(meter))),
+            }
+        }
+        Ok(Ok(totals))
+    }
+
+    fn counts_after(
+        &self,
+        total: impl Fn(usize, &Count) -> Result<Option<i64>, StoreError>,
+    ) -> Result<Result<Vec<i64>, Overflow>, StoreError> {
+        let mut totals = Vec::with_capacity(self.counts.len());
+        for (place, count) in self.counts.iter().enumerate() {
+            match total(place, count)? {
+                Some(total) => totals.push(total),
+                None => return Ok(Err(Overflow::of(&count.meter.name))),
             }
         }
         Ok(Ok(totals))
@@ -103,7 +197,10 @@ impl Charges {
     ///
     /// When the totals cannot be changed.
     pub fn add(&self, tx: &Tx<'_>) -> Result<(), StoreError> {
-        self.each(|scope, window, meter, value| table::total_add(tx, scope, window, (meter, value)))
+        self.each(|scope, window, meter, value| {
+            table::total_add(tx, scope, window, (meter, value))
+        })?;
+        self.counts.iter().try_for_each(|count| count.add(tx))
     }
 
     /// Gives the charges back: the call provably had no effect.
@@ -114,24 +211,8 @@ impl Charges {
     pub fn refund(&self, tx: &Tx<'_>) -> Result<(), StoreError> {
         self.each(|scope, window, meter, value| {
             table::total_add(tx, scope, window, (meter, -value))
-        })
-    }
-
-    /// The totals as they are: these charges are in them already.
-    ///
-    /// # Errors
-    ///
-    /// When they cannot be read, or one does not fit.
-    pub fn totals_with(&self, tx: &Tx<'_>) -> Result<Result<Vec<Totals>, Overflow>, StoreError> {
-        let nothing_more = Self {
-            amounts: self
-                .amounts
-                .iter()
-                .map(|(meter, _)| (Arc::clone(meter), 0))
-                .collect(),
-            ..self.clone()
-        };
-        nothing_more.totals_after(tx)
+        })?;
+        self.counts.iter().try_for_each(|count| count.refund(tx))
     }
 
     /// Keeps the charges for the call that goes on where this one asked for more.
@@ -143,16 +224,21 @@ impl Charges {
         for amount in &self.amounts {
             table::held_insert(tx, call, self.day, amount)?;
         }
-        Ok(())
+        self.counts
+            .iter()
+            .try_for_each(|count| count.hold(tx, call))
     }
 
-    /// Whether exactly these charges, on whatever day, are kept for who goes on
-    /// from this call. Returns the day that they were charged on.
+    /// Where exactly these charges, whenever that was, are kept for who goes on from
+    /// this call.
     ///
     /// # Errors
     ///
     /// When that cannot be read.
-    pub fn held_since(&self, tx: &Tx<'_>, call: CallId) -> Result<Option<Date>, StoreError> {
+    pub fn held_since(&self, tx: &Tx<'_>, call: CallId) -> Result<Option<Held>, StoreError> {
+        if self.is_empty() {
+            return Ok(None);
+        }
         let held = table::held(tx, call)?;
         let day = held.first().map(|(day, ..)| *day);
         let mut own: Vec<_> = self.amounts.clone();
@@ -162,7 +248,21 @@ impl Charges {
                 .iter()
                 .zip(&own)
                 .all(|((_, meter, value), (own, amount))| **meter == **own && value == amount);
-        Ok(day.filter(|_| same))
+        let slots = counts::held(tx, call, &self.counts)?;
+        Ok(slots
+            .filter(|_| same)
+            .map(|slots| Held { call, day, slots }))
+    }
+
+    /// Goes on with what was kept: nobody else goes on from that call.
+    ///
+    /// # Errors
+    ///
+    /// When that cannot be noted.
+    pub fn take_over(&self, tx: &Tx<'_>, held: &Held) -> Result<(), StoreError> {
+        let mut counts = self.counts.iter().zip(&held.slots);
+        counts.try_for_each(|(count, before)| count.take_over(tx, *before))?;
+        table::held_delete(tx, held.call)
     }
 
     fn each(
@@ -190,14 +290,29 @@ impl Charges {
     }
 }
 
-/// Nobody else goes on from this call: what was kept for it belongs to the call
-/// that has just done so.
-///
-/// # Errors
-///
-/// When that cannot be noted.
-pub fn release(tx: &Tx<'_>, call: CallId) -> Result<(), StoreError> {
-    table::held_delete(tx, call)
+impl Held {
+    /// The call that was charged.
+    pub fn call(&self) -> CallId {
+        self.call
+    }
+}
+
+impl Overflow {
+    fn of(meter: &Arc<str>) -> Self {
+        Self {
+            meter: Arc::clone(meter),
+        }
+    }
+}
+
+fn after(
+    totals: Result<Vec<Totals>, Overflow>,
+    counts: Result<Vec<i64>, Overflow>,
+) -> Result<After, Overflow> {
+    Ok(After {
+        totals: totals?,
+        counts: counts?,
+    })
 }
 
 /// How many digits of money are minor units in the totals of this store: those
@@ -245,89 +360,4 @@ fn session_scope(session: SessionId) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::store::testing::in_store;
-
-    fn charges(value: i64) -> Charges {
-        Charges::new(
-            SessionId::from_bytes([7; 16]),
-            PrincipalId::parse("alice").unwrap(),
-            jiff::civil::date(2026, 11, 22),
-            [(Arc::from("claims/approve_payment#amount"), value)],
-        )
-    }
-
-    #[tokio::test]
-    async fn totals_include_the_call_itself_and_a_refund_takes_it_out() {
-        let after = in_store(&[SCHEMA], |tx| {
-            charges(900).add(tx)?;
-            charges(100).add(tx)?;
-            charges(100).refund(tx)?;
-            charges(50).totals_after(tx)
-        })
-        .await
-        .unwrap();
-        assert_eq!(
-            after,
-            [Totals {
-                session_after: 950,
-                day_after: 950
-            }]
-        );
-    }
-
-    #[tokio::test]
-    async fn a_negative_amount_lowers_no_total() {
-        let after = in_store(&[SCHEMA], |tx| {
-            charges(900).add(tx)?;
-            charges(-900).add(tx)?;
-            charges(-900).totals_after(tx)
-        })
-        .await
-        .unwrap();
-        assert_eq!(after[0].session_after, 900);
-    }
-
-    #[tokio::test]
-    async fn what_is_held_is_for_the_same_amounts_and_once() {
-        let call = CallId::from_bytes([1; 16]);
-        let (before, held, other, after) = in_store(&[SCHEMA, SCHEMA_5], move |tx| {
-            let before = charges(900).held_since(tx, call)?;
-            charges(900).hold(tx, call)?;
-            let held = charges(900).held_since(tx, call)?;
-            let other = charges(901).held_since(tx, call)?;
-            release(tx, call)?;
-            Ok((before, held, other, charges(900).held_since(tx, call)?))
-        })
-        .await;
-        let day = jiff::civil::date(2026, 11, 22);
-        assert_eq!((before, held, other, after), (None, Some(day), None, None));
-    }
-
-    #[tokio::test]
-    async fn a_total_that_does_not_fit_is_refused() {
-        let after = in_store(&[SCHEMA], |tx| {
-            charges(i64::MAX).add(tx)?;
-            charges(1).totals_after(tx)
-        })
-        .await;
-        assert!(after.is_err());
-    }
-
-    #[tokio::test]
-    async fn a_clock_that_is_set_back_reopens_no_day() {
-        let days = in_store(&[SCHEMA], |tx| {
-            let at = |text: &str| text.parse::<Timestamp>().unwrap();
-            let zone = TimeZone::get("Europe/Berlin").unwrap();
-            Ok([
-                today(tx, at("2026-11-22T22:59:59Z"), &zone)?,
-                today(tx, at("2026-11-22T23:00:00Z"), &zone)?,
-                today(tx, at("2026-11-21T12:00:00Z"), &zone)?,
-            ])
-        })
-        .await;
-        let day = |day| jiff::civil::date(2026, 11, day);
-        assert_eq!(days, [day(22), day(23), day(23)]);
-    }
-}
+mod tests;

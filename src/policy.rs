@@ -13,11 +13,13 @@ mod build;
 mod bundle;
 mod compile;
 mod decimals;
+mod digest;
 mod entities;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 mod gate;
 mod load;
+mod meters;
 mod names;
 mod number;
 mod place;

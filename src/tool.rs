@@ -4,6 +4,7 @@
 mod inquiry;
 mod kind;
 mod level;
+mod meter;
 mod mirrored;
 
 pub use inquiry::Declared;
@@ -13,6 +14,10 @@ pub use kind::Kind;
 pub use kind::Offered;
 pub use level::Level;
 pub use level::LevelError;
+pub use meter::Counted;
+pub use meter::Meter;
+pub use meter::Per;
+pub use meter::Window;
 pub use mirrored::MirrorError;
 pub use mirrored::Mirrored;
 

@@ -156,7 +156,8 @@ impl Call {
         let charges = Charges::new(subject.session, subject.principal.clone(), day, charged);
         let facts = Facts {
             session,
-            totals: charges.totals_after(tx)?.unwrap(),
+            totals: charges.totals_after(tx)?.unwrap().totals,
+            meters: Vec::new(),
             approval: None,
         };
         let (call, by) = (subject.call, &subject.principal);

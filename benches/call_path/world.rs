@@ -164,6 +164,7 @@ impl World {
             own: &[],
             principals: &rules.principals,
             money_scale: 2,
+            meters: &[],
         })
         .unwrap()
     }
@@ -183,6 +184,7 @@ impl World {
                 paused: false,
             },
             totals: vec![totals; reading.amounts().len()],
+            meters: Vec::new(),
             approval: None,
         }
     }

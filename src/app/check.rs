@@ -335,6 +335,6 @@ pub async fn schema(config: &Config) -> anyhow::Result<String> {
         &rules,
         &config.broker.servers,
         &pins,
-        config.broker.money_scale,
+        config.broker.shape(),
     )?)
 }

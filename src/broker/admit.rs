@@ -5,21 +5,21 @@ use super::Refusal;
 use super::Settings;
 use super::catalogue::Route;
 use super::entry::Entry;
+use super::metered;
 use crate::journal;
 use crate::journal::Effect;
 use crate::journal::OpenEntry;
 use crate::journal::Part;
 use crate::journal::Subject;
-use crate::meters;
+use crate::meters::After;
 use crate::meters::Charges;
-use crate::meters::Overflow;
 use crate::outcome::Outcome;
 use crate::policy::Allowed;
+use crate::policy::Bundle;
 use crate::policy::Denial;
 use crate::policy::Escalation;
 use crate::policy::Facts;
 use crate::policy::Reading;
-use crate::policy::Totals;
 use crate::policy::Verdict;
 use crate::retries;
 use crate::retries::IdempotencyKey;
@@ -63,14 +63,6 @@ pub(super) struct Admitted {
     pub(super) charges: Charges,
 }
 
-/// What a call does to the meters.
-struct Metered {
-    charges: Charges,
-    totals: Vec<Totals>,
-    /// The call that was charged the same before, and whose charges these are.
-    carried: Option<CallId>,
-}
-
 /// What policy said to a call.
 pub(super) enum Judged {
     Allowed(Allowed),
@@ -85,10 +77,10 @@ pub(super) type Admission = Result<Admitted, Refusal>;
 
 impl Candidate {
     /// What the commit must survive: whatever a limit depends on, a power cut.
-    pub(super) fn durability(&self, settings: &Settings) -> Durability {
+    pub(super) fn durability(&self, settings: &Settings, bundle: &Bundle) -> Durability {
         // Who gives a key relies on it.
         let keyed = self.key.is_some() && self.effect() == Effect::Possible;
-        if self.reading.amounts().is_empty() && !keyed && self.early.is_empty() {
+        if !self.is_limited(bundle) && !keyed && self.early.is_empty() {
             settings.durability
         } else {
             Durability::Power
@@ -146,25 +138,17 @@ impl Candidate {
             return refuse(outcome, detail, *refusal);
         }
         let metered = self.metered(tx, settings, now)?;
-        let Metered {
-            charges,
-            totals,
-            carried,
-        } = match metered {
+        let (charging, after) = match metered {
             Ok(metered) => metered,
             Err(overflow) => {
-                let (detail, refusal) = overflowed(subject.call, &overflow);
+                let (detail, refusal) = metered::overflowed(subject.call, &overflow);
                 return refuse(Outcome::InvalidArguments, detail, refusal);
             }
         };
-        let facts = Facts {
-            session,
-            totals,
-            approval: None,
-        };
+        let facts = facts(session, after);
         match self.judge(&facts, now) {
             Judged::Allowed(allowed) => {
-                charge(tx, &charges, carried)?;
+                let charges = charging.charge(tx)?;
                 self.label(tx, &facts.session, (settings, now))?;
                 if noted.is_some() {
                     journal::settle(tx, subject)?;
@@ -241,11 +225,7 @@ impl Candidate {
         (settings, now): (&Settings, Timestamp),
     ) -> Result<Option<Said>, StoreError> {
         let totals = self.charges(tx, settings, now)?.totals_with(tx)?;
-        let facts = Facts {
-            session: session.clone(),
-            totals: totals.unwrap_or_default(),
-            approval: None,
-        };
+        let facts = facts(session.clone(), totals.unwrap_or_default());
         Ok(match self.judge(&facts, now) {
             Judged::Allowed(_) => None,
             Judged::Refused(outcome, detail, refusal) => Some((outcome, detail, refusal)),
@@ -355,55 +335,6 @@ impl Candidate {
         Effect::of(self.route.gate.rules().access)
     }
 
-    fn charges(
-        &self,
-        tx: &Tx<'_>,
-        settings: &Settings,
-        now: Timestamp,
-    ) -> Result<Charges, StoreError> {
-        let amounts = self.reading.amounts();
-        let day = if amounts.is_empty() {
-            now.to_zoned(settings.zone.clone()).date()
-        } else {
-            meters::today(tx, now, &settings.zone)?
-        };
-        Ok(Charges::new(
-            self.subject.session,
-            self.subject.principal.clone(),
-            day,
-            amounts
-                .iter()
-                .map(|amount| (Arc::clone(&amount.meter), amount.value)),
-        ))
-    }
-
-    /// What the call is charged, and the totals with it. What a call that asked for
-    /// more was charged counts once for all that go on from it.
-    fn metered(
-        &self,
-        tx: &Tx<'_>,
-        settings: &Settings,
-        now: Timestamp,
-    ) -> Result<Result<Metered, Overflow>, StoreError> {
-        let mut charges = self.charges(tx, settings, now)?;
-        let held = match self.continues {
-            Some(asked) => charges.held_since(tx, asked)?,
-            None => None,
-        };
-        let totals = match held {
-            Some(day) => {
-                charges.day = day;
-                charges.totals_with(tx)?
-            }
-            None => charges.totals_after(tx)?,
-        };
-        Ok(totals.map(|totals| Metered {
-            charges,
-            totals,
-            carried: held.and(self.continues),
-        }))
-    }
-
     fn keep_arguments(&self, tx: &Tx<'_>) -> Result<(), StoreError> {
         match &self.kept_arguments {
             Some(arguments) => journal::keep(tx, self.subject.call, Part::Arguments, arguments),
@@ -422,6 +353,13 @@ impl Candidate {
                 .collect();
             detail.insert("day".to_owned(), json!(charges.day.to_string()));
             detail.insert("charged".to_owned(), Value::Object(charged));
+        }
+        if !charges.counts.is_empty() {
+            let counts = charges.counts.iter();
+            let counted: Map<String, Value> = counts
+                .map(|count| (count.meter.name.to_string(), json!(count.value)))
+                .collect();
+            detail.insert("counted".to_owned(), Value::Object(counted));
         }
         if let Some(asked) = self.continues {
             detail.insert("continues".to_owned(), json!(asked.to_string()));
@@ -451,17 +389,12 @@ fn standing(entry: Entry, subject: &Subject) -> Result<SessionFacts, (&'static s
     }
 }
 
-fn overflowed(call: CallId, overflow: &Overflow) -> (Value, Refusal) {
-    let detail = json!({ "code": "meter_overflow", "meter": overflow.meter });
-    let problem = overflow.to_string();
-    (detail, Refusal::InvalidArguments { call, problem })
-}
-
-/// Charges taken over from an earlier call are in the totals already.
-fn charge(tx: &Tx<'_>, charges: &Charges, carried: Option<CallId>) -> Result<(), StoreError> {
-    match carried {
-        Some(asked) => meters::release(tx, asked),
-        None => charges.add(tx),
+fn facts(session: SessionFacts, after: After) -> Facts {
+    Facts {
+        session,
+        totals: after.totals,
+        meters: after.counts,
+        approval: None,
     }
 }
 

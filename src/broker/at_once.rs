@@ -83,7 +83,7 @@ impl Broker {
     ) -> Option<Result<Committed<Admitted>, Refusal>> {
         let desk = self.desk.as_ref()?;
         let (subject, arguments) = (&candidate.subject, candidate.kept_arguments.as_deref());
-        if !candidate.reading.amounts().is_empty() || candidate.key.is_some() {
+        if candidate.reading.is_metered() || candidate.key.is_some() {
             return None;
         }
         let asked = (subject.session, came);
@@ -115,6 +115,7 @@ impl Broker {
         let facts = Facts {
             session: known.session.facts(&subject.principal, now)?.clone(),
             totals: Vec::new(),
+            meters: Vec::new(),
             approval: None,
         };
         let charges = Charges::none(subject.session, subject.principal.clone());
@@ -146,7 +147,7 @@ impl Broker {
         let settings = Arc::clone(&self.settings);
         let catalogue = self.catalogue.load_full();
         let writer = self.writer.id();
-        let durability = candidate.durability(&settings);
+        let durability = candidate.durability(&settings, catalogue.bundle());
         let decided = self.store.write("admit", durability, move |tx| {
             candidate.admit(tx, writer, (&settings, &catalogue), now)
         });

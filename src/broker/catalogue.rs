@@ -25,6 +25,7 @@ use crate::principal::Principals;
 use crate::tool::Asking;
 use crate::tool::Digest;
 use crate::tool::Kind;
+use crate::tool::Meter;
 use crate::tool::Mirrored;
 use crate::tool::Offered;
 use crate::tool::ServerName;
@@ -99,6 +100,8 @@ pub struct Shape<'a> {
     pub money_scale: u8,
     /// How tools and prompts are named towards clients.
     pub naming: Naming,
+    /// The meters that the operator declared.
+    pub meters: &'a [Arc<Meter>],
     /// What is offered of the broker's own tools.
     pub own: &'a OwnTools,
 }
@@ -218,6 +221,7 @@ impl Catalogue {
             own: &policy_own(&own),
             principals: &rules.principals,
             money_scale: shape.money_scale,
+            meters: shape.meters,
         })?;
         let mut catalogue = Self {
             bundle,
@@ -274,14 +278,15 @@ impl Catalogue {
         rules: &Rules,
         servers: &BTreeMap<ServerName, ServerRules>,
         pins: &BTreeMap<ServerName, Vec<Pin>>,
-        money_scale: u8,
+        shape: Shape<'_>,
     ) -> Result<String, BundleError> {
         Bundle::schema_of(&Inputs {
             files: &[],
             servers: &policy_servers(servers, pins),
             own: &policy_own(&own::definitions()),
             principals: &rules.principals,
-            money_scale,
+            money_scale: shape.money_scale,
+            meters: shape.meters,
         })
     }
 

@@ -130,7 +130,7 @@ pub(super) enum Settlement {
 /// Charges are given back where the call provably had no effect, or the tool
 /// says that it failed and the operator takes its word.
 pub(super) fn settlement(outcome: Outcome, rules: &ToolRules, charges: Charges) -> Settlement {
-    if charges.amounts.is_empty() {
+    if charges.is_empty() {
         return Settlement::Kept;
     }
     match outcome {

@@ -57,6 +57,7 @@ const MIGRATIONS: [Migration; 1] = [Migration {
         journal::SCHEMA,
         meters::SCHEMA,
         meters::SCHEMA_5,
+        meters::SCHEMA_9,
         keys::SCHEMA_5,
         tasks::SCHEMA,
         tasks::SCHEMA_7,
@@ -223,6 +224,7 @@ fn settings() -> Settings {
         naming: super::Naming::Prefixed { longest: 46 },
         first_sight: PATIENCE,
         servers: BTreeMap::from([(play(), rules)]),
+        meters: Vec::new(),
         own: super::OwnTools::default(),
         webhooks: super::Webhooks::default(),
     }

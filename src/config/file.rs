@@ -5,6 +5,7 @@ mod tool;
 
 use super::http;
 use super::imported::Entry;
+use super::meters::MeterSection;
 use super::references;
 use super::webhooks::WebhookSection;
 use crate::broker::ServerRules;
@@ -39,6 +40,8 @@ pub(super) struct File {
     pub(super) http: http::HttpSection,
     #[serde(default)]
     pub(super) names: NamesSection,
+    #[serde(default)]
+    pub(super) meters: Vec<MeterSection>,
     #[serde(default)]
     pub(super) servers_from: From,
     #[serde(default)]

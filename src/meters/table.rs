@@ -43,6 +43,29 @@ CREATE TABLE meter_held (            -- charges of calls that asked for more
 ) STRICT, WITHOUT ROWID;
 ";
 
+/// What version 9 of the store adds: the meters that the operator declares.
+pub const SCHEMA_9: &str = "
+CREATE TABLE meter_count (
+    meter TEXT NOT NULL,             -- its name, and how it was declared
+    scope TEXT NOT NULL,             -- session:<id>, principal:<key>, role:<name> or tool:<server/tool>
+    slot INTEGER NOT NULL,           -- 0 for all time, a day as 20261122, or the number of a part of a sliding window
+    total INTEGER NOT NULL,          -- calls, or the units of what is summed, cents for money
+    PRIMARY KEY (meter, scope, slot)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE meter_clock (           -- one row: the latest instant ever counted
+    only INTEGER PRIMARY KEY CHECK (only = 1),
+    at INTEGER NOT NULL              -- in milliseconds since 1970
+) STRICT;
+CREATE TABLE meter_count_held (      -- what calls that asked for more were counted
+    call BLOB NOT NULL,
+    meter TEXT NOT NULL,
+    scope TEXT NOT NULL,
+    slot INTEGER NOT NULL,
+    value INTEGER NOT NULL,
+    PRIMARY KEY (call, meter)
+) STRICT, WITHOUT ROWID;
+";
+
 /// Notes the scale where none was noted, and returns the one that was.
 pub(super) fn scale(tx: &Tx<'_>, digits: u8) -> Result<u8, StoreError> {
     let note = || {
@@ -131,8 +154,14 @@ pub(super) fn held(tx: &Tx<'_>, call: CallId) -> Result<Vec<(Date, String, i64)>
 }
 
 pub(super) fn held_delete(tx: &Tx<'_>, call: CallId) -> Result<(), StoreError> {
-    tx.sql()
-        .execute("DELETE FROM meter_held WHERE call = ?1", [call.as_bytes()])
+    let delete = || {
+        let call = [call.as_bytes()];
+        tx.sql()
+            .execute("DELETE FROM meter_held WHERE call = ?1", call)?;
+        tx.sql()
+            .execute("DELETE FROM meter_count_held WHERE call = ?1", call)
+    };
+    delete()
         .map(|_rows| ())
         .map_err(StoreError::sql("hand on the charges of a call"))
 }
@@ -175,4 +204,50 @@ pub(super) fn day_advance(tx: &Tx<'_>, day: Date) -> Result<Date, StoreError> {
     counted.parse().map_err(|_no_date| StoreError::Damaged {
         what: format!("the day `{counted}`"),
     })
+}
+
+/// The last day that was counted.
+pub(super) fn day(tx: &Tx<'_>) -> Result<Option<Date>, StoreError> {
+    let read = || {
+        tx.sql()
+            .query_row("SELECT day FROM meter_day", [], |row| {
+                row.get::<_, String>(0)
+            })
+            .optional()
+    };
+    let day = read().map_err(StoreError::sql("read the day of the meters"))?;
+    let parsed = day.map(|day| {
+        day.parse().map_err(|_no_date| StoreError::Damaged {
+            what: format!("the day `{day}`"),
+        })
+    });
+    parsed.transpose()
+}
+
+/// The totals of principals on one day: scope and total.
+pub(super) fn totals_of_day(tx: &Tx<'_>, day: Date) -> Result<Vec<(String, Total)>, StoreError> {
+    scoped(tx, &day.to_string())
+}
+
+/// The totals of sessions: scope and total.
+pub(super) fn totals_of_sessions(tx: &Tx<'_>) -> Result<Vec<(String, Total)>, StoreError> {
+    scoped(tx, "")
+}
+
+fn scoped(tx: &Tx<'_>, window: &str) -> Result<Vec<(String, Total)>, StoreError> {
+    let read = || {
+        tx.sql()
+            .prepare_cached(
+                "SELECT scope, meter, total FROM meter WHERE window = ?1 ORDER BY meter, scope",
+            )?
+            .query_map([window], |row| {
+                let total = Total {
+                    meter: row.get(1)?,
+                    total: row.get(2)?,
+                };
+                Ok((row.get(0)?, total))
+            })?
+            .collect::<Result<Vec<_>, _>>()
+    };
+    read().map_err(StoreError::sql("list the meters"))
 }

@@ -73,6 +73,7 @@ async fn admit(call: CallId) -> Permit {
             by_id: BTreeMap::from([(alice.id.clone(), alice.clone())]),
         },
         money_scale: 2,
+        meters: &[],
     })
     .unwrap();
     let gate = bundle.gate(&tool).unwrap();
@@ -87,6 +88,7 @@ async fn admit(call: CallId) -> Permit {
             paused: false,
         },
         totals: Vec::new(),
+        meters: Vec::new(),
         approval: None,
     };
     let now: Timestamp = "2026-11-22T12:00:00Z".parse().unwrap();

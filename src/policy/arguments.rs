@@ -1,6 +1,7 @@
 //! The arguments of one call as policy sees them, or why they were refused.
 
 use super::reader::Reader;
+use crate::tool::Meter;
 use cedar_policy::RestrictedExpression;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -71,6 +72,8 @@ pub struct Reading {
     pub(super) reader: Arc<Reader>,
     pub(super) input: RestrictedExpression,
     pub(super) amounts: Vec<Amount>,
+    /// One for each of the reader's declared meters.
+    pub(super) counts: Vec<i64>,
     pub(super) opaque: BTreeSet<String>,
 }
 
@@ -78,6 +81,18 @@ impl Reading {
     /// One for each of the tool's meters, in their order.
     pub fn amounts(&self) -> &[Amount] {
         &self.amounts
+    }
+
+    /// What the call adds to each declared meter that counts its tool: 1, or what
+    /// the meter sums, as for an [`Amount`].
+    pub fn counts(&self) -> impl ExactSizeIterator<Item = (&Arc<Meter>, i64)> {
+        let meters = self.reader.counted().iter();
+        meters.zip(self.counts.iter().copied())
+    }
+
+    /// Whether the call moves a meter.
+    pub fn is_metered(&self) -> bool {
+        !self.amounts.is_empty() || !self.counts.is_empty()
     }
 
     /// The arguments that are present and that policy cannot see.

@@ -10,11 +10,14 @@ use super::bundle::Inputs;
 use super::bundle::PolicyTool;
 use super::bundle::Quarantined;
 use super::decimals;
+use super::digest;
 use super::entities;
 use super::entities::Types;
 use super::gate::Gate;
 use super::load;
 use super::load::Loaded;
+use super::meters;
+use super::meters::OfTool;
 use super::names::Checked;
 use super::names::Names;
 use super::reader::Reader;
@@ -28,7 +31,6 @@ use super::slice::Slice;
 use super::slice::Target;
 use super::slice::World;
 use crate::principal::Attribute;
-use crate::tool::Digest;
 use crate::tool::ToolId;
 use cedar_policy::ActionConstraint;
 use cedar_policy::Authorizer;
@@ -75,17 +77,19 @@ pub(super) fn bundle(inputs: &Inputs<'_>) -> Result<Bundle, BundleError> {
             return Err(BundleError { problems });
         }
     };
-    let digest = digest(inputs, &live, &schema_text);
-    assemble(world, tools, live, quarantined)
+    let policies = live.iter().map(|(loaded, _)| loaded);
+    let digest = digest::of(inputs, policies, &schema_text);
+    assemble(inputs, (world, tools), live, quarantined)
         .map(|assembled| Bundle {
             world: assembled.world,
             gates: assembled.gates,
             opening: assembled.opening,
             joining: assembled.joining,
             informing: assembled.informing,
+            meters_read: assembled.meters_read,
             loaded: assembled.loaded,
             quarantined: assembled.quarantined,
-            warnings,
+            warnings: warnings.into_iter().chain(assembled.warnings).collect(),
             schema_text,
             digest,
         })
@@ -124,6 +128,7 @@ pub(super) fn schema_text(inputs: &Inputs<'_>) -> Result<String, BundleError> {
 struct Compiled<'a> {
     tool: &'a PolicyTool,
     fields: Fields,
+    counted: Vec<OfTool>,
 }
 
 impl Compiled<'_> {
@@ -137,6 +142,7 @@ impl Compiled<'_> {
             access: self.tool.rules.access,
             fields: &self.fields,
             meters: &self.tool.rules.meters,
+            counted: self.counted.iter().map(|of| &*of.meter.name).collect(),
         }
     }
 }
@@ -177,24 +183,36 @@ fn tools<'a>(inputs: &Inputs<'a>, problems: &mut Vec<String>) -> Vec<Compiled<'a
                 problems.push(format!("the server `{name}` has the tool `{id}` twice"));
                 continue;
             }
-            compiled.push(compile(tool, inputs.money_scale, problems));
+            compiled.push(compile(inputs, tool, problems));
         }
     }
     let own = inputs.own.iter();
-    compiled.extend(own.map(|tool| compile(tool, inputs.money_scale, problems)));
+    compiled.extend(own.map(|tool| compile(inputs, tool, problems)));
+    let counted: Vec<&[OfTool]> = compiled.iter().map(|tool| &*tool.counted).collect();
+    meters::check(inputs, &counted, problems);
     compiled
 }
 
-fn compile<'a>(tool: &'a PolicyTool, money_scale: u8, problems: &mut Vec<String>) -> Compiled<'a> {
+fn compile<'a>(
+    inputs: &Inputs<'a>,
+    tool: &'a PolicyTool,
+    problems: &mut Vec<String>,
+) -> Compiled<'a> {
     let mut fields = Fields::of_tool(&tool.definition.input_schema);
-    let wrong = rules::apply(&mut fields, &tool.rules, money_scale);
+    let mut wrong = rules::apply(&mut fields, &tool.rules, inputs.money_scale);
     let id = &tool.definition.id;
+    let (counted, miscounted) = meters::apply(&mut fields, id, inputs.meters);
+    wrong.extend(miscounted);
     problems.extend(
         wrong
             .into_iter()
             .map(|what| format!("the tool `{id}`: {what}")),
     );
-    Compiled { tool, fields }
+    Compiled {
+        tool,
+        fields,
+        counted,
+    }
 }
 
 /// Policies sorted into those that count and those that wait for a server.
@@ -335,6 +353,9 @@ fn world(inputs: &Inputs<'_>, schema: Schema) -> Result<World, String> {
     let entities = entities::build(&types, inputs, &schema)?;
     let partial = PartialEntities::from_concrete(entities.clone(), &schema)
         .map_err(|source| format!("the entities cannot be used: {source}"))?;
+    let roles = inputs.principals.by_id.iter();
+    let roles = roles.map(|(id, principal)| (id.clone(), principal.role.clone()));
+    let roles = roles.collect();
     let ids = inputs.principals.by_id.keys();
     let users = ids
         .map(|id| (id.clone(), types.user(&id.to_string())))
@@ -346,6 +367,7 @@ fn world(inputs: &Inputs<'_>, schema: Schema) -> Result<World, String> {
         entities,
         partial,
         users,
+        roles,
     })
 }
 
@@ -355,13 +377,15 @@ struct Assembled {
     opening: Slice,
     joining: Slice,
     informing: Slice,
+    meters_read: BTreeSet<Arc<str>>,
+    warnings: Vec<String>,
     loaded: Vec<Loaded>,
     quarantined: Vec<Quarantined>,
 }
 
 fn assemble(
-    world: World,
-    tools: Vec<Compiled<'_>>,
+    inputs: &Inputs<'_>,
+    (world, tools): (World, Vec<Compiled<'_>>),
     live: Vec<(Loaded, Option<Stop>)>,
     quarantined: Vec<(Loaded, String)>,
 ) -> Result<Assembled, String> {
@@ -379,7 +403,12 @@ fn assemble(
     let joining = cut(of_broker(schema::JOIN))?;
     let informing = cut(of_broker(schema::EVENT))?;
     let mut gates = BTreeMap::new();
-    for Compiled { tool, fields } in tools {
+    for Compiled {
+        tool,
+        fields,
+        counted,
+    } in tools
+    {
         let id = tool.definition.id.clone();
         let slice = cut(Target {
             action: world.types.action(&id.to_string()),
@@ -388,7 +417,8 @@ fn assemble(
         let meters = tool.rules.meters.iter();
         let meters =
             meters.map(|argument| (format!("{id}#{argument}").into(), argument.as_str().into()));
-        let reader = Arc::new(Reader::new(fields, meters.collect()));
+        let counted = counted.into_iter().map(|of| of.meter).collect();
+        let reader = Arc::new(Reader::new(fields, meters.collect(), counted));
         let gate = Gate::new(
             (id.clone(), tool.rules.clone()),
             reader,
@@ -397,6 +427,8 @@ fn assemble(
         );
         gates.insert(id, Arc::new(gate));
     }
+    let meters_read = meters::read(gates.values());
+    let warnings = meters::unread(inputs, &meters_read, &waiting);
     let quarantined = quarantined
         .into_iter()
         .map(|(loaded, server)| Quarantined {
@@ -415,45 +447,9 @@ fn assemble(
         opening,
         joining,
         informing,
+        meters_read,
+        warnings,
         loaded,
         quarantined,
     })
-}
-
-/// INVARIANT: whatever a decision depends on is in here, and nothing that
-/// depends on the order of files, servers or tools.
-fn digest(inputs: &Inputs<'_>, live: &[(Loaded, Option<Stop>)], schema: &str) -> Digest {
-    let mut parts: Vec<String> = live
-        .iter()
-        .map(|(loaded, _)| format!("policy {:?} {:?}", loaded.id, loaded.policy.to_cedar()))
-        .collect();
-    for (role, includes) in &inputs.principals.roles {
-        parts.push(format!("role {role:?} {includes:?}"));
-    }
-    for principal in inputs.principals.by_id.values() {
-        parts.push(format!("principal {principal:?}"));
-    }
-    for server in inputs.servers {
-        parts.push(format!("server {:?} {:?}", server.name, server.trust));
-    }
-    let tools = inputs
-        .servers
-        .iter()
-        .flat_map(|server| server.tools.iter().flatten());
-    for tool in tools.chain(inputs.own) {
-        let PolicyTool {
-            definition,
-            rules,
-            pinned,
-        } = tool;
-        let digest = definition.digest;
-        parts.push(format!(
-            "tool {:?} {digest} {pinned} {rules:?}",
-            definition.id
-        ));
-    }
-    parts.sort();
-    parts.push(format!("schema {schema}"));
-    parts.push(format!("money {}", inputs.money_scale));
-    Digest::of_parts(parts.iter().map(String::as_bytes))
 }

@@ -15,6 +15,7 @@ use crate::principal::Principals;
 use crate::session::Handle;
 use crate::session::SessionFacts;
 use crate::tool::Digest;
+use crate::tool::Meter;
 use crate::tool::ServerName;
 use crate::tool::ToolDefinition;
 use crate::tool::ToolId;
@@ -23,6 +24,7 @@ use cedar_policy::Context;
 use cedar_policy::RestrictedExpression;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -70,6 +72,8 @@ pub struct Inputs<'a> {
     pub principals: &'a Principals,
     /// How many decimals money has: 2 for cents. At most 6.
     pub money_scale: u8,
+    /// The meters that the operator declared.
+    pub meters: &'a [Arc<Meter>],
 }
 
 /// Why a bundle could not be built: everything that was found.
@@ -154,6 +158,8 @@ pub struct Bundle {
     pub(super) joining: Slice,
     /// The policies of sending an event to a session.
     pub(super) informing: Slice,
+    /// The meters that some policy reads, by name.
+    pub(super) meters_read: BTreeSet<Arc<str>>,
     pub(super) loaded: Vec<Loaded>,
     pub(super) quarantined: Vec<Quarantined>,
     pub(super) warnings: Vec<String>,
@@ -239,6 +245,12 @@ impl Bundle {
     /// principal, had it not changed.
     pub fn listed(&self, principal: &PrincipalId, tool: &ToolId) -> bool {
         self.gate(tool).is_some_and(|gate| gate.listed(principal))
+    }
+
+    /// Whether some policy reads a meter of some tool, so that a limit may depend on
+    /// it.
+    pub fn reads(&self, meter: &Meter) -> bool {
+        self.meters_read.contains(&meter.name)
     }
 
     /// Whether the operator declared this principal.

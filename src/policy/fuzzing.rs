@@ -132,6 +132,7 @@ static GATE: LazyLock<Option<Arc<Gate>>> = LazyLock::new(|| {
             by_id: BTreeMap::new(),
         },
         money_scale: 2,
+        meters: &[],
     });
     bundle.ok()?.gate(&id).cloned()
 });

@@ -15,6 +15,7 @@ use super::verdict::Facts;
 use super::verdict::Verdict;
 use crate::principal::PrincipalId;
 use crate::tool::CallId;
+use crate::tool::Meter;
 use crate::tool::ToolId;
 use crate::tool::ToolRules;
 use cedar_policy::Context;
@@ -68,6 +69,16 @@ impl Gate {
     /// What the operator declared of the tool.
     pub fn rules(&self) -> &ToolRules {
         &self.rules
+    }
+
+    /// The declared meters that count the tool.
+    pub fn counted(&self) -> impl Iterator<Item = &Arc<Meter>> {
+        self.reader.counted().iter()
+    }
+
+    /// The role that a principal was given.
+    pub fn role(&self, principal: &PrincipalId) -> Option<&str> {
+        self.world.roles.get(principal).map(String::as_str)
     }
 
     /// Reads a call's arguments, `{}` where the client sent none.
@@ -216,6 +227,7 @@ impl Gate {
             && !session.frozen
             && !session.paused
             && question.facts.totals.len() == question.reading.amounts().len()
+            && question.facts.meters.len() == question.reading.counts().len()
     }
 
     fn ask_anew(&self, question: &Question<'_>, approval: Option<&PrincipalId>) -> Answer {
@@ -245,7 +257,9 @@ impl Gate {
             ..
         } = question;
         let unusable = || Answer::failed(vec!["countersign.context".to_owned()]);
-        if facts.totals.len() != reading.amounts().len() {
+        if facts.totals.len() != reading.amounts().len()
+            || facts.meters.len() != reading.counts().len()
+        {
             return Err(Answer::failed(vec!["countersign.totals".to_owned()]));
         }
         let mut call = Members::of(self.slice.reads.of("call"));
@@ -289,6 +303,13 @@ impl Gate {
         ];
         if !facts.totals.is_empty() {
             members.push(("meter".to_owned(), meter.record().ok_or_else(unusable)?));
+        }
+        if !facts.meters.is_empty() {
+            let mut meters = Members::of(self.slice.reads.of("meters"));
+            for ((meter, _), total) in reading.counts().zip(&facts.meters) {
+                meters.push(&meter.name, || RestrictedExpression::new_long(*total));
+            }
+            members.push(("meters".to_owned(), meters.record().ok_or_else(unusable)?));
         }
         Context::from_pairs(members).map_err(|_| unusable())
     }

@@ -19,6 +19,7 @@ use super::shape::spelled;
 use crate::json;
 use crate::json::JsonError;
 use crate::json::Object;
+use crate::tool::Meter;
 use cedar_policy::RestrictedExpression;
 use serde_json::value::RawValue;
 use std::collections::BTreeSet;
@@ -30,11 +31,25 @@ pub(super) struct Reader {
     fields: Fields,
     /// Key and argument of each meter.
     meters: Vec<(Arc<str>, Arc<str>)>,
+    /// The declared meters that count the tool.
+    counted: Vec<Arc<Meter>>,
 }
 
 impl Reader {
-    pub(super) fn new(fields: Fields, meters: Vec<(Arc<str>, Arc<str>)>) -> Self {
-        Self { fields, meters }
+    pub(super) fn new(
+        fields: Fields,
+        meters: Vec<(Arc<str>, Arc<str>)>,
+        counted: Vec<Arc<Meter>>,
+    ) -> Self {
+        Self {
+            fields,
+            meters,
+            counted,
+        }
+    }
+
+    pub(super) fn counted(&self) -> &[Arc<Meter>] {
+        &self.counted
     }
 
     pub(super) fn fields(&self) -> &Fields {
@@ -51,6 +66,11 @@ impl Reader {
             prefix: String::new(),
             opaque: BTreeSet::new(),
             amounts: vec![0; self.meters.len()],
+            counts: self
+                .counted
+                .iter()
+                .map(|meter| i64::from(meter.sum.is_none()))
+                .collect(),
         };
         let input = walk.record(&self.fields, arguments, wants)?;
         let amounts = self.meters.iter().zip(walk.amounts);
@@ -64,6 +84,7 @@ impl Reader {
                     value,
                 })
                 .collect(),
+            counts: walk.counts,
             opaque: walk.opaque,
         })
     }
@@ -77,6 +98,8 @@ struct Walk {
     prefix: String,
     opaque: BTreeSet<String>,
     amounts: Vec<i64>,
+    /// What is added to each declared meter: 1, or what it sums.
+    counts: Vec<i64>,
 }
 
 impl Walk {
@@ -158,6 +181,11 @@ impl Walk {
         }
         if let Some(amount) = field.meter.and_then(|index| self.amounts.get_mut(index)) {
             *amount = exact(&field.shape, raw, &place)?;
+        }
+        for index in &field.feeds {
+            if let Some(count) = self.counts.get_mut(*index) {
+                *count = exact(&field.shape, raw, &place)?;
+            }
         }
         if matches!(field.shape, Shape::Many(_)) {
             let count = elements(raw)
@@ -350,7 +378,8 @@ enum Care {
 /// argument it makes no difference to the decision; where one does, a server could
 /// take `null` for something else than nothing, and the call is refused.
 fn may_be_null(name: &str, field: &Field, wants: Wants<'_>) -> bool {
-    !field.required && field.meter.is_none() && field.facts.is_empty() && !wants.wants(name)
+    let is_metered = field.meter.is_some() || !field.feeds.is_empty();
+    !field.required && !is_metered && field.facts.is_empty() && !wants.wants(name)
 }
 
 /// The attributes that are there although their argument is not.

@@ -72,20 +72,39 @@ fn sum(fields: &mut Fields, path: &str) -> Result<(), String> {
 }
 
 fn meter(fields: &mut Fields, path: &str, index: usize) -> Result<(), String> {
-    let field = field_mut(fields, "meter", path)?;
-    if path.contains("[].") {
-        return Err(format!(
-            "`meter` names `{path}`, which is in an array: only a single argument has a total"
-        ));
-    }
-    if !matches!(field.shape, Shape::Whole | Shape::Money(_)) {
-        let wanted = "a whole number, or declared as `money`";
-        return Err(mistyped("meter", path, wanted, &field.shape));
-    }
+    let field = metered(fields, "meter", path)?;
     if field.meter.replace(index).is_some() {
         return Err(format!("`meter` names `{path}` twice"));
     }
     Ok(())
+}
+
+/// Lets an argument feed a declared meter, by its place among those of the tool.
+/// Returns what the argument is.
+pub(super) fn feed(
+    fields: &mut Fields,
+    rule: &str,
+    path: &str,
+    index: usize,
+) -> Result<Shape, String> {
+    let field = metered(fields, rule, path)?;
+    field.feeds.push(index);
+    Ok(field.shape.clone())
+}
+
+/// An argument that can have a total.
+fn metered<'f>(fields: &'f mut Fields, rule: &str, path: &str) -> Result<&'f mut Field, String> {
+    let field = field_mut(fields, rule, path)?;
+    if path.contains("[].") {
+        return Err(format!(
+            "`{rule}` names `{path}`, which is in an array: only a single argument has a total"
+        ));
+    }
+    if !matches!(field.shape, Shape::Whole | Shape::Money(_)) {
+        let wanted = "a whole number, or declared as `money`";
+        return Err(mistyped(rule, path, wanted, &field.shape));
+    }
+    Ok(field)
 }
 
 fn place_fact(fields: &mut Fields, rule: &str, path: &str, fact: Fact) -> Result<(), String> {

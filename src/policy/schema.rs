@@ -63,6 +63,8 @@ pub(super) struct ToolSchema<'a> {
     pub(super) access: Access,
     pub(super) fields: &'a Fields,
     pub(super) meters: &'a [String],
+    /// The names of the declared meters that count it.
+    pub(super) counted: Vec<&'a str>,
 }
 
 /// Puts the schema together. Returns it as Cedar uses it and as people read it.
@@ -119,6 +121,14 @@ fn action(tool: &ToolSchema<'_>) -> Value {
             .collect();
         let meters = json!({"type": "Record", "attributes": meters});
         context.insert("meter".to_owned(), meters);
+    }
+    if !tool.counted.is_empty() {
+        let counted = tool.counted.iter();
+        let counted: Map<_, _> = counted
+            .map(|name| ((*name).to_owned(), named("Long")))
+            .collect();
+        let counted = json!({"type": "Record", "attributes": counted});
+        context.insert("meters".to_owned(), counted);
     }
     let mut action = json!({
         "memberOf": [{"id": group}, {"id": format!("server:{}", tool.id.server)}],

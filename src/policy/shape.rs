@@ -30,6 +30,8 @@ pub(super) struct Field {
     pub(super) facts: Vec<Fact>,
     /// Which of the tool's meters it feeds.
     pub(super) meter: Option<usize>,
+    /// Which of the declared meters that count the tool.
+    pub(super) feeds: Vec<usize>,
 }
 
 /// A declared member that policy does not see.
@@ -149,6 +151,7 @@ impl Fields {
                     nullable: typed.nullable,
                     facts: Vec::new(),
                     meter: None,
+                    feeds: Vec::new(),
                 };
                 self.typed.insert(name.to_owned(), field);
             }

@@ -43,6 +43,8 @@ pub(super) struct World {
     pub(super) partial: PartialEntities,
     /// Every principal as an entity.
     pub(super) users: BTreeMap<PrincipalId, EntityUid>,
+    /// The role that each was given.
+    pub(super) roles: BTreeMap<PrincipalId, String>,
 }
 
 /// One action on one resource.

@@ -5,4 +5,5 @@ mod build;
 mod equivalence;
 mod escalation;
 mod fail_closed;
+mod meters;
 mod world;

@@ -14,6 +14,9 @@ pub struct Facts {
     /// One for each metered argument of the tool, in the order of
     /// `Reading::amounts`.
     pub totals: Vec<Totals>,
+    /// The total of each declared meter that counts the tool, in the order of
+    /// `Reading::counts`, this call and all calls in flight included.
+    pub meters: Vec<i64>,
     /// Whose unused approval fits exactly this call.
     pub approval: Option<PrincipalId>,
 }

@@ -61,6 +61,7 @@ fn bundle(world: &World) -> Bundle {
         own: &[],
         principals: &loaded.principals,
         money_scale: 2,
+        meters: &[],
     })
     .unwrap()
 }
@@ -83,6 +84,7 @@ fn decision(gate: &Arc<Gate>, principal: &PrincipalId, arguments: &str, labels: 
             paused: false,
         },
         totals: totals.collect(),
+        meters: Vec::new(),
         approval: None,
     };
     let now = "2026-11-22T12:00:00Z".parse().unwrap();

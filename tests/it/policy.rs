@@ -164,6 +164,7 @@ impl Fixture {
             own: &[],
             principals: &principals,
             money_scale: 2,
+            meters: &[],
         });
         built.unwrap_or_else(|error| panic!("{error}"))
     }
@@ -250,6 +251,7 @@ impl Row {
                 frozen: false,
                 paused: false,
             },
+            meters: Vec::new(),
             totals: self
                 .totals
                 .iter()

@@ -155,8 +155,9 @@ impl Broker {
         };
         let facts = Facts {
             session,
-            // A URI is no amount.
+            // A URI is no amount, and meters count calls of tools.
             totals: Vec::new(),
+            meters: Vec::new(),
             approval: None,
         };
         let verdict = route

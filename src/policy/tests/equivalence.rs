@@ -186,6 +186,7 @@ fn facts_of(case: &Case, meters: usize) -> Facts {
             paused: case.paused,
         },
         totals: vec![totals; meters],
+        meters: Vec::new(),
         approval: case.approval.map(id),
     }
 }
@@ -364,6 +365,7 @@ proptest! {
                 paused: false,
             },
             totals: Vec::new(),
+            meters: Vec::new(),
             approval: Some(id("mia")),
         };
         let user = gate.world.users.get(&id("alice")).unwrap();

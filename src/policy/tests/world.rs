@@ -20,6 +20,7 @@ use crate::tool::Access;
 use crate::tool::CallId;
 use crate::tool::Digest;
 use crate::tool::Hints;
+use crate::tool::Meter;
 use crate::tool::ToolDefinition;
 use crate::tool::ToolId;
 use crate::tool::ToolRules;
@@ -35,6 +36,7 @@ pub(super) struct World {
     pub(super) files: Vec<PolicyFile>,
     pub(super) servers: Vec<PolicyServer>,
     pub(super) principals: Principals,
+    pub(super) meters: Vec<Arc<Meter>>,
 }
 
 impl World {
@@ -58,6 +60,7 @@ impl World {
             files: Vec::new(),
             servers: vec![claims(), files()],
             principals: principals(),
+            meters: Vec::new(),
         }
     }
 
@@ -90,6 +93,7 @@ impl World {
             own: &[],
             principals: &self.principals,
             money_scale: 2,
+            meters: &self.meters,
         })
     }
 
@@ -131,6 +135,7 @@ pub(super) fn facts(gate: &Gate, arguments: &str) -> Facts {
             paused: false,
         },
         totals: totals.collect(),
+        meters: reading.counts().map(|(_, value)| value).collect(),
         approval: None,
     }
 }
