@@ -63,6 +63,7 @@ pub use own::percent_decoded;
 pub use receipt::Awaited;
 pub use receipt::Receipt;
 pub use resume::Standing;
+pub use resume::Unit;
 pub use resume::Units;
 pub use said::ServerRules;
 pub use subscriptions::Listener;

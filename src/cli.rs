@@ -8,6 +8,7 @@ mod import;
 mod init;
 mod journal;
 mod key;
+mod meter;
 mod pin;
 mod policy;
 mod published;
@@ -136,6 +137,9 @@ enum Command {
     /// Look at sessions, and stop them
     #[command(subcommand)]
     Session(session::Command),
+    /// Look at what meters have counted
+    #[command(subcommand)]
+    Meter(meter::Command),
     /// Look at the record of calls, and verify it
     #[command(subcommand)]
     Journal(journal::Command),
@@ -236,6 +240,7 @@ impl Cli {
             Command::Doctor => return doctor::run(load(), form),
             Command::Policy(command) => command.run(&load()?, form)?,
             Command::Session(command) => command.run(&load()?, form)?,
+            Command::Meter(command) => command.run(&load()?, form)?,
             Command::Journal(command) => return command.run(&load()?, form),
             Command::Pin(command) => command.run(&load()?, form)?,
             Command::Example { policies: true, .. } => print(GLOBAL_POLICY)?,

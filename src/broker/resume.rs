@@ -19,6 +19,8 @@ use crate::memory;
 use crate::memory::Kept;
 use crate::memory::Note;
 use crate::meters;
+use crate::meters::Shown;
+use crate::meters::Source;
 use crate::meters::Total;
 use crate::outcome::Outcome;
 use crate::policy;
@@ -30,7 +32,9 @@ use crate::sessions::Session;
 use crate::store::StoreError;
 use crate::store::Tx;
 use crate::tool::CallId;
+use crate::tool::Meter;
 use crate::tool::ServerName;
+use crate::tool::ToolId;
 use jiff::Timestamp;
 use serde_json::Value;
 use serde_json::json;
@@ -65,6 +69,45 @@ impl Units<'_> {
         }
     }
 
+    /// In what a meter counts.
+    pub fn unit(&self, meter: &Source) -> Unit {
+        let is_money = match meter {
+            Source::OfTool(key) => self.is_money(key),
+            Source::Declared(meter) => match &meter.sum {
+                None => return Unit::Calls,
+                Some(argument) => self.sums_money(meter, argument),
+            },
+        };
+        match is_money {
+            true => Unit::Money,
+            false => Unit::Whole,
+        }
+    }
+
+    /// The same total in words.
+    pub fn shown(&self, one: &Shown) -> String {
+        match self.unit(&one.meter) {
+            Unit::Calls if one.total == 1 => "1 call".to_owned(),
+            Unit::Calls => format!("{} calls", one.total),
+            Unit::Money => policy::amount(one.total, self.scale),
+            Unit::Whole => one.total.to_string(),
+        }
+    }
+
+    /// An argument that is money in one of the tools is so in all of them, or policy
+    /// is not loaded.
+    fn sums_money(&self, meter: &Meter, argument: &str) -> bool {
+        self.servers.iter().any(|(server, rules)| {
+            rules.tools.iter().any(|(name, rules)| {
+                let tool = ToolId {
+                    server: server.clone(),
+                    name: name.as_str().into(),
+                };
+                meter.counts(&tool) && rules.money.iter().any(|money| money == argument)
+            })
+        })
+    }
+
     fn is_money(&self, meter: &str) -> bool {
         let named = || {
             let (server, rest) = meter.split_once('/')?;
@@ -78,6 +121,17 @@ impl Units<'_> {
         };
         named() == Some(true)
     }
+}
+
+/// In what a meter counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Calls.
+    Calls,
+    /// Money, in minor units (cents).
+    Money,
+    /// Whatever its argument counts.
+    Whole,
 }
 
 /// Where a session stands at one moment.

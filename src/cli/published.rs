@@ -3,11 +3,14 @@
 
 use super::difference;
 use super::difference::Difference;
+use crate::broker::Unit;
+use crate::broker::Units;
 use crate::events::Delivery;
 use crate::events::Ended;
 use crate::events::Event;
 use crate::journal::CallView;
 use crate::journal::Verified;
+use crate::meters::Shown;
 use crate::meters::Total;
 use crate::pins::Pin;
 use crate::sessions::Session;
@@ -58,6 +61,30 @@ pub(super) fn session_whole(
         members.insert("events".to_owned(), arrived.iter().map(event).collect());
     }
     value
+}
+
+/// The totals of meters as they are at one instant.
+pub(super) fn meters(shown: &[Shown], units: Units<'_>, at: Timestamp) -> Value {
+    let totals = shown.iter().map(|one| {
+        let unit = match units.unit(&one.meter) {
+            Unit::Calls => "calls",
+            Unit::Money => "money",
+            Unit::Whole => "whole",
+        };
+        json!({
+            "meter": one.meter.name(),
+            "per": one.per.as_str(),
+            "of": one.of,
+            "window": one.window.to_string(),
+            "unit": unit,
+            "total": one.total,
+        })
+    });
+    json!({
+        "at": time(Some(at)),
+        "money_scale": units.scale,
+        "totals": totals.collect::<Value>(),
+    })
 }
 
 /// One call, in a session of these handles.
@@ -149,11 +176,114 @@ pub(super) fn pin(pin: &Pin) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::broker::ServerRules;
+    use crate::meters::Source;
     use crate::outcome::Outcome;
     use crate::principal::PrincipalId;
     use crate::session::SessionId;
     use crate::store::WriterId;
     use crate::tool::CallId;
+    use crate::tool::Counted;
+    use crate::tool::Meter;
+    use crate::tool::Per;
+    use crate::tool::ToolRules;
+    use crate::tool::Window;
+    use jiff::SignedDuration;
+
+    #[test]
+    fn the_published_form_of_meters_stays_as_it_is() {
+        let refunds = Meter {
+            name: "refunds".into(),
+            tools: vec![Counted {
+                server: "claims".parse().unwrap(),
+                tool: Some("approve_payment".into()),
+            }],
+            sum: Some("amount".into()),
+            per: Per::Role,
+            window: Window::Sliding(SignedDuration::from_hours(24)),
+        };
+        let calls = Meter {
+            name: "calls".into(),
+            sum: None,
+            per: Per::Tool,
+            window: Window::Day,
+            ..refunds.clone()
+        };
+        let shown = |meter: Source, per, of: &str, window, total| Shown {
+            meter,
+            per,
+            of: of.to_owned(),
+            window,
+            total,
+        };
+        let (role, day) = (refunds.window, Window::Day);
+        let of_tool = |argument: &str| Source::OfTool(format!("claims/approve_payment#{argument}"));
+        let (calls, refunds) = (
+            Source::Declared(calls.into()),
+            Source::Declared(refunds.into()),
+        );
+        let tool = "claims/approve_payment";
+        let all = [
+            shown(refunds, Per::Role, "Junior", role, 900_000),
+            shown(calls, Per::Tool, tool, day, 3),
+            shown(of_tool("amount"), Per::Principal, "alice", day, 1_250),
+            shown(of_tool("items"), Per::Session, "s", Window::Always, 7),
+        ];
+        let pay = ToolRules {
+            money: vec!["amount".to_owned()],
+            ..ToolRules::default()
+        };
+        let claims = ServerRules {
+            tools: [("approve_payment".to_owned(), pay)].into(),
+            ..ServerRules::default()
+        };
+        let servers = [("claims".parse().unwrap(), claims)].into();
+        let units = Units {
+            servers: &servers,
+            scale: 2,
+        };
+        let at = "2026-11-24T12:00:00Z".parse().unwrap();
+        insta::assert_json_snapshot!(meters(&all, units, at), @r#"
+        {
+          "at": "2026-11-24T12:00:00Z",
+          "money_scale": 2,
+          "totals": [
+            {
+              "meter": "refunds",
+              "per": "role",
+              "of": "Junior",
+              "window": "PT24H",
+              "unit": "money",
+              "total": 900000
+            },
+            {
+              "meter": "calls",
+              "per": "tool",
+              "of": "claims/approve_payment",
+              "window": "day",
+              "unit": "calls",
+              "total": 3
+            },
+            {
+              "meter": "claims/approve_payment#amount",
+              "per": "principal",
+              "of": "alice",
+              "window": "day",
+              "unit": "money",
+              "total": 1250
+            },
+            {
+              "meter": "claims/approve_payment#items",
+              "per": "session",
+              "of": "s",
+              "window": "all",
+              "unit": "whole",
+              "total": 7
+            }
+          ]
+        }
+        "#);
+    }
 
     fn a_total() -> Total {
         Total {

@@ -149,22 +149,7 @@ impl Command {
 
 impl Which {
     fn find(&self, store: &Store) -> anyhow::Result<Session> {
-        if let Ok(id) = SessionId::from_str(&self.session) {
-            return store
-                .read(|tx| sessions::by_id(tx, id))?
-                .with_context(|| format!("there is no session {id}"));
-        }
-        let handle = Handle::from_str(&self.session)?;
-        let mut named = store.read(|tx| sessions::list(tx, self.owner.as_ref()))?;
-        named.retain(|session| session.handles.iter().any(|name| name == handle.as_str()));
-        let found = named.pop().with_context(|| {
-            format!("there is no session `{handle}`: `countersign session list` shows them")
-        })?;
-        anyhow::ensure!(
-            named.is_empty(),
-            "several principals have a session `{handle}`: say whose with `--owner NAME`"
-        );
-        Ok(found)
+        find(store, &self.session, self.owner.as_ref())
     }
 
     /// Changes the session, and says what it is now, or was already.
@@ -197,6 +182,30 @@ impl Which {
         );
         super::print(&format!("{title} is also named {handle}\n"))
     }
+}
+
+/// The session of this id or handle.
+pub(super) fn find(
+    store: &Store,
+    session: &str,
+    owner: Option<&PrincipalId>,
+) -> anyhow::Result<Session> {
+    if let Ok(id) = SessionId::from_str(session) {
+        return store
+            .read(|tx| sessions::by_id(tx, id))?
+            .with_context(|| format!("there is no session {id}"));
+    }
+    let handle = Handle::from_str(session)?;
+    let mut named = store.read(|tx| sessions::list(tx, owner))?;
+    named.retain(|session| session.handles.iter().any(|name| name == handle.as_str()));
+    let found = named.pop().with_context(|| {
+        format!("there is no session `{handle}`: `countersign session list` shows them")
+    })?;
+    anyhow::ensure!(
+        named.is_empty(),
+        "several principals have a session `{handle}`: say whose with `--owner NAME`"
+    );
+    Ok(found)
 }
 
 fn list(store: &Store, owner: Option<&PrincipalId>, form: Form) -> anyhow::Result<()> {

@@ -18,6 +18,7 @@ mod killing;
 mod kinds;
 mod labels;
 mod matrix;
+mod meters;
 mod methods;
 mod operator;
 mod pins;
