@@ -186,12 +186,14 @@ mod tests {
     use crate::tool::Counted;
     use crate::tool::Meter;
     use crate::tool::Per;
+    use crate::tool::ServerName;
     use crate::tool::ToolRules;
     use crate::tool::Window;
     use jiff::SignedDuration;
+    use std::collections::BTreeMap;
 
-    #[test]
-    fn the_published_form_of_meters_stays_as_it_is() {
+    /// Totals of declared meters and of arguments, in every unit.
+    fn totals_of_meters() -> [Shown; 4] {
         let refunds = Meter {
             name: "refunds".into(),
             tools: vec![Counted {
@@ -223,12 +225,16 @@ mod tests {
             Source::Declared(refunds.into()),
         );
         let tool = "claims/approve_payment";
-        let all = [
+        [
             shown(refunds, Per::Role, "Junior", role, 900_000),
             shown(calls, Per::Tool, tool, day, 3),
             shown(of_tool("amount"), Per::Principal, "alice", day, 1_250),
             shown(of_tool("items"), Per::Session, "s", Window::Always, 7),
-        ];
+        ]
+    }
+
+    /// The operator's word that the payments are money.
+    fn money() -> BTreeMap<ServerName, ServerRules> {
         let pay = ToolRules {
             money: vec!["amount".to_owned()],
             ..ToolRules::default()
@@ -237,13 +243,18 @@ mod tests {
             tools: [("approve_payment".to_owned(), pay)].into(),
             ..ServerRules::default()
         };
-        let servers = [("claims".parse().unwrap(), claims)].into();
+        [("claims".parse().unwrap(), claims)].into()
+    }
+
+    #[test]
+    fn the_published_form_of_meters_stays_as_it_is() {
+        let servers = money();
         let units = Units {
             servers: &servers,
             scale: 2,
         };
         let at = "2026-11-24T12:00:00Z".parse().unwrap();
-        insta::assert_json_snapshot!(meters(&all, units, at), @r#"
+        insta::assert_json_snapshot!(meters(&totals_of_meters(), units, at), @r#"
         {
           "at": "2026-11-24T12:00:00Z",
           "money_scale": 2,

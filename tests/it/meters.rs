@@ -130,7 +130,7 @@ fn a_total_is_shared_by_those_who_are_named_and_by_nobody_else() {
 
 #[test]
 fn a_sum_over_several_tools_is_one_total_in_money() {
-    let meters = "\n[[meters]]\nname = \"paid\"\ntools = [\"claims/*\"]\nper = \"principal\"\nwindow = \"day\"\nsum = \"amount\"\n";
+    let meters = "\n[[meters]]\nname = \"paid\"\ntools = [\"claims/*\"]\nper = \"principal\"\nwindow = \"24h\"\nsum = \"amount\"\n";
     let policy = r#"@id("paid") @message("Enough was paid.")
         forbid (principal, action == Broker::Action::"claims/approve_payment", resource)
         when { context.meters.paid > 150000 };"#;
@@ -156,7 +156,10 @@ fn a_sum_over_several_tools_is_one_total_in_money() {
     assert_eq!(world.paid(), [90_000, 60_000]);
     let (_, text) = world.run(&["meter", "show", "--meter", "paid"]);
     let words: Vec<&str> = text.split_whitespace().collect();
-    assert_eq!(words, ["paid", "principal", "alice", "today", "1500.00"]);
+    assert_eq!(
+        words,
+        ["paid", "principal", "alice", "last", "24h", "1500.00"]
+    );
 }
 
 #[test]
@@ -322,6 +325,43 @@ fn totals_are_shown_for_whom_and_what_was_asked() {
         text.contains("warning: no policy reads the meter `own_reads`"),
         "{text}"
     );
+}
+
+/// What stands in the example of meters in `docs/policy.md`: configuration and policy.
+fn example() -> (&'static str, &'static str) {
+    let docs = include_str!("../../docs/policy.md");
+    let example = docs.split("### Meters of your own").nth(1).unwrap();
+    let block = |language: &str| {
+        let block = example.split(&format!("```{language}\n")).nth(1).unwrap();
+        block.split("```").next().unwrap()
+    };
+    (block("toml"), block("cedar"))
+}
+
+#[test]
+fn the_example_of_the_docs_does_what_it_says() {
+    let (meters, policy) = example();
+    let world = metered(&format!("\n{meters}"), policy);
+    let (fine, text) = world.run(&["check"]);
+    assert!(fine, "{text}");
+    assert!(!text.contains("warning"), "{text}");
+    let mut alice = of(&world, "alice");
+    for read in 1..=31 {
+        let answer = read_in(&mut alice, "claim-1");
+        assert_eq!(
+            answer.contains("within a minute"),
+            read > 30,
+            "{read}: {answer}"
+        );
+    }
+    assert!(!read_in(&mut alice, "claim-2").starts_with("error"));
+    assert!(!alice.call(APPROVE, payment(9_000)).starts_with("error"));
+    let over = alice.call(APPROVE, payment(6_001));
+    assert!(
+        over.contains("More than 15000.00 within an hour."),
+        "{over}"
+    );
+    assert!(!alice.call(APPROVE, payment(6_000)).starts_with("error"));
 }
 
 #[test]
