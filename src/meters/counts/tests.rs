@@ -90,14 +90,18 @@ async fn a_clock_that_is_set_back_reopens_no_window() {
     let totals = in_store(&SCHEMAS, |tx| {
         let mut totals = Vec::new();
         for meter in [hour(), meter(Per::Tool, Window::Day)] {
-            for instant in ["2026-11-22T12:00:00Z", "2026-11-21T03:00:00Z"] {
+            for instant in [
+                "2026-11-22T12:00:00Z",
+                "2026-11-21T03:00:00Z",
+                "2026-11-22T12:30:00Z",
+            ] {
                 totals.push(counted(tx, &meter, (1, at(instant)))?);
             }
         }
         Ok(totals)
     })
     .await;
-    assert_eq!(totals, [1, 2, 1, 2]);
+    assert_eq!(totals, [1, 2, 3, 1, 2, 3]);
 }
 
 #[tokio::test]
@@ -190,6 +194,7 @@ async fn what_is_carried_counts_once_and_when_it_takes_effect() {
             let held = next.held_since(tx, call)?.unwrap();
             totals.push(next.totals_carried(tx, &held)?.unwrap().counts[0]);
             next.take_over(tx, &held)?;
+            totals.push(counted(tx, &hour, (0, at(instant)))?);
             assert!(next.held_since(tx, call)?.is_none());
             next.hold(tx, call)?;
         }
@@ -197,7 +202,7 @@ async fn what_is_carried_counts_once_and_when_it_takes_effect() {
         Ok(totals)
     })
     .await;
-    assert_eq!(totals, [2, 2, 3]);
+    assert_eq!(totals, [2, 2, 2, 2, 3]);
 }
 
 #[tokio::test]
