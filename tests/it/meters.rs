@@ -212,6 +212,33 @@ fn a_call_that_was_not_sent_is_given_back() {
     assert_eq!(shown(&world, &[]), [one("reads", whose, 1)]);
 }
 
+#[test]
+fn a_call_that_was_in_flight_when_its_broker_was_killed_stays_counted() {
+    for (point, counted) in [
+        ("store.admit.before-commit", 0),
+        ("store.admit.after-commit", 1),
+        ("spool.close.before-append", 1),
+    ] {
+        let world = metered(&reads("principal"), TWO_READS);
+        let mut alice = world.broker_with(|command| {
+            command.env("COUNTERSIGN_CRASH", format!("{point}:1"));
+        });
+        let call = json!({"name": GET, "arguments": {"claim_id": "99"}});
+        alice.initialize();
+        alice.request("tools/call", call.clone());
+        assert!(alice.was_killed(), "{point}");
+        let mut alice = of(&world, "alice");
+        let passed = (0..3).filter(|_| {
+            let answer = text_of(&alice.ask("tools/call", call.clone()));
+            !answer.starts_with("error")
+        });
+        assert_eq!(passed.count(), 2 - counted, "{point}");
+        assert!(alice.end());
+        assert_eq!(shown(&world, &[]), [one("reads", "principal alice", 2)]);
+        assert_eq!(world.journal_problems(), []);
+    }
+}
+
 /// The server of `rounds` that asks something first, and one call of its tool.
 fn asking() -> World {
     let script = format!(
