@@ -18,6 +18,7 @@ mod metered;
 mod names;
 mod open_calls;
 mod own;
+mod place;
 mod receipt;
 mod resolve;
 mod resources;
@@ -70,7 +71,7 @@ pub use subscriptions::Listener;
 pub use upkeep::StartError;
 
 use crate::cause::Chain;
-use crate::downstream::Downstream;
+use crate::downstream::Replicas;
 use crate::journal::Effect;
 use crate::journal::Subject;
 use crate::json;
@@ -100,6 +101,7 @@ use jiff::tz::TimeZone;
 use kinds::Kinds;
 use known::Known as KnownSessions;
 use open_calls::OpenCalls;
+use place::Places;
 use retry::Once;
 use serde_json::json as value;
 use std::collections::BTreeMap;
@@ -194,8 +196,10 @@ pub struct Broker {
     /// How calls are recorded that need no transaction.
     desk: Option<at_once::Desk>,
     settings: Arc<Settings>,
-    downstreams: BTreeMap<ServerName, Downstream>,
+    downstreams: BTreeMap<ServerName, Replicas>,
     known: KnownSessions,
+    /// Who is on which replica.
+    places: Places,
     open_calls: OpenCalls,
     /// Seals what clients keep for us.
     sealing: [u8; 32],
@@ -263,8 +267,16 @@ impl Broker {
         };
         let keyed = call.key.is_some();
         let awaited = call.awaited.clone().filter(|_| !keyed);
-        let ended = self.send(permit, (&route, server, task), call, line).await;
-        let (closing, answer) = self.keep_task((&charges.principal, &route), ended).await;
+        let placed = self.place((&route, server), (&call, task.as_ref()), Some(&line));
+        let (closing, answer) = match placed.await {
+            Err(sent) => settle::judged(permit.call(), &route, sent, self.settings.keep),
+            Ok(replica) => {
+                let to = (&*route, replica.server(), task);
+                let ended = self.send(permit, to, call, line).await;
+                let begun = (&charges.principal, &*route, replica);
+                self.keep_task(begun, ended).await
+            }
+        };
         let effect = Effect::of(route.gate.rules().access);
         let ending = keyed.then(|| retry::ending(closing.outcome, &answer, effect));
         if let Some((subject, awaited)) = subject.zip(awaited) {

@@ -6,6 +6,7 @@ mod table;
 
 pub use table::SCHEMA;
 pub use table::SCHEMA_7;
+pub use table::SCHEMA_10;
 
 use crate::principal::PrincipalId;
 use crate::session::Label;
@@ -34,6 +35,8 @@ pub struct Task {
     /// What its result brings into the session of whoever asks for it, as it was
     /// said of the tool when the task began.
     pub labels: BTreeSet<Label>,
+    /// At which replica of the server it was begun, where that has several.
+    pub replica: Option<Box<str>>,
 }
 
 /// Keeps a task that a call of this principal began. Returns the id that the
@@ -77,10 +80,11 @@ mod tests {
             native: "1".into(),
             call: CallId::from_bytes([1; 16]),
             labels: BTreeSet::from(["pii".parse().unwrap()]),
+            replica: Some("http://a/".into()),
         };
         let kept = task.clone();
         let principal = |name: &str| PrincipalId::parse(name).unwrap();
-        let (own, others, unknown, later) = in_store(&[SCHEMA, SCHEMA_7], move |tx| {
+        let (own, others, unknown, later) = in_store(&[SCHEMA, SCHEMA_7, SCHEMA_10], move |tx| {
             let now: Timestamp = "2026-11-26T12:00:00Z".parse().unwrap();
             let whose = &principal("alice");
             let id = begin(tx, whose, &kept, now)?;

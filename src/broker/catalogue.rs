@@ -8,7 +8,7 @@ use super::own::OwnTools;
 use super::own::pages;
 use super::resources::Owners;
 use super::said::ServerRules;
-use crate::downstream::Downstream;
+use crate::downstream::Replicas;
 use crate::downstream::Resources;
 use crate::json::Object;
 use crate::json::Splice;
@@ -70,7 +70,7 @@ pub(super) struct Route {
 #[derive(Clone, Debug)]
 pub(super) enum Leads {
     /// A server.
-    Out(Downstream),
+    Out(Replicas),
     /// The broker itself.
     Own(Own),
 }
@@ -126,7 +126,7 @@ pub struct Known<'a> {
     /// What each listed last of its resources.
     pub resources: &'a BTreeMap<ServerName, Arc<Resources>>,
     /// The way to each.
-    pub downstreams: &'a BTreeMap<ServerName, Downstream>,
+    pub downstreams: &'a BTreeMap<ServerName, Replicas>,
 }
 
 /// What clients may be told that there is.

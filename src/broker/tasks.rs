@@ -6,6 +6,7 @@ use super::Refusal;
 use super::ToolCall;
 use super::catalogue::Route;
 use crate::cause::Chain;
+use crate::downstream::Replica;
 use crate::journal::Closing;
 use crate::outcome::Outcome;
 use crate::principal::PrincipalId;
@@ -40,7 +41,7 @@ impl Broker {
     /// cannot be kept cannot be asked after, so nobody will know how it ended.
     pub(super) async fn keep_task(
         &self,
-        (principal, route): (&PrincipalId, &Route),
+        (principal, route, replica): (&PrincipalId, &Route, &Replica),
         (mut closing, answer): (Closing, Answer),
     ) -> (Closing, Answer) {
         let Answer::Task { json, id } = answer else {
@@ -52,6 +53,9 @@ impl Broker {
             native: id.into(),
             call,
             labels: route.gate.rules().labels.clone(),
+            replica: Some(replica.url())
+                .filter(|url| !url.is_empty())
+                .map(Into::into),
         };
         let principal = principal.clone();
         let kept = self.store.write("task", Durability::Power, move |tx| {

@@ -13,6 +13,7 @@ use crate::journal::Verified;
 use crate::meters::Shown;
 use crate::meters::Total;
 use crate::pins::Pin;
+use crate::sessions::Change;
 use crate::sessions::Session;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -43,10 +44,12 @@ pub(super) fn session(session: &Session) -> Value {
     })
 }
 
-/// One session with its totals, its calls and how each ended, and what arrived last.
+/// One session with its totals, its calls and how each ended, what arrived last, and
+/// what became of it last.
 pub(super) fn session_whole(
     whole: &Session,
-    (totals, calls, arrived): (&[Total], &[(CallView, String)], &[Event]),
+    (totals, calls): (&[Total], &[(CallView, String)]),
+    (arrived, changes): (&[Event], &[Change]),
 ) -> Value {
     let mut value = session(whole);
     let totals = totals
@@ -59,8 +62,19 @@ pub(super) fn session_whole(
         members.insert("totals".to_owned(), totals.collect());
         members.insert("calls".to_owned(), calls.collect());
         members.insert("events".to_owned(), arrived.iter().map(event).collect());
+        members.insert("changes".to_owned(), changes.iter().map(change).collect());
     }
     value
+}
+
+/// What became of a session.
+fn change(change: &Change) -> Value {
+    json!({
+        "at": time(Some(change.at)),
+        "what": change.what.as_str(),
+        "by": change.by,
+        "detail": change.detail,
+    })
 }
 
 /// The totals of meters as they are at one instant.
@@ -343,7 +357,13 @@ mod tests {
             arguments: Some("{}".to_owned()),
         };
         let calls = [(view, "completed".to_owned())];
-        let whole = session_whole(&one, (&[a_total()], &calls, &[an_event(at)]));
+        let moved = Change {
+            at,
+            what: crate::sessions::What::Moved,
+            by: "server:claims".to_owned(),
+            detail: Some("claims: from a to b, because it is not there".to_owned()),
+        };
+        let whole = session_whole(&one, (&[a_total()], &calls), (&[an_event(at)], &[moved]));
         insta::assert_json_snapshot!(whole, @r#"
         {
           "id": "01010101-0101-0101-0101-010101010101",
@@ -393,6 +413,14 @@ mod tests {
               "by": "operator",
               "resumed": false,
               "body": "{\"ok\": 1.10}"
+            }
+          ],
+          "changes": [
+            {
+              "at": "2026-11-24T12:00:00Z",
+              "what": "moved",
+              "by": "server:claims",
+              "detail": "claims: from a to b, because it is not there"
             }
           ]
         }
