@@ -10,6 +10,8 @@
 #![cfg(test)]
 
 mod admission;
+#[path = "../folder.rs"]
+mod folder;
 mod naive;
 mod wire;
 mod world;

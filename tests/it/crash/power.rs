@@ -39,7 +39,8 @@ impl PowerCut {
             .env("POWERCUT_STORE", world.path("countersign.db"));
     }
 
-    /// Puts the store back to what was flushed.
+    /// Puts the store back to what was flushed. Of the spools, which are flushed by
+    /// nobody, nothing is left.
     pub(super) fn cut(&self, world: &World) {
         for file in ["countersign.db", "countersign.db-wal"] {
             let flushed = world.path(&format!("{file}.flushed"));
@@ -51,5 +52,11 @@ impl PowerCut {
             }
         }
         let _not_there = std::fs::remove_file(world.path("countersign.db-shm"));
+        let beside = std::fs::read_dir(world.path("countersign.db-writers")).unwrap();
+        for file in beside.flatten() {
+            if file.file_name().to_string_lossy().contains(".spool-") {
+                std::fs::write(file.path(), "").unwrap();
+            }
+        }
     }
 }
