@@ -10,7 +10,7 @@
 #![cfg(test)]
 
 mod admission;
-#[path = "../folder.rs"]
+#[path = "../shared/folder.rs"]
 mod folder;
 mod naive;
 mod wire;

@@ -10,7 +10,7 @@
 // the permissions for tests in `.clippy.toml` hold for them.
 #![cfg(test)]
 
-#[path = "../folder.rs"]
+#[path = "../shared/folder.rs"]
 mod folder;
 mod serving;
 

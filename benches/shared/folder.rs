@@ -4,8 +4,8 @@ use countersign::config;
 use tempfile::TempDir;
 
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_countersign");
-pub(crate) const CLAIMS_POLICY: &str = include_str!("../policies/claims.cedar");
-pub(crate) const GLOBAL_POLICY: &str = include_str!("../policies/global.cedar");
+pub(crate) const CLAIMS_POLICY: &str = include_str!("../../policies/claims.cedar");
+pub(crate) const GLOBAL_POLICY: &str = include_str!("../../policies/global.cedar");
 
 /// The shipped configuration with records of this durability. Alice has totals that
 /// no run reaches.
