@@ -209,8 +209,8 @@ impl Replicas {
 
     /// As [`Downstream::look_as`], of each.
     pub fn look_as(&self, kind: &Kind) -> bool {
-        self.all()
-            .fold(false, |waits, one| one.server.look_as(kind) || waits)
+        let waits = self.all().filter(|one| one.server.look_as(kind));
+        waits.count() > 0
     }
 
     /// Where what is said of followed resources goes from now on.

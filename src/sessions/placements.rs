@@ -113,10 +113,11 @@ mod tests {
     use crate::sessions;
     use crate::store::testing::in_store;
 
+    const SCHEMAS: [&str; 3] = [sessions::SCHEMA, sessions::SCHEMA_7, SCHEMA_10];
+
     #[tokio::test]
     async fn of_two_who_move_a_session_one_does_and_both_learn_where_it_is() {
-        let schemas = [sessions::SCHEMA, sessions::SCHEMA_7, SCHEMA_10];
-        let (stands, history, after) = in_store(&schemas, |tx| {
+        let (stands, history, after) = in_store(&SCHEMAS, |tx| {
             let now: Timestamp = "2026-11-29T12:00:00Z".parse().unwrap();
             let alice = PrincipalId::parse("alice").unwrap();
             let session = sessions::create(tx, &alice, None, now)?;

@@ -28,7 +28,7 @@ impl World {
 
     /// Starts another one beside it.
     pub(crate) fn serve_beside(&self) -> Serving {
-        self.serve_at("127.0.0.1:0", "beside.log")
+        self.serve_at("127.0.0.1:0", "beside.log", |_command| ())
     }
 
     /// Makes a key for a principal.
