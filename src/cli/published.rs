@@ -357,13 +357,7 @@ mod tests {
             arguments: Some("{}".to_owned()),
         };
         let calls = [(view, "completed".to_owned())];
-        let moved = Change {
-            at,
-            what: crate::sessions::What::Moved,
-            by: "server:claims".to_owned(),
-            detail: Some("claims: from a to b, because it is not there".to_owned()),
-        };
-        let whole = session_whole(&one, (&[a_total()], &calls), (&[an_event(at)], &[moved]));
+        let whole = session_whole(&one, (&[a_total()], &calls), (&[an_event(at)], &[]));
         insta::assert_json_snapshot!(whole, @r#"
         {
           "id": "01010101-0101-0101-0101-010101010101",
@@ -415,14 +409,26 @@ mod tests {
               "body": "{\"ok\": 1.10}"
             }
           ],
-          "changes": [
-            {
-              "at": "2026-11-24T12:00:00Z",
-              "what": "moved",
-              "by": "server:claims",
-              "detail": "claims: from a to b, because it is not there"
-            }
-          ]
+          "changes": []
+        }
+        "#);
+    }
+
+    #[test]
+    fn what_became_of_a_session_is_published_as_it_is() {
+        let at: Timestamp = "2026-11-24T12:00:00Z".parse().unwrap();
+        let moved = Change {
+            at,
+            what: crate::sessions::What::Moved,
+            by: "server:claims".to_owned(),
+            detail: Some("claims: from a to b, because it is not there".to_owned()),
+        };
+        insta::assert_json_snapshot!(change(&moved), @r#"
+        {
+          "at": "2026-11-24T12:00:00Z",
+          "what": "moved",
+          "by": "server:claims",
+          "detail": "claims: from a to b, because it is not there"
         }
         "#);
     }
