@@ -36,6 +36,7 @@ mod scenario;
 mod serving;
 mod sessions;
 mod setup;
+mod story;
 mod subscriptions;
 mod tasks;
 mod world;
