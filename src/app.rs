@@ -53,7 +53,7 @@ use tokio_util::sync::CancellationToken;
 
 /// The tables of every record room, by the version of the store that brought
 /// them.
-pub const MIGRATIONS: [Migration; 10] = [
+pub const MIGRATIONS: [Migration; 11] = [
     Migration {
         number: 1,
         sql: &[
@@ -108,7 +108,11 @@ pub const MIGRATIONS: [Migration; 10] = [
     },
     Migration {
         number: 10,
-        sql: &[sessions::SCHEMA_10, tasks::SCHEMA_10],
+        sql: &[pins::SCHEMA_10],
+    },
+    Migration {
+        number: 11,
+        sql: &[sessions::SCHEMA_11, tasks::SCHEMA_11],
     },
 ];
 

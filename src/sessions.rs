@@ -20,7 +20,7 @@ pub use labels::label;
 pub use labels::unlabel;
 pub use placements::Holder;
 pub use placements::Placing;
-pub use placements::SCHEMA_10;
+pub use placements::SCHEMA_11;
 pub use placements::place;
 pub use placements::placed;
 pub use table::SCHEMA;

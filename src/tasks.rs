@@ -6,7 +6,7 @@ mod table;
 
 pub use table::SCHEMA;
 pub use table::SCHEMA_7;
-pub use table::SCHEMA_10;
+pub use table::SCHEMA_11;
 
 use crate::principal::PrincipalId;
 use crate::session::Label;
@@ -84,7 +84,7 @@ mod tests {
         };
         let kept = task.clone();
         let principal = |name: &str| PrincipalId::parse(name).unwrap();
-        let (own, others, unknown, later) = in_store(&[SCHEMA, SCHEMA_7, SCHEMA_10], move |tx| {
+        let (own, others, unknown, later) = in_store(&[SCHEMA, SCHEMA_7, SCHEMA_11], move |tx| {
             let now: Timestamp = "2026-11-26T12:00:00Z".parse().unwrap();
             let whose = &principal("alice");
             let id = begin(tx, whose, &kept, now)?;

@@ -61,15 +61,16 @@ const MIGRATIONS: [Migration; 1] = [Migration {
         keys::SCHEMA_5,
         tasks::SCHEMA,
         tasks::SCHEMA_7,
-        tasks::SCHEMA_10,
+        tasks::SCHEMA_11,
         memory::SCHEMA,
         retries::SCHEMA,
         sessions::SCHEMA,
         sessions::SCHEMA_7,
-        sessions::SCHEMA_10,
+        sessions::SCHEMA_11,
         events::SCHEMA,
         pins::SCHEMA,
         pins::SCHEMA_8,
+        pins::SCHEMA_10,
     ],
 }];
 
@@ -83,6 +84,10 @@ when { context.input.amount > principal.limit };
 @id("sessions.open")
 permit (principal, action == Broker::Action::"session/open", resource)
 when { context.handle like "claim-*" };
+"#;
+
+const OWN_POLICIES: &str = r#"
+@id("own") permit (principal, action in Broker::Action::"server:countersign", resource);
 "#;
 
 /// A broker, its store and its server.
@@ -101,6 +106,21 @@ pub(crate) fn alice() -> PrincipalId {
 impl World {
     /// One whose server's tools are known.
     pub(crate) async fn new() -> Self {
+        Self::begun(settings(), rules()).await
+    }
+
+    /// The same, which offers its own tools and resources to whoever asks.
+    pub(crate) async fn with_own_tools() -> Self {
+        let mut settings = settings();
+        settings.own.offered = true;
+        let mut rules = rules();
+        for file in &mut rules.files {
+            file.text.push_str(OWN_POLICIES);
+        }
+        Self::begun(settings, rules).await
+    }
+
+    async fn begun(settings: Settings, rules: Rules) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("store.db"), &MIGRATIONS).unwrap();
         let store = Arc::new(store);
@@ -113,7 +133,7 @@ impl World {
             downstreams: BTreeMap::from([(play(), downstream.into())]),
             news,
         };
-        let begun = Broker::begin(Arc::clone(&store), enlisted, settings(), servers, rules());
+        let begun = Broker::begin(Arc::clone(&store), enlisted, settings, servers, rules);
         let broker = begun.await.unwrap();
         broker.first_sight().await;
         Self {
@@ -127,6 +147,11 @@ impl World {
     /// Builds everything anew from the same rules: what may have changed did not.
     pub(crate) async fn reload(&self) {
         self.broker.reload(rules()).await.unwrap();
+    }
+
+    /// The store.
+    pub(crate) fn store(&self) -> &Arc<Store> {
+        &self.store
     }
 
     /// Somebody else changes the store.

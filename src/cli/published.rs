@@ -329,10 +329,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn published_forms_stay_as_they_are() {
-        let at: Timestamp = "2026-11-24T12:00:00Z".parse().unwrap();
-        let one = Session {
+    fn a_session(at: Timestamp) -> Session {
+        Session {
             id: SessionId::from_bytes([1; 16]),
             owner: PrincipalId::parse("alice").unwrap(),
             handles: vec!["claim-99".to_owned()],
@@ -342,7 +340,13 @@ mod tests {
             paused: None,
             ended: None,
             labels: Default::default(),
-        };
+        }
+    }
+
+    #[test]
+    fn published_forms_stay_as_they_are() {
+        let at: Timestamp = "2026-11-24T12:00:00Z".parse().unwrap();
+        let one = a_session(at);
         let view = CallView {
             call: CallId::from_bytes([2; 16]),
             at,
@@ -356,8 +360,8 @@ mod tests {
             close_detail: Some(json!({})),
             arguments: Some("{}".to_owned()),
         };
-        let calls = [(view, "completed".to_owned())];
-        let whole = session_whole(&one, (&[a_total()], &calls), (&[an_event(at)], &[]));
+        let (calls, arrived) = ([(view, "completed".to_owned())], [an_event(at)]);
+        let whole = session_whole(&one, (&[a_total()], &calls), (&arrived, &[]));
         insta::assert_json_snapshot!(whole, @r#"
         {
           "id": "01010101-0101-0101-0101-010101010101",

@@ -20,6 +20,7 @@ use super::State;
 use super::subscriptions::Update;
 use crate::tool::Kind;
 use crate::tool::Level;
+use crate::tool::Lists;
 use crate::tool::ServerName;
 use std::fmt;
 use std::future::Future;
@@ -27,6 +28,7 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -50,6 +52,8 @@ pub struct Replicas {
     others: Arc<[Replica]>,
     /// Counts the calls that may go to any.
     turn: Arc<AtomicUsize>,
+    /// The place of the one whose lists are told.
+    lead: Arc<AtomicUsize>,
     /// Whether what came of each first start was told.
     told: watch::Receiver<bool>,
 }
@@ -93,6 +97,7 @@ impl From<Downstream> for Replicas {
             },
             others: Arc::default(),
             turn: Arc::default(),
+            lead: Arc::default(),
             told: watch::Sender::new(true).subscribe(),
         }
     }
@@ -130,11 +135,17 @@ impl Replicas {
             first: start(first),
             others: others.iter().map(start).collect(),
             turn: Arc::default(),
+            lead: Arc::default(),
             told,
         };
         let phases = replicas.all().map(|one| one.server.watched()).collect();
+        let told = lead::Told {
+            news,
+            lead: Arc::clone(&replicas.lead),
+            began: telling,
+        };
         // Ends with the last of the servers that it hears.
-        tokio::spawn(lead::pass_on(phases, heard, (news, telling)));
+        tokio::spawn(lead::pass_on(phases, heard, told));
         replicas
     }
 
@@ -211,6 +222,27 @@ impl Replicas {
     pub fn look_as(&self, kind: &Kind) -> bool {
         let waits = self.all().filter(|one| one.server.look_as(kind));
         waits.count() > 0
+    }
+
+    /// As [`Downstream::looks_again_as`], of the one whose lists are told.
+    pub fn looks_again_as(&self, kind: &Kind) -> bool {
+        self.lead().looks_again_as(kind)
+    }
+
+    /// As [`Downstream::reads_again`], of the one whose lists are told.
+    pub fn reads_again(&self, of: Lists) -> bool {
+        self.lead().reads_again(of)
+    }
+
+    /// As [`Downstream::fresh_for`], of the one whose lists are told.
+    pub fn fresh_for(&self, of: Lists) -> Option<Duration> {
+        self.lead().fresh_for(of)
+    }
+
+    fn lead(&self) -> &Downstream {
+        let place = self.lead.load(Ordering::Relaxed);
+        let lead = self.all().nth(place).unwrap_or(&self.first);
+        &lead.server
     }
 
     /// Where what is said of followed resources goes from now on.

@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 const SCHEMAS: [&str; 4] = [
     sessions::SCHEMA,
     sessions::SCHEMA_7,
-    sessions::SCHEMA_10,
+    sessions::SCHEMA_11,
     SCHEMA,
 ];
 

@@ -4,7 +4,7 @@
 
 mod table;
 
-pub use table::SCHEMA_10;
+pub use table::SCHEMA_11;
 
 use super::By;
 use super::What;
@@ -113,7 +113,7 @@ mod tests {
     use crate::sessions;
     use crate::store::testing::in_store;
 
-    const SCHEMAS: [&str; 3] = [sessions::SCHEMA, sessions::SCHEMA_7, SCHEMA_10];
+    const SCHEMAS: [&str; 3] = [sessions::SCHEMA, sessions::SCHEMA_7, SCHEMA_11];
 
     #[tokio::test]
     async fn of_two_who_move_a_session_one_does_and_both_learn_where_it_is() {

@@ -29,8 +29,8 @@ pub const SCHEMA_7: &str = "
 ALTER TABLE task ADD COLUMN labels TEXT NOT NULL DEFAULT '[]'; -- JSON array of strings
 ";
 
-/// What version 10 of the store adds.
-pub const SCHEMA_10: &str = "
+/// What version 11 of the store adds.
+pub const SCHEMA_11: &str = "
 ALTER TABLE task ADD COLUMN replica TEXT; -- URL of where it was begun, if several
 ";
 

@@ -10,6 +10,7 @@ mod crash;
 mod downstream;
 mod ends;
 mod events;
+mod expiring;
 mod fake;
 mod golden;
 mod hostile;

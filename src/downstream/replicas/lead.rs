@@ -7,12 +7,25 @@ use crate::downstream::Phase;
 use crate::tool::Kind;
 use std::collections::BTreeMap;
 use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
 use std::task::Poll;
 use tokio::sync::mpsc;
 use tokio::sync::watch;
 
 /// How one replica is.
 pub(super) type Watched = watch::Receiver<Phase>;
+
+/// Who is told.
+pub(super) struct Told {
+    /// What the lead says.
+    pub(super) news: mpsc::UnboundedSender<News>,
+    /// The place of the lead.
+    pub(super) lead: Arc<AtomicUsize>,
+    /// Whether the first start of each has ended.
+    pub(super) began: watch::Sender<bool>,
+}
 
 /// One replica as it is heard.
 struct Heard {
@@ -27,7 +40,7 @@ struct Heard {
 pub(super) async fn pass_on(
     phases: Vec<Watched>,
     mut incoming: Vec<mpsc::UnboundedReceiver<News>>,
-    (to, told): (mpsc::UnboundedSender<News>, watch::Sender<bool>),
+    told: Told,
 ) {
     let heard = |phase| Heard {
         phase,
@@ -36,6 +49,7 @@ pub(super) async fn pass_on(
     };
     let mut all: Vec<Heard> = phases.into_iter().map(heard).collect();
     let mut lead = None;
+    let to = &told.news;
     while let Some((place, news)) = next(&mut incoming).await {
         if let News::Tools { kind, .. } = &news
             && let Some(one) = all.get_mut(place)
@@ -47,6 +61,9 @@ pub(super) async fn pass_on(
             News::State { .. } => {
                 if lead == Some(place) && all.get(place).is_some_and(Heard::is_away) {
                     lead = all.iter().position(Heard::can_lead).or(lead);
+                    if let Some(lead) = lead {
+                        told.lead.store(lead, Ordering::Relaxed);
+                    }
                     let lists = lead.and_then(|lead| all.get(lead));
                     for list in lists.into_iter().flat_map(|one| one.lists.values()) {
                         let _unheard = to.send(list.clone());
@@ -56,17 +73,19 @@ pub(super) async fn pass_on(
                 if let Some(one) = all.get_mut(place) {
                     one.began = true;
                 }
-                told.send_if_modified(|told| {
-                    let before = std::mem::replace(told, all.iter().all(|one| one.began));
-                    before != *told
+                let all_began = all.iter().all(|one| one.began);
+                told.began.send_if_modified(|began| {
+                    let before = std::mem::replace(began, all_began);
+                    before != *began
                 });
             }
-            News::Tools { .. } | News::NotListed { .. } => {
+            News::Tools { .. } | News::NothingNew { .. } | News::NotListed { .. } => {
                 let led = lead.and_then(|lead| all.get(lead));
                 if led.is_none_or(Heard::is_away) {
                     lead = Some(place);
                 }
                 if lead == Some(place) {
+                    told.lead.store(place, Ordering::Relaxed);
                     let _unheard = to.send(news);
                 }
             }

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use rusqlite::OptionalExtension;
 use rusqlite::params;
 
-/// What version 10 of the store adds.
-pub const SCHEMA_10: &str = "
+/// What version 11 of the store adds.
+pub const SCHEMA_11: &str = "
 CREATE TABLE placement (             -- who is on which replica of a server
     holder TEXT NOT NULL,            -- session:<id> or principal:<key>
     server TEXT NOT NULL,
