@@ -69,6 +69,7 @@ pub use resume::Unit;
 pub use resume::Units;
 pub use said::ServerRules;
 pub use subscriptions::Listener;
+pub use subscriptions::Word;
 pub use upkeep::StartError;
 
 use crate::cause::Chain;
@@ -274,7 +275,7 @@ impl Broker {
             Ok(replica) => {
                 let to = (&*route, replica.server(), task);
                 let ended = self.send(permit, to, call, line).await;
-                let begun = (&charges.principal, &*route, replica);
+                let begun = (&charges, &*route, replica);
                 self.keep_task(begun, ended).await
             }
         };
