@@ -24,6 +24,7 @@ mod resolve;
 mod resources;
 mod resume;
 mod retry;
+mod revive;
 mod said;
 mod send;
 mod settle;
@@ -67,6 +68,7 @@ pub use resources::Listing;
 pub use resume::Standing;
 pub use resume::Unit;
 pub use resume::Units;
+pub use said::Resume;
 pub use said::ServerRules;
 pub use subscriptions::Listener;
 pub use subscriptions::Word;
@@ -273,6 +275,8 @@ impl Broker {
         let (closing, answer) = match placed.await {
             Err(sent) => settle::judged(permit.call(), &route, sent, self.settings.keep),
             Ok(replica) => {
+                self.revive((&route.tool.server, replica.server()), &call)
+                    .await;
                 let to = (&*route, replica.server(), task);
                 let ended = self.send(permit, to, call, line).await;
                 let begun = (&charges, &*route, replica);

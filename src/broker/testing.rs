@@ -67,6 +67,7 @@ const MIGRATIONS: [Migration; 1] = [Migration {
         sessions::SCHEMA,
         sessions::SCHEMA_7,
         sessions::SCHEMA_11,
+        sessions::SCHEMA_12,
         events::SCHEMA,
         pins::SCHEMA,
         pins::SCHEMA_8,
@@ -273,6 +274,7 @@ fn server_settings() -> downstream::Settings {
         max_message: downstream::Settings::MAX_MESSAGE,
         declared: None,
         spread: crate::downstream::Spread::default(),
+        instances: crate::downstream::Instances::default(),
     }
 }
 

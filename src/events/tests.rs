@@ -4,10 +4,11 @@ use crate::store::WriterId;
 use crate::store::testing::in_store;
 use jiff::SignedDuration;
 
-const SCHEMAS: [&str; 4] = [
+const SCHEMAS: [&str; 5] = [
     sessions::SCHEMA,
     sessions::SCHEMA_7,
     sessions::SCHEMA_11,
+    sessions::SCHEMA_12,
     SCHEMA,
 ];
 
