@@ -53,7 +53,7 @@ use tokio_util::sync::CancellationToken;
 
 /// The tables of every record room, by the version of the store that brought
 /// them.
-pub const MIGRATIONS: [Migration; 12] = [
+pub const MIGRATIONS: [Migration; 13] = [
     Migration {
         number: 1,
         sql: &[
@@ -117,6 +117,10 @@ pub const MIGRATIONS: [Migration; 12] = [
     Migration {
         number: 12,
         sql: &[sessions::SCHEMA_12],
+    },
+    Migration {
+        number: 13,
+        sql: &[sessions::SCHEMA_13],
     },
 ];
 

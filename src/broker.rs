@@ -10,6 +10,7 @@ mod entry;
 mod events;
 mod follow;
 mod forward;
+mod kept;
 mod kinds;
 mod known;
 mod labels;

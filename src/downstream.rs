@@ -31,6 +31,7 @@ mod handshake;
 mod hook;
 mod instances;
 mod keeper;
+mod kept;
 mod lines;
 mod link;
 mod message;
@@ -89,6 +90,11 @@ pub use instances::Instance;
 pub use instances::Instances;
 pub use instances::Opened;
 pub use keeper::keep;
+pub use kept::Keeper;
+pub use kept::Keeping;
+pub use kept::Kept;
+pub use kept::KeptFor;
+pub use kept::KeptSession;
 pub use news::News;
 pub use news::State;
 pub use offers::Offers;
@@ -126,6 +132,8 @@ pub struct Settings {
     pub spread: Spread,
     /// How many instances there are of it.
     pub instances: Instances,
+    /// Where its transport session is kept, where that is to outlive this process.
+    pub keeper: Option<Keeper>,
     /// How long a call may take that says nothing else.
     pub timeout: Duration,
     /// How long the start may take, from the process or the first request to the

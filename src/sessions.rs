@@ -7,6 +7,7 @@ mod placements;
 mod table;
 #[cfg(test)]
 mod tests;
+mod towards;
 mod transports;
 
 pub use changes::By;
@@ -28,6 +29,11 @@ pub use placements::place;
 pub use placements::placed;
 pub use table::SCHEMA;
 pub use table::SCHEMA_7;
+pub use towards::SCHEMA_13;
+pub use towards::Towards;
+pub use towards::keep_towards;
+pub use towards::lose_towards;
+pub use towards::take_over;
 pub use transports::SCHEMA_4;
 pub use transports::SCHEMA_5;
 pub use transports::Transport;
@@ -417,6 +423,7 @@ pub fn end(
         };
         placements::forget(tx, id)?;
         instances::forget(tx, id)?;
+        towards::forget(tx, id)?;
         note(tx, id, what, None, by, now)?;
     }
     Ok(changed)

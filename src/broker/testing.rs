@@ -41,6 +41,7 @@ use crate::tool::ToolRules;
 use jiff::SignedDuration;
 use jiff::tz::TimeZone;
 use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -68,6 +69,7 @@ const MIGRATIONS: [Migration; 1] = [Migration {
         sessions::SCHEMA_7,
         sessions::SCHEMA_11,
         sessions::SCHEMA_12,
+        sessions::SCHEMA_13,
         events::SCHEMA,
         pins::SCHEMA,
         pins::SCHEMA_8,
@@ -133,6 +135,7 @@ impl World {
         let servers = Servers {
             downstreams: BTreeMap::from([(play(), downstream.into())]),
             news,
+            keeping: downstream::Kept::new(HashMap::new()).1,
         };
         let begun = Broker::begin(Arc::clone(&store), enlisted, settings, servers, rules);
         let broker = begun.await.unwrap();
@@ -275,6 +278,7 @@ fn server_settings() -> downstream::Settings {
         declared: None,
         spread: crate::downstream::Spread::default(),
         instances: crate::downstream::Instances::default(),
+        keeper: None,
     }
 }
 

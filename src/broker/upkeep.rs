@@ -9,6 +9,8 @@ use super::Rules;
 use super::Settings;
 use super::at_once::Desk;
 use super::follow::Upkeep;
+use super::kept;
+use super::kept::Keeps;
 use super::kinds::Kinds;
 use super::kinds::SeenAs;
 use super::known::Known as KnownSessions;
@@ -18,6 +20,11 @@ use super::resources::Listing;
 use super::resources::Listings;
 use super::subscriptions::Subscriptions;
 use crate::downstream;
+use crate::downstream::Keeper;
+use crate::downstream::Keeping;
+use crate::downstream::Kept;
+use crate::downstream::KeptFor;
+use crate::downstream::KeptSession;
 use crate::downstream::News;
 use crate::downstream::Replicas;
 use crate::downstream::State;
@@ -44,6 +51,7 @@ use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
@@ -95,6 +103,8 @@ pub(super) struct Enlisted {
     besides: BTreeMap<ServerName, Besides>,
     resources: Listings,
     sealing: [u8; 32],
+    /// Transport sessions with servers, to go on in.
+    kept: HashMap<KeptFor, KeptSession>,
 }
 
 impl Enlisted {
@@ -122,6 +132,7 @@ impl Enlisted {
                 Ok(())
             })?;
             let sealing = store.write_blocking("sealing", keys::sealing)?;
+            let kept = kept::take_over(&store, &writer)?;
             Ok(Self {
                 writer,
                 pins,
@@ -129,6 +140,7 @@ impl Enlisted {
                 besides,
                 resources,
                 sealing,
+                kept,
             })
         })
         .await
@@ -139,17 +151,20 @@ impl Enlisted {
 pub(super) struct Servers {
     pub(super) downstreams: BTreeMap<ServerName, Replicas>,
     pub(super) news: mpsc::UnboundedReceiver<News>,
+    pub(super) keeping: mpsc::UnboundedReceiver<Keeping>,
 }
 
 impl Servers {
-    fn start(servers: Vec<downstream::Settings>) -> Self {
+    fn start(servers: Vec<downstream::Settings>, (kept, keeping): Keeps) -> Self {
         let (sender, news) = mpsc::unbounded_channel();
-        let start = |server: downstream::Settings| {
+        let start = |mut server: downstream::Settings| {
+            server.keeper = Some(Keeper::new(&kept, server.name.clone()));
             (server.name.clone(), Replicas::start(server, sender.clone()))
         };
         Self {
             downstreams: servers.into_iter().map(start).collect(),
             news,
+            keeping,
         }
     }
 }
@@ -178,8 +193,9 @@ impl Broker {
             return Err(StartError::MoneyScale { stored, configured });
         }
         let names = servers.iter().map(|server| server.name.clone()).collect();
-        let enlisted = Enlisted::at(&store, names).await?;
-        let servers = Servers::start(servers);
+        let mut enlisted = Enlisted::at(&store, names).await?;
+        let kept = std::mem::take(&mut enlisted.kept);
+        let servers = Servers::start(servers, Kept::new(kept));
         Self::begin(store, enlisted, settings, servers, rules).await
     }
 
@@ -193,9 +209,14 @@ impl Broker {
             besides,
             resources,
             sealing,
+            kept: _taken_in_by_the_servers,
         }: Enlisted,
         settings: Settings,
-        Servers { downstreams, news }: Servers,
+        Servers {
+            downstreams,
+            news,
+            keeping,
+        }: Servers,
         rules: Rules,
     ) -> Result<Arc<Self>, StartError> {
         let catalogue = match build(&rules, &settings, &pins, &resources, &downstreams) {
@@ -245,6 +266,7 @@ impl Broker {
         };
         broker.tasks.spawn(upkeep.run(news, orders));
         broker.follow_updates();
+        broker.follow_kept(keeping);
         broker.forward();
         broker.follow_own();
         Ok(broker)

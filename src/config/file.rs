@@ -339,6 +339,7 @@ impl ServerSection {
             place,
             spread,
             instances: self.instances(),
+            keeper: None,
             timeout: whole(self.timeout),
             start_timeout: whole(self.start_timeout),
             max_message: downstream::Settings::MAX_MESSAGE,

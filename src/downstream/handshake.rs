@@ -6,6 +6,7 @@
 //! `initialize` (2026-07-28, transports/stdio, backward compatibility).
 
 use super::Era;
+use super::KeptSession;
 use super::message;
 use super::message::Answer;
 use super::offers::Offers;
@@ -42,6 +43,8 @@ pub(super) struct Greeting {
     pub(super) server: String,
     /// What it declared that it has.
     pub(super) offers: Offers,
+    /// The same as the text of an object.
+    pub(super) capabilities: Option<String>,
 }
 
 /// Why there was no greeting.
@@ -71,6 +74,23 @@ pub(super) async fn open(
     };
     link.settle(greeting.era.clone());
     Ok(greeting)
+}
+
+/// Goes on in a transport session that was opened before, by an earlier process or
+/// link. None where there can be none.
+pub(super) fn carry_on(link: &Reach, kept: &KeptSession) -> Option<Greeting> {
+    let Reach::Http(http) = link else {
+        return None;
+    };
+    http.carry_on(&kept.id)?;
+    let era = Era::Legacy(kept.revision.clone());
+    link.settle(era.clone());
+    Some(Greeting {
+        era,
+        server: kept.says.clone(),
+        offers: Offers::read(kept.capabilities.as_deref()),
+        capabilities: kept.capabilities.clone(),
+    })
 }
 
 /// The greeting of a modern server, or none where it is no such server.
@@ -112,6 +132,7 @@ fn modern_by_error(error: &str) -> Option<Greeting> {
             tools: true,
             ..Offers::default()
         },
+        capabilities: None,
     })
 }
 
@@ -170,6 +191,7 @@ fn greeting(era: Era, info: Option<&str>, capabilities: Option<&str>) -> Greetin
             .trim()
             .to_owned(),
         offers: Offers::read(capabilities),
+        capabilities: capabilities.map(str::to_owned),
     }
 }
 

@@ -109,6 +109,22 @@ impl Reach {
         }
     }
 
+    /// The id of the transport session that it has.
+    pub(super) fn transport_session(&self) -> Option<String> {
+        match self {
+            Self::Pipe(_) => None,
+            Self::Http(link) => link.transport_session(),
+        }
+    }
+
+    /// Waits until that is another one.
+    pub(super) async fn renewed(&self) {
+        match self {
+            Self::Pipe(_) => std::future::pending().await,
+            Self::Http(link) => link.renewed().await,
+        }
+    }
+
     /// How often its transport session was lost and opened anew.
     pub(super) fn reopened(&self) -> u64 {
         match self {

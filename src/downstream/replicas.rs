@@ -121,6 +121,10 @@ impl Replicas {
             let settings = Settings {
                 place: Place::Remote(remote.clone().among_others()),
                 spread: Spread::default(),
+                keeper: settings
+                    .keeper
+                    .clone()
+                    .map(|keeper| keeper.at(remote.spelled())),
                 ..settings.clone()
             };
             Replica {

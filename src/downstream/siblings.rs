@@ -7,6 +7,7 @@
 
 use super::Downstream;
 use super::Instances;
+use super::Keeper;
 use super::Place;
 use super::Settings;
 use crate::principal::PrincipalId;
@@ -48,6 +49,18 @@ pub(super) enum Kind {
     Session(SessionId),
     /// The principal, in whichever session.
     Principal(PrincipalId),
+}
+
+impl Kind {
+    /// Where the transport session of such a sibling is kept. One that was opened for
+    /// what a client can be asked is of no use without that client.
+    fn keeper(&self, shared: Option<Keeper>) -> Option<Keeper> {
+        match self {
+            Self::Heard { .. } => None,
+            Self::Session(id) => shared.map(|keeper| keeper.held_by(&format!("session:{id}"))),
+            Self::Principal(id) => shared.map(|keeper| keeper.held_by(&format!("principal:{id}"))),
+        }
+    }
 }
 
 /// Who opens a sibling.
@@ -104,6 +117,7 @@ impl Siblings {
                 let settings = Settings {
                     declared: Some(opener.declared.clone()),
                     instances: Instances::default(),
+                    keeper: kind.keeper(settings.keeper.clone()),
                     ..settings.clone()
                 };
                 // What it lists is known from the server itself.
@@ -247,6 +261,7 @@ mod tests {
             declared: None,
             spread: crate::downstream::Spread::default(),
             instances: Instances::default(),
+            keeper: None,
         }
     }
 

@@ -9,6 +9,8 @@ mod running;
 use super::Cause;
 use super::Era;
 use super::Failure;
+use super::Keeper;
+use super::KeptSession;
 use super::News;
 use super::Phase;
 use super::Place;
@@ -130,6 +132,7 @@ impl Supervisor {
 
     /// One attempt: process, opening, first list.
     async fn start(&mut self) -> Result<Running, Trouble> {
+        let mut kept = self.settings.keeper.as_ref().and_then(Keeper::session);
         loop {
             let mut running = match &self.settings.place {
                 Place::Child(program) => Running::spawn(&self.settings, program)?,
@@ -145,7 +148,7 @@ impl Supervisor {
             let time = self.settings.start_timeout;
             let stop = self.stop.clone();
             let opened = tokio::select! {
-                opened = tokio::time::timeout(time, self.open(&mut running.connection)) => opened,
+                opened = tokio::time::timeout(time, self.open(&mut running.connection, kept.as_ref())) => opened,
                 () = stop.cancelled() => Ok(Err(Refusal::Failed("stopped".to_owned()))),
             };
             let why = match opened {
@@ -154,8 +157,17 @@ impl Supervisor {
                         Era::Legacy(_) => Opening::Initialize,
                         Era::Modern(_) => Opening::Probe,
                     };
+                    self.keep(&running.connection, &greeting);
                     self.tell_ready(&running.connection, greeting, listing);
                     return Ok(running);
+                }
+                // It is there, and does not know the transport session any more.
+                Ok(Err(Refusal::Failed(_)))
+                    if kept.is_some() && !running.connection.link.has_ended() =>
+                {
+                    running.end("its transport session was lost").await;
+                    kept = None;
+                    continue;
                 }
                 Ok(Err(Refusal::ProbeKilled)) => {
                     running
@@ -190,9 +202,37 @@ impl Supervisor {
     }
 
     /// Opens a connection and reads the tools for the first time.
-    async fn open(&self, connection: &mut Connection) -> Result<(Greeting, Listed), Refusal> {
+    async fn open(
+        &self,
+        connection: &mut Connection,
+        kept: Option<&KeptSession>,
+    ) -> Result<(Greeting, Listed), Refusal> {
         connection.link.tell(Arc::clone(&self.to.updates));
-        Self::open_by(connection, &self.settings, self.opening).await
+        let carried = kept.and_then(|kept| handshake::carry_on(&connection.link, kept));
+        match carried {
+            Some(greeting) => Self::read(connection, &self.settings, greeting).await,
+            None => Self::open_by(connection, &self.settings, self.opening).await,
+        }
+    }
+
+    /// Keeps the transport session of a server that is ready.
+    fn keep(&self, connection: &Connection, greeting: &Greeting) {
+        if let Some(keeper) = &self.settings.keeper {
+            match connection.link.transport_session() {
+                Some(id) => keeper.keep(id, greeting),
+                None => keeper.forget(),
+            }
+        }
+    }
+
+    /// Keeps each transport session that is opened in place of a lost one.
+    async fn follow_transport(&self, link: &Reach) -> std::convert::Infallible {
+        loop {
+            link.renewed().await;
+            if let (Some(keeper), Some(id)) = (&self.settings.keeper, link.transport_session()) {
+                keeper.renew(id);
+            }
+        }
     }
 
     async fn open_by(
@@ -204,6 +244,17 @@ impl Supervisor {
         let probe_time = settings.start_timeout / 3;
         let declared = settings.declared.clone().unwrap_or_default();
         let greeting = handshake::open(&link, opening, (probe_time, &declared)).await?;
+        Self::read(connection, settings, greeting).await
+    }
+
+    /// Reads the lists of a server that was opened.
+    async fn read(
+        connection: &mut Connection,
+        settings: &Settings,
+        greeting: Greeting,
+    ) -> Result<(Greeting, Listed), Refusal> {
+        let link = connection.link.clone();
+        let declared = settings.declared.clone().unwrap_or_default();
         let (era, offers) = (&greeting.era, greeting.offers);
         let speaks = offers.tells_changes || offers.subscriptions || offers.logging;
         if speaks || !declared.asks_nothing() {
@@ -235,6 +286,7 @@ impl Supervisor {
             never = self.follow_changes(link) => match never {},
             never = self.tell_level(link) => match never {},
             never = self.follow_kinds(link) => match never {},
+            never = self.follow_transport(link) => match never {},
         }
     }
 

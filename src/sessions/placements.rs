@@ -113,11 +113,12 @@ mod tests {
     use crate::sessions;
     use crate::store::testing::in_store;
 
-    const SCHEMAS: [&str; 4] = [
+    const SCHEMAS: [&str; 5] = [
         sessions::SCHEMA,
         sessions::SCHEMA_7,
         SCHEMA_11,
         sessions::SCHEMA_12,
+        sessions::SCHEMA_13,
     ];
 
     #[tokio::test]

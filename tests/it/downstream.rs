@@ -51,6 +51,7 @@ fn settings(script: &str, env: &[(&str, &str)]) -> Settings {
         declared: None,
         spread: countersign::downstream::Spread::default(),
         instances: countersign::downstream::Instances::default(),
+        keeper: None,
     }
 }
 

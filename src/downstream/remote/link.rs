@@ -88,6 +88,8 @@ pub(in crate::downstream) struct HttpLink {
     reopening: tokio::sync::Mutex<()>,
     /// How often that was lost.
     reopened: AtomicU64,
+    /// Another one was opened.
+    renewed: Notify,
     /// From which level on a legacy server was told to log, to tell it again.
     level: Mutex<Option<Level>>,
     /// The server took no `initialize` by POST: it may have the older pair.
@@ -133,6 +135,7 @@ impl HttpLink {
             session: Mutex::default(),
             reopening: tokio::sync::Mutex::default(),
             reopened: AtomicU64::new(0),
+            renewed: Notify::new(),
             level: Mutex::default(),
             suggests_pair: AtomicBool::new(false),
             why: OnceLock::new(),

@@ -74,6 +74,7 @@ fn settings(url: &str, headers: &[(&str, &str)], transport: Transport) -> Settin
         declared: None,
         spread: crate::downstream::Spread::default(),
         instances: crate::downstream::Instances::default(),
+        keeper: None,
     }
 }
 

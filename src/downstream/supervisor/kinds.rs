@@ -121,6 +121,7 @@ impl Supervisor {
     async fn opened_as(&self, kind: &Kind) -> Result<Listing, String> {
         let settings = Settings {
             declared: Some(kind.declared().clone()),
+            keeper: None,
             ..self.settings.clone()
         };
         let running = match &settings.place {

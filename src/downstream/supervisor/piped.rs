@@ -42,7 +42,7 @@ impl Downstream {
 
 impl Supervisor {
     async fn run_on(mut self, mut connection: Connection) {
-        let opened = self.open(&mut connection).await;
+        let opened = self.open(&mut connection, None).await;
         let (greeting, listing) = opened.expect("the server of a test can be opened");
         self.tell_ready(&connection, greeting, listing);
         let why = self.watch(&connection.link).await;

@@ -49,6 +49,7 @@ fn starts(command: &str, args: &[&str], start_timeout: Duration) -> Fixture {
         declared: None,
         spread: crate::downstream::Spread::default(),
         instances: crate::downstream::Instances::default(),
+        keeper: None,
     };
     Fixture {
         server: Downstream::start(settings, sender),

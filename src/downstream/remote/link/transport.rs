@@ -4,6 +4,7 @@
 use super::HttpLink;
 use super::PARTING;
 use super::SESSION;
+use crate::downstream::Era;
 use crate::downstream::link::Ended;
 use crate::downstream::message::Answer;
 use crate::downstream::wire::Control;
@@ -13,8 +14,34 @@ use hyper::HeaderMap;
 use hyper::header::HeaderValue;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
+use uuid::Uuid;
 
 impl HttpLink {
+    /// Speaks in a transport session that was opened before. None where its id cannot
+    /// be one.
+    pub(in crate::downstream) fn carry_on(&self, id: &str) -> Option<()> {
+        let id = HeaderValue::from_str(id).ok()?;
+        self.set_session(Some(id));
+        // Ids of requests are not used twice in a transport session, and nobody knows
+        // how many there were.
+        let begun = u32::try_from(Uuid::new_v4().as_u128() >> 96).unwrap_or_default();
+        self.next_id
+            .store((u64::from(begun) << 16) + 1, Ordering::Relaxed);
+        Some(())
+    }
+
+    /// The id of the transport session, where a legacy server gave one.
+    pub(in crate::downstream) fn transport_session(&self) -> Option<String> {
+        let session = self.session()?;
+        let legacy = matches!(self.era.get(), Some(Era::Legacy(_)));
+        session.to_str().ok().filter(|_| legacy).map(str::to_owned)
+    }
+
+    /// Waits until another transport session was opened in place of a lost one.
+    pub(in crate::downstream) async fn renewed(&self) {
+        self.renewed.notified().await;
+    }
+
     /// How often its transport session was lost and opened anew.
     pub(in crate::downstream) fn reopened(&self) -> u64 {
         self.reopened.load(Ordering::Relaxed)
@@ -48,6 +75,7 @@ impl HttpLink {
         }
         self.notify(Control::Initialized).await;
         self.reopened.fetch_add(1, Ordering::Relaxed);
+        self.renewed.notify_one();
         let level = *self.level.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(level) = level {
             let told = Box::pin(self.request(Control::SetLevel { level }));

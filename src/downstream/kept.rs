@@ -1,0 +1,151 @@
+//! Transport sessions that legacy servers elsewhere gave us, kept so that the next
+//! process goes on in them.
+
+use super::handshake::Greeting;
+use crate::tool::ServerName;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use tokio::sync::mpsc;
+
+/// Whose transport session it is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct KeptFor {
+    /// With which server.
+    pub server: ServerName,
+    /// `session:ID` or `principal:KEY` where it is an instance's, else empty.
+    pub holder: Arc<str>,
+    /// With which of its replicas: the URL as the operator wrote it.
+    pub replica: Arc<str>,
+}
+
+/// A transport session, and what the server said when it was opened. Whoever has its id
+/// can speak in it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct KeptSession {
+    /// Its id.
+    pub id: String,
+    /// The revision that was agreed on.
+    pub revision: String,
+    /// Name and version of the server, for display.
+    pub says: String,
+    /// What the server has: the text of its capabilities.
+    pub capabilities: Option<String>,
+}
+
+impl fmt::Debug for KeptSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeptSession")
+            .field("revision", &self.revision)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What is to be kept from now on, or no longer.
+pub type Keeping = (KeptFor, Option<KeptSession>);
+
+/// The transport sessions of one broker.
+#[derive(Debug)]
+pub struct Kept {
+    known: Mutex<HashMap<KeptFor, KeptSession>>,
+    to: mpsc::UnboundedSender<Keeping>,
+}
+
+impl Kept {
+    /// Those that were kept before. What changes comes by the receiver.
+    pub fn new(
+        known: HashMap<KeptFor, KeptSession>,
+    ) -> (Arc<Self>, mpsc::UnboundedReceiver<Keeping>) {
+        let (to, changes) = mpsc::unbounded_channel();
+        let known = Mutex::new(known);
+        (Arc::new(Self { known, to }), changes)
+    }
+
+    fn of(&self, whose: &KeptFor) -> Option<KeptSession> {
+        self.known().get(whose).cloned()
+    }
+
+    fn keep(&self, whose: &KeptFor, session: Option<KeptSession>) {
+        let mut known = self.known();
+        let before = match &session {
+            Some(session) => known.insert(whose.clone(), session.clone()),
+            None => known.remove(whose),
+        };
+        drop(known);
+        if before != session {
+            // An error says that the broker keeps nothing any more.
+            let _unkept = self.to.send((whose.clone(), session));
+        }
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashMap<KeptFor, KeptSession>> {
+        // Only single operations happen under the lock.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Where the transport session of one server, replica or instance is kept.
+#[derive(Clone, Debug)]
+pub struct Keeper {
+    kept: Arc<Kept>,
+    whose: KeptFor,
+}
+
+impl Keeper {
+    /// For the server that everybody shares.
+    pub fn new(kept: &Arc<Kept>, server: ServerName) -> Self {
+        let whose = KeptFor {
+            server,
+            holder: "".into(),
+            replica: "".into(),
+        };
+        Self {
+            kept: Arc::clone(kept),
+            whose,
+        }
+    }
+
+    /// The same for one of its replicas.
+    pub(super) fn at(mut self, replica: Arc<str>) -> Self {
+        self.whose.replica = replica;
+        self
+    }
+
+    /// The same for one of its instances.
+    pub(super) fn held_by(mut self, holder: &str) -> Self {
+        self.whose.holder = holder.into();
+        self
+    }
+
+    /// What was kept.
+    pub(super) fn session(&self) -> Option<KeptSession> {
+        self.kept.of(&self.whose)
+    }
+
+    /// Keeps what was opened.
+    pub(super) fn keep(&self, id: String, greeting: &Greeting) {
+        let session = KeptSession {
+            id,
+            revision: greeting.era.to_string(),
+            says: greeting.server.clone(),
+            capabilities: greeting.capabilities.clone(),
+        };
+        self.kept.keep(&self.whose, Some(session));
+    }
+
+    /// Keeps the same under another id.
+    pub(super) fn renew(&self, id: String) {
+        if let Some(before) = self.session() {
+            self.kept
+                .keep(&self.whose, Some(KeptSession { id, ..before }));
+        }
+    }
+
+    /// It was lost.
+    pub(super) fn forget(&self) {
+        self.kept.keep(&self.whose, None);
+    }
+}

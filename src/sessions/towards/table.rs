@@ -1,0 +1,150 @@
+//! The table of transport sessions with servers.
+
+use super::Towards;
+use crate::store::StoreError;
+use crate::store::Tx;
+use crate::store::WriterId;
+use crate::tool::ServerName;
+use jiff::Timestamp;
+use rusqlite::params;
+
+/// What version 13 of the store adds.
+pub const SCHEMA_13: &str = "
+CREATE TABLE towards_server (        -- transport sessions that servers gave us
+    server TEXT NOT NULL,
+    holder TEXT NOT NULL,            -- session:<id>, principal:<key>, or empty
+    replica TEXT NOT NULL,           -- URL as the configuration spells it, or empty
+    id TEXT NOT NULL,                -- who has it can speak in it
+    revision TEXT NOT NULL,
+    says TEXT NOT NULL,              -- name and version of the server
+    capabilities TEXT,               -- JSON
+    writer INTEGER NOT NULL,         -- who speaks in it
+    used INTEGER NOT NULL,           -- ms since 1970 UTC
+    PRIMARY KEY (server, holder, replica)
+) STRICT, WITHOUT ROWID;
+";
+
+pub(super) fn all(tx: &Tx<'_>) -> Result<Vec<(WriterId, Towards)>, StoreError> {
+    let read = || {
+        tx.sql()
+            .prepare(
+                "SELECT writer, server, holder, replica, id, revision, says, capabilities
+                 FROM towards_server",
+            )?
+            .query_map([], |row| {
+                let server: String = row.get(1)?;
+                Ok((
+                    WriterId::from_number(row.get(0)?),
+                    server.parse().map(|server| Towards {
+                        server,
+                        holder: row.get(2).unwrap_or_default(),
+                        replica: row.get(3).unwrap_or_default(),
+                        id: row.get(4).unwrap_or_default(),
+                        revision: row.get(5).unwrap_or_default(),
+                        says: row.get(6).unwrap_or_default(),
+                        capabilities: row.get(7).unwrap_or_default(),
+                    }),
+                ))
+            })?
+            .collect::<Result<Vec<_>, _>>()
+    };
+    let rows = read().map_err(StoreError::sql("read the transport sessions with servers"))?;
+    rows.into_iter()
+        .map(|(writer, towards)| match towards {
+            Ok(towards) => Ok((writer, towards)),
+            Err(_no_name) => Err(StoreError::Damaged {
+                what: "the server of a transport session".to_owned(),
+            }),
+        })
+        .collect()
+}
+
+/// Whoever had it before.
+pub(super) fn insert(
+    tx: &Tx<'_>,
+    own: WriterId,
+    towards: &Towards,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    write(tx, (own, towards, now), "true")
+}
+
+/// Another writer's stays.
+pub(super) fn insert_own(
+    tx: &Tx<'_>,
+    own: WriterId,
+    towards: &Towards,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    write(tx, (own, towards, now), "writer = excluded.writer")
+}
+
+fn write(
+    tx: &Tx<'_>,
+    (own, towards, now): (WriterId, &Towards, Timestamp),
+    replaces: &str,
+) -> Result<(), StoreError> {
+    let sql = format!(
+        "INSERT INTO towards_server
+             (server, holder, replica, id, revision, says, capabilities, writer, used)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+         ON CONFLICT (server, holder, replica) DO UPDATE
+         SET id = excluded.id, revision = excluded.revision, says = excluded.says,
+             capabilities = excluded.capabilities, writer = excluded.writer,
+             used = excluded.used
+         WHERE {replaces}"
+    );
+    tx.sql()
+        .execute(
+            &sql,
+            params![
+                towards.server.as_str(),
+                towards.holder,
+                towards.replica,
+                towards.id,
+                towards.revision,
+                towards.says,
+                towards.capabilities,
+                own.number(),
+                now.as_millisecond()
+            ],
+        )
+        .map(|_row_or_none| ())
+        .map_err(StoreError::sql("keep a transport session with a server"))
+}
+
+pub(super) fn delete(
+    tx: &Tx<'_>,
+    own: WriterId,
+    (server, holder, replica): (&ServerName, &str, &str),
+) -> Result<(), StoreError> {
+    tx.sql()
+        .execute(
+            "DELETE FROM towards_server
+             WHERE server = ?1 AND holder = ?2 AND replica = ?3 AND writer = ?4",
+            params![server.as_str(), holder, replica, own.number()],
+        )
+        .map(|_rows| ())
+        .map_err(StoreError::sql("forget a transport session with a server"))
+}
+
+pub(super) fn delete_of(tx: &Tx<'_>, holder: &str) -> Result<(), StoreError> {
+    tx.sql()
+        .execute("DELETE FROM towards_server WHERE holder = ?1", [holder])
+        .map(|_rows| ())
+        .map_err(StoreError::sql(
+            "forget the transport sessions of a session",
+        ))
+}
+
+pub(super) fn forget_unused(tx: &Tx<'_>, since: Timestamp) -> Result<(), StoreError> {
+    tx.sql()
+        .execute(
+            "DELETE FROM towards_server WHERE used < ?1",
+            [since.as_millisecond()],
+        )
+        .map(|_rows| ())
+        .map_err(StoreError::sql(
+            "forget old transport sessions with servers",
+        ))
+}
