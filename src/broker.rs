@@ -6,6 +6,7 @@ mod at_once;
 mod call;
 mod catalogue;
 mod close;
+mod custody;
 mod entry;
 mod events;
 mod follow;
@@ -55,6 +56,7 @@ pub use catalogue::Lists;
 pub use catalogue::Naming;
 pub use catalogue::Rules;
 pub use catalogue::Shape;
+pub use custody::Custody;
 pub use events::EventRefusal;
 pub use events::event_json;
 pub use forward::Webhooks;
@@ -72,6 +74,7 @@ pub use upkeep::StartError;
 use crate::cause::Chain;
 use crate::downstream::Downstream;
 use crate::journal::Effect;
+use crate::journal::Signer;
 use crate::journal::Subject;
 use crate::json;
 use crate::meters::Charges;
@@ -138,6 +141,8 @@ pub struct Settings {
     pub labels_stick: SignedDuration,
     /// Which payloads are kept beside the records.
     pub keep: Keep,
+    /// How the journal is signed.
+    pub custody: Custody,
     /// How many digits of money are minor units (2 for cents).
     pub money_scale: u8,
     /// How tools and prompts are named towards clients.
@@ -199,6 +204,8 @@ pub struct Broker {
     open_calls: OpenCalls,
     /// Seals what clients keep for us.
     sealing: [u8; 32],
+    /// Signs where the journal ends.
+    signer: Arc<Signer>,
     catalogue: ArcSwap<Catalogue>,
     changes: watch::Sender<u64>,
     subscriptions: Subscriptions,

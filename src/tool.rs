@@ -281,6 +281,20 @@ impl Digest {
         Self(bytes)
     }
 
+    /// The digest that is printed so; none where it is none.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+        let value = |digit: u8| {
+            (digit as char)
+                .to_digit(16)
+                .filter(|_| !digit.is_ascii_uppercase())
+        };
+        let byte = |[high, low]: &[u8; 2]| u8::try_from(value(*high)? * 16 + value(*low)?).ok();
+        let bytes: Vec<u8> = pairs.iter().map(byte).collect::<Option<_>>()?;
+        let bytes = bytes.try_into().ok().filter(|_| rest.is_empty())?;
+        Some(Self(bytes))
+    }
+
     /// The bytes that are stored.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0

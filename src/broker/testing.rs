@@ -55,6 +55,7 @@ const MIGRATIONS: [Migration; 1] = [Migration {
     number: 1,
     sql: &[
         journal::SCHEMA,
+        journal::SCHEMA_10,
         meters::SCHEMA,
         meters::SCHEMA_5,
         meters::SCHEMA_9,
@@ -102,7 +103,9 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("store.db"), &MIGRATIONS).unwrap();
         let store = Arc::new(store);
-        let enlisted = Enlisted::at(&store, vec![play()]).await.unwrap();
+        let enlisted = Enlisted::at(&store, vec![play()], &settings(&folder).custody)
+            .await
+            .unwrap();
         let (sender, news) = mpsc::unbounded_channel();
         let (server, pipe) = Script::start();
         let (from, to) = tokio::io::split(pipe);
@@ -111,7 +114,13 @@ impl World {
             downstreams: BTreeMap::from([(play(), downstream)]),
             news,
         };
-        let begun = Broker::begin(Arc::clone(&store), enlisted, settings(), servers, rules());
+        let begun = Broker::begin(
+            Arc::clone(&store),
+            enlisted,
+            settings(&folder),
+            servers,
+            rules(),
+        );
         let broker = begun.await.unwrap();
         broker.first_sight().await;
         Self {
@@ -198,7 +207,7 @@ fn play() -> ServerName {
     "play".parse().unwrap()
 }
 
-fn settings() -> Settings {
+fn settings(folder: &TempDir) -> Settings {
     let pay = ToolRules {
         money: vec!["amount".to_owned()],
         meters: vec!["amount".to_owned()],
@@ -227,6 +236,11 @@ fn settings() -> Settings {
         meters: Vec::new(),
         own: super::OwnTools::default(),
         webhooks: super::Webhooks::default(),
+        custody: super::Custody {
+            key: folder.path().join("key"),
+            every: None,
+            checkpoints: None,
+        },
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::Broker;
 use super::Catalogue;
+use super::Custody;
 use super::Has;
 use super::Known;
 use super::Lists;
@@ -21,6 +22,8 @@ use crate::downstream::News;
 use crate::downstream::State;
 use crate::events;
 use crate::journal;
+use crate::journal::KeyError;
+use crate::journal::Signer;
 use crate::keys;
 use crate::meters;
 use crate::pins;
@@ -72,6 +75,9 @@ pub enum StartError {
     /// The policies are not valid.
     #[error("the policies are not valid")]
     Policies(#[source] BundleError),
+    /// There is nothing to sign the journal with.
+    #[error("the journal cannot be signed")]
+    Key(#[source] KeyError),
     /// The broker is stopping.
     #[error("the broker is stopping")]
     Stopping,
@@ -92,6 +98,7 @@ pub(super) struct Enlisted {
     kinds: SeenAs,
     besides: BTreeMap<ServerName, Besides>,
     sealing: [u8; 32],
+    signer: Arc<Signer>,
 }
 
 impl Enlisted {
@@ -99,7 +106,9 @@ impl Enlisted {
     pub(super) async fn at(
         store: &Arc<Store>,
         servers: Vec<ServerName>,
+        custody: &Custody,
     ) -> Result<Self, StartError> {
+        let signer = custody.signer().await?;
         let store = Arc::clone(store);
         blocking(move || {
             let writer = Writer::enlist(&store, Timestamp::now())?;
@@ -122,6 +131,7 @@ impl Enlisted {
                 kinds,
                 besides,
                 sealing,
+                signer,
             })
         })
         .await
@@ -174,7 +184,7 @@ impl Broker {
             return Err(StartError::MoneyScale { stored, configured });
         }
         let names = servers.iter().map(|server| server.name.clone()).collect();
-        let enlisted = Enlisted::at(&store, names).await?;
+        let enlisted = Enlisted::at(&store, names, &settings.custody).await?;
         let servers = Servers::start(servers);
         Self::begin(store, enlisted, settings, servers, rules).await
     }
@@ -188,6 +198,7 @@ impl Broker {
             kinds,
             besides,
             sealing,
+            signer,
         }: Enlisted,
         settings: Settings,
         Servers { downstreams, news }: Servers,
@@ -220,6 +231,7 @@ impl Broker {
             known: KnownSessions::default(),
             open_calls: OpenCalls::default(),
             sealing,
+            signer,
             catalogue: ArcSwap::from_pointee(catalogue),
             changes: watch::Sender::new(0),
             subscriptions: Subscriptions::default(),
@@ -390,12 +402,25 @@ impl Broker {
             desk.close();
         }
         let own = self.writer.id();
+        let signer = self
+            .settings
+            .custody
+            .every
+            .map(|_every| Arc::clone(&self.signer));
         let left = self.store.write("retire", Durability::Power, move |tx| {
-            events::release(tx, own, Timestamp::now())?;
-            journal::recover(tx, own, own, Timestamp::now())
+            let now = Timestamp::now();
+            events::release(tx, own, now)?;
+            journal::recover(tx, own, own, now)?;
+            match signer {
+                Some(signer) => journal::checkpoint(tx, &signer, now),
+                None => Ok(None),
+            }
         });
         match left.await {
-            Ok(_left_open) => self.writer.retired(),
+            Ok(made) => {
+                self.writer.retired();
+                self.give_away(made.into_inner()).await;
+            }
             Err(error) => tracing::warn!(
                 error = %error,
                 "this broker could not sign off; the next one to start does it"

@@ -9,6 +9,7 @@ use crate::events::Delivery;
 use crate::events::Ended;
 use crate::events::Event;
 use crate::journal::CallView;
+use crate::journal::PublicKey;
 use crate::journal::Verified;
 use crate::meters::Shown;
 use crate::meters::Total;
@@ -141,15 +142,37 @@ pub(super) fn delivery(delivery: &Delivery) -> Value {
 /// What a verification found.
 pub(super) fn verified(found: &Verified) -> Value {
     let heads = found.heads.iter().map(|(writer, (records, hash))| {
-        json!({"writer": writer.number(), "records": records, "last_hash": hash.to_string()})
+        let begin = found.begins.get(writer).unwrap_or(&0);
+        json!({
+            "writer": writer.number(),
+            "begins_after": begin,
+            "records": records,
+            "last_hash": hash.to_string(),
+        })
     });
     let problems = found.problems.iter().map(ToString::to_string);
+    let keys = found.keys.iter().map(ToString::to_string);
+    let last = found
+        .last
+        .map(|(number, at)| json!({"number": number, "at": time(Some(at))}));
     json!({
         "records": found.records,
+        "hidden": found.hidden,
+        "under_checkpoints": found.covered,
         "in_flight": found.in_flight,
         "heads": heads.collect::<Value>(),
+        "checkpoints": {
+            "number": found.checkpoints,
+            "last": last,
+            "keys": keys.collect::<Vec<_>>(),
+        },
         "problems": problems.collect::<Vec<_>>(),
     })
+}
+
+/// The key that checkpoints are checked with.
+pub(super) fn public_key(key: &PublicKey) -> Value {
+    json!({"algorithm": "Ed25519", "key": key.to_string(), "pem": key.pem()})
 }
 
 /// One pinned tool.

@@ -5,6 +5,7 @@ mod tool;
 
 use super::http;
 use super::imported::Entry;
+use super::journal::JournalSection;
 use super::meters::MeterSection;
 use super::references;
 use super::webhooks::WebhookSection;
@@ -30,6 +31,8 @@ use tool::ToolSection;
 pub(super) struct File {
     #[serde(default)]
     pub(super) store: StoreSection,
+    #[serde(default)]
+    pub(super) journal: JournalSection,
     #[serde(default)]
     pub(super) policy: PolicySection,
     #[serde(default)]

@@ -33,11 +33,18 @@ fn the_example_shows_the_defaults() {
     assert_eq!(shown.keep, default.keep);
     assert_eq!(shown.money_scale, default.money_scale);
     assert_eq!(shown.naming, default.naming);
+    assert_eq!(shown.custody.every, default.custody.every);
+    assert_eq!(shown.custody.key, Path::new("/etc/cs/countersign.db-key"));
 }
 
 #[test]
 fn an_error_of_the_configuration_says_where_it_is_and_what_is_allowed() {
     let table = [
+        (
+            "[journal]\ncheckpoint_every = \"-1m\"",
+            "journal.checkpoint_every",
+            "`1m`",
+        ),
         ("[store]\npaht = \"x\"", "line 2", "`path`"),
         ("[stroe]", "line 1", "`store`"),
         ("[store]\ndurability = \"disk\"", "line 2", "`power`"),

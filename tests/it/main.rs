@@ -14,6 +14,7 @@ mod golden;
 mod hostile;
 mod house;
 mod http;
+mod journal;
 mod killing;
 mod kinds;
 mod labels;
