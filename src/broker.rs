@@ -11,6 +11,7 @@ mod entry;
 mod events;
 mod follow;
 mod forward;
+mod kept;
 mod kinds;
 mod known;
 mod labels;
@@ -383,7 +384,11 @@ impl Broker {
                 key: call.key.clone(),
                 continues: call.continued.as_ref().and_then(|continued| continued.call),
                 early: BTreeSet::new(),
-                kept_arguments: (self.settings.keep != Keep::Nothing).then(|| arguments.into()),
+                kept_arguments: kept::arguments(
+                    self.settings.keep,
+                    &route.gate.rules().keeping,
+                    arguments,
+                ),
             }),
             Err(error) => {
                 let call = subject.call;
@@ -464,7 +469,10 @@ fn subject(call: &ToolCall, tool: String, arguments: &str, policies: Digest) -> 
 
 fn not_recorded(error: StoreError) -> Refusal {
     tracing::error!(error = %Chain(&error), "a call could not be recorded, so it was not sent");
-    Refusal::NotRecorded
+    match error.is_full() {
+        true => Refusal::NoRoom,
+        false => Refusal::NotRecorded,
+    }
 }
 
 fn log_call(name: &str, answer: &Answer, begun: Instant) {

@@ -13,6 +13,7 @@ mod pin;
 mod policy;
 mod published;
 mod session;
+mod store;
 
 use crate::app;
 use crate::cause::Chain;
@@ -143,6 +144,9 @@ enum Command {
     /// Look at the record of calls, and verify it
     #[command(subcommand)]
     Journal(journal::Command),
+    /// Check the store, copy it while brokers run, and bring a copy back
+    #[command(subcommand)]
+    Store(store::Command),
     /// Look at pinned tools, and accept changed ones
     #[command(subcommand)]
     Pin(pin::Command),
@@ -242,6 +246,7 @@ impl Cli {
             Command::Session(command) => command.run(&load()?, form)?,
             Command::Meter(command) => command.run(&load()?, form)?,
             Command::Journal(command) => return command.run(load, form),
+            Command::Store(command) => return command.run(&load()?, form),
             Command::Pin(command) => command.run(&load()?, form)?,
             Command::Example { policies: true, .. } => print(GLOBAL_POLICY)?,
             Command::Example {

@@ -262,6 +262,8 @@ pub enum Refusal {
     },
     /// The record could not be opened. Nothing was sent.
     NotRecorded,
+    /// The same, because the disk has no room for it.
+    NoRoom,
 }
 
 /// How the session of a call is named.

@@ -1,4 +1,4 @@
-//! How the journal is signed while the broker runs.
+//! How the journal is signed, and what is old taken away, while the broker runs.
 
 use super::Broker;
 use super::upkeep::StartError;
@@ -8,6 +8,8 @@ use crate::journal;
 use crate::journal::Signed;
 use crate::journal::Signer;
 use crate::store::Durability;
+use crate::store::StoreError;
+use crate::store::Tx;
 use jiff::SignedDuration;
 use jiff::Timestamp;
 use std::fs::OpenOptions;
@@ -18,7 +20,10 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// How the journal is signed.
+/// How many transactions take away what is old at each look.
+const TRIMS_AT_ONCE: u32 = 50;
+
+/// How the journal is signed, and how long it is kept.
 #[derive(Clone, Debug)]
 pub struct Custody {
     /// The file of the key.
@@ -26,6 +31,10 @@ pub struct Custody {
     /// How often where the chains end is signed, and at the end; not at all where
     /// there is none.
     pub every: Option<SignedDuration>,
+    /// How long payloads are kept; for good where there is none.
+    pub keep_payloads: Option<SignedDuration>,
+    /// How long records are kept; for good where there is none.
+    pub keep: Option<SignedDuration>,
     /// The file to which each checkpoint is appended, so that somebody else can have
     /// it.
     pub checkpoints: Option<PathBuf>,
@@ -75,6 +84,56 @@ impl Broker {
                 tracing::error!(error = %Chain(&error), "the journal could not be signed");
             }
         }
+    }
+
+    /// Takes away what is too old to be kept, a little in each transaction, so that
+    /// calls come in between.
+    pub(super) async fn trim(&self) {
+        let now = Timestamp::now();
+        let ago = |kept: Option<SignedDuration>| kept.and_then(|kept| now.checked_sub(kept).ok());
+        let custody = &self.settings.custody;
+        let trimmed = self.trim_payloads(ago(custody.keep_payloads)).await;
+        let trimmed = match trimmed {
+            Ok(()) => self.trim_records(ago(custody.keep), now).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = trimmed {
+            tracing::error!(error = %Chain(&error), "old records could not be taken away");
+        }
+    }
+
+    async fn trim_payloads(&self, before: Option<Timestamp>) -> Result<(), StoreError> {
+        let Some(before) = before else {
+            return Ok(());
+        };
+        for _ in 0..TRIMS_AT_ONCE {
+            let work = move |tx: &Tx<'_>| journal::trim_payloads(tx, before);
+            let some = self.store.write("trim", Durability::Process, work).await?;
+            if !some.into_inner() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    async fn trim_records(
+        &self,
+        before: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let Some(before) = before else {
+            return Ok(());
+        };
+        for _ in 0..TRIMS_AT_ONCE {
+            let signer = Arc::clone(&self.signer);
+            let work = move |tx: &Tx<'_>| journal::trim_records(tx, before, &signer, now);
+            let made = self.store.write("trim", Durability::Power, work).await?;
+            let Some(made) = made.into_inner() else {
+                break;
+            };
+            self.give_away(Some(made)).await;
+        }
+        Ok(())
     }
 
     /// Hands a checkpoint that is on disk to whoever is to hold it.

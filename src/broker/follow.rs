@@ -78,6 +78,7 @@ impl Upkeep {
                     self.recover().await;
                     self.broker.expire_sessions().await;
                     self.broker.checkpoint().await;
+                    self.broker.trim().await;
                     self.follow_pins().await;
                     self.broker.recheck().await;
                 }

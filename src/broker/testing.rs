@@ -239,6 +239,8 @@ fn settings(folder: &TempDir) -> Settings {
         custody: super::Custody {
             key: folder.path().join("key"),
             every: None,
+            keep_payloads: None,
+            keep: None,
             checkpoints: None,
         },
     }

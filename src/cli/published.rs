@@ -3,6 +3,7 @@
 
 use super::difference;
 use super::difference::Difference;
+use crate::app::StoreFacts;
 use crate::broker::Unit;
 use crate::broker::Units;
 use crate::events::Delivery;
@@ -173,6 +174,18 @@ pub(super) fn verified(found: &Verified) -> Value {
 /// The key that checkpoints are checked with.
 pub(super) fn public_key(key: &PublicKey) -> Value {
     json!({"algorithm": "Ed25519", "key": key.to_string(), "pem": key.pem()})
+}
+
+/// What a look at the store found.
+pub(super) fn store(facts: &StoreFacts) -> Value {
+    json!({
+        "version": facts.version,
+        "bytes": facts.bytes,
+        "records": facts.records,
+        "brokers": {"running": facts.living, "dead": facts.dead},
+        "settled": facts.settled,
+        "problems": facts.problems,
+    })
 }
 
 /// One pinned tool.

@@ -6,12 +6,18 @@ use serde::Deserialize;
 use std::path::Path;
 use std::path::PathBuf;
 
+/// Keys of calls are known for a day, and what is told of calls is read from their
+/// records.
+const LEAST_KEPT: SignedDuration = SignedDuration::from_hours(48);
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct JournalSection {
     key: Option<PathBuf>,
     checkpoint_every: SignedDuration,
     checkpoints: Option<PathBuf>,
+    keep: Option<SignedDuration>,
+    keep_payloads: Option<SignedDuration>,
 }
 
 impl Default for JournalSection {
@@ -20,6 +26,8 @@ impl Default for JournalSection {
             key: None,
             checkpoint_every: SignedDuration::from_mins(1),
             checkpoints: None,
+            keep: None,
+            keep_payloads: None,
         }
     }
 }
@@ -36,6 +44,19 @@ impl JournalSection {
             let problem = "write a time like `1m`, or `0s` for no checkpoints";
             return Err(("journal.checkpoint_every", problem.to_owned()));
         }
+        for (key, kept) in [
+            ("journal.keep", self.keep),
+            ("journal.keep_payloads", self.keep_payloads),
+        ] {
+            if kept.is_some_and(|kept| kept < LEAST_KEPT) {
+                let problem = "write a time of at least `48h`, or leave it out to keep all";
+                return Err((key, problem.to_owned()));
+            }
+        }
+        if self.keep.is_some() && self.checkpoint_every.is_zero() {
+            let problem = "records are removed only where a checkpoint vouches for them: leave `checkpoint_every` out, or this";
+            return Err(("journal.keep", problem.to_owned()));
+        }
         let beside = || {
             let mut name = store.as_os_str().to_owned();
             name.push("-key");
@@ -47,6 +68,8 @@ impl JournalSection {
                 .as_ref()
                 .map_or_else(beside, |key| folder.join(key)),
             every: Some(self.checkpoint_every).filter(|every| !every.is_zero()),
+            keep: self.keep,
+            keep_payloads: self.keep_payloads,
             checkpoints: self.checkpoints.as_ref().map(|path| folder.join(path)),
         })
     }

@@ -40,6 +40,17 @@ fn the_example_shows_the_defaults() {
 #[test]
 fn an_error_of_the_configuration_says_where_it_is_and_what_is_allowed() {
     let table = [
+        ("[journal]\nkeep = \"24h\"", "journal.keep", "`48h`"),
+        (
+            "[journal]\nkeep = \"2160h\"\ncheckpoint_every = \"0s\"",
+            "journal.keep",
+            "checkpoint",
+        ),
+        (
+            "[servers.a]\ncommand = \"x\"\n[servers.a.tools.t]\nredact_results = [\"card\"]",
+            "servers.a.tools.t.redact_results",
+            "JSON pointer",
+        ),
         (
             "[journal]\ncheckpoint_every = \"-1m\"",
             "journal.checkpoint_every",

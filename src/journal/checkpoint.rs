@@ -223,7 +223,19 @@ mod tests {
         let signer = signer_for_tests();
         let text = one().text();
         let signature = signer.sign(&text);
-        insta::assert_snapshot!(format!("{text}{signature}"), @"");
+        // The signature is what OpenSSL makes of the text with this key.
+        insta::assert_snapshot!(format!("{text}{signature}"), @r"
+        countersign checkpoint 1
+        store 03030303-0303-0303-0303-030303030303
+        number 2
+        at 2026-11-26T12:00:00.123Z
+        key 6kpsY+KcUgq+9VB7Ey7F+ZVHdq6+vnuSQh7qaRRG0iw=
+        previous fccfc0ba21c4ef19755deaf97b0f212b471d60f12a0c99ae23f5a316e2bf8150
+        writer 1 12 220dde27afee4d537cac96d85d6546f825153b90e828931b74e103807541bc42
+        writer 2 5 f13ee6ed54ea2aae9fc49a9faeb5da6e8ddef0e12ed5d30d35a624ae813e0485
+        begins 1 3 35be322d094f9d154a8aba4733b8497f180353bd7ae7b0a15f90b586b549f28b
+        wbrYjz4E4F8tyMaP2zt700URAIPxp0DMuSmC6xGkQfdu7/McwtO5uK03At3z6yRzrxeB1Tp7wfq/1YllOcLFBw==
+        ");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod checker;
 mod file;
+mod payload;
 mod problem;
 
 pub use file::ReadError;
@@ -9,13 +10,12 @@ pub use file::verify_export;
 pub use problem::Problem;
 
 use super::Kind;
-use super::Part;
 use super::chain;
 use super::checkpoint;
 use super::checkpoint::Signed;
+use super::retention;
 use super::signer::PublicKey;
 use super::table;
-use crate::json;
 use crate::store::StoreError;
 use crate::store::Tx;
 use crate::store::WriterId;
@@ -23,6 +23,7 @@ use crate::tool::CallId;
 use crate::tool::Digest;
 use checker::Checker;
 use jiff::Timestamp;
+use payload::Expected;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
@@ -89,8 +90,8 @@ pub fn verify(tx: &Tx<'_>, living: &[WriterId], trust: &Trust) -> Result<Verifie
     let mut found = checker.ended();
     pairs.compare(tx, living, &mut found)?;
     table::payloads(tx, |call, part, body| {
-        let recorded = pairs.digests.get(&(call, part)).copied().flatten();
-        if recorded.is_none() || held(part, body) != recorded {
+        let expected = pairs.payloads.get(&(call, part));
+        if !expected.is_some_and(|expected| expected.is(part, body)) {
             found.problems.push(Problem::Payload {
                 call,
                 part: part.to_owned(),
@@ -100,29 +101,20 @@ pub fn verify(tx: &Tx<'_>, living: &[WriterId], trust: &Trust) -> Result<Verifie
     Ok(found)
 }
 
-/// The digest of a payload that is kept.
-fn held(part: &str, body: &str) -> Option<Digest> {
-    if part == Part::Arguments.as_str() {
-        let canonical = json::canonical(body).ok()?;
-        Some(Digest::of(canonical.as_bytes()))
-    } else {
-        Some(Digest::of(body.as_bytes()))
-    }
-}
-
 /// Calls whose opening was seen and not their end, or the other way round.
 #[derive(Default)]
 struct Pairs {
     open: BTreeSet<CallId>,
     unpaired: BTreeSet<CallId>,
-    digests: BTreeMap<(CallId, &'static str), Option<Digest>>,
+    payloads: BTreeMap<(CallId, &'static str), Expected>,
 }
 
 impl Pairs {
     fn take(&mut self, record: &table::Record) {
         let (call, kind) = (record.row.call, record.row.kind);
         let part = kind.part().as_str();
-        self.digests.insert((call, part), record.row.digest);
+        let expected = Expected::beside(&record.row);
+        self.payloads.insert((call, part), expected);
         match kind {
             Kind::Open => {
                 if !self.unpaired.remove(&call) {
@@ -154,7 +146,9 @@ impl Pairs {
                 found.problems.push(Problem::LeftOpen { call, writer });
             }
         }
-        let unpaired = self.unpaired.iter().chain(&self.open);
+        let trimmed = retention::trimmed_before(tx)?;
+        let is_whole = |call: &&CallId| trimmed.is_none_or(|first| **call >= first);
+        let unpaired = self.unpaired.iter().chain(&self.open).filter(is_whole);
         let unpaired = unpaired.map(|call| Problem::Unpaired { call: *call });
         found.problems.extend(unpaired);
         Ok(())

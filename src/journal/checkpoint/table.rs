@@ -18,9 +18,10 @@ use std::collections::BTreeMap;
 /// form, which no export can be made of: its chains begin anew where they are.
 pub const SCHEMA_10: &str = "
 CREATE TABLE journal_id (            -- one row
-    id BLOB NOT NULL                 -- 16 random bytes
+    id BLOB NOT NULL,                -- 16 random bytes
+    trimmed INTEGER                  -- calls of before then (ms) may be there by half
 ) STRICT;
-INSERT INTO journal_id VALUES (randomblob(16));
+INSERT INTO journal_id (id) VALUES (randomblob(16));
 CREATE TABLE chain_begin (           -- what stands before a chain's first record
     writer INTEGER PRIMARY KEY REFERENCES writer (id),
     seq INTEGER NOT NULL,
@@ -29,6 +30,10 @@ CREATE TABLE chain_begin (           -- what stands before a chain's first recor
 ) STRICT;
 INSERT INTO chain_begin (writer, seq, hash)
     SELECT writer, max(seq), hash FROM journal GROUP BY writer;
+DROP TRIGGER journal_no_delete;
+CREATE TRIGGER journal_no_delete BEFORE DELETE ON journal
+WHEN OLD.seq > coalesce((SELECT seq FROM chain_begin WHERE writer = OLD.writer), 0)
+BEGIN SELECT raise(ABORT, 'the journal is append-only'); END;
 CREATE TABLE checkpoint (
     number INTEGER PRIMARY KEY,      -- from 1, without gaps
     at INTEGER NOT NULL,             -- ms since 1970 UTC

@@ -4,7 +4,7 @@ use super::Checker;
 use super::Problem;
 use super::Trust;
 use super::Verified;
-use super::held;
+use super::payload::Expected;
 use crate::journal::Row;
 use crate::journal::chain;
 use crate::journal::checkpoint::StoreId;
@@ -142,7 +142,7 @@ impl File<'_> {
 
     fn payload(&mut self, row: Row, part: String, body: &str) {
         let is_its_own = part == row.kind.part().as_str();
-        if !is_its_own || row.digest.is_none() || held(&part, body) != row.digest {
+        if !is_its_own || !Expected::beside(&row).is(&part, body) {
             let call = row.call;
             self.checker.problem(Problem::Payload { call, part });
         }
