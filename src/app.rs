@@ -58,7 +58,7 @@ use tokio_util::sync::CancellationToken;
 
 /// The tables of every record room, by the version of the store that brought
 /// them.
-pub const MIGRATIONS: [Migration; 10] = [
+pub const MIGRATIONS: [Migration; 11] = [
     Migration {
         number: 1,
         sql: &[
@@ -113,7 +113,11 @@ pub const MIGRATIONS: [Migration; 10] = [
     },
     Migration {
         number: 10,
-        sql: &[journal::SCHEMA_10],
+        sql: &[pins::SCHEMA_10],
+    },
+    Migration {
+        number: 11,
+        sql: &[journal::SCHEMA_11],
     },
 ];
 

@@ -106,13 +106,14 @@ impl Store {
             path: path.to_owned(),
             source,
         })?;
-        let lost = match writers::any_lives(path) {
-            // They read it as it is, and may be writing it now.
-            true => 0,
-            false => wal::unreadable(path),
-        };
-        if lost > 0 {
-            tracing::error!(store.path = %path.display(), "{}", wal::told(lost));
+        // Who lives has read it as it is, and may be writing it now.
+        if !writers::any_lives(path)
+            && let Some(lost) = wal::lost(path)
+        {
+            return Err(StoreError::Broken {
+                path: path.to_owned(),
+                what: lost.told(),
+            });
         }
         let open = || {
             let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;

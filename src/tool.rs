@@ -6,6 +6,7 @@ mod inquiry;
 mod keeping;
 mod kind;
 mod level;
+mod lists;
 mod meter;
 mod mirrored;
 
@@ -22,6 +23,7 @@ pub use kind::Kind;
 pub use kind::Offered;
 pub use level::Level;
 pub use level::LevelError;
+pub use lists::Lists;
 pub use meter::Counted;
 pub use meter::Meter;
 pub use meter::Per;

@@ -1,7 +1,7 @@
 //! How the journal is signed, and what is old taken away, while the broker runs.
 
 use super::Broker;
-use super::upkeep::StartError;
+use super::StartError;
 use super::upkeep::blocking;
 use crate::cause::Chain;
 use crate::journal;

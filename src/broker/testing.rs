@@ -55,7 +55,7 @@ const MIGRATIONS: [Migration; 1] = [Migration {
     number: 1,
     sql: &[
         journal::SCHEMA,
-        journal::SCHEMA_10,
+        journal::SCHEMA_11,
         meters::SCHEMA,
         meters::SCHEMA_5,
         meters::SCHEMA_9,
@@ -69,6 +69,7 @@ const MIGRATIONS: [Migration; 1] = [Migration {
         events::SCHEMA,
         pins::SCHEMA,
         pins::SCHEMA_8,
+        pins::SCHEMA_10,
     ],
 }];
 
@@ -82,6 +83,10 @@ when { context.input.amount > principal.limit };
 @id("sessions.open")
 permit (principal, action == Broker::Action::"session/open", resource)
 when { context.handle like "claim-*" };
+"#;
+
+const OWN_POLICIES: &str = r#"
+@id("own") permit (principal, action in Broker::Action::"server:countersign", resource);
 "#;
 
 /// A broker, its store and its server.
@@ -100,10 +105,26 @@ pub(crate) fn alice() -> PrincipalId {
 impl World {
     /// One whose server's tools are known.
     pub(crate) async fn new() -> Self {
+        Self::begun(settings(), rules()).await
+    }
+
+    /// The same, which offers its own tools and resources to whoever asks.
+    pub(crate) async fn with_own_tools() -> Self {
+        let mut settings = settings();
+        settings.own.offered = true;
+        let mut rules = rules();
+        for file in &mut rules.files {
+            file.text.push_str(OWN_POLICIES);
+        }
+        Self::begun(settings, rules).await
+    }
+
+    async fn begun(mut settings: Settings, rules: Rules) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("store.db"), &MIGRATIONS).unwrap();
         let store = Arc::new(store);
-        let enlisted = Enlisted::at(&store, vec![play()], &settings(&folder).custody)
+        settings.custody.key = folder.path().join("key");
+        let enlisted = Enlisted::at(&store, vec![play()], &settings.custody)
             .await
             .unwrap();
         let (sender, news) = mpsc::unbounded_channel();
@@ -114,13 +135,7 @@ impl World {
             downstreams: BTreeMap::from([(play(), downstream)]),
             news,
         };
-        let begun = Broker::begin(
-            Arc::clone(&store),
-            enlisted,
-            settings(&folder),
-            servers,
-            rules(),
-        );
+        let begun = Broker::begin(Arc::clone(&store), enlisted, settings, servers, rules);
         let broker = begun.await.unwrap();
         broker.first_sight().await;
         Self {
@@ -134,6 +149,11 @@ impl World {
     /// Builds everything anew from the same rules: what may have changed did not.
     pub(crate) async fn reload(&self) {
         self.broker.reload(rules()).await.unwrap();
+    }
+
+    /// The store.
+    pub(crate) fn store(&self) -> &Arc<Store> {
+        &self.store
     }
 
     /// Somebody else changes the store.
@@ -207,7 +227,7 @@ fn play() -> ServerName {
     "play".parse().unwrap()
 }
 
-fn settings(folder: &TempDir) -> Settings {
+fn settings() -> Settings {
     let pay = ToolRules {
         money: vec!["amount".to_owned()],
         meters: vec!["amount".to_owned()],
@@ -237,7 +257,7 @@ fn settings(folder: &TempDir) -> Settings {
         own: super::OwnTools::default(),
         webhooks: super::Webhooks::default(),
         custody: super::Custody {
-            key: folder.path().join("key"),
+            key: PathBuf::new(),
             every: None,
             keep_payloads: None,
             keep: None,

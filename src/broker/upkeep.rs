@@ -14,7 +14,9 @@ use super::kinds::Kinds;
 use super::kinds::SeenAs;
 use super::known::Known as KnownSessions;
 use super::open_calls::OpenCalls;
+use super::resources::Listing;
 use super::resources::Listings;
+use super::start_error::StartError;
 use super::subscriptions::Subscriptions;
 use crate::downstream;
 use crate::downstream::Downstream;
@@ -22,7 +24,6 @@ use crate::downstream::News;
 use crate::downstream::State;
 use crate::events;
 use crate::journal;
-use crate::journal::KeyError;
 use crate::journal::Signer;
 use crate::keys;
 use crate::meters;
@@ -56,33 +57,6 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Why a broker did not start, or kept the policies it had.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The store failed.
-    #[error("the store cannot be used")]
-    Store(#[source] StoreError),
-    /// The store counts money in other units.
-    #[error(
-        "the totals in the store have {stored} digits of minor units, and `policy.money_scale` is {configured}: set it back, or begin with a new store"
-    )]
-    MoneyScale {
-        /// What the totals are counted in.
-        stored: u8,
-        /// What the configuration says.
-        configured: u8,
-    },
-    /// The policies are not valid.
-    #[error("the policies are not valid")]
-    Policies(#[source] BundleError),
-    /// There is nothing to sign the journal with.
-    #[error("the journal cannot be signed")]
-    Key(#[source] KeyError),
-    /// The broker is stopping.
-    #[error("the broker is stopping")]
-    Stopping,
-}
-
 /// An operator's new rules, and who wants to know whether they were taken.
 pub(super) struct Reload {
     pub(super) rules: Rules,
@@ -97,6 +71,7 @@ pub(super) struct Enlisted {
     pins: Pins,
     kinds: SeenAs,
     besides: BTreeMap<ServerName, Besides>,
+    resources: Listings,
     sealing: [u8; 32],
     signer: Arc<Signer>,
 }
@@ -116,11 +91,14 @@ impl Enlisted {
             let pins = read_pins(&store, &servers)?;
             let mut kinds = SeenAs::new();
             let mut besides = BTreeMap::new();
+            let mut resources = Listings::new();
             store.read(|tx| {
                 for server in &servers {
                     let seen = pins::kinds(tx, server)?.into_iter();
                     kinds.extend(seen.map(|kind| (server.clone(), kind)));
                     besides.insert(server.clone(), pins::besides(tx, server)?);
+                    let before = Listing::before(pins::uris(tx, server)?);
+                    resources.insert(server.clone(), before);
                 }
                 Ok(())
             })?;
@@ -130,6 +108,7 @@ impl Enlisted {
                 pins,
                 kinds,
                 besides,
+                resources,
                 sealing,
                 signer,
             })
@@ -197,6 +176,7 @@ impl Broker {
             pins,
             kinds,
             besides,
+            resources,
             sealing,
             signer,
         }: Enlisted,
@@ -204,7 +184,7 @@ impl Broker {
         Servers { downstreams, news }: Servers,
         rules: Rules,
     ) -> Result<Arc<Self>, StartError> {
-        let catalogue = match build(&rules, &settings, &pins, &Listings::new(), &downstreams) {
+        let catalogue = match build(&rules, &settings, &pins, &resources, &downstreams) {
             Ok(catalogue) => catalogue,
             Err(error) => {
                 stop_all(&downstreams).await;
@@ -247,7 +227,7 @@ impl Broker {
             broker: Arc::clone(&broker),
             rules,
             pins,
-            resources: Listings::new(),
+            resources,
         };
         broker.tasks.spawn(upkeep.run(news, orders));
         broker.follow_updates();

@@ -213,6 +213,7 @@ pub(super) fn pin(pin: &Pin) -> Value {
 mod tests {
     use super::*;
     use crate::broker::ServerRules;
+    use crate::journal::Problem;
     use crate::meters::Source;
     use crate::outcome::Outcome;
     use crate::principal::PrincipalId;
@@ -220,6 +221,7 @@ mod tests {
     use crate::store::WriterId;
     use crate::tool::CallId;
     use crate::tool::Counted;
+    use crate::tool::Digest;
     use crate::tool::Meter;
     use crate::tool::Per;
     use crate::tool::ServerName;
@@ -430,6 +432,55 @@ mod tests {
               "resumed": false,
               "body": "{\"ok\": 1.10}"
             }
+          ]
+        }
+        "#);
+    }
+
+    #[test]
+    fn the_published_form_of_a_verification_stays_as_it_is() {
+        let key: PublicKey = "6kpsY+KcUgq+9VB7Ey7F+ZVHdq6+vnuSQh7qaRRG0iw="
+            .parse()
+            .unwrap();
+        let writer = WriterId::from_number(1);
+        let found = Verified {
+            records: 7,
+            hidden: 2,
+            covered: 6,
+            heads: [(writer, (11, Digest::from_bytes([1; 32])))].into(),
+            begins: [(writer, 4)].into(),
+            checkpoints: 3,
+            last: Some((3, "2026-11-24T12:00:00Z".parse().unwrap())),
+            keys: [key].into(),
+            in_flight: 1,
+            problems: vec![Problem::Gap { writer, seq: 9 }],
+        };
+        insta::assert_json_snapshot!(verified(&found), @r#"
+        {
+          "records": 7,
+          "hidden": 2,
+          "under_checkpoints": 6,
+          "in_flight": 1,
+          "heads": [
+            {
+              "writer": 1,
+              "begins_after": 4,
+              "records": 11,
+              "last_hash": "0101010101010101010101010101010101010101010101010101010101010101"
+            }
+          ],
+          "checkpoints": {
+            "number": 3,
+            "last": {
+              "number": 3,
+              "at": "2026-11-24T12:00:00Z"
+            },
+            "keys": [
+              "6kpsY+KcUgq+9VB7Ey7F+ZVHdq6+vnuSQh7qaRRG0iw="
+            ]
+          },
+          "problems": [
+            "writer 1: record 9 is missing"
           ]
         }
         "#);

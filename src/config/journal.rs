@@ -58,7 +58,9 @@ impl JournalSection {
             return Err(("journal.keep", problem.to_owned()));
         }
         let beside = || {
-            let mut name = store.as_os_str().to_owned();
+            // Whoever comes by a link uses the key of the others.
+            let store = store.canonicalize().unwrap_or(store.to_owned());
+            let mut name = store.into_os_string();
             name.push("-key");
             PathBuf::from(name)
         };

@@ -7,7 +7,7 @@
 
 mod table;
 
-pub use table::SCHEMA_10;
+pub use table::SCHEMA_11;
 pub(super) use table::begins;
 pub(super) use table::first_head;
 pub(super) use table::store_id;
@@ -156,7 +156,10 @@ pub fn is_due(tx: &Tx<'_>, every: SignedDuration, now: Timestamp) -> Result<bool
         Some((_number, at, _signed)) => at <= now && now.duration_since(at) < every,
         None => false,
     };
-    Ok(!waits && !(table::moved(tx)?.is_empty() && table::begun(tx)?.is_empty()))
+    if waits {
+        return Ok(false);
+    }
+    Ok(!table::moved(tx)?.is_empty() || !table::begun(tx)?.is_empty())
 }
 
 /// Signs where each chain ends now; none where nothing was recorded since the last

@@ -7,6 +7,7 @@ use super::Tx;
 use super::connect;
 use super::migrate;
 use super::wal;
+use super::wal::Lost;
 use rusqlite::Connection;
 use rusqlite::OpenFlags;
 use std::path::Path;
@@ -21,7 +22,7 @@ pub struct Inspection {
     path: PathBuf,
     connection: Connection,
     version: u32,
-    lost: u32,
+    lost: Option<Lost>,
 }
 
 impl Inspection {
@@ -37,13 +38,19 @@ impl Inspection {
             });
         }
         // Before anything is opened: whoever closes a log last takes it away.
-        let lost = wal::unreadable(path);
+        let lost = wal::lost(path);
         let looked = || {
             let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
             let version = migrate::version_of(&connection, path, migrations)?;
             Ok((connection, version))
         };
-        let (connection, version) = looked().map_err(|error: StoreError| error.of_file(path))?;
+        let (connection, version) = looked().map_err(|error: StoreError| match lost {
+            Some(lost) => StoreError::Broken {
+                path: path.to_owned(),
+                what: lost.told(),
+            },
+            None => error.of_file(path),
+        })?;
         Ok(Self {
             path: path.to_owned(),
             connection,
@@ -89,9 +96,7 @@ impl Inspection {
         let mut problems = told()
             .map_err(StoreError::sql("be checked"))
             .map_err(|error| error.of_file(&self.path))?;
-        if self.lost > 0 {
-            problems.push(wal::told(self.lost));
-        }
+        problems.extend(self.lost.map(Lost::told));
         Ok(problems)
     }
 

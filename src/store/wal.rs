@@ -8,25 +8,35 @@ use std::path::PathBuf;
 const HEADER: usize = 32;
 const FRAME_HEADER: usize = 24;
 
-/// How many whole frames of the log of a store come after one that cannot be read.
-/// None where the end is missing only, as a power cut leaves it.
-pub(super) fn unreadable(store: &Path) -> u32 {
+/// What is lost of a log that is damaged in its middle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Lost {
+    /// How many whole frames come after one that cannot be read.
+    frames: u32,
+    /// How much of the log comes before that, in bytes.
+    before: usize,
+}
+
+/// What is lost of the log of a store. None where the end is missing only, as a power
+/// cut leaves it.
+pub(super) fn lost(store: &Path) -> Option<Lost> {
     let mut name = store.as_os_str().to_owned();
     name.push("-wal");
-    let Ok(log) = std::fs::read(PathBuf::from(name)) else {
-        return 0;
-    };
-    frames_behind_damage(&log).unwrap_or(0)
+    let log = std::fs::read(PathBuf::from(name)).ok()?;
+    behind_damage(&log).filter(|lost| lost.frames > 0)
 }
 
-/// What is said of it.
-pub(super) fn told(frames: u32) -> String {
-    format!(
-        "the write-ahead log is damaged in its middle: {frames} pages behind that place, and what they recorded, cannot be read"
-    )
+impl Lost {
+    /// What is said of it.
+    pub(super) fn told(self) -> String {
+        let Self { frames, before } = self;
+        format!(
+            "its write-ahead log is damaged in its middle: {frames} pages behind that place, and what they recorded, cannot be read; to go on without them, as a last resort, cut the `-wal` to {before} bytes"
+        )
+    }
 }
 
-fn frames_behind_damage(log: &[u8]) -> Option<u32> {
+fn behind_damage(log: &[u8]) -> Option<Lost> {
     let (header, frames) = log.split_at_checked(HEADER)?;
     let big_endian = match word(header, 0)? {
         0x377f_0682 => false,
@@ -37,7 +47,10 @@ fn frames_behind_damage(log: &[u8]) -> Option<u32> {
     let salt = header.get(16..24)?;
     let mut sum = (word(header, 24)?, word(header, 28)?);
     let mut damaged = false;
-    let mut behind = 0;
+    let mut lost = Lost {
+        frames: 0,
+        before: HEADER,
+    };
     for frame in frames.chunks_exact(FRAME_HEADER.checked_add(page)?) {
         if frame.get(8..16)? != salt {
             break;
@@ -47,12 +60,12 @@ fn frames_behind_damage(log: &[u8]) -> Option<u32> {
         // What it says itself is what the next one goes on from.
         sum = (word(head, 16)?, word(head, 20)?);
         match (fits == sum, damaged) {
-            (true, true) => behind += 1,
-            (true, false) => {}
+            (true, true) => lost.frames += 1,
+            (true, false) => lost.before += frame.len(),
             (false, _) => damaged = true,
         }
     }
-    Some(behind)
+    Some(lost)
 }
 
 /// The checksum of the log: it goes on over all that came before.
@@ -100,17 +113,21 @@ mod tests {
         let frame = 4096 + FRAME_HEADER;
         let frames = (whole.len() - HEADER) / frame;
         assert!(frames > 5);
-        assert_eq!(frames_behind_damage(&whole), Some(0));
+        let behind = |log: &[u8]| behind_damage(log).unwrap();
+        assert_eq!(behind(&whole).frames, 0);
         for cut in [HEADER, HEADER + frame - 1, whole.len() - 1] {
-            assert_eq!(frames_behind_damage(&whole[..cut]), Some(0));
+            assert_eq!(behind(&whole[..cut]).frames, 0);
         }
         let mut flipped = whole.clone();
         flipped[HEADER + frame + 100] ^= 1;
-        let behind = u32::try_from(frames - 2).unwrap();
-        assert_eq!(frames_behind_damage(&flipped), Some(behind));
+        let lost = Lost {
+            frames: u32::try_from(frames - 2).unwrap(),
+            before: HEADER + frame,
+        };
+        assert_eq!(behind(&flipped), lost);
         let last = whole.len() - 1;
         let mut torn = whole;
         torn[last] ^= 1;
-        assert_eq!(frames_behind_damage(&torn), Some(0));
+        assert_eq!(behind(&torn).frames, 0);
     }
 }

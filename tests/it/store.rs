@@ -84,10 +84,10 @@ fn a_backup_comes_back_only_where_no_broker_runs_and_the_old_store_stays() {
     assert!(holds, "{printed}");
     let mut broker = world.broker().initialized();
     // The limit of the session is 20,000, and only the first payment is known.
-    assert!(broker.call(APPROVE, payment(9_000)).starts_with("Paid"));
+    assert!(broker.call(APPROVE, payment(9_001)).starts_with("Paid"));
     assert!(
         broker
-            .call(APPROVE, payment(9_000))
+            .call(APPROVE, payment(9_002))
             .contains("Session Limit")
     );
     assert!(broker.end());
@@ -107,7 +107,7 @@ fn a_backup_comes_back_only_where_no_broker_runs_and_the_old_store_stays() {
     let mut broker = world.broker().initialized();
     assert!(
         broker
-            .call(APPROVE, payment(9_000))
+            .call(APPROVE, payment(9_003))
             .contains("Session Limit")
     );
     assert!(broker.end());
@@ -258,8 +258,9 @@ fn a_damaged_file_refuses_to_start_and_says_what_to_do() {
 }
 
 #[test]
-fn a_log_that_is_damaged_in_its_middle_is_told() {
+fn a_log_that_is_damaged_in_its_middle_refuses_to_start_too() {
     let (world, mut broker) = in_use();
+    assert!(backup(&world, "backup.db").0);
     broker.kill();
     let log = world.path("countersign.db-wal").metadata().unwrap().len();
     damage(
@@ -273,8 +274,15 @@ fn a_log_that_is_damaged_in_its_middle_is_told() {
         !holds && printed.contains("log is damaged in its middle"),
         "{printed}"
     );
-    world.broker().initialized().end();
-    world.wait_for_log("log is damaged in its middle");
+    let (started, printed) = world.run(&["stdio"]);
+    assert!(
+        !started && printed.contains("countersign store restore"),
+        "{printed}"
+    );
+    let (restored, printed) = restore(&world, "backup.db");
+    assert!(restored, "{printed}");
+    assert!(world.broker().initialized().end());
+    assert!(world.journal_problems().is_empty());
 }
 
 #[test]
