@@ -73,6 +73,7 @@ pub use resume::Units;
 pub use said::ServerRules;
 pub use start_error::StartError;
 pub use subscriptions::Listener;
+pub use subscriptions::Word;
 
 use crate::cause::Chain;
 use crate::downstream::Downstream;
@@ -274,7 +275,7 @@ impl Broker {
         let keyed = call.key.is_some();
         let awaited = call.awaited.clone().filter(|_| !keyed);
         let ended = self.send(permit, (&route, server, task), call, line).await;
-        let (closing, answer) = self.keep_task((&charges.principal, &route), ended).await;
+        let (closing, answer) = self.keep_task((&charges, &route), ended).await;
         let effect = Effect::of(route.gate.rules().access);
         let ending = keyed.then(|| retry::ending(closing.outcome, &answer, effect));
         if let Some((subject, awaited)) = subject.zip(awaited) {
