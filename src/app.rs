@@ -58,7 +58,7 @@ use tokio_util::sync::CancellationToken;
 
 /// The tables of every record room, by the version of the store that brought
 /// them.
-pub const MIGRATIONS: [Migration; 11] = [
+pub const MIGRATIONS: [Migration; 12] = [
     Migration {
         number: 1,
         sql: &[
@@ -117,7 +117,11 @@ pub const MIGRATIONS: [Migration; 11] = [
     },
     Migration {
         number: 11,
-        sql: &[journal::SCHEMA_11],
+        sql: &[sessions::SCHEMA_11, tasks::SCHEMA_11],
+    },
+    Migration {
+        number: 12,
+        sql: &[journal::SCHEMA_12],
     },
 ];
 

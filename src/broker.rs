@@ -20,6 +20,7 @@ mod metered;
 mod names;
 mod open_calls;
 mod own;
+mod place;
 mod receipt;
 mod resolve;
 mod resources;
@@ -62,6 +63,7 @@ pub use custody::Custody;
 pub use events::EventRefusal;
 pub use events::event_json;
 pub use forward::Webhooks;
+pub use kept::Keep;
 pub use own::OwnTools;
 pub use own::percent_decoded;
 pub use receipt::Awaited;
@@ -76,7 +78,7 @@ pub use subscriptions::Listener;
 pub use subscriptions::Word;
 
 use crate::cause::Chain;
-use crate::downstream::Downstream;
+use crate::downstream::Replicas;
 use crate::journal::Effect;
 use crate::journal::Signer;
 use crate::journal::Subject;
@@ -107,6 +109,7 @@ use jiff::tz::TimeZone;
 use kinds::Kinds;
 use known::Known as KnownSessions;
 use open_calls::OpenCalls;
+use place::Places;
 use retry::Once;
 use serde_json::json as value;
 use std::collections::BTreeMap;
@@ -184,17 +187,6 @@ impl Settings {
     }
 }
 
-/// Which payloads are kept beside the records of calls.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Keep {
-    /// Digests only.
-    Nothing,
-    /// Arguments whole, results as digests.
-    Arguments,
-    /// Arguments and results whole.
-    Everything,
-}
-
 /// The broker of one process.
 #[derive(Debug)]
 pub struct Broker {
@@ -203,8 +195,10 @@ pub struct Broker {
     /// How calls are recorded that need no transaction.
     desk: Option<at_once::Desk>,
     settings: Arc<Settings>,
-    downstreams: BTreeMap<ServerName, Downstream>,
+    downstreams: BTreeMap<ServerName, Replicas>,
     known: KnownSessions,
+    /// Who is on which replica.
+    places: Places,
     open_calls: OpenCalls,
     /// Seals what clients keep for us.
     sealing: [u8; 32],
@@ -274,8 +268,16 @@ impl Broker {
         };
         let keyed = call.key.is_some();
         let awaited = call.awaited.clone().filter(|_| !keyed);
-        let ended = self.send(permit, (&route, server, task), call, line).await;
-        let (closing, answer) = self.keep_task((&charges, &route), ended).await;
+        let placed = self.place((&route, server), (&call, task.as_ref()), Some(&line));
+        let (closing, answer) = match placed.await {
+            Err(sent) => settle::judged(permit.call(), &route, sent, self.settings.keep),
+            Ok(replica) => {
+                let to = (&*route, replica.server(), task);
+                let ended = self.send(permit, to, call, line).await;
+                let begun = (&charges, &*route, replica);
+                self.keep_task(begun, ended).await
+            }
+        };
         let effect = Effect::of(route.gate.rules().access);
         let ending = keyed.then(|| retry::ending(closing.outcome, &answer, effect));
         if let Some((subject, awaited)) = subject.zip(awaited) {

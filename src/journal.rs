@@ -19,7 +19,7 @@ mod unsettled;
 mod verify;
 mod view;
 
-pub use checkpoint::SCHEMA_11;
+pub use checkpoint::SCHEMA_12;
 pub use checkpoint::Signed;
 pub use checkpoint::checkpoint;
 pub use checkpoint::is_due;

@@ -1,12 +1,22 @@
 //! What of a call is kept beside its record. What is sent is never touched.
 
-use super::Keep;
 use crate::json;
 use crate::tool::Digest;
 use crate::tool::Keeping;
 use crate::tool::Kept;
 use crate::tool::Pointer;
 use serde_json::Value;
+
+/// Which payloads are kept beside the records of calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// Digests only.
+    Nothing,
+    /// Arguments whole, results as digests.
+    Arguments,
+    /// Arguments and results whole.
+    Everything,
+}
 
 /// A text that is kept.
 pub(super) struct KeptText {

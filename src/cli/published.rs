@@ -1,20 +1,24 @@
 //! The JSON forms of what commands print, for programs: stable names, times as
 //! RFC 3339, amounts in minor units. One place, so that a change shows.
 
+mod journal;
+
+pub(super) use journal::public_key;
+pub(super) use journal::store;
+pub(super) use journal::verified;
+
 use super::difference;
 use super::difference::Difference;
-use crate::app::StoreFacts;
 use crate::broker::Unit;
 use crate::broker::Units;
 use crate::events::Delivery;
 use crate::events::Ended;
 use crate::events::Event;
 use crate::journal::CallView;
-use crate::journal::PublicKey;
-use crate::journal::Verified;
 use crate::meters::Shown;
 use crate::meters::Total;
 use crate::pins::Pin;
+use crate::sessions::Change;
 use crate::sessions::Session;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -45,10 +49,12 @@ pub(super) fn session(session: &Session) -> Value {
     })
 }
 
-/// One session with its totals, its calls and how each ended, and what arrived last.
+/// One session with its totals, its calls and how each ended, what arrived last, and
+/// what became of it last.
 pub(super) fn session_whole(
     whole: &Session,
-    (totals, calls, arrived): (&[Total], &[(CallView, String)], &[Event]),
+    (totals, calls): (&[Total], &[(CallView, String)]),
+    (arrived, changes): (&[Event], &[Change]),
 ) -> Value {
     let mut value = session(whole);
     let totals = totals
@@ -61,8 +67,19 @@ pub(super) fn session_whole(
         members.insert("totals".to_owned(), totals.collect());
         members.insert("calls".to_owned(), calls.collect());
         members.insert("events".to_owned(), arrived.iter().map(event).collect());
+        members.insert("changes".to_owned(), changes.iter().map(change).collect());
     }
     value
+}
+
+/// What became of a session.
+fn change(change: &Change) -> Value {
+    json!({
+        "at": time(Some(change.at)),
+        "what": change.what.as_str(),
+        "by": change.by,
+        "detail": change.detail,
+    })
 }
 
 /// The totals of meters as they are at one instant.
@@ -140,54 +157,6 @@ pub(super) fn delivery(delivery: &Delivery) -> Value {
     })
 }
 
-/// What a verification found.
-pub(super) fn verified(found: &Verified) -> Value {
-    let heads = found.heads.iter().map(|(writer, (records, hash))| {
-        let begin = found.begins.get(writer).unwrap_or(&0);
-        json!({
-            "writer": writer.number(),
-            "begins_after": begin,
-            "records": records,
-            "last_hash": hash.to_string(),
-        })
-    });
-    let problems = found.problems.iter().map(ToString::to_string);
-    let keys = found.keys.iter().map(ToString::to_string);
-    let last = found
-        .last
-        .map(|(number, at)| json!({"number": number, "at": time(Some(at))}));
-    json!({
-        "records": found.records,
-        "hidden": found.hidden,
-        "under_checkpoints": found.covered,
-        "in_flight": found.in_flight,
-        "heads": heads.collect::<Value>(),
-        "checkpoints": {
-            "number": found.checkpoints,
-            "last": last,
-            "keys": keys.collect::<Vec<_>>(),
-        },
-        "problems": problems.collect::<Vec<_>>(),
-    })
-}
-
-/// The key that checkpoints are checked with.
-pub(super) fn public_key(key: &PublicKey) -> Value {
-    json!({"algorithm": "Ed25519", "key": key.to_string(), "pem": key.pem()})
-}
-
-/// What a look at the store found.
-pub(super) fn store(facts: &StoreFacts) -> Value {
-    json!({
-        "version": facts.version,
-        "bytes": facts.bytes,
-        "records": facts.records,
-        "brokers": {"running": facts.living, "dead": facts.dead},
-        "settled": facts.settled,
-        "problems": facts.problems,
-    })
-}
-
 /// One pinned tool.
 pub(super) fn pin(pin: &Pin) -> Value {
     let state = match (&pin.changed, pin.listed) {
@@ -213,7 +182,6 @@ pub(super) fn pin(pin: &Pin) -> Value {
 mod tests {
     use super::*;
     use crate::broker::ServerRules;
-    use crate::journal::Problem;
     use crate::meters::Source;
     use crate::outcome::Outcome;
     use crate::principal::PrincipalId;
@@ -221,7 +189,6 @@ mod tests {
     use crate::store::WriterId;
     use crate::tool::CallId;
     use crate::tool::Counted;
-    use crate::tool::Digest;
     use crate::tool::Meter;
     use crate::tool::Per;
     use crate::tool::ServerName;
@@ -353,10 +320,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn published_forms_stay_as_they_are() {
-        let at: Timestamp = "2026-11-24T12:00:00Z".parse().unwrap();
-        let one = Session {
+    fn a_session(at: Timestamp) -> Session {
+        Session {
             id: SessionId::from_bytes([1; 16]),
             owner: PrincipalId::parse("alice").unwrap(),
             handles: vec!["claim-99".to_owned()],
@@ -366,7 +331,13 @@ mod tests {
             paused: None,
             ended: None,
             labels: Default::default(),
-        };
+        }
+    }
+
+    #[test]
+    fn published_forms_stay_as_they_are() {
+        let at: Timestamp = "2026-11-24T12:00:00Z".parse().unwrap();
+        let one = a_session(at);
         let view = CallView {
             call: CallId::from_bytes([2; 16]),
             at,
@@ -380,8 +351,8 @@ mod tests {
             close_detail: Some(json!({})),
             arguments: Some("{}".to_owned()),
         };
-        let calls = [(view, "completed".to_owned())];
-        let whole = session_whole(&one, (&[a_total()], &calls, &[an_event(at)]));
+        let (calls, arrived) = ([(view, "completed".to_owned())], [an_event(at)]);
+        let whole = session_whole(&one, (&[a_total()], &calls), (&arrived, &[]));
         insta::assert_json_snapshot!(whole, @r#"
         {
           "id": "01010101-0101-0101-0101-010101010101",
@@ -432,56 +403,27 @@ mod tests {
               "resumed": false,
               "body": "{\"ok\": 1.10}"
             }
-          ]
+          ],
+          "changes": []
         }
         "#);
     }
 
     #[test]
-    fn the_published_form_of_a_verification_stays_as_it_is() {
-        let key: PublicKey = "6kpsY+KcUgq+9VB7Ey7F+ZVHdq6+vnuSQh7qaRRG0iw="
-            .parse()
-            .unwrap();
-        let writer = WriterId::from_number(1);
-        let found = Verified {
-            records: 7,
-            hidden: 2,
-            covered: 6,
-            heads: [(writer, (11, Digest::from_bytes([1; 32])))].into(),
-            begins: [(writer, 4)].into(),
-            checkpoints: 3,
-            last: Some((3, "2026-11-24T12:00:00Z".parse().unwrap())),
-            keys: [key].into(),
-            in_flight: 1,
-            problems: vec![Problem::Gap { writer, seq: 9 }],
+    fn what_became_of_a_session_is_published_as_it_is() {
+        let at: Timestamp = "2026-11-24T12:00:00Z".parse().unwrap();
+        let moved = Change {
+            at,
+            what: crate::sessions::What::Moved,
+            by: "server:claims".to_owned(),
+            detail: Some("claims: from a to b, because it is not there".to_owned()),
         };
-        insta::assert_json_snapshot!(verified(&found), @r#"
+        insta::assert_json_snapshot!(change(&moved), @r#"
         {
-          "records": 7,
-          "hidden": 2,
-          "under_checkpoints": 6,
-          "in_flight": 1,
-          "heads": [
-            {
-              "writer": 1,
-              "begins_after": 4,
-              "records": 11,
-              "last_hash": "0101010101010101010101010101010101010101010101010101010101010101"
-            }
-          ],
-          "checkpoints": {
-            "number": 3,
-            "last": {
-              "number": 3,
-              "at": "2026-11-24T12:00:00Z"
-            },
-            "keys": [
-              "6kpsY+KcUgq+9VB7Ey7F+ZVHdq6+vnuSQh7qaRRG0iw="
-            ]
-          },
-          "problems": [
-            "writer 1: record 9 is missing"
-          ]
+          "at": "2026-11-24T12:00:00Z",
+          "what": "moved",
+          "by": "server:claims",
+          "detail": "claims: from a to b, because it is not there"
         }
         "#);
     }

@@ -7,7 +7,7 @@
 
 mod table;
 
-pub use table::SCHEMA_11;
+pub use table::SCHEMA_12;
 pub(super) use table::begins;
 pub(super) use table::first_head;
 pub(super) use table::store_id;

@@ -70,7 +70,7 @@ mod tests {
     use crate::journal;
     use crate::journal::Part;
     use crate::journal::SCHEMA;
-    use crate::journal::SCHEMA_11;
+    use crate::journal::SCHEMA_12;
     use crate::journal::Subject;
     use crate::journal::Trust;
     use crate::journal::Verified;
@@ -88,7 +88,7 @@ mod tests {
 
     const MIGRATIONS: [Migration; 1] = [Migration {
         number: 1,
-        sql: &[SCHEMA, SCHEMA_11],
+        sql: &[SCHEMA, SCHEMA_12],
     }];
 
     fn day(number: i64) -> Timestamp {

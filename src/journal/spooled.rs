@@ -282,7 +282,7 @@ mod tests {
     use super::*;
     use crate::journal;
     use crate::journal::SCHEMA;
-    use crate::journal::SCHEMA_11;
+    use crate::journal::SCHEMA_12;
     use crate::journal::Trust;
     use crate::principal::PrincipalId;
     use crate::store::Migration;
@@ -292,7 +292,7 @@ mod tests {
 
     const MIGRATIONS: [Migration; 1] = [Migration {
         number: 1,
-        sql: &[SCHEMA, SCHEMA_11],
+        sql: &[SCHEMA, SCHEMA_12],
     }];
 
     fn subject() -> Subject {

@@ -14,9 +14,9 @@ use rusqlite::OptionalExtension;
 use rusqlite::params;
 use std::collections::BTreeMap;
 
-/// What version 11 of the store adds. What was recorded before has hashes of another
+/// What version 12 of the store adds. What was recorded before has hashes of another
 /// form, which no export can be made of: its chains begin anew where they are.
-pub const SCHEMA_11: &str = "
+pub const SCHEMA_12: &str = "
 CREATE TABLE journal_id (            -- one row
     id BLOB NOT NULL,                -- 16 random bytes
     trimmed INTEGER                  -- calls of before then (ms) may be there by half
