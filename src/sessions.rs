@@ -15,7 +15,7 @@ pub use changes::What;
 pub use changes::history;
 pub use changes::note;
 pub use changes::noted;
-pub use instances::SCHEMA_12;
+pub use instances::SCHEMA_13;
 pub use instances::began;
 pub use labels::Brought;
 pub use labels::guest;

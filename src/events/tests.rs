@@ -8,7 +8,7 @@ const SCHEMAS: [&str; 5] = [
     sessions::SCHEMA,
     sessions::SCHEMA_7,
     sessions::SCHEMA_11,
-    sessions::SCHEMA_12,
+    sessions::SCHEMA_13,
     SCHEMA,
 ];
 

@@ -117,7 +117,7 @@ mod tests {
         sessions::SCHEMA,
         sessions::SCHEMA_7,
         SCHEMA_11,
-        sessions::SCHEMA_12,
+        sessions::SCHEMA_13,
     ];
 
     #[tokio::test]
