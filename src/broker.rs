@@ -6,6 +6,7 @@ mod at_once;
 mod call;
 mod catalogue;
 mod close;
+mod custody;
 mod entry;
 mod events;
 mod follow;
@@ -29,8 +30,10 @@ mod revive;
 mod said;
 mod send;
 mod settle;
+mod start_error;
 mod subscriptions;
 mod tasks;
+mod transports;
 mod upkeep;
 
 #[cfg(test)]
@@ -58,9 +61,11 @@ pub use catalogue::Known;
 pub use catalogue::Naming;
 pub use catalogue::Rules;
 pub use catalogue::Shape;
+pub use custody::Custody;
 pub use events::EventRefusal;
 pub use events::event_json;
 pub use forward::Webhooks;
+pub use kept::Keep;
 pub use own::OwnTools;
 pub use own::percent_decoded;
 pub use receipt::Awaited;
@@ -71,13 +76,14 @@ pub use resume::Unit;
 pub use resume::Units;
 pub use said::Resume;
 pub use said::ServerRules;
+pub use start_error::StartError;
 pub use subscriptions::Listener;
 pub use subscriptions::Word;
-pub use upkeep::StartError;
 
 use crate::cause::Chain;
 use crate::downstream::Replicas;
 use crate::journal::Effect;
+use crate::journal::Signer;
 use crate::journal::Subject;
 use crate::json;
 use crate::meters::Charges;
@@ -145,6 +151,8 @@ pub struct Settings {
     pub labels_stick: SignedDuration,
     /// Which payloads are kept beside the records.
     pub keep: Keep,
+    /// How the journal is signed.
+    pub custody: Custody,
     /// How many digits of money are minor units (2 for cents).
     pub money_scale: u8,
     /// How tools and prompts are named towards clients.
@@ -182,17 +190,6 @@ impl Settings {
     }
 }
 
-/// Which payloads are kept beside the records of calls.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Keep {
-    /// Digests only.
-    Nothing,
-    /// Arguments whole, results as digests.
-    Arguments,
-    /// Arguments and results whole.
-    Everything,
-}
-
 /// The broker of one process.
 #[derive(Debug)]
 pub struct Broker {
@@ -208,6 +205,8 @@ pub struct Broker {
     open_calls: OpenCalls,
     /// Seals what clients keep for us.
     sealing: [u8; 32],
+    /// Signs where the journal ends.
+    signer: Arc<Signer>,
     catalogue: ArcSwap<Catalogue>,
     changes: watch::Sender<u64>,
     subscriptions: Subscriptions,
@@ -238,7 +237,7 @@ impl Broker {
         match ended {
             Ok(ended) => {
                 let answer = ended.unwrap_or_else(Answer::Refused);
-                log_call(&name, &answer, begun);
+                answer.log(&name, begun);
                 answer
             }
             Err(fault) => {
@@ -395,7 +394,11 @@ impl Broker {
                 key: call.key.clone(),
                 continues: call.continued.as_ref().and_then(|continued| continued.call),
                 early: BTreeSet::new(),
-                kept_arguments: (self.settings.keep != Keep::Nothing).then(|| arguments.into()),
+                kept_arguments: kept::arguments(
+                    self.settings.keep,
+                    &route.gate.rules().keeping,
+                    arguments,
+                ),
             }),
             Err(error) => {
                 let call = subject.call;
@@ -476,23 +479,8 @@ fn subject(call: &ToolCall, tool: String, arguments: &str, policies: Digest) -> 
 
 fn not_recorded(error: StoreError) -> Refusal {
     tracing::error!(error = %Chain(&error), "a call could not be recorded, so it was not sent");
-    Refusal::NotRecorded
-}
-
-fn log_call(name: &str, answer: &Answer, begun: Instant) {
-    let outcome = match answer {
-        Answer::Result { .. } | Answer::Joined => "answered",
-        Answer::ServerError { .. } => "server error",
-        Answer::Replayed { .. } => "replayed",
-        Answer::Task { .. } => "task",
-        Answer::Asks { .. } => "asks",
-        Answer::Refused(_) => "refused",
-        Answer::Cancelled => "cancelled",
-    };
-    tracing::info!(
-        tool.name = name.escape_debug().take(64).collect::<String>(),
-        duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
-        outcome,
-        "tool call"
-    );
+    match error.is_full() {
+        true => Refusal::NoRoom,
+        false => Refusal::NotRecorded,
+    }
 }

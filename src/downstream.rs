@@ -209,6 +209,9 @@ struct Desk {
 enum Phase {
     Starting,
     Ready {
+        /// It goes on in a transport session that a server knows which session it is
+        /// for.
+        goes_on: bool,
         /// How often it was opened until now.
         opening: u64,
         link: Reach,

@@ -8,6 +8,7 @@
 mod canonical;
 mod quick;
 mod quoted;
+mod redact;
 mod scan;
 mod splice;
 
@@ -15,6 +16,7 @@ pub use canonical::canonical;
 pub use canonical::write_string;
 pub use quoted::hidden;
 pub use quoted::quoted;
+pub use redact::redacted;
 pub use scan::JsonError;
 pub use scan::Object;
 pub use scan::check;

@@ -16,6 +16,7 @@ use crate::tool::Inquiry;
 use crate::tool::Kind;
 use crate::tool::ServerName;
 use std::time::Duration;
+use std::time::Instant;
 
 /// How a call came back.
 #[derive(Debug)]
@@ -63,6 +64,27 @@ pub enum Answer {
     Joined,
     /// The client took the call back.
     Cancelled,
+}
+
+impl Answer {
+    /// Says in the log how a call of this name came back.
+    pub(super) fn log(&self, name: &str, begun: Instant) {
+        let outcome = match self {
+            Self::Result { .. } | Self::Joined => "answered",
+            Self::ServerError { .. } => "server error",
+            Self::Replayed { .. } => "replayed",
+            Self::Task { .. } => "task",
+            Self::Asks { .. } => "asks",
+            Self::Refused(_) => "refused",
+            Self::Cancelled => "cancelled",
+        };
+        tracing::info!(
+            tool.name = name.escape_debug().take(64).collect::<String>(),
+            duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+            outcome,
+            "tool call"
+        );
+    }
 }
 
 /// How a server asks something before it does the work.
@@ -265,6 +287,8 @@ pub enum Refusal {
     },
     /// The record could not be opened. Nothing was sent.
     NotRecorded,
+    /// The same, because the disk has no room for it.
+    NoRoom,
 }
 
 /// How the session of a call is named.

@@ -1,91 +1,75 @@
-//! Keeping the transport sessions that servers gave us in the store, so that the next
-//! broker goes on in them.
+//! What of a call is kept beside its record. What is sent is never touched.
 
-use super::Broker;
-use crate::cause::Chain;
-use crate::downstream::Keeping;
-use crate::downstream::Kept;
-use crate::downstream::KeptFor;
-use crate::downstream::KeptSession;
-use crate::sessions;
-use crate::sessions::Towards;
-use crate::store::Durability;
-use crate::store::Store;
-use crate::store::StoreError;
-use crate::store::Writer;
-use jiff::Timestamp;
-use std::collections::HashMap;
-use std::sync::Arc;
-use tokio::sync::mpsc;
+use crate::json;
+use crate::tool::Digest;
+use crate::tool::Keeping;
+use crate::tool::Kept;
+use crate::tool::Pointer;
+use serde_json::Value;
 
-/// Takes over those in which no living broker speaks.
-pub(super) fn take_over(
-    store: &Store,
-    writer: &Writer,
-) -> Result<HashMap<KeptFor, KeptSession>, StoreError> {
-    let own = writer.id();
-    let living = store.living_writers()?;
-    let taken = store.write_blocking("take-over", move |tx| {
-        sessions::take_over(tx, own, &living, Timestamp::now())
-    })?;
-    let known = taken.into_iter().map(|one| {
-        let whose = KeptFor {
-            server: one.server,
-            holder: one.holder.into(),
-            replica: one.replica.into(),
-        };
-        let session = KeptSession {
-            id: one.id,
-            revision: one.revision,
-            says: one.says,
-            capabilities: one.capabilities,
-        };
-        (whose, session)
-    });
-    Ok(known.collect())
+/// Which payloads are kept beside the records of calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// Digests only.
+    Nothing,
+    /// Arguments whole, results as digests.
+    Arguments,
+    /// Arguments and results whole.
+    Everything,
 }
 
-/// What is kept, and what is to be kept from now on.
-pub(super) type Keeps = (Arc<Kept>, mpsc::UnboundedReceiver<Keeping>);
+/// A text that is kept.
+pub(super) struct KeptText {
+    pub(super) text: Box<str>,
+    /// Something was taken out of it, so that the digest in the record does not fit.
+    redacted: bool,
+}
 
-impl Broker {
-    /// Keeps what servers give us while the broker runs.
-    pub(super) fn follow_kept(self: &Arc<Self>, mut keeping: mpsc::UnboundedReceiver<Keeping>) {
-        let broker = Arc::clone(self);
-        self.tasks.spawn(async move {
-            let stopping = broker.stopping.clone();
-            while let Some(Some(next)) = stopping.run_until_cancelled(keeping.recv()).await {
-                if let Err(error) = broker.keep_session(next).await {
-                    tracing::warn!(error = %Chain(&error), "a transport session with a server could not be kept; after a restart another is opened");
-                }
-            }
-        });
-    }
+/// What is kept of arguments.
+pub(super) fn arguments(keep: Keep, keeping: &Keeping, text: &str) -> Option<KeptText> {
+    let usual = match keep {
+        Keep::Nothing => Kept::Digest,
+        Keep::Arguments | Keep::Everything => Kept::Whole,
+    };
+    kept((keeping.arguments, usual), &keeping.redact_arguments, text)
+}
 
-    async fn keep_session(&self, (whose, session): Keeping) -> Result<(), StoreError> {
-        let own = self.writer.id();
-        let kept = self.store.write("kept", Durability::Process, move |tx| {
-            let KeptFor {
-                server,
-                holder,
-                replica,
-            } = whose;
-            match session {
-                None => sessions::lose_towards(tx, own, (&server, &holder, &replica)),
-                Some(session) => {
-                    let towards = Towards {
-                        server,
-                        holder: holder.to_string(),
-                        replica: replica.to_string(),
-                        id: session.id,
-                        revision: session.revision,
-                        says: session.says,
-                        capabilities: session.capabilities,
-                    };
-                    sessions::keep_towards(tx, own, &towards, Timestamp::now())
-                }
-            }
-        });
-        kept.await.map(|_kept| ())
+/// What is kept of an answer.
+pub(super) fn result(keep: Keep, keeping: &Keeping, text: &str) -> Option<KeptText> {
+    let usual = match keep {
+        Keep::Nothing | Keep::Arguments => Kept::Digest,
+        Keep::Everything => Kept::Whole,
+    };
+    kept((keeping.results, usual), &keeping.redact_results, text)
+}
+
+fn kept((said, usual): (Kept, Kept), redact: &[Pointer], text: &str) -> Option<KeptText> {
+    let said = match said {
+        Kept::AsUsual => usual,
+        Kept::Whole | Kept::Digest => said,
+    };
+    if said != Kept::Whole {
+        return None;
     }
+    if redact.is_empty() {
+        let text = text.into();
+        let redacted = false;
+        return Some(KeptText { text, redacted });
+    }
+    // What cannot be read cannot be redacted, and is not kept.
+    let text = json::redacted(text, redact)?.into();
+    let redacted = true;
+    Some(KeptText { text, redacted })
+}
+
+/// The detail of a record, with the digest of what is kept where that is not what was
+/// sent: so what is kept can be verified too.
+pub(super) fn noted(mut detail: Value, kept: Option<&KeptText>) -> Value {
+    if let Some(kept) = kept.filter(|kept| kept.redacted)
+        && let Some(members) = detail.as_object_mut()
+    {
+        let digest = Digest::of(kept.text.as_bytes()).to_string();
+        members.insert("kept".to_owned(), digest.into());
+    }
+    detail
 }

@@ -56,6 +56,7 @@ const MIGRATIONS: [Migration; 1] = [Migration {
     number: 1,
     sql: &[
         journal::SCHEMA,
+        journal::SCHEMA_12,
         meters::SCHEMA,
         meters::SCHEMA_5,
         meters::SCHEMA_9,
@@ -68,8 +69,8 @@ const MIGRATIONS: [Migration; 1] = [Migration {
         sessions::SCHEMA,
         sessions::SCHEMA_7,
         sessions::SCHEMA_11,
-        sessions::SCHEMA_12,
         sessions::SCHEMA_13,
+        sessions::SCHEMA_14,
         events::SCHEMA,
         pins::SCHEMA,
         pins::SCHEMA_8,
@@ -123,11 +124,14 @@ impl World {
         Self::begun(settings, rules).await
     }
 
-    async fn begun(settings: Settings, rules: Rules) -> Self {
+    async fn begun(mut settings: Settings, rules: Rules) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("store.db"), &MIGRATIONS).unwrap();
         let store = Arc::new(store);
-        let enlisted = Enlisted::at(&store, vec![play()]).await.unwrap();
+        settings.custody.key = folder.path().join("key");
+        let enlisted = Enlisted::at(&store, vec![play()], &settings.custody)
+            .await
+            .unwrap();
         let (sender, news) = mpsc::unbounded_channel();
         let (server, pipe) = Script::start();
         let (from, to) = tokio::io::split(pipe);
@@ -259,6 +263,13 @@ fn settings() -> Settings {
         meters: Vec::new(),
         own: super::OwnTools::default(),
         webhooks: super::Webhooks::default(),
+        custody: super::Custody {
+            key: PathBuf::new(),
+            every: None,
+            keep_payloads: None,
+            keep: None,
+            checkpoints: None,
+        },
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::Broker;
 use super::Catalogue;
+use super::Custody;
 use super::Has;
 use super::Known;
 use super::Lists;
@@ -9,8 +10,6 @@ use super::Rules;
 use super::Settings;
 use super::at_once::Desk;
 use super::follow::Upkeep;
-use super::kept;
-use super::kept::Keeps;
 use super::kinds::Kinds;
 use super::kinds::SeenAs;
 use super::known::Known as KnownSessions;
@@ -18,7 +17,10 @@ use super::open_calls::OpenCalls;
 use super::place::Places;
 use super::resources::Listing;
 use super::resources::Listings;
+use super::start_error::StartError;
 use super::subscriptions::Subscriptions;
+use super::transports;
+use super::transports::Keeps;
 use crate::downstream;
 use crate::downstream::Keeper;
 use crate::downstream::Keeping;
@@ -30,6 +32,7 @@ use crate::downstream::Replicas;
 use crate::downstream::State;
 use crate::events;
 use crate::journal;
+use crate::journal::Signer;
 use crate::keys;
 use crate::meters;
 use crate::pins;
@@ -63,30 +66,6 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Why a broker did not start, or kept the policies it had.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The store failed.
-    #[error("the store cannot be used")]
-    Store(#[source] StoreError),
-    /// The store counts money in other units.
-    #[error(
-        "the totals in the store have {stored} digits of minor units, and `policy.money_scale` is {configured}: set it back, or begin with a new store"
-    )]
-    MoneyScale {
-        /// What the totals are counted in.
-        stored: u8,
-        /// What the configuration says.
-        configured: u8,
-    },
-    /// The policies are not valid.
-    #[error("the policies are not valid")]
-    Policies(#[source] BundleError),
-    /// The broker is stopping.
-    #[error("the broker is stopping")]
-    Stopping,
-}
-
 /// An operator's new rules, and who wants to know whether they were taken.
 pub(super) struct Reload {
     pub(super) rules: Rules,
@@ -105,6 +84,7 @@ pub(super) struct Enlisted {
     sealing: [u8; 32],
     /// Transport sessions with servers, to go on in.
     kept: HashMap<KeptFor, KeptSession>,
+    signer: Arc<Signer>,
 }
 
 impl Enlisted {
@@ -112,7 +92,9 @@ impl Enlisted {
     pub(super) async fn at(
         store: &Arc<Store>,
         servers: Vec<ServerName>,
+        custody: &Custody,
     ) -> Result<Self, StartError> {
+        let signer = custody.signer().await?;
         let store = Arc::clone(store);
         blocking(move || {
             let writer = Writer::enlist(&store, Timestamp::now())?;
@@ -132,7 +114,7 @@ impl Enlisted {
                 Ok(())
             })?;
             let sealing = store.write_blocking("sealing", keys::sealing)?;
-            let kept = kept::take_over(&store, &writer)?;
+            let kept = transports::take_over(&store, &writer)?;
             Ok(Self {
                 writer,
                 pins,
@@ -141,6 +123,7 @@ impl Enlisted {
                 resources,
                 sealing,
                 kept,
+                signer,
             })
         })
         .await
@@ -158,7 +141,7 @@ impl Servers {
     fn start(servers: Vec<downstream::Settings>, (kept, keeping): Keeps) -> Self {
         let (sender, news) = mpsc::unbounded_channel();
         let start = |mut server: downstream::Settings| {
-            server.keeper = Some(Keeper::new(&kept, server.name.clone()));
+            server.keeper = Some(Keeper::new(&kept, &server));
             (server.name.clone(), Replicas::start(server, sender.clone()))
         };
         Self {
@@ -193,7 +176,7 @@ impl Broker {
             return Err(StartError::MoneyScale { stored, configured });
         }
         let names = servers.iter().map(|server| server.name.clone()).collect();
-        let mut enlisted = Enlisted::at(&store, names).await?;
+        let mut enlisted = Enlisted::at(&store, names, &settings.custody).await?;
         let kept = std::mem::take(&mut enlisted.kept);
         let servers = Servers::start(servers, Kept::new(kept));
         Self::begin(store, enlisted, settings, servers, rules).await
@@ -210,6 +193,7 @@ impl Broker {
             resources,
             sealing,
             kept: _taken_in_by_the_servers,
+            signer,
         }: Enlisted,
         settings: Settings,
         Servers {
@@ -247,6 +231,7 @@ impl Broker {
             places: Places::default(),
             open_calls: OpenCalls::default(),
             sealing,
+            signer,
             catalogue: ArcSwap::from_pointee(catalogue),
             changes: watch::Sender::new(0),
             subscriptions: Subscriptions::default(),
@@ -414,12 +399,25 @@ impl Broker {
             desk.close();
         }
         let own = self.writer.id();
+        let signer = self
+            .settings
+            .custody
+            .every
+            .map(|_every| Arc::clone(&self.signer));
         let left = self.store.write("retire", Durability::Power, move |tx| {
-            events::release(tx, own, Timestamp::now())?;
-            journal::recover(tx, own, own, Timestamp::now())
+            let now = Timestamp::now();
+            events::release(tx, own, now)?;
+            journal::recover(tx, own, own, now)?;
+            match signer {
+                Some(signer) => journal::checkpoint(tx, &signer, now),
+                None => Ok(None),
+            }
         });
         match left.await {
-            Ok(_left_open) => self.writer.retired(),
+            Ok(made) => {
+                self.writer.retired();
+                self.give_away(made.into_inner()).await;
+            }
             Err(error) => tracing::warn!(
                 error = %error,
                 "this broker could not sign off; the next one to start does it"

@@ -6,6 +6,7 @@ mod tool;
 
 use super::http;
 use super::imported::Entry;
+use super::journal::JournalSection;
 use super::meters::MeterSection;
 use super::references;
 use super::webhooks::WebhookSection;
@@ -34,6 +35,8 @@ use tool::ToolSection;
 pub(super) struct File {
     #[serde(default)]
     pub(super) store: StoreSection,
+    #[serde(default)]
+    pub(super) journal: JournalSection,
     #[serde(default)]
     pub(super) policy: PolicySection,
     #[serde(default)]

@@ -9,6 +9,7 @@ use super::CallLine;
 use super::Desk;
 use super::Downstream;
 use super::Era;
+use super::Keeper;
 use super::OutgoingCall;
 use super::Phase;
 use super::Sent;
@@ -56,6 +57,8 @@ pub struct Instances {
     pub most: usize,
     /// After how long an unused one ends.
     pub idle: Duration,
+    /// One that was started again is told to resume its session before it takes a call.
+    pub resumes: bool,
 }
 
 impl Default for Instances {
@@ -64,6 +67,7 @@ impl Default for Instances {
             of: Instance::Shared,
             most: 32,
             idle: Duration::from_secs(30 * 60),
+            resumes: false,
         }
     }
 }
@@ -72,6 +76,10 @@ impl Default for Instances {
 /// resume meanwhile.
 pub struct Opened {
     opening: u64,
+    /// It needs to be told nothing, although nobody here has told it anything.
+    goes_on: bool,
+    /// Where is kept that it was told, and in which transport session.
+    keeps: Option<(Keeper, String)>,
     told: OwnedMutexGuard<Option<u64>>,
 }
 
@@ -87,18 +95,18 @@ pub enum Before {
 }
 
 impl Opened {
-    /// Notes that it needs to be told nothing more. Returns what it was before.
-    pub fn settle(mut self) -> Before {
-        match self.told.replace(self.opening) {
-            Some(before) if before == self.opening => Before::Same,
-            Some(_other) => Before::Another,
-            None => Before::Unknown,
+    /// Notes that it needs to be told nothing more.
+    pub fn settle(mut self) {
+        *self.told = Some(self.opening);
+        if let Some((keeper, id)) = self.keeps {
+            keeper.told(id);
         }
     }
 
     /// What it was before.
     pub fn before(&self) -> Before {
         match *self.told {
+            _ if self.goes_on => Before::Same,
             Some(before) if before == self.opening => Before::Same,
             Some(_other) => Before::Another,
             None => Before::Unknown,
@@ -124,8 +132,13 @@ impl Downstream {
         let told = told.lock_owned().await;
         let up = tokio::time::timeout(self.start_timeout(), server.up());
         up.await.ok()?;
-        let opening = server.opening()?;
-        Some(Opened { opening, told })
+        let (opening, goes_on, keeps) = server.opening()?;
+        Some(Opened {
+            opening,
+            goes_on,
+            keeps,
+            told,
+        })
     }
 
     fn instance_at(
@@ -146,10 +159,21 @@ impl Downstream {
         self.desk.siblings.of(kind, opener, settings)
     }
 
-    /// How often it was opened, while it takes calls.
-    fn opening(&self) -> Option<u64> {
+    /// How often it was opened, while it takes calls, and whether it needs to be told
+    /// nothing; where it is kept that it was told something.
+    fn opening(&self) -> Option<(u64, bool, Option<(Keeper, String)>)> {
         match &*self.desk.phase.borrow() {
-            Phase::Ready { opening, link, .. } => Some((opening << 32) + link.reopened()),
+            Phase::Ready {
+                opening,
+                link,
+                goes_on,
+                ..
+            } => {
+                let reopened = link.reopened();
+                let keeper = self.desk.settings.keeper.clone();
+                let keeps = keeper.zip(link.transport_session());
+                Some(((opening << 32) + reopened, *goes_on && reopened == 0, keeps))
+            }
             Phase::Starting | Phase::Failed(_) | Phase::Stopped => None,
         }
     }

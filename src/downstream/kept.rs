@@ -1,7 +1,11 @@
 //! Transport sessions that legacy servers elsewhere gave us, kept so that the next
 //! process goes on in them.
 
+use super::Place;
+use super::Remote;
+use super::Settings;
 use super::handshake::Greeting;
+use crate::tool::Digest;
 use crate::tool::ServerName;
 use std::collections::HashMap;
 use std::fmt;
@@ -18,7 +22,8 @@ pub struct KeptFor {
     pub server: ServerName,
     /// `session:ID` or `principal:KEY` where it is an instance's, else empty.
     pub holder: Arc<str>,
-    /// With which of its replicas: the URL as the operator wrote it.
+    /// At which place: a digest of its URL. Whoever is somewhere else must not get to
+    /// know the id.
     pub replica: Arc<str>,
 }
 
@@ -34,6 +39,8 @@ pub struct KeptSession {
     pub says: String,
     /// What the server has: the text of its capabilities.
     pub capabilities: Option<String>,
+    /// The server knows in it which session it is for.
+    pub told: bool,
 }
 
 impl fmt::Debug for KeptSession {
@@ -96,11 +103,14 @@ pub struct Keeper {
 
 impl Keeper {
     /// For the server that everybody shares.
-    pub fn new(kept: &Arc<Kept>, server: ServerName) -> Self {
+    pub fn new(kept: &Arc<Kept>, server: &Settings) -> Self {
         let whose = KeptFor {
-            server,
+            server: server.name.clone(),
             holder: "".into(),
-            replica: "".into(),
+            replica: match &server.place {
+                Place::Child(_) => "".into(),
+                Place::Remote(remote) => place_of(remote),
+            },
         };
         Self {
             kept: Arc::clone(kept),
@@ -109,8 +119,8 @@ impl Keeper {
     }
 
     /// The same for one of its replicas.
-    pub(super) fn at(mut self, replica: Arc<str>) -> Self {
-        self.whose.replica = replica;
+    pub(super) fn at(mut self, replica: &Remote) -> Self {
+        self.whose.replica = place_of(replica);
         self
     }
 
@@ -125,22 +135,46 @@ impl Keeper {
         self.kept.of(&self.whose)
     }
 
-    /// Keeps what was opened.
-    pub(super) fn keep(&self, id: String, greeting: &Greeting) {
+    /// Keeps what was opened. Returns whether it is the one that was kept, and the
+    /// server knows in it which session it is for.
+    pub(super) fn keep(&self, id: String, greeting: &Greeting) -> bool {
+        let before = self.session();
+        let told = before.is_some_and(|before| before.told && before.id == id);
         let session = KeptSession {
             id,
+            told,
             revision: greeting.era.to_string(),
             says: greeting.server.clone(),
             capabilities: greeting.capabilities.clone(),
         };
         self.kept.keep(&self.whose, Some(session));
+        told
     }
 
-    /// Keeps the same under another id.
+    /// Keeps another one that was opened in its place.
     pub(super) fn renew(&self, id: String) {
+        self.change(|before| match before.id == id {
+            true => before,
+            false => KeptSession {
+                id,
+                told: false,
+                ..before
+            },
+        });
+    }
+
+    /// The server knows in this one which session it is for.
+    pub(super) fn told(&self, id: String) {
+        self.change(|before| KeptSession {
+            id,
+            told: true,
+            ..before
+        });
+    }
+
+    fn change(&self, change: impl FnOnce(KeptSession) -> KeptSession) {
         if let Some(before) = self.session() {
-            self.kept
-                .keep(&self.whose, Some(KeptSession { id, ..before }));
+            self.kept.keep(&self.whose, Some(change(before)));
         }
     }
 
@@ -148,4 +182,9 @@ impl Keeper {
     pub(super) fn forget(&self) {
         self.kept.keep(&self.whose, None);
     }
+}
+
+fn place_of(remote: &Remote) -> Arc<str> {
+    let url = remote.url().as_str();
+    Digest::of_parts([url.as_bytes()]).to_string().into()
 }

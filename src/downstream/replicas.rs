@@ -121,10 +121,7 @@ impl Replicas {
             let settings = Settings {
                 place: Place::Remote(remote.clone().among_others()),
                 spread: Spread::default(),
-                keeper: settings
-                    .keeper
-                    .clone()
-                    .map(|keeper| keeper.at(remote.spelled())),
+                keeper: settings.keeper.clone().map(|keeper| keeper.at(remote)),
                 ..settings.clone()
             };
             Replica {

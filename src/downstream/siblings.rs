@@ -116,7 +116,10 @@ impl Siblings {
                 make_room(&mut open, kind, opener.caller, settings)?;
                 let settings = Settings {
                     declared: Some(opener.declared.clone()),
-                    instances: Instances::default(),
+                    instances: Instances {
+                        resumes: settings.instances.resumes,
+                        ..Instances::default()
+                    },
                     keeper: kind.keeper(settings.keeper.clone()),
                     ..settings.clone()
                 };

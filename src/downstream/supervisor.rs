@@ -157,7 +157,6 @@ impl Supervisor {
                         Era::Legacy(_) => Opening::Initialize,
                         Era::Modern(_) => Opening::Probe,
                     };
-                    self.keep(&running.connection, &greeting);
                     self.tell_ready(&running.connection, greeting, listing);
                     return Ok(running);
                 }
@@ -181,7 +180,14 @@ impl Supervisor {
                     continue;
                 }
                 Ok(Err(Refusal::Failed(why))) => why,
-                Err(_) => format!("it was not ready after {} s", time.as_secs_f32()),
+                Err(_) => {
+                    // It may wait for something in a transport session that it lost.
+                    self.settings
+                        .keeper
+                        .as_ref()
+                        .inspect(|keeper| keeper.forget());
+                    format!("it was not ready after {} s", time.as_secs_f32())
+                }
             };
             self.opening = Opening::Probe;
             self.pair = false;
@@ -215,12 +221,17 @@ impl Supervisor {
         }
     }
 
-    /// Keeps the transport session of a server that is ready.
-    fn keep(&self, connection: &Connection, greeting: &Greeting) {
-        if let Some(keeper) = &self.settings.keeper {
-            match connection.link.transport_session() {
-                Some(id) => keeper.keep(id, greeting),
-                None => keeper.forget(),
+    /// Keeps the transport session of a server that is ready. Returns whether it went
+    /// on in one that needs to be told nothing.
+    fn keep(&self, connection: &Connection, greeting: &Greeting) -> bool {
+        let Some(keeper) = &self.settings.keeper else {
+            return false;
+        };
+        match connection.link.transport_session() {
+            Some(id) => keeper.keep(id, greeting),
+            None => {
+                keeper.forget();
+                false
             }
         }
     }
@@ -336,11 +347,13 @@ impl Supervisor {
 
     /// A server is ready: tells its tools, then that it takes calls.
     fn tell_ready(&self, on: &Connection, greeting: Greeting, (listing, asked): Listed) {
+        let goes_on = self.keep(on, &greeting);
         let listed = listing.remembered();
         let fresh = Fresh::of(&listing.lasts, (asked, Instant::now()));
         self.tell_tools(greeting.offers, listing);
         let before = self.openings.fetch_add(1, Ordering::Relaxed);
         self.tell(Phase::Ready {
+            goes_on,
             opening: before + 1,
             link: on.link.clone(),
             era: greeting.era,

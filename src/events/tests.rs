@@ -8,8 +8,8 @@ const SCHEMAS: [&str; 6] = [
     sessions::SCHEMA,
     sessions::SCHEMA_7,
     sessions::SCHEMA_11,
-    sessions::SCHEMA_12,
     sessions::SCHEMA_13,
+    sessions::SCHEMA_14,
     SCHEMA,
 ];
 

@@ -3,7 +3,7 @@
 
 mod table;
 
-pub use table::SCHEMA_12;
+pub use table::SCHEMA_13;
 
 use super::Holder;
 use crate::session::SessionId;

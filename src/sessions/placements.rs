@@ -117,8 +117,8 @@ mod tests {
         sessions::SCHEMA,
         sessions::SCHEMA_7,
         SCHEMA_11,
-        sessions::SCHEMA_12,
         sessions::SCHEMA_13,
+        sessions::SCHEMA_14,
     ];
 
     #[tokio::test]

@@ -6,7 +6,7 @@
 
 mod table;
 
-pub use table::SCHEMA_13;
+pub use table::SCHEMA_14;
 
 use super::Holder;
 use crate::session::SessionId;
@@ -28,7 +28,7 @@ pub struct Towards {
     pub server: ServerName,
     /// Whose instance speaks in it, as [`Holder`] writes it; empty for everybody's.
     pub holder: String,
-    /// With which replica: its URL as the operator wrote it.
+    /// At which place: a digest of its URL.
     pub replica: String,
     /// Its id.
     pub id: String,
@@ -38,6 +38,8 @@ pub struct Towards {
     pub says: String,
     /// The text of its capabilities.
     pub capabilities: Option<String>,
+    /// The server knows in it which session it is for.
+    pub told: bool,
 }
 
 impl fmt::Debug for Towards {
@@ -111,7 +113,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_writer_speaks_in_it_and_the_next_takes_it_over_when_that_is_dead() {
-        let ids = in_store(&[SCHEMA_13], |tx| {
+        let ids = in_store(&[SCHEMA_14], |tx| {
             let now: Timestamp = "2026-11-29T12:00:00Z".parse().unwrap();
             let [one, two, three] = [1, 2, 3].map(WriterId::from_number);
             let towards = |id: &str| Towards {
@@ -122,6 +124,7 @@ mod tests {
                 revision: "2025-11-25".to_owned(),
                 says: "s 1".to_owned(),
                 capabilities: None,
+                told: false,
             };
             let take = |own, living: &[WriterId], now| {
                 let taken = take_over(tx, own, living, now)?.into_iter();

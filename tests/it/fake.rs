@@ -1,6 +1,7 @@
 //! A server of 2025-11-25 over HTTP that keeps something of its own, for tests that
 //! kill it, have it refuse, or make it forget.
 
+use crate::world::PATIENCE;
 use serde_json::Value;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -16,6 +17,8 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::thread::JoinHandle;
+use std::time::Duration;
+use std::time::Instant;
 
 /// The server. Ended when it is dropped.
 pub(crate) struct Fake {
@@ -84,6 +87,21 @@ impl Fake {
         let state = self.state();
         let asked = state.asked.iter().filter(|(known, _)| known == method);
         asked.count()
+    }
+
+    /// Has it forget every transport session, while it goes on.
+    pub(crate) fn forget(&self) {
+        self.state().sessions.clear();
+    }
+
+    /// Waits until it was asked this in one transport session.
+    pub(crate) fn wait_until_asked(&self, method: &str, session: &str) {
+        let begun = Instant::now();
+        let wanted = (method.to_owned(), Some(session.to_owned()));
+        while !self.state().asked.contains(&wanted) {
+            assert!(begun.elapsed() < PATIENCE, "never asked {wanted:?}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// Ends it with everything that it remembers.
@@ -185,7 +203,7 @@ fn answered(request: &Request, state: &mut State) -> String {
         state.sessions.insert(id.clone(), Vec::new());
         let greeting = json!({
             "protocolVersion": "2025-11-25",
-            "capabilities": {"tools": {}, "logging": {}},
+            "capabilities": {"tools": {}, "logging": {}, "resources": {"subscribe": true}},
             "serverInfo": {"name": state.name, "version": "1"},
         });
         return result(Some(&id), greeting);
@@ -203,6 +221,11 @@ fn answered(request: &Request, state: &mut State) -> String {
             let tool = |name: &str| json!({"name": name, "inputSchema": {"type": "object"}});
             result(None, json!({"tools": [tool("remember")]}))
         }
+        "resources/list" => result(
+            None,
+            json!({"resources": [{"uri": "note://one", "name": "one"}]}),
+        ),
+        "resources/templates/list" => result(None, json!({"resourceTemplates": []})),
         "tools/call" => {
             if let Some(status) = state.refuses {
                 return whole(status, None, "");

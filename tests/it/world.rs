@@ -169,9 +169,14 @@ impl World {
 
     /// Waits until the log of the brokers has this text.
     pub(crate) fn wait_for_log(&self, text: &str) {
+        self.wait_for_text("broker.log", text);
+    }
+
+    /// Waits until a file has this text.
+    pub(crate) fn wait_for_text(&self, name: &str, text: &str) {
         let begun = Instant::now();
-        while !self.read("broker.log").contains(text) {
-            assert!(begun.elapsed() < PATIENCE, "the log never says {text:?}");
+        while !self.read(name).contains(text) {
+            assert!(begun.elapsed() < PATIENCE, "{name} never says {text:?}");
             std::thread::sleep(Duration::from_millis(10));
         }
     }
@@ -232,7 +237,7 @@ impl World {
         let store = self.store();
         let living = store.living_writers().unwrap();
         store
-            .read(|tx| journal::verify(tx, &living))
+            .read(|tx| journal::verify(tx, &living, &journal::Trust::default()))
             .unwrap()
             .problems
     }

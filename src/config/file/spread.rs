@@ -92,6 +92,7 @@ impl ServerSection {
             of: self.instance.meant(),
             most: self.max_instances.unwrap_or(default.most),
             idle: self.instance_idle.map_or(default.idle, whole),
+            resumes: self.resume_tool.is_some(),
         }
     }
 

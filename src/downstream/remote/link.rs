@@ -63,6 +63,9 @@ const NAME: HeaderName = HeaderName::from_static("mcp-name");
 const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
 
+/// What is said of a call that an instance did not take which has to resume first.
+const RESUMED_FIRST: &str =
+    "the server had lost what it kept for this session; it is told to resume before the next call";
 /// How long telling a server that nobody waits any more may take.
 const PARTING: Duration = Duration::from_secs(2);
 /// How long to wait before a broken stream is taken up again, where the server
@@ -90,6 +93,8 @@ pub(in crate::downstream) struct HttpLink {
     reopened: AtomicU64,
     /// Another one was opened.
     renewed: Notify,
+    /// A new one takes no call before it was told which session to resume.
+    is_resumed: bool,
     /// From which level on a legacy server was told to log, to tell it again.
     level: Mutex<Option<Level>>,
     /// The server took no `initialize` by POST: it may have the older pair.
@@ -136,6 +141,7 @@ impl HttpLink {
             reopening: tokio::sync::Mutex::default(),
             reopened: AtomicU64::new(0),
             renewed: Notify::new(),
+            is_resumed: false,
             level: Mutex::default(),
             suggests_pair: AtomicBool::new(false),
             why: OnceLock::new(),
@@ -231,6 +237,7 @@ impl HttpLink {
             None => exchange,
             // In a box, so that what rarely happens takes no room in every call.
             Some(lost) => match Box::pin(self.reopen(&lost)).await {
+                Ok(()) if self.is_resumed => return Sent::not_sent(RESUMED_FIRST),
                 Ok(()) => Box::pin(self.exchanges.post(headers, body)).await.0,
                 Err(why) => return Sent::NotSent { why },
             },

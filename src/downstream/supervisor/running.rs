@@ -78,8 +78,12 @@ impl Running {
                     settings.max_message,
                     settings.declared.clone().unwrap_or_default(),
                 );
+                let mut link = link.map_err(Trouble::of)?;
+                if settings.instances.resumes {
+                    link = link.that_is_resumed();
+                }
                 Connection {
-                    link: Reach::Http(Arc::new(link.map_err(Trouble::of)?)),
+                    link: Reach::Http(Arc::new(link)),
                     tasks: JoinSet::new(),
                 }
             }

@@ -6,8 +6,8 @@ use crate::tool::ServerName;
 use jiff::Timestamp;
 use rusqlite::params;
 
-/// What version 12 of the store adds.
-pub const SCHEMA_12: &str = "
+/// What version 13 of the store adds.
+pub const SCHEMA_13: &str = "
 CREATE TABLE instance (              -- who had an instance of a server
     holder TEXT NOT NULL,            -- session:<id> or principal:<key>
     server TEXT NOT NULL,

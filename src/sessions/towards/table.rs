@@ -8,16 +8,17 @@ use crate::tool::ServerName;
 use jiff::Timestamp;
 use rusqlite::params;
 
-/// What version 13 of the store adds.
-pub const SCHEMA_13: &str = "
+/// What version 14 of the store adds.
+pub const SCHEMA_14: &str = "
 CREATE TABLE towards_server (        -- transport sessions that servers gave us
     server TEXT NOT NULL,
     holder TEXT NOT NULL,            -- session:<id>, principal:<key>, or empty
-    replica TEXT NOT NULL,           -- URL as the configuration spells it, or empty
+    replica TEXT NOT NULL,           -- digest of the URL
     id TEXT NOT NULL,                -- who has it can speak in it
     revision TEXT NOT NULL,
     says TEXT NOT NULL,              -- name and version of the server
     capabilities TEXT,               -- JSON
+    told INTEGER NOT NULL,           -- 1: the server knows which session it is for
     writer INTEGER NOT NULL,         -- who speaks in it
     used INTEGER NOT NULL,           -- ms since 1970 UTC
     PRIMARY KEY (server, holder, replica)
@@ -28,7 +29,7 @@ pub(super) fn all(tx: &Tx<'_>) -> Result<Vec<(WriterId, Towards)>, StoreError> {
     let read = || {
         tx.sql()
             .prepare(
-                "SELECT writer, server, holder, replica, id, revision, says, capabilities
+                "SELECT writer, server, holder, replica, id, revision, says, capabilities, told
                  FROM towards_server",
             )?
             .query_map([], |row| {
@@ -43,6 +44,7 @@ pub(super) fn all(tx: &Tx<'_>) -> Result<Vec<(WriterId, Towards)>, StoreError> {
                         revision: row.get(5).unwrap_or_default(),
                         says: row.get(6).unwrap_or_default(),
                         capabilities: row.get(7).unwrap_or_default(),
+                        told: row.get(8).unwrap_or_default(),
                     }),
                 ))
             })?
@@ -86,12 +88,13 @@ fn write(
 ) -> Result<(), StoreError> {
     let sql = format!(
         "INSERT INTO towards_server
-             (server, holder, replica, id, revision, says, capabilities, writer, used)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+             (server, holder, replica, id, revision, says, capabilities, told, writer,
+              used)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
          ON CONFLICT (server, holder, replica) DO UPDATE
          SET id = excluded.id, revision = excluded.revision, says = excluded.says,
-             capabilities = excluded.capabilities, writer = excluded.writer,
-             used = excluded.used
+             capabilities = excluded.capabilities, told = excluded.told,
+             writer = excluded.writer, used = excluded.used
          WHERE {replaces}"
     );
     tx.sql()
@@ -105,6 +108,7 @@ fn write(
                 towards.revision,
                 towards.says,
                 towards.capabilities,
+                towards.told,
                 own.number(),
                 now.as_millisecond()
             ],

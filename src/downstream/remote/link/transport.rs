@@ -37,6 +37,15 @@ impl HttpLink {
         session.to_str().ok().filter(|_| legacy).map(str::to_owned)
     }
 
+    /// The same, where a new transport session takes no call before it was told which
+    /// session to resume.
+    pub(in crate::downstream) fn that_is_resumed(self) -> Self {
+        Self {
+            is_resumed: true,
+            ..self
+        }
+    }
+
     /// Waits until another transport session was opened in place of a lost one.
     pub(in crate::downstream) async fn renewed(&self) {
         self.renewed.notified().await;
