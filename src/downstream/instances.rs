@@ -75,12 +75,17 @@ impl Default for Instances {
 /// A session's instance that takes calls, held so that nobody else tells it to
 /// resume meanwhile.
 pub struct Opened {
-    opening: u64,
+    by: Opening,
+    told: OwnedMutexGuard<Option<u64>>,
+}
+
+/// One opening of an instance.
+struct Opening {
+    number: u64,
     /// It needs to be told nothing, although nobody here has told it anything.
     goes_on: bool,
     /// Where is kept that it was told, and in which transport session.
     keeps: Option<(Keeper, String)>,
-    told: OwnedMutexGuard<Option<u64>>,
 }
 
 /// What is known here of an instance before this opening of it.
@@ -97,8 +102,8 @@ pub enum Before {
 impl Opened {
     /// Notes that it needs to be told nothing more.
     pub fn settle(mut self) {
-        *self.told = Some(self.opening);
-        if let Some((keeper, id)) = self.keeps {
+        *self.told = Some(self.by.number);
+        if let Some((keeper, id)) = self.by.keeps {
             keeper.told(id);
         }
     }
@@ -106,8 +111,8 @@ impl Opened {
     /// What it was before.
     pub fn before(&self) -> Before {
         match *self.told {
-            _ if self.goes_on => Before::Same,
-            Some(before) if before == self.opening => Before::Same,
+            _ if self.by.goes_on => Before::Same,
+            Some(before) if before == self.by.number => Before::Same,
             Some(_other) => Before::Another,
             None => Before::Unknown,
         }
@@ -132,13 +137,8 @@ impl Downstream {
         let told = told.lock_owned().await;
         let up = tokio::time::timeout(self.start_timeout(), server.up());
         up.await.ok()?;
-        let (opening, goes_on, keeps) = server.opening()?;
-        Some(Opened {
-            opening,
-            goes_on,
-            keeps,
-            told,
-        })
+        let by = server.opening()?;
+        Some(Opened { by, told })
     }
 
     fn instance_at(
@@ -159,9 +159,8 @@ impl Downstream {
         self.desk.siblings.of(kind, opener, settings)
     }
 
-    /// How often it was opened, while it takes calls, and whether it needs to be told
-    /// nothing; where it is kept that it was told something.
-    fn opening(&self) -> Option<(u64, bool, Option<(Keeper, String)>)> {
+    /// Its last opening, while it takes calls.
+    fn opening(&self) -> Option<Opening> {
         match &*self.desk.phase.borrow() {
             Phase::Ready {
                 opening,
@@ -171,8 +170,11 @@ impl Downstream {
             } => {
                 let reopened = link.reopened();
                 let keeper = self.desk.settings.keeper.clone();
-                let keeps = keeper.zip(link.transport_session());
-                Some(((opening << 32) + reopened, *goes_on && reopened == 0, keeps))
+                Some(Opening {
+                    number: (opening << 32) + reopened,
+                    goes_on: *goes_on && reopened == 0,
+                    keeps: keeper.zip(link.transport_session()),
+                })
             }
             Phase::Starting | Phase::Failed(_) | Phase::Stopped => None,
         }

@@ -55,6 +55,7 @@ async fn a_modern_server_is_greeted_by_the_probe_alone() {
                 tells_changes: true,
                 ..TOOLS
             },
+            capabilities: Some(r#"{"tools":{"listChanged":true}}"#.to_owned()),
         }
     );
 }
