@@ -218,7 +218,8 @@ fn answered(request: &Request, state: &mut State) -> String {
     match method {
         "GET" => whole(405, None, ""),
         "tools/list" => {
-            let tool = |name: &str| json!({"name": name, "inputSchema": {"type": "object"}});
+            let schema = json!({"type": "object", "properties": {"what": {"type": "string"}}});
+            let tool = |name: &str| json!({"name": name, "inputSchema": schema});
             result(None, json!({"tools": [tool("remember")]}))
         }
         "resources/list" => result(
