@@ -53,7 +53,7 @@ use tokio_util::sync::CancellationToken;
 
 /// The tables of every record room, by the version of the store that brought
 /// them.
-pub const MIGRATIONS: [Migration; 9] = [
+pub const MIGRATIONS: [Migration; 10] = [
     Migration {
         number: 1,
         sql: &[
@@ -105,6 +105,10 @@ pub const MIGRATIONS: [Migration; 9] = [
     Migration {
         number: 9,
         sql: &[meters::SCHEMA_9],
+    },
+    Migration {
+        number: 10,
+        sql: &[journal::SCHEMA_10],
     },
 ];
 

@@ -6,6 +6,7 @@ mod at_once;
 mod call;
 mod catalogue;
 mod close;
+mod earlier;
 mod entry;
 mod events;
 mod follow;
@@ -42,6 +43,7 @@ pub use crate::downstream::Unbridged;
 pub use answer::Answer;
 pub use answer::Asked;
 pub use answer::Carrier;
+pub use answer::NotKept;
 pub use answer::Question;
 pub use answer::Refusal;
 pub use answer::SessionRefusal;
@@ -94,12 +96,14 @@ use arc_swap::ArcSwap;
 use catalogue::Leads;
 use catalogue::Route;
 use close::Held;
+use earlier::Patience;
 use jiff::SignedDuration;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use kinds::Kinds;
 use known::Known as KnownSessions;
 use open_calls::OpenCalls;
+use retry::Cleared;
 use retry::Once;
 use serde_json::json as value;
 use std::collections::BTreeMap;
@@ -245,20 +249,20 @@ impl Broker {
         line: CallLine,
         came: Instant,
     ) -> Result<Answer, Refusal> {
-        let now = Timestamp::now();
-        let (route, task) = self.route(&call, now).await?;
-        let labels = labels::of(&route, task.as_ref());
-        if call.asking == Asking::Complete && call.of_prompt() {
-            let prompt = self.catalogue.load().route(Asking::Prompt, &call.name);
-            call = call.completing(prompt.as_ref().map_or("", |prompt| prompt.tool.native()));
-        }
-        let admitted = self.admit_once((&call, &route), (&labels, &line), (came, now));
-        let (charges, permit, subject) = match admitted.await? {
-            Once::Admitted(admitted) => *admitted,
+        let cleared = match self.clear(&mut call, &line, came).await? {
+            Once::Cleared(cleared) => *cleared,
             Once::Before(answer) => return Ok(answer),
         };
+        let Cleared {
+            permit,
+            charges,
+            route,
+            task,
+            labels,
+            subject,
+        } = cleared;
         let server = match &route.leads {
-            Leads::Own(own) => return Ok(self.serve(permit, (*own, &route), call, now).await),
+            Leads::Own(own) => return Ok(self.serve(permit, (*own, &route), call).await),
             Leads::Out(server) => server,
         };
         let keyed = call.key.is_some();
@@ -266,12 +270,20 @@ impl Broker {
         let ended = self.send(permit, (&route, server, task), call, line).await;
         let (closing, answer) = self.keep_task((&charges.principal, &route), ended).await;
         let effect = Effect::of(route.gate.rules().access);
-        let ending = keyed.then(|| retry::ending(closing.outcome, &answer, effect));
+        let ending = keyed.then(|| retry::ending(&closing, &answer));
         if let Some((subject, awaited)) = subject.zip(awaited) {
             self.await_reading((subject, effect), (&closing, &answer), awaited);
         }
         let held = Held { charges, labels };
         Ok(self.close(&route, (closing, ending), held, answer).await)
+    }
+
+    /// A prompt whose argument is completed is named as its server names it.
+    fn complete(&self, call: &mut ToolCall) {
+        if call.asking == Asking::Complete && call.of_prompt() {
+            let prompt = self.catalogue.load().route(Asking::Prompt, &call.name);
+            call.complete(prompt.as_ref().map_or("", |prompt| prompt.tool.native()));
+        }
     }
 
     /// Step 4: where the name leads. A name that nobody has may be that of a
@@ -375,6 +387,7 @@ impl Broker {
                 reading,
                 key: call.key.clone(),
                 continues: call.continued.as_ref().and_then(|continued| continued.call),
+                patience: Patience::default(),
                 early: BTreeSet::new(),
                 kept_arguments: (self.settings.keep != Keep::Nothing).then(|| arguments.into()),
             }),

@@ -123,28 +123,26 @@ pub enum Ending {
     Answered(Kept),
     /// It had no effect, or goes on in another call.
     Free,
-    /// Nobody knows.
+    /// Nobody knows, or its server waits for an answer in the middle of it.
     Unknown,
 }
 
-/// What is known of the key of a call. Forgets keys that are too old first.
+/// What is known of the key of a call. One that is too old is new.
 ///
 /// # Errors
 ///
-/// When the store cannot be read or written.
+/// When the store cannot be read.
 pub fn find(
     tx: &Tx<'_>,
     subject: &Subject,
     key: &IdempotencyKey,
     now: Timestamp,
 ) -> Result<Known, StoreError> {
-    if let Ok(before) = now.checked_sub(KEPT) {
-        table::attempts_forget(tx, before)?;
-    }
     if crash::mutated("forget-keys") {
         return Ok(Known::New);
     }
-    let found = table::attempt(tx, subject, key)?;
+    let since = now.checked_sub(KEPT).unwrap_or(Timestamp::MIN);
+    let found = table::attempt(tx, subject, key, since)?;
     Ok(match found {
         None => Known::New,
         Some((call, tool, arguments)) if same(subject, (&tool, &arguments)) => Known::Same(call),
@@ -187,6 +185,17 @@ pub fn end(tx: &Tx<'_>, call: CallId, ending: &Ending) -> Result<(), StoreError>
     }
 }
 
+/// What is kept of an answer that nobody read.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Unread {
+    /// All of it.
+    Kept(Kept),
+    /// That it was too large to keep.
+    TooLarge,
+    /// Nothing: its broker ended before.
+    Nothing,
+}
+
 /// Keeps the answer of a call, which nobody read.
 ///
 /// # Errors
@@ -198,29 +207,40 @@ pub fn keep_unread(
     kept: &Kept,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    match kept.body.len() <= MAX_BODY {
-        true => table::unread_put(tx, call, kept, now),
-        false => Ok(()),
+    let fits = kept.body.len() <= MAX_BODY;
+    table::unread_put(tx, call, fits.then_some(kept), now)
+}
+
+/// What is kept of the answer of a call, which nobody read.
+///
+/// # Errors
+///
+/// When the store cannot be read.
+pub fn unread_of(tx: &Tx<'_>, call: CallId) -> Result<Unread, StoreError> {
+    table::unread(tx, call)
+}
+
+/// Drops what is kept of the answer of a call: somebody read it, or nobody will.
+///
+/// # Errors
+///
+/// When it cannot be written.
+pub fn drop_unread(tx: &Tx<'_>, call: CallId) -> Result<(), StoreError> {
+    table::unread_delete(tx, call)
+}
+
+/// Forgets the answers that nobody asked for in time, and the keys that are too old.
+/// Returns whose keys those were.
+///
+/// # Errors
+///
+/// When the store cannot be read or written.
+pub fn forget(tx: &Tx<'_>, now: Timestamp) -> Result<Vec<CallId>, StoreError> {
+    if let Ok(before) = now.checked_sub(TOLD_FOR) {
+        table::unread_forget(tx, before)?;
     }
-}
-
-/// Takes out the answer of a call, which nobody read: it is given once.
-///
-/// # Errors
-///
-/// When the store cannot be read or written.
-pub fn take_unread(tx: &Tx<'_>, call: CallId) -> Result<Option<Kept>, StoreError> {
-    table::unread_take(tx, call)
-}
-
-/// Forgets the answers that nobody asked for in time, and returns whose they were.
-///
-/// # Errors
-///
-/// When the store cannot be read or written.
-pub fn unread_before(tx: &Tx<'_>, now: Timestamp) -> Result<Vec<CallId>, StoreError> {
-    match now.checked_sub(TOLD_FOR) {
-        Ok(before) => table::unread_forget(tx, before),
+    match now.checked_sub(KEPT) {
+        Ok(before) => table::attempts_forget(tx, before),
         Err(_out_of_range) => Ok(Vec::new()),
     }
 }

@@ -4,6 +4,9 @@ use super::Catalogue;
 use super::Refusal;
 use super::Settings;
 use super::catalogue::Route;
+use super::earlier::Before;
+use super::earlier::Follows;
+use super::earlier::Patience;
 use super::entry::Entry;
 use super::metered;
 use crate::journal;
@@ -23,7 +26,6 @@ use crate::policy::Reading;
 use crate::policy::Verdict;
 use crate::retries;
 use crate::retries::IdempotencyKey;
-use crate::retries::Known;
 use crate::session::Label;
 use crate::session::SessionFacts;
 use crate::sessions;
@@ -49,6 +51,8 @@ pub(super) struct Candidate {
     pub(super) key: Option<IdempotencyKey>,
     /// The call that it goes on from.
     pub(super) continues: Option<CallId>,
+    /// Whether it waits for an earlier one under its key.
+    pub(super) patience: Patience,
     /// Labels of what may reach the client before the call ends: they join with a yes.
     pub(super) early: BTreeSet<Label>,
     /// The arguments to keep beside the record.
@@ -71,7 +75,7 @@ pub(super) enum Judged {
 }
 
 /// Why a call is not sent: what is recorded, and what its caller learns.
-type Said = (Outcome, Value, Box<Refusal>);
+pub(super) type Said = (Outcome, Value, Box<Refusal>);
 
 pub(super) type Admission = Result<Admitted, Refusal>;
 
@@ -113,31 +117,13 @@ impl Candidate {
                 return refuse(Outcome::Denied, json!({ "code": code }), *refusal);
             }
         };
-        match self.known_key(tx, now)? {
-            Known::New => {}
-            Known::Same(earlier) => {
-                return match self.refused_again(tx, &session, (settings, now))? {
-                    None => Ok(Err(Refusal::Attempted { earlier })),
-                    Some((outcome, detail, refusal)) => refuse(outcome, detail, *refusal),
-                };
-            }
-            Known::Other => {
-                let call = subject.call;
-                let code = json!({ "code": "key_reused" });
-                return refuse(Outcome::Denied, code, Refusal::KeyReused { call });
-            }
-        }
-        let noted = match self.continues {
-            Some(asked) => journal::unsettled_call(tx, subject)?.filter(|call| *call == asked),
-            None => None,
+        let follows = match self.before(tx, writer, &session, (settings, now))? {
+            Before::Nothing => None,
+            Before::Follows(follows) => Some(follows),
+            Before::Runs(earlier) => return Ok(Err(Refusal::Attempted { earlier })),
+            Before::Said((outcome, detail, refusal)) => return refuse(outcome, detail, *refusal),
         };
-        if noted.is_none()
-            && let Some((outcome, detail, refusal)) =
-                self.like_earlier(tx, writer, &session, (settings, now))?
-        {
-            return refuse(outcome, detail, *refusal);
-        }
-        let metered = self.metered(tx, settings, now)?;
+        let metered = self.metered(tx, settings, follows, now)?;
         let (charging, after) = match metered {
             Ok(metered) => metered,
             Err(overflow) => {
@@ -150,13 +136,8 @@ impl Candidate {
             Judged::Allowed(allowed) => {
                 let charges = charging.charge(tx)?;
                 self.label(tx, &facts.session, (settings, now))?;
-                if noted.is_some() {
-                    journal::settle(tx, subject)?;
-                }
-                if let Some(key) = &self.key {
-                    retries::begin(tx, subject, key, now)?;
-                }
-                let detail = self.allowed_detail(&allowed, &charges);
+                self.take_place(tx, follows, &charges, now)?;
+                let detail = self.allowed_detail(&allowed, &charges, follows);
                 let opening = (subject, self.effect(), &detail);
                 let entry = journal::open(tx, writer, opening, &allowed, now)?;
                 self.keep_arguments(tx)?;
@@ -170,66 +151,30 @@ impl Candidate {
         }
     }
 
-    /// What is said to a call that is like an earlier one of which nobody was told.
-    /// Who may not make the call learns nothing of the earlier.
-    fn like_earlier(
+    /// Binds the key of this call, and takes the place of the one that it follows:
+    /// nobody need be told of that any more. Where another may follow this one in turn,
+    /// what it was charged is kept for that.
+    fn take_place(
         &self,
         tx: &Tx<'_>,
-        writer: WriterId,
-        session: &SessionFacts,
-        (settings, now): (&Settings, Timestamp),
-    ) -> Result<Option<Said>, StoreError> {
-        if self.effect() == Effect::None || !self.concerns(tx, (writer, now))? {
-            return Ok(None);
+        follows: Option<Follows>,
+        charges: &Charges,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let subject = &self.subject;
+        if let Some(earlier) = follows.map(Follows::call)
+            && journal::unsettled_call(tx, subject)? == Some(earlier)
+        {
+            journal::settle(tx, subject)?;
         }
-        if let Some(refused) = self.refused_again(tx, session, (settings, now))? {
-            return Ok(Some(refused));
+        let Some(key) = &self.key else {
+            return Ok(());
+        };
+        retries::begin(tx, subject, key, now)?;
+        match self.route.gate.rules().is_repeatable() {
+            true => charges.hold(tx, subject.call),
+            false => Ok(()),
         }
-        let Some(earlier) = journal::tell_unsettled(tx, writer, &self.subject, now)? else {
-            return Ok(None);
-        };
-        let told = self.told(tx, earlier, now)?;
-        Ok(told.map(|(outcome, code, refusal)| {
-            let detail = json!({ "code": code, "earlier": earlier.to_string() });
-            (outcome, detail, Box::new(refusal))
-        }))
-    }
-
-    /// Whether an earlier call that is the same is noted, and is this caller's to be
-    /// told of: an answer that nobody read is its own caller's only, and a key has an
-    /// answer of its own.
-    fn concerns(
-        &self,
-        tx: &Tx<'_>,
-        (writer, now): (WriterId, Timestamp),
-    ) -> Result<bool, StoreError> {
-        journal::recover_dead(tx, writer, now)?;
-        let Some(earlier) = journal::unsettled_call(tx, &self.subject)? else {
-            return Ok(false);
-        };
-        Ok(match journal::ending_of(tx, earlier)? {
-            Some((Outcome::Completed | Outcome::ToolFailed, _)) => {
-                let principal = self.subject.principal.to_string();
-                self.key.is_none() && journal::caller_of(tx, earlier)? == Some(principal)
-            }
-            Some(_) | None => true,
-        })
-    }
-
-    /// What policy says against a call that is in the totals already. None where it
-    /// says nothing.
-    fn refused_again(
-        &self,
-        tx: &Tx<'_>,
-        session: &SessionFacts,
-        (settings, now): (&Settings, Timestamp),
-    ) -> Result<Option<Said>, StoreError> {
-        let totals = self.charges(tx, settings, now)?.totals_with(tx)?;
-        let facts = facts(session.clone(), totals.unwrap_or_default());
-        Ok(match self.judge(&facts, now) {
-            Judged::Allowed(_) => None,
-            Judged::Refused(outcome, detail, refusal) => Some((outcome, detail, refusal)),
-        })
     }
 
     /// Who is let into a session takes its labels along, and what the client may hear
@@ -252,58 +197,6 @@ impl Candidate {
             call: subject.call,
         };
         brought.join(tx, stick, now)
-    }
-
-    /// What is said of an earlier call that is the same, of which nobody was told yet.
-    /// None where it ended so long ago that this one is meant.
-    fn told(
-        &self,
-        tx: &Tx<'_>,
-        earlier: CallId,
-        now: Timestamp,
-    ) -> Result<Option<(Outcome, &'static str, Refusal)>, StoreError> {
-        let (call, tool) = (self.subject.call, self.subject.tool.clone());
-        let Some((Outcome::Completed | Outcome::ToolFailed, ended)) =
-            journal::ending_of(tx, earlier)?
-        else {
-            let refusal = Refusal::EarlierUnknown {
-                call,
-                earlier,
-                tool,
-            };
-            return Ok(Some((Outcome::Denied, "earlier_unknown", refusal)));
-        };
-        if now.duration_since(ended) > journal::TOLD_FOR {
-            journal::settle(tx, &self.subject)?;
-            return Ok(None);
-        }
-        Ok(Some(match retries::take_unread(tx, earlier)? {
-            Some(kept) => {
-                journal::settle(tx, &self.subject)?;
-                let refusal = Refusal::Unread { earlier, kept };
-                (Outcome::Replayed, "unread", refusal)
-            }
-            None => {
-                let refusal = Refusal::EarlierUnread {
-                    call,
-                    earlier,
-                    tool,
-                };
-                (Outcome::Denied, "earlier_unread", refusal)
-            }
-        }))
-    }
-
-    /// What is known of the key of this call. One that goes on from the call under it
-    /// is no other attempt.
-    fn known_key(&self, tx: &Tx<'_>, now: Timestamp) -> Result<Known, StoreError> {
-        let Some(key) = &self.key else {
-            return Ok(Known::New);
-        };
-        Ok(match retries::find(tx, &self.subject, key, now)? {
-            Known::Same(earlier) if self.continues == Some(earlier) => Known::New,
-            known => known,
-        })
     }
 
     /// What policy says to this call.
@@ -343,7 +236,12 @@ impl Candidate {
     }
 
     /// What is recorded of a yes.
-    pub(super) fn allowed_detail(&self, allowed: &Allowed, charges: &Charges) -> Value {
+    pub(super) fn allowed_detail(
+        &self,
+        allowed: &Allowed,
+        charges: &Charges,
+        follows: Option<Follows>,
+    ) -> Value {
         let mut detail = Map::new();
         detail.insert("policies".to_owned(), json!(allowed.policies()));
         if !charges.amounts.is_empty() {
@@ -361,8 +259,9 @@ impl Candidate {
                 .collect();
             detail.insert("counted".to_owned(), Value::Object(counted));
         }
-        if let Some(asked) = self.continues {
-            detail.insert("continues".to_owned(), json!(asked.to_string()));
+        if let Some(follows) = follows {
+            let earlier = follows.call().to_string();
+            detail.insert(follows.word().to_owned(), json!(earlier));
         }
         if !self.reading.opaque().is_empty() {
             detail.insert("opaque".to_owned(), json!(self.reading.opaque()));
@@ -389,7 +288,7 @@ fn standing(entry: Entry, subject: &Subject) -> Result<SessionFacts, (&'static s
     }
 }
 
-fn facts(session: SessionFacts, after: After) -> Facts {
+pub(super) fn facts(session: SessionFacts, after: After) -> Facts {
     Facts {
         session,
         totals: after.totals,

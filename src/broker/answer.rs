@@ -144,16 +144,17 @@ pub enum Refusal {
         /// Our id of the first.
         earlier: CallId,
     },
-    /// The same call of the session was made shortly before, and its answer was not
-    /// read: this one is given it. Nothing was sent now.
-    Unread {
+    /// The same call was made before under the same key, or shortly before and its
+    /// answer was not read: this one is given it. Nothing was sent now. Only within the
+    /// broker, which makes an answer of it.
+    Replayed {
         /// Our id of the earlier.
         earlier: CallId,
         /// Its answer.
         kept: Kept,
     },
-    /// The same call of the session ended shortly before the broker did, so its answer
-    /// may not have been read. Nothing was sent now.
+    /// The same call of the session was made shortly before, its answer may not have
+    /// been read, and cannot be given again. Nothing was sent now.
     EarlierUnread {
         /// Our id of this call.
         call: CallId,
@@ -161,6 +162,8 @@ pub enum Refusal {
         earlier: CallId,
         /// `server/tool`.
         tool: String,
+        /// Why it cannot be given again.
+        why: NotKept,
     },
     /// Its key was given to another call before. Nothing was sent.
     KeyReused {
@@ -170,6 +173,14 @@ pub enum Refusal {
     /// It was made before under the same key, and the answer was too large to keep.
     /// Nothing was sent now.
     EarlierLost {
+        /// Our id of the call.
+        call: CallId,
+        /// Our id of the first.
+        earlier: CallId,
+    },
+    /// It was made before under the same key, and its server asked something in the
+    /// middle of it, which was not answered yet. Nothing was sent now.
+    EarlierAsks {
         /// Our id of the call.
         call: CallId,
         /// Our id of the first.
@@ -262,6 +273,15 @@ pub enum Refusal {
     },
     /// The record could not be opened. Nothing was sent.
     NotRecorded,
+}
+
+/// Why an answer that may not have been read cannot be given again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotKept {
+    /// Its broker ended right after the call.
+    Ended,
+    /// It was too large.
+    TooLarge,
 }
 
 /// How the session of a call is named.

@@ -7,6 +7,7 @@ use super::Refusal;
 use super::admit::Admitted;
 use super::admit::Candidate;
 use super::admit::Judged;
+use super::earlier::Follows;
 use super::memory::Memory;
 use super::memory::Recalled;
 use crate::cause::Chain;
@@ -121,7 +122,8 @@ impl Broker {
         let charges = Charges::none(subject.session, subject.principal.clone());
         match candidate.judge(&facts, now) {
             Judged::Allowed(allowed) => {
-                let detail = candidate.allowed_detail(&allowed, &charges);
+                let follows = candidate.continues.map(Follows::Asked);
+                let detail = candidate.allowed_detail(&allowed, &charges, follows);
                 let opening = (subject, effect, &detail);
                 let entry = journal::open_spooled(&desk.spool, opening, arguments, &allowed, now)?;
                 Some(Ok(entry.map(|entry| Admitted {

@@ -87,10 +87,10 @@ impl ToolCall {
         arguments.and_then(|arguments| reference(&arguments)) == Some(true)
     }
 
-    /// The same completion under the name that the server gave the prompt.
-    pub(super) fn completing(mut self, native: &str) -> Self {
+    /// Completes under the name that the server gave the prompt.
+    pub(super) fn complete(&mut self, native: &str) {
         let Some(text) = self.arguments.take() else {
-            return self;
+            return;
         };
         let named = Object::parse(&text)
             .ok()
@@ -100,6 +100,5 @@ impl ToolCall {
             Splice::new(&text).replace(named, native).finish().into()
         });
         self.arguments = Some(replaced.unwrap_or(text));
-        self
     }
 }

@@ -77,6 +77,7 @@ impl Upkeep {
                 _ = look.tick() => {
                     self.recover().await;
                     self.broker.expire_sessions().await;
+                    self.broker.forget_retries().await;
                     self.follow_pins().await;
                     self.broker.recheck().await;
                 }

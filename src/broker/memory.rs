@@ -135,7 +135,12 @@ mod tests {
 
     const MIGRATIONS: [Migration; 1] = [Migration {
         number: 1,
-        sql: &[journal::SCHEMA, sessions::SCHEMA, sessions::SCHEMA_7],
+        sql: &[
+            journal::SCHEMA,
+            journal::SCHEMA_10,
+            sessions::SCHEMA,
+            sessions::SCHEMA_7,
+        ],
     }];
 
     #[test]

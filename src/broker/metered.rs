@@ -3,6 +3,7 @@
 use super::Refusal;
 use super::Settings;
 use super::admit::Candidate;
+use super::earlier::Follows;
 use crate::meters;
 use crate::meters::After;
 use crate::meters::Caller;
@@ -95,16 +96,17 @@ impl Candidate {
     }
 
     /// What the call is charged, and the totals with it. What a call that asked for
-    /// more was charged counts once for all that go on from it.
+    /// more was charged, or that ended unknown and is repeated, counts once.
     pub(super) fn metered(
         &self,
         tx: &Tx<'_>,
         settings: &Settings,
+        follows: Option<Follows>,
         now: Timestamp,
     ) -> Result<Result<(Charging, After), Overflow>, StoreError> {
         let mut charges = self.charges(tx, settings, now)?;
-        let carried = match self.continues {
-            Some(asked) => charges.held_since(tx, asked)?,
+        let carried = match follows {
+            Some(earlier) => charges.held_since(tx, earlier.call())?,
             None => None,
         };
         let after = match &carried {

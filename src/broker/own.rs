@@ -20,7 +20,6 @@ use crate::cause::Chain;
 use crate::downstream::Era;
 use crate::downstream::Sent;
 use crate::journal;
-use crate::journal::Effect;
 use crate::meters::Charges;
 use crate::permit::Permit;
 use crate::pins;
@@ -175,9 +174,8 @@ impl Broker {
         permit: Permit,
         (own, route): (Own, &Arc<Route>),
         call: ToolCall,
-        now: Timestamp,
     ) -> Answer {
-        let id = permit.call();
+        let (id, now) = (permit.call(), Timestamp::now());
         let charges = Charges::none(call.session, call.principal.clone());
         let keyed = call.key.is_some();
         let answered = match own.access() {
@@ -190,7 +188,7 @@ impl Broker {
                     let (closing, answer) = settle::judged(id, &route, sent(&said), keep);
                     journal::close(tx, writer, &closing, now)?;
                     if keyed {
-                        let ending = retry::ending(closing.outcome, &answer, Effect::Possible);
+                        let ending = retry::ending(&closing, &answer);
                         retries::end(tx, id, &ending)?;
                     }
                     Ok(answer)
@@ -209,7 +207,7 @@ impl Broker {
             }
         });
         let (closing, answer) = settle::judged(id, route, sent, self.settings.keep);
-        let ending = keyed.then(|| retry::ending(closing.outcome, &answer, Effect::None));
+        let ending = keyed.then(|| retry::ending(&closing, &answer));
         let held = Held {
             charges,
             labels: BTreeSet::new(),

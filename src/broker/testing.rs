@@ -34,6 +34,7 @@ use crate::sessions::Session;
 use crate::store::Durability;
 use crate::store::Migration;
 use crate::store::Store;
+use crate::store::testing::number;
 use crate::store::testing::tamper;
 use crate::tasks;
 use crate::tool::ServerName;
@@ -55,6 +56,7 @@ const MIGRATIONS: [Migration; 1] = [Migration {
     number: 1,
     sql: &[
         journal::SCHEMA,
+        journal::SCHEMA_10,
         meters::SCHEMA,
         meters::SCHEMA_5,
         meters::SCHEMA_9,
@@ -77,6 +79,10 @@ const POLICIES: &str = r#"
 @id("pay.limit") @message("That is too much.") @reason("amount_over_limit")
 forbid (principal, action == Broker::Action::"play/pay", resource)
 when { context.input.amount > principal.limit };
+
+@id("repay.total") @message("That is too much in all.")
+forbid (principal, action == Broker::Action::"play/repay", resource)
+when { context.meter has amount && context.meter.amount.sessionAfter > 20000 };
 
 @id("sessions.open")
 permit (principal, action == Broker::Action::"session/open", resource)
@@ -130,6 +136,11 @@ impl World {
     /// Somebody else changes the store.
     pub(crate) fn tamper(&self, sql: &str) {
         tamper(&self.store, sql);
+    }
+
+    /// The one number that a query comes to.
+    pub(crate) fn number(&self, sql: &str) -> i64 {
+        number(&self.store, sql)
     }
 
     /// Ends the server, and returns when the broker has noticed.
@@ -204,13 +215,21 @@ fn settings() -> Settings {
         meters: vec!["amount".to_owned()],
         ..ToolRules::default()
     };
+    let repay = ToolRules {
+        idempotent: true,
+        ..pay.clone()
+    };
     let slow = ToolRules {
         labels: ["untrusted-web".parse().unwrap()].into(),
         ..ToolRules::default()
     };
     let rules = ServerRules {
         trust: "internal".to_owned(),
-        tools: BTreeMap::from([("pay".to_owned(), pay), ("slow".to_owned(), slow)]),
+        tools: BTreeMap::from([
+            ("pay".to_owned(), pay),
+            ("repay".to_owned(), repay),
+            ("slow".to_owned(), slow),
+        ]),
         ..ServerRules::default()
     };
     Settings {

@@ -168,12 +168,16 @@ fn refused(refusal: &Refusal, reader: Reader) -> Reply {
         } => say(call, &told_of(earlier, tool)),
         Refusal::SessionGone { session } => failed(&again::gone(*session), None, reader),
         // The broker waits for the first itself.
-        Refusal::Attempted { .. } | Refusal::Unread { .. } => not_recorded(),
-        Refusal::EarlierUnread { call, earlier, tool } => {
-            say(call, &again::unread(earlier, tool))
-        }
+        Refusal::Attempted { .. } | Refusal::Replayed { .. } => not_recorded(),
+        Refusal::EarlierUnread {
+            call,
+            earlier,
+            tool,
+            why,
+        } => say(call, &again::unread(earlier, tool, *why)),
         Refusal::KeyReused { call } => say(call, &again::key_reused()),
         Refusal::EarlierLost { call, earlier } => say(call, &again::lost(earlier)),
+        Refusal::EarlierAsks { call, earlier } => say(call, &again::asks(earlier)),
         Refusal::SessionEnded { call, end } => say(call, &again::ended(*end)),
         Refusal::ServerUnavailable { call, server, why: _ } => say(
             call,

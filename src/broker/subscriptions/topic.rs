@@ -264,9 +264,10 @@ fn passes(refusal: &Refusal) -> bool {
         | Refusal::SessionEnded { .. }
         | Refusal::Attempted { .. }
         | Refusal::KeyReused { .. }
-        | Refusal::Unread { .. }
+        | Refusal::Replayed { .. }
         | Refusal::EarlierUnread { .. }
         | Refusal::EarlierLost { .. }
+        | Refusal::EarlierAsks { .. }
         | Refusal::SessionGone { .. } => false,
     }
 }
