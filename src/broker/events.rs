@@ -11,6 +11,7 @@ use crate::events::New;
 use crate::events::Refused;
 use crate::policy::Denial;
 use crate::principal::PrincipalId;
+use crate::session::SessionFacts;
 use crate::session::SessionId;
 use crate::sessions;
 use crate::sessions::By;
@@ -23,6 +24,7 @@ use crate::store::Tx;
 use jiff::SignedDuration;
 use jiff::Timestamp;
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Why an event is not taken, or none are shown.
@@ -73,22 +75,35 @@ impl Broker {
         let (who, named) = (principal.clone(), named.to_owned());
         let work = move |tx: &Tx<'_>| {
             let now = Timestamp::now();
-            let Some(session) = resume::find(tx, &who, &named)? else {
+            let asked = (&who, &*catalogue);
+            let found = match resume::find(tx, &who, &named)? {
+                Some(session) => sessions::state(tx, session)?,
+                None => None,
+            };
+            let Some(state) = found else {
+                // It takes as long as with a session that they may not know of.
+                let nowhere = nowhere(&who);
+                let _no = may_send(tx, asked, (&nowhere, new.kind()), now)?;
+                let _one = catalogue.bundle().may_join(&who, &nowhere.facts, &[], now);
                 return Ok(Err(EventRefusal::Unknown));
             };
-            let Some(state) = living(tx, session, settings.expire, now)? else {
-                return Ok(Err(EventRefusal::Unknown));
-            };
+            let session = state.facts.id;
             let by = (By::Principal(&who), now);
-            if let Err(denial) = may_send(tx, (&who, &catalogue), (&state, new.kind()), now)? {
-                events::note_refused(tx, session, &new, by)?;
+            if let Err(denial) = may_send(tx, asked, (&state, new.kind()), now)? {
+                // Whoever may neither send nor be there leaves no trace in it.
                 return Ok(Err(
                     match Entry::of(tx, (session, &who), &catalogue, now)? {
                         Entry::Gone => EventRefusal::Unknown,
-                        Entry::Open(_) | Entry::Ended(_) => EventRefusal::Denied(denial),
+                        Entry::Open(_) | Entry::Ended(_) => {
+                            events::note_refused(tx, session, &new, by)?;
+                            EventRefusal::Denied(denial)
+                        }
                     },
                 ));
             }
+            let Some(state) = living(tx, state, settings.expire, now)? else {
+                return Ok(Err(EventRefusal::Unknown));
+            };
             let taken = events::take(tx, &state, &new, settings.webhooks.outbox(), by)?;
             Ok(match taken {
                 Ok(event) => Ok((session, event)),
@@ -146,19 +161,33 @@ impl Broker {
     }
 }
 
-/// The state of a session, which ends where nobody used it for too long.
+/// A session that goes on, which ends where nobody used it for too long.
 fn living(
     tx: &Tx<'_>,
-    session: SessionId,
+    state: State,
     kept: Option<SignedDuration>,
     now: Timestamp,
 ) -> Result<Option<State>, StoreError> {
-    match sessions::state(tx, session)? {
-        Some(state) if state.ended.is_none() && state.is_stale(kept, now) => {
-            sessions::end(tx, session, Why::Expired, (By::Time, now))?;
-            sessions::state(tx, session)
-        }
-        state => Ok(state),
+    if state.ended.is_some() || !state.is_stale(kept, now) {
+        return Ok(Some(state));
+    }
+    let session = state.facts.id;
+    sessions::end(tx, session, Why::Expired, (By::Time, now))?;
+    sessions::state(tx, session)
+}
+
+/// A session that is not there.
+fn nowhere(owner: &PrincipalId) -> State {
+    State {
+        facts: SessionFacts {
+            id: SessionId::random(),
+            owner: owner.clone(),
+            labels: BTreeSet::new(),
+            frozen: false,
+            paused: false,
+        },
+        used: Timestamp::UNIX_EPOCH,
+        ended: None,
     }
 }
 

@@ -129,7 +129,8 @@ async fn an_unread_answer_that_is_too_large_is_told_and_not_made_again() {
     drop(unread);
     world.wait_until_unread(1).await;
     world.server.hears().await;
-    let (told, _unread) = world.echo(session, &large).await;
+    let (told, read) = world.echo(session, &large).await;
+    read.read();
     let why = match told {
         Answer::Refused(Refusal::EarlierUnread { why, .. }) => why,
         other => panic!("{other:?}"),
