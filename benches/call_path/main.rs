@@ -10,6 +10,8 @@
 #![cfg(test)]
 
 mod admission;
+#[path = "../shared/folder.rs"]
+mod folder;
 mod naive;
 mod wire;
 mod world;

@@ -2,8 +2,8 @@
 //! of the context, and that from JSON. It uses Cedar directly because it is what
 //! the `policy` room is compared with.
 
-use crate::world::CLAIMS_POLICY;
-use crate::world::GLOBAL_POLICY;
+use crate::folder::CLAIMS_POLICY;
+use crate::folder::GLOBAL_POLICY;
 use crate::world::World;
 use cedar_policy::Authorizer;
 use cedar_policy::Context;

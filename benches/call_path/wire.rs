@@ -1,6 +1,6 @@
 //! A process that is spoken to in lines of JSON, as a client does.
 
-use crate::world::PROGRAM;
+use crate::folder::PROGRAM;
 use crate::world::World;
 use std::io::BufRead;
 use std::io::BufReader;

@@ -1,10 +1,11 @@
 //! A folder with the shipped configuration, and a broker on it in this process.
 
+use crate::folder::PROGRAM;
+use crate::folder::shipped;
 use countersign::app;
 use countersign::broker::Broker;
 use countersign::broker::Carrier;
 use countersign::broker::ToolCall;
-use countersign::config;
 use countersign::config::Config;
 use countersign::pins;
 use countersign::policy::Bundle;
@@ -27,10 +28,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
-
-pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_countersign");
-pub(crate) const CLAIMS_POLICY: &str = include_str!("../../policies/claims.cedar");
-pub(crate) const GLOBAL_POLICY: &str = include_str!("../../policies/global.cedar");
 
 pub(crate) const GET_TOOL: &str = "get_claim";
 pub(crate) const PAY_TOOL: &str = "approve_payment";
@@ -57,32 +54,7 @@ impl World {
     /// A broker with records of this durability, its claims server ready. Alice
     /// has totals that no run reaches.
     pub(crate) fn start(durability: &str) -> Self {
-        // Beside the build, because `/tmp` is memory in some places.
-        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-        let write = |name: &str, text: &str| {
-            std::fs::write(folder.path().join(name), text).unwrap();
-        };
-        std::fs::create_dir(folder.path().join("policies")).unwrap();
-        write("policies/claims.cedar", CLAIMS_POLICY);
-        write("policies/global.cedar", GLOBAL_POLICY);
-        write(
-            "countersign.toml",
-            &config::EXAMPLE
-                .replace(
-                    "command = \"countersign\"",
-                    &format!("command = {PROGRAM:?}"),
-                )
-                .replace(
-                    "durability = \"process\"",
-                    &format!("durability = {durability:?}"),
-                ),
-        );
-        write(
-            "principals.toml",
-            &config::PRINCIPALS_EXAMPLE
-                .replace("session = \"20000.00\"", "session = \"9000000000.00\"")
-                .replace("day = \"60000.00\"", "day = \"9000000000.00\""),
-        );
+        let folder = shipped(durability);
         // As `countersign stdio` runs.
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)

@@ -11,15 +11,16 @@ mod client;
 
 use crate::crash::EACH_CALL;
 use crate::crash::EACH_RECORD;
-use crate::crash::LIMIT;
 use crate::crash::broken_promises;
 use crate::serving::Serving;
 use crate::world::GET;
 use crate::world::World;
 use client::Client;
 use client::Ended;
+use countersign::outcome::Outcome;
 use serde_json::json;
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
@@ -34,12 +35,56 @@ const ROUND: u32 = 50;
 const EACH_SESSION: u32 = 6;
 /// What one payment moves, in cents, before what tells it from all others.
 const PAYMENT: i64 = 300_000;
+/// The most that a session may be charged here, in cents: less than the limit of the
+/// shipped policy, by a meter of the operator's.
+const METERED: i64 = 1_500_000;
+/// How often each point is hit in a run that is long enough.
+const EACH_POINT: u32 = 20;
+/// From so many kills on a run is long enough.
+const LONG: u32 = 2_000;
 /// How often a client asks again for what it does not know.
 const TRIES: u32 = 40;
 /// How long a client waits before it asks again.
 const AGAIN: Duration = Duration::from_millis(25);
 /// How long a round may take.
 const PATIENCE: Duration = Duration::from_secs(300);
+
+/// A tool that is not there, whose call is recorded all the same.
+const NOWHERE: &str = "claims__nowhere";
+
+/// Points that only some calls pass, or one call of a process.
+const OTHERS: [&str; 10] = [
+    "store.close.before-commit",
+    "store.close.after-commit",
+    "store.refuse.before-commit",
+    "store.refuse.after-commit",
+    "store.enlist.before-commit",
+    "store.enlist.after-commit",
+    "store.recover.before-commit",
+    "store.recover.after-commit",
+    "store.retire.before-commit",
+    "store.retire.after-commit",
+];
+
+/// The limit of a session, as a meter of the operator's.
+const METER: &str = r#"
+[[meters]]
+name = "paid"
+tools = ["claims/approve_payment"]
+per = "session"
+sum = "amount"
+"#;
+
+const METER_POLICY: &str = r#"
+@id("killing.paid")
+@message("Enough was paid in this session.")
+forbid (
+  principal,
+  action == Broker::Action::"claims/approve_payment",
+  resource
+)
+when { context.meters.paid > 1500000 };
+"#;
 
 /// A chance that a seed repeats (xorshift64*).
 pub(crate) struct Chance(u64);
@@ -51,10 +96,6 @@ impl Chance {
         self.0 ^= self.0 >> 27;
         let drawn = self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33;
         usize::try_from(drawn).unwrap() % end
-    }
-
-    fn of<'a>(&mut self, from: &[&'a str]) -> &'a str {
-        from[self.below(from.len())]
     }
 }
 
@@ -73,7 +114,7 @@ struct Round<'a> {
     over: AtomicBool,
     killed: AtomicU32,
     /// How often a broker ended at each named point.
-    points: &'a Mutex<BTreeMap<String, u32>>,
+    points: &'a Mutex<BTreeMap<&'static str, u32>>,
     /// The number of the next payment.
     next: &'a AtomicU32,
     /// The payments that came to an end that the client knows, by their cents.
@@ -89,12 +130,15 @@ impl Round<'_> {
         while !self.over.load(Ordering::Relaxed) {
             let handle = format!("claim-{pair}-{}-{session}", self.number);
             self.handles.lock().unwrap().push(handle.clone());
-            for _ in 0..EACH_SESSION {
+            for turn in 0..EACH_SESSION {
                 if self.over.load(Ordering::Relaxed) {
                     break;
                 }
                 let number = self.next.fetch_add(1, Ordering::Relaxed);
                 let cents = PAYMENT + i64::from(number);
+                let tool = if turn % 3 == 2 { NOWHERE } else { GET };
+                let point = self.armed(&mut chance);
+                client.looks(self, (&handle, tool), point);
                 let ended = self.pays(&mut client, (&handle, cents), &mut chance);
                 self.ended.lock().unwrap().insert(cents, ended);
             }
@@ -112,8 +156,8 @@ impl Round<'_> {
     ) -> Ended {
         let key = format!("pay-{cents}");
         for _ in 0..TRIES {
-            let armed = (chance.below(4) > 0).then(|| self.point(chance));
-            let came = client.pays(self, (handle, cents, &key), armed.as_deref());
+            let point = self.armed(chance);
+            let came = client.pays(self, (handle, cents, &key), point);
             match came {
                 // The broker at the other end is being started again.
                 Ended::Lost => std::thread::sleep(AGAIN),
@@ -123,28 +167,45 @@ impl Round<'_> {
         Ended::Lost
     }
 
-    /// A point at which the next broker of a client shall end.
-    fn point(&self, chance: &mut Chance) -> String {
-        let records: Vec<&str> = EACH_RECORD.into_iter().collect();
-        let keyed = ["store.close.before-commit", "store.close.after-commit"];
-        let point = match chance.below(3) {
-            0 => chance.of(&EACH_CALL),
-            1 => chance.of(&records),
-            _ => chance.of(&keyed),
-        };
-        format!("{point}:{}", 1 + chance.below(3))
+    fn armed(&self, chance: &mut Chance) -> Option<Point> {
+        (chance.below(4) > 0).then(|| self.point(chance))
     }
 
-    fn died_at(&self, point: &str) {
-        self.killed.fetch_add(1, Ordering::Relaxed);
-        let name = point.split(':').next().unwrap_or(point);
-        *self
-            .points
-            .lock()
-            .unwrap()
-            .entry(name.to_owned())
-            .or_default() += 1;
+    /// A point at which the next broker of a client shall end: one of those that were
+    /// hit least often so far, or any.
+    fn point(&self, chance: &mut Chance) -> Point {
+        let all = points();
+        let hits = self.points.lock().unwrap();
+        let times = |point: &&str| hits.get(point).copied().unwrap_or(0);
+        let least = all.iter().map(times).min();
+        let seldom = all.iter().filter(|point| Some(times(point)) == least);
+        let seldom: Vec<&'static str> = seldom.copied().collect();
+        let name = if chance.below(2) == 0 {
+            seldom[chance.below(seldom.len())]
+        } else {
+            all[chance.below(all.len())]
+        };
+        let once = OTHERS.contains(&name) || name == "store.session.after-commit";
+        let passage = if once { 1 } else { 1 + chance.below(3) };
+        Point { name, passage }
     }
+
+    fn died_at(&self, point: Point) {
+        self.killed.fetch_add(1, Ordering::Relaxed);
+        *self.points.lock().unwrap().entry(point.name).or_default() += 1;
+    }
+}
+
+/// A named point, and at which passage of it a process ends.
+#[derive(Clone, Copy)]
+struct Point {
+    name: &'static str,
+    passage: usize,
+}
+
+fn points() -> Vec<&'static str> {
+    let all = EACH_CALL.into_iter().chain(EACH_RECORD).chain(OTHERS);
+    all.collect()
 }
 
 /// The processes of a world besides our own: brokers of clients and tool servers.
@@ -203,11 +264,13 @@ struct Found {
     executed: usize,
     admissible: usize,
     ends: BTreeMap<Ended, usize>,
-    points: BTreeMap<String, u32>,
+    points: BTreeMap<&'static str, u32>,
 }
 
 fn run(kills_wanted: u32, seed: u64, mutation: Option<&str>) -> Found {
     let world = World::new();
+    world.append("countersign.toml", METER);
+    world.write("policies/killing.cedar", METER_POLICY);
     let key = world.key("alice");
     let mut chance = Chance(seed | 1);
     let (points, ended, handles) = (Mutex::default(), Mutex::default(), Mutex::default());
@@ -277,7 +340,9 @@ fn judge(
         true
     });
     world.wait_until_all_closed();
-    found.broken.extend(broken_promises(world, &handles));
+    found
+        .broken
+        .extend(broken_promises(world, &handles, METERED));
     assert!(last.end());
     let mut executed: BTreeMap<i64, u32> = BTreeMap::new();
     for cents in world.paid() {
@@ -288,8 +353,14 @@ fn judge(
             .broken
             .push(format!("the key of {cents} was executed {times} times"));
     }
+    let completed = completed(world, &handles);
     let ended = ended.lock().unwrap();
     for (cents, how) in ended.iter() {
+        if *how == Ended::Paid && !completed.contains(cents) {
+            found.broken.push(format!(
+                "{cents} was answered and is not recorded as completed"
+            ));
+        }
         let is_executed = executed.contains_key(cents);
         match how {
             Ended::Paid if !is_executed => {
@@ -311,9 +382,18 @@ fn judge(
     }
     found.executed = executed.len();
     // Of what was asked in a session, as much as its limit has room for.
-    let room = usize::try_from(LIMIT / (PAYMENT + 100_000)).unwrap();
+    let room = usize::try_from(METERED / (PAYMENT + 100_000)).unwrap();
     let asked = ended.len() / handles.len().max(1);
     found.admissible = handles.len() * asked.min(room);
+}
+
+/// The payments whose records say that they were completed, by their cents.
+fn completed(world: &World, handles: &[String]) -> BTreeSet<i64> {
+    let calls = handles.iter().flat_map(|handle| world.calls(handle));
+    calls
+        .filter(|call| call.outcome == Some(Outcome::Completed))
+        .filter_map(|call| call.detail["charged"]["claims/approve_payment#amount"].as_i64())
+        .collect()
 }
 
 #[test]
@@ -341,6 +421,12 @@ fn whatever_is_killed_and_whenever_the_promise_holds() {
         "too little was done: {told}"
     );
     assert!(found.ends.contains_key(&Ended::Paid), "{told}");
+    if kills >= LONG && cfg!(feature = "crash-points") {
+        for point in points() {
+            let hits = found.points.get(point).copied().unwrap_or(0);
+            assert!(hits >= EACH_POINT, "{point} was hit {hits} times: {told}");
+        }
+    }
 }
 
 #[test]
@@ -351,5 +437,23 @@ fn a_broker_that_forgets_keys_would_be_noticed() {
     let noticed = |line: &String| {
         line.contains("was executed 2 times") || line.contains("was refused and executed")
     };
+    assert!(found.broken.iter().any(noticed), "{:?}", found.broken);
+}
+
+#[test]
+#[ignore = "minutes: kills brokers and servers at random"]
+#[cfg(feature = "crash-points")]
+fn a_broker_that_does_not_close_its_records_would_be_noticed() {
+    let found = run(50, 11, Some("skip-close"));
+    let noticed = |line: &String| line.contains("is not recorded as completed");
+    assert!(found.broken.iter().any(noticed), "{:?}", found.broken);
+}
+
+#[test]
+#[ignore = "minutes: kills brokers and servers at random"]
+#[cfg(feature = "crash-points")]
+fn a_broker_that_sends_before_it_commits_would_be_noticed() {
+    let found = run(200, 13, Some("ack-before-commit"));
+    let noticed = |line: &String| line.contains("and recorded");
     assert!(found.broken.iter().any(noticed), "{:?}", found.broken);
 }

@@ -35,6 +35,7 @@ mod scenario;
 mod serving;
 mod sessions;
 mod setup;
+mod story;
 mod subscriptions;
 mod tasks;
 mod world;

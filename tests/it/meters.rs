@@ -11,7 +11,7 @@ use serde_json::Value;
 use serde_json::json;
 
 /// A limit on the reads of claims, and nothing else that is not shipped.
-const TWO_READS: &str = r#"
+pub(crate) const TWO_READS: &str = r#"
 @id("reads")
 @message("Enough was read.")
 forbid (principal, action == Broker::Action::"claims/get_claim", resource)
@@ -19,7 +19,7 @@ when { context.meters.reads > 2 };
 "#;
 
 /// The shipped example with bob beside alice, these meters and this policy.
-fn metered(meters: &str, policy: &str) -> World {
+pub(crate) fn metered(meters: &str, policy: &str) -> World {
     let world = World::new();
     world.append("countersign.toml", meters);
     world.append(
@@ -30,7 +30,7 @@ fn metered(meters: &str, policy: &str) -> World {
     world
 }
 
-fn reads(per: &str) -> String {
+pub(crate) fn reads(per: &str) -> String {
     format!(
         "\n[[meters]]\nname = \"reads\"\ntools = [\"claims/get_claim\"]\nper = \"{per}\"\nwindow = \"1h\"\n"
     )

@@ -19,7 +19,7 @@ fn node_tool(name: &str) -> PathBuf {
 }
 
 /// A program from PyPI.
-fn python_tool(name: &str) -> PathBuf {
+pub(crate) fn python_tool(name: &str) -> PathBuf {
     tool("COUNTERSIGN_PY_TOOLS", name)
 }
 

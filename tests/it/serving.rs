@@ -4,6 +4,7 @@
 use crate::world::PATIENCE;
 use crate::world::World;
 use std::process::Child;
+use std::process::Command;
 use std::process::Stdio;
 use std::time::Duration;
 use std::time::Instant;
@@ -18,7 +19,11 @@ pub(crate) struct Serving {
 impl World {
     /// Starts `countersign serve` at an address of its own.
     pub(crate) fn serve(&self) -> Serving {
-        self.serve_at("127.0.0.1:0", "serve.log")
+        self.serve_with(|_command| ())
+    }
+
+    pub(crate) fn serve_with(&self, change: impl FnOnce(&mut Command)) -> Serving {
+        self.serve_at("127.0.0.1:0", "serve.log", change)
     }
 
     /// Makes a key for a principal.
@@ -30,10 +35,11 @@ impl World {
         key.unwrap().to_owned()
     }
 
-    fn serve_at(&self, address: &str, log: &str) -> Serving {
+    fn serve_at(&self, address: &str, log: &str, change: impl FnOnce(&mut Command)) -> Serving {
         let stderr = std::fs::File::create(self.path(log)).unwrap();
-        let child = self
-            .command(&["serve", "--listen", address])
+        let mut command = self.command(&["serve", "--listen", address]);
+        change(&mut command);
+        let child = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(stderr)
@@ -59,10 +65,18 @@ impl World {
     }
 
     /// Ends one broker at once, and starts the next at its address.
-    pub(crate) fn restarted(&self, mut serving: Serving) -> Serving {
+    pub(crate) fn restarted(&self, serving: Serving) -> Serving {
+        self.restarted_with(serving, |_command| ())
+    }
+
+    pub(crate) fn restarted_with(
+        &self,
+        mut serving: Serving,
+        change: impl FnOnce(&mut Command),
+    ) -> Serving {
         serving.kill();
         let log = format!("{}+", serving.log);
-        self.serve_at(&serving.address, &log)
+        self.serve_at(&serving.address, &log, change)
     }
 }
 

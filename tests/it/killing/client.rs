@@ -1,6 +1,7 @@
 //! The clients: over stdio and HTTP, of both eras, each with what it has to come back
 //! after its broker died.
 
+use super::Point;
 use super::Round;
 use crate::world::APPROVE;
 use crate::world::Wire;
@@ -47,7 +48,7 @@ pub(super) enum Era {
 /// A broker process, and the point at which it shall end by itself.
 pub(super) struct Armed {
     wire: Wire,
-    point: Option<String>,
+    point: Option<Point>,
 }
 
 impl Client {
@@ -66,7 +67,7 @@ impl Client {
         &mut self,
         round: &Round<'_>,
         (handle, cents, key): (&str, i64, &str),
-        point: Option<&str>,
+        point: Option<Point>,
     ) -> Ended {
         let meta = json!({
             "dev.countersign/session": handle,
@@ -80,6 +81,28 @@ impl Client {
         });
         let number: serde_json::Number = serde_json::from_str(&amount).unwrap();
         params["arguments"]["amount"] = Value::Number(number);
+        let answer = self.asks(round, params, point);
+        answer.map_or(Ended::Lost, |answer| ended(&answer))
+    }
+
+    /// Calls a tool that moves no meter and has no key. Whatever comes of it, the
+    /// record must be right.
+    pub(super) fn looks(
+        &mut self,
+        round: &Round<'_>,
+        (handle, tool): (&str, &str),
+        point: Option<Point>,
+    ) {
+        let params = json!({
+            "name": tool,
+            "arguments": {"claim_id": "99"},
+            "_meta": {"dev.countersign/session": handle},
+        });
+        let _answered = self.asks(round, params, point);
+    }
+
+    /// Calls a tool once. None where no answer came.
+    fn asks(&mut self, round: &Round<'_>, params: Value, point: Option<Point>) -> Option<Value> {
         match self {
             Self::Stdio(era, armed) => over_stdio(round, (*era, armed), params, point),
             Self::Http(era, transport) => over_http(round, (*era, transport), params),
@@ -98,25 +121,24 @@ fn over_stdio(
     round: &Round<'_>,
     (era, armed): (Era, &mut Option<Armed>),
     mut params: Value,
-    point: Option<&str>,
-) -> Ended {
+    point: Option<Point>,
+) -> Option<Value> {
     let mut broker = match armed.take() {
         Some(broker) => broker,
         None => {
             let point = point.filter(|_| cfg!(feature = "crash-points"));
             let mut wire = round.world.broker_with(|command| {
-                if let Some(point) = point {
-                    command.env("COUNTERSIGN_CRASH", point);
+                if let Some(Point { name, passage }) = point {
+                    command.env("COUNTERSIGN_CRASH", format!("{name}:{passage}"));
                 }
                 if let Some(mutation) = round.mutation {
                     command.env("COUNTERSIGN_MUTATE", mutation);
                 }
             });
             let opened = era == Era::Modern || wire.request_initialize().is_some();
-            let point = point.map(str::to_owned);
             if !opened {
                 died(round, Armed { wire, point });
-                return Ended::Lost;
+                return None;
             }
             Armed { wire, point }
         }
@@ -125,23 +147,20 @@ fn over_stdio(
         modern(&mut params);
     }
     let id = broker.wire.request("tools/call", params);
-    match broker.wire.answer_to(id) {
-        Some(answer) => {
-            *armed = Some(broker);
-            ended(&answer)
-        }
-        None => {
-            died(round, broker);
-            Ended::Lost
-        }
+    let answer = broker.wire.answer_to(id);
+    if answer.is_some() {
+        *armed = Some(broker);
+    } else {
+        died(round, broker);
     }
+    answer
 }
 
 /// A broker is gone: by itself, or by the hand of the test, which has counted that.
 fn died(round: &Round<'_>, mut broker: Armed) {
     let by_itself = broker.wire.was_killed() && broker.point.is_some();
     if let Some(point) = broker.point.filter(|_| by_itself) {
-        round.died_at(&point);
+        round.died_at(point);
     }
 }
 
@@ -149,23 +168,18 @@ fn over_http(
     round: &Round<'_>,
     (era, transport): (Era, &mut Option<String>),
     mut params: Value,
-) -> Ended {
+) -> Option<Value> {
     if era == Era::Legacy && transport.is_none() {
         let params = json!({
             "protocolVersion": LEGACY,
             "capabilities": {},
             "clientInfo": {"name": "test", "version": "1"},
         });
-        let Some((head, _)) = post(round, "initialize", &params, &[]) else {
-            return Ended::Lost;
-        };
+        let (head, _) = post(round, "initialize", &params, &[])?;
         let line = head
             .lines()
             .find_map(|line| line.strip_prefix("mcp-session-id: "));
-        let Some(id) = line else {
-            return Ended::Lost;
-        };
-        *transport = Some(id.trim().to_owned());
+        *transport = Some(line?.trim().to_owned());
     }
     let answered = match (era, &*transport) {
         (Era::Legacy, Some(id)) => {
@@ -177,15 +191,16 @@ fn over_http(
         }
         _ => {
             modern(&mut params);
+            let name = params["name"].as_str().unwrap_or_default().to_owned();
             let headers = [
                 ("mcp-protocol-version", MODERN),
                 ("mcp-method", "tools/call"),
-                ("mcp-name", APPROVE),
+                ("mcp-name", &name),
             ];
             post(round, "tools/call", &params, &headers)
         }
     };
-    answered.map_or(Ended::Lost, |(_, answer)| ended(&answer))
+    answered.map(|(_, answer)| answer)
 }
 
 fn modern(params: &mut Value) {
