@@ -148,13 +148,7 @@ fn refused(refusal: &Refusal, reader: Reader) -> Reply {
         Refusal::UnknownTool { asking, name } => unknown(*asking, name, reader.client),
         Refusal::NotOffered { name, needs, .. } => not_offered(name, needs, reader.client),
         Refusal::NotAsked => Reply::Error(Fault::new(INVALID_PARAMS, NOT_ASKED).json()),
-        Refusal::InvalidArguments { call, problem } => say(
-            call,
-            &[
-                "The arguments do not fit the tool's schema. Nothing was sent.".to_owned(),
-                format!("Correct this and call again: {}", shown(problem, 400)),
-            ],
-        ),
+        Refusal::InvalidArguments { call, problem } => say(call, &unfit(problem)),
         Refusal::Denied { call, denial } => denied(call, denial, None, reader),
         Refusal::Escalated {
             call,
@@ -221,6 +215,14 @@ fn refused(refusal: &Refusal, reader: Reader) -> Reply {
         Refusal::Withheld { call, server } => unsure(call, withheld(server), reader),
         Refusal::NotRecorded => not_recorded(),
     }
+}
+
+/// What is said of arguments that do not fit.
+fn unfit(problem: &str) -> [String; 2] {
+    [
+        "The arguments do not fit the tool's schema. Nothing was sent.".to_owned(),
+        format!("Correct this and call again: {}", shown(problem, 400)),
+    ]
 }
 
 /// What is said of an answer that did not come.
