@@ -53,7 +53,7 @@ use tokio_util::sync::CancellationToken;
 
 /// The tables of every record room, by the version of the store that brought
 /// them.
-pub const MIGRATIONS: [Migration; 10] = [
+pub const MIGRATIONS: [Migration; 11] = [
     Migration {
         number: 1,
         sql: &[
@@ -109,6 +109,10 @@ pub const MIGRATIONS: [Migration; 10] = [
     Migration {
         number: 10,
         sql: &[journal::SCHEMA_10],
+    },
+    Migration {
+        number: 11,
+        sql: &[events::SCHEMA_11],
     },
 ];
 

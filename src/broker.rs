@@ -157,6 +157,8 @@ pub struct Settings {
     pub own: OwnTools,
     /// Who is told of events from outside.
     pub webhooks: Webhooks,
+    /// Which labels such events bring.
+    pub event_labels: events::Labels,
 }
 
 impl Settings {
@@ -165,6 +167,15 @@ impl Settings {
         Units {
             servers: &self.servers,
             scale: self.money_scale,
+        }
+    }
+
+    /// What follows from an event from outside.
+    pub fn follows(&self) -> events::Follows<'_> {
+        events::Follows {
+            outbox: self.webhooks.outbox(),
+            labels: &self.event_labels,
+            stick: self.labels_stick,
         }
     }
 

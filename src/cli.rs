@@ -23,7 +23,6 @@ use crate::config::GLOBAL_POLICY;
 use crate::config::PRINCIPALS_EXAMPLE;
 use crate::demo;
 use crate::downstream;
-use crate::json;
 use crate::principal::PrincipalId;
 use crate::telemetry;
 use anyhow::Context;
@@ -317,7 +316,7 @@ fn own_program() -> PathBuf {
 /// it was written by clients and servers, so nothing but line breaks moves the
 /// cursor, and nothing is there that cannot be seen.
 fn print(text: &str) -> anyhow::Result<()> {
-    let text = visible(text, |c| json::hidden(c) && c != '\n');
+    let text = seen(text, |c| visible::hidden(c) && c != '\n');
     let mut stdout = std::io::stdout().lock();
     match stdout
         .write_all(text.as_bytes())
@@ -332,7 +331,7 @@ fn print(text: &str) -> anyhow::Result<()> {
 fn print_json(document: &serde_json::Value) -> anyhow::Result<()> {
     let mut text = String::new();
     for c in document.to_string().chars() {
-        if json::hidden(c) {
+        if visible::hidden(c) {
             for unit in c.encode_utf16(&mut [0; 2]) {
                 text.push_str(&format!("\\u{unit:04x}"));
             }
@@ -345,10 +344,10 @@ fn print_json(document: &serde_json::Value) -> anyhow::Result<()> {
 
 /// A text of somebody else as one line.
 fn one_line(text: &str) -> String {
-    visible(text, json::hidden)
+    seen(text, visible::hidden)
 }
 
-fn visible(text: &str, hidden: impl Fn(char) -> bool) -> String {
+fn seen(text: &str, hidden: impl Fn(char) -> bool) -> String {
     let mut visible = String::with_capacity(text.len());
     for c in text.chars() {
         if hidden(c) {

@@ -193,6 +193,11 @@ impl Config {
             broker: broker::Settings {
                 webhooks: webhooks::webhooks(&file.session.webhooks, folder)
                     .map_err(|(key, problem)| value(&key, problem))?,
+                event_labels: file
+                    .session
+                    .events
+                    .labels()
+                    .map_err(|(key, problem)| value(&key, problem))?,
                 meters,
                 ..broker_settings(&file, rules).map_err(|(key, problem)| value(key, problem))?
             },
@@ -276,6 +281,7 @@ fn broker_settings(
         meters: Vec::new(),
         own,
         webhooks: broker::Webhooks::default(),
+        event_labels: events::Labels::default(),
     })
 }
 

@@ -13,7 +13,6 @@ mod splice;
 
 pub use canonical::canonical;
 pub use canonical::write_string;
-pub use quoted::hidden;
 pub use quoted::quoted;
 pub use scan::JsonError;
 pub use scan::Object;

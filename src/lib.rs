@@ -10,6 +10,7 @@ pub mod outcome;
 pub mod principal;
 pub mod session;
 pub mod tool;
+pub mod visible;
 
 pub mod crash;
 #[cfg(any(test, feature = "fuzzing"))]

@@ -35,10 +35,9 @@ impl Key {
     ///
     /// # Errors
     ///
-    /// When it is empty, too long, or has control characters.
+    /// When it is empty, too long, or has characters that cannot be seen.
     pub fn read(text: &str) -> Result<Self, Unfit> {
-        let usable = (1..=MAX_KEY).contains(&text.len()) && !text.contains(char::is_control);
-        if usable {
+        if visible::is_name(text, MAX_KEY) {
             Ok(Self(text.into()))
         } else {
             Err(Unfit::Key)

@@ -14,6 +14,7 @@ use crate::store::StoreError;
 use crate::store::Tx;
 use crate::tool::CallId;
 use crate::tool::Digest;
+use crate::visible;
 use jiff::SignedDuration;
 use jiff::Timestamp;
 use std::sync::Arc;
@@ -24,14 +25,14 @@ pub const KEPT: SignedDuration = SignedDuration::from_hours(24);
 /// The largest answer that is kept, in bytes.
 pub const MAX_BODY: usize = 1 << 20;
 
-/// What a client calls one thing that it wants done: 1 to 255 bytes without control
-/// characters, of its own choice.
+/// What a client calls one thing that it wants done: 1 to 255 bytes of its own choice,
+/// all of characters that can be seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdempotencyKey(Arc<str>);
 
 /// The text is no key.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("an idempotency key has 1 to 255 bytes and no control characters")]
+#[error("an idempotency key has 1 to 255 bytes and no characters that cannot be seen")]
 pub struct KeyError;
 
 impl IdempotencyKey {
@@ -39,10 +40,9 @@ impl IdempotencyKey {
     ///
     /// # Errors
     ///
-    /// When it is empty, too long, or has control characters.
+    /// When it is empty, too long, or has characters that cannot be seen.
     pub fn read(text: &str) -> Result<Self, KeyError> {
-        let usable = (1..=255).contains(&text.len()) && !text.contains(char::is_control);
-        if usable {
+        if visible::is_name(text, 255) {
             Ok(Self(text.into()))
         } else {
             Err(KeyError)
@@ -359,7 +359,7 @@ mod tests {
     #[test]
     fn a_key_can_be_read_by_people() {
         assert!(IdempotencyKey::read("a b/ä").is_ok());
-        for bad in ["", "a\n", &"x".repeat(256)] {
+        for bad in ["", "a\n", "a\u{200b}", &"x".repeat(256)] {
             assert_eq!(IdempotencyKey::read(bad), Err(KeyError));
         }
     }

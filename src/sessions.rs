@@ -16,6 +16,7 @@ pub use changes::noted;
 pub use labels::Brought;
 pub use labels::guest;
 pub use labels::label;
+pub use labels::label_from;
 pub use labels::unlabel;
 pub use table::SCHEMA;
 pub use table::SCHEMA_7;

@@ -104,7 +104,7 @@ impl Broker {
             let Some(state) = living(tx, state, settings.expire, now)? else {
                 return Ok(Err(EventRefusal::Unknown));
             };
-            let taken = events::take(tx, &state, &new, settings.webhooks.outbox(), by)?;
+            let taken = events::take(tx, &state, &new, settings.follows(), by)?;
             Ok(match taken {
                 Ok(event) => Ok((session, event)),
                 Err(refused) => Err(EventRefusal::Refused(refused)),

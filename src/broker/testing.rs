@@ -68,6 +68,7 @@ const MIGRATIONS: [Migration; 1] = [Migration {
         sessions::SCHEMA,
         sessions::SCHEMA_7,
         events::SCHEMA,
+        events::SCHEMA_11,
         pins::SCHEMA,
         pins::SCHEMA_8,
     ],
@@ -246,6 +247,7 @@ fn settings() -> Settings {
         meters: Vec::new(),
         own: super::OwnTools::default(),
         webhooks: super::Webhooks::default(),
+        event_labels: events::Labels::default(),
     }
 }
 

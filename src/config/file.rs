@@ -3,10 +3,13 @@
 
 mod tool;
 
+pub(super) use tool::labels;
+
 use super::http;
 use super::imported::Entry;
 use super::meters::MeterSection;
 use super::references;
+use super::webhooks::EventsSection;
 use super::webhooks::WebhookSection;
 use crate::broker::ServerRules;
 use crate::downstream;
@@ -131,6 +134,7 @@ pub(super) struct SessionSection {
     pub(super) labels_stick: SignedDuration,
     pub(super) tools: OwnToolsSection,
     pub(super) webhooks: Vec<WebhookSection>,
+    pub(super) events: EventsSection,
 }
 
 /// The broker's own tools.
@@ -151,6 +155,7 @@ impl Default for SessionSection {
             labels_stick: SignedDuration::from_hours(1),
             tools: OwnToolsSection::default(),
             webhooks: Vec::new(),
+            events: EventsSection::default(),
         }
     }
 }

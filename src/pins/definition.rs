@@ -59,9 +59,7 @@ pub fn definition(server: &ServerName, entry: &str) -> Result<ToolDefinition, De
         .map_err(DefinitionError::Json)?;
     let name = object.get("name").and_then(json::text);
     let name = name
-        .filter(|name| {
-            (1..=MAX_NAME).contains(&name.chars().count()) && !name.contains(char::is_control)
-        })
+        .filter(|name| (1..=MAX_NAME).contains(&name.chars().count()) && !name.contains(hidden))
         .ok_or(DefinitionError::Name)?;
     let input_schema = object
         .get("inputSchema")

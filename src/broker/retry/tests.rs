@@ -140,6 +140,26 @@ async fn an_unread_answer_that_is_too_large_is_told_and_not_made_again() {
 }
 
 #[tokio::test]
+async fn an_answer_under_a_key_that_is_too_large_is_told_and_not_made_again() {
+    let mut world = World::new().await;
+    let session = world.claim().await;
+    let large = format!("{{\"a\":\"{}\"}}", "x".repeat(crate::retries::MAX_BODY));
+    let call = ("echo", large.as_str(), Some("one"));
+    let answered = world.calls_tool(session, call).0.await;
+    assert!(matches!(answered, Answer::Result { .. }));
+    world.server.hears().await;
+    for _ in 0..2 {
+        let told = world.calls_tool(session, call).0.await;
+        assert!(
+            matches!(told, Answer::Refused(Refusal::EarlierLost { .. })),
+            "{told:?}"
+        );
+    }
+    assert_eq!(world.calls()[1].detail["code"], "earlier_lost");
+    assert_eq!(world.end().await, [""; 0]);
+}
+
+#[tokio::test]
 async fn a_retry_that_waited_is_decided_once_more() {
     let mut world = World::new().await;
     let session = world.claim().await;

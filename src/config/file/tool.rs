@@ -90,7 +90,7 @@ impl ToolSection {
 }
 
 /// Labels as they are written.
-pub(super) fn labels(written: &[String]) -> Result<BTreeSet<Label>, Wrong> {
+pub(in crate::config) fn labels(written: &[String]) -> Result<BTreeSet<Label>, Wrong> {
     let read = written.iter().map(|label| label.parse());
     read.collect::<Result<_, _>>()
         .map_err(|error: LabelError| ("labels".to_owned(), error.to_string()))
