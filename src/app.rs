@@ -53,7 +53,7 @@ use tokio_util::sync::CancellationToken;
 
 /// The tables of every record room, by the version of the store that brought
 /// them.
-pub const MIGRATIONS: [Migration; 11] = [
+pub const MIGRATIONS: [Migration; 12] = [
     Migration {
         number: 1,
         sql: &[
@@ -108,11 +108,15 @@ pub const MIGRATIONS: [Migration; 11] = [
     },
     Migration {
         number: 10,
-        sql: &[journal::SCHEMA_10],
+        sql: &[pins::SCHEMA_10],
     },
     Migration {
         number: 11,
-        sql: &[events::SCHEMA_11],
+        sql: &[journal::SCHEMA_11],
+    },
+    Migration {
+        number: 12,
+        sql: &[events::SCHEMA_12],
     },
 ];
 

@@ -40,6 +40,7 @@ pub use crate::downstream::CallLine;
 pub use crate::downstream::Era;
 pub use crate::downstream::Reply as ClientReply;
 pub use crate::downstream::Unbridged;
+pub use crate::tool::Lists;
 pub use answer::Answer;
 pub use answer::Asked;
 pub use answer::Carrier;
@@ -53,7 +54,6 @@ pub use call::ToolCall;
 pub use catalogue::Catalogue;
 pub use catalogue::Has;
 pub use catalogue::Known;
-pub use catalogue::Lists;
 pub use catalogue::Naming;
 pub use catalogue::Rules;
 pub use catalogue::Shape;
@@ -64,6 +64,7 @@ pub use own::OwnTools;
 pub use own::percent_decoded;
 pub use receipt::Awaited;
 pub use receipt::Receipt;
+pub use resources::Listing;
 pub use resume::Standing;
 pub use resume::Unit;
 pub use resume::Units;
@@ -73,6 +74,8 @@ pub use upkeep::StartError;
 
 use crate::cause::Chain;
 use crate::downstream::Downstream;
+use crate::events::Follows as EventFollows;
+use crate::events::Labels as EventLabels;
 use crate::journal::Effect;
 use crate::journal::Subject;
 use crate::json;
@@ -158,7 +161,7 @@ pub struct Settings {
     /// Who is told of events from outside.
     pub webhooks: Webhooks,
     /// Which labels such events bring.
-    pub event_labels: events::Labels,
+    pub event_labels: EventLabels,
 }
 
 impl Settings {
@@ -171,8 +174,8 @@ impl Settings {
     }
 
     /// What follows from an event from outside.
-    pub fn follows(&self) -> events::Follows<'_> {
-        events::Follows {
+    pub fn follows(&self) -> EventFollows<'_> {
+        EventFollows {
             outbox: self.webhooks.outbox(),
             labels: &self.event_labels,
             stick: self.labels_stick,

@@ -25,6 +25,7 @@ use crate::demo;
 use crate::downstream;
 use crate::principal::PrincipalId;
 use crate::telemetry;
+use crate::visible;
 use anyhow::Context;
 use clap::CommandFactory;
 use clap::Parser;

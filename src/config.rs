@@ -25,6 +25,7 @@ use crate::broker::OwnTools;
 use crate::broker::Rules;
 use crate::broker::ServerRules;
 use crate::downstream;
+use crate::events;
 use crate::policy::PolicyFile;
 use crate::principal::PrincipalId;
 use crate::principal::Principals;

@@ -22,6 +22,7 @@ mod call;
 mod catalog;
 mod child;
 mod era;
+mod freshness;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 mod handshake;
@@ -46,9 +47,9 @@ mod wire;
 mod tests;
 
 use crate::tool::Declared;
-use crate::tool::Digest;
 use crate::tool::Kind;
 use crate::tool::Level;
+use crate::tool::Lists;
 use crate::tool::ServerName;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -59,6 +60,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::sync::mpsc;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::sync::DropGuard;
 
@@ -87,6 +89,8 @@ pub use remote::Transport;
 pub use subscriptions::Standing;
 pub use subscriptions::Update;
 
+use catalog::Remembered;
+use freshness::Fresh;
 use reach::Reach;
 use siblings::Siblings;
 use subscriptions::Updates;
@@ -169,6 +173,8 @@ struct Desk {
     /// Where what is said of followed resources goes.
     updates: Arc<Updates>,
     wake: Arc<Notify>,
+    /// The lists are to be read again.
+    again: Arc<Notify>,
     stop: CancellationToken,
     _stops_with_the_last_handle: DropGuard,
 }
@@ -181,11 +187,13 @@ enum Phase {
         era: Era,
         offers: Offers,
         server: String,
-        /// The digests of the tools that this very process listed last.
-        listed: BTreeMap<Arc<str>, Digest>,
-        /// The same as it listed them to kinds of clients, where that is asked
-        /// of this very process.
-        kinds: BTreeMap<Kind, BTreeMap<Arc<str>, Digest>>,
+        /// What this very process listed last.
+        listed: Remembered,
+        /// The same as it listed it to kinds of clients, where that is asked of
+        /// this very process.
+        kinds: BTreeMap<Kind, Remembered>,
+        /// Until when all of that is fresh.
+        fresh: Fresh,
     },
     Failed(Failure),
     Stopped,
@@ -226,6 +234,7 @@ impl Downstream {
     fn supervised(settings: Settings, news: mpsc::UnboundedSender<News>) -> (Self, Supervisor) {
         let (phase_now, phase) = watch::channel(Phase::Starting);
         let wake = Arc::new(Notify::new());
+        let again = Arc::new(Notify::new());
         let stop = CancellationToken::new();
         let updates = Arc::new(Updates::of(settings.name.clone()));
         let level = watch::Sender::new(None);
@@ -239,6 +248,7 @@ impl Downstream {
             phase,
             updates: Arc::clone(&updates),
             wake: Arc::clone(&wake),
+            again: Arc::clone(&again),
             stop: stop.clone(),
             _stops_with_the_last_handle: stop.clone().drop_guard(),
         };
@@ -247,6 +257,7 @@ impl Downstream {
         };
         let told = supervisor::Told {
             wake,
+            again,
             stop,
             level: level.subscribe(),
             kinds: kinds.subscribe(),
@@ -326,6 +337,28 @@ impl Downstream {
     pub fn offers(&self) -> Option<Offers> {
         match &*self.desk.phase.borrow() {
             Phase::Ready { offers, .. } => Some(*offers),
+            Phase::Starting | Phase::Failed(_) | Phase::Stopped => None,
+        }
+    }
+
+    /// Has its lists read again where its own time for this one is over. Returns
+    /// whether that is so; at most one reading is under way.
+    pub fn reads_again(&self, of: Lists) -> bool {
+        let over = match &*self.desk.phase.borrow() {
+            Phase::Ready { fresh, .. } => fresh.is_over(of, Instant::now()),
+            Phase::Starting | Phase::Failed(_) | Phase::Stopped => false,
+        };
+        if over {
+            self.desk.again.notify_one();
+        }
+        over
+    }
+
+    /// How long a list of it is still fresh by its own word; none where it says
+    /// nothing of that.
+    pub fn fresh_for(&self, of: Lists) -> Option<Duration> {
+        match &*self.desk.phase.borrow() {
+            Phase::Ready { fresh, .. } => fresh.left(of, Instant::now()),
             Phase::Starting | Phase::Failed(_) | Phase::Stopped => None,
         }
     }

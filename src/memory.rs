@@ -11,6 +11,7 @@ use crate::principal::PrincipalId;
 use crate::session::SessionId;
 use crate::store::StoreError;
 use crate::store::Tx;
+use crate::visible;
 use jiff::Timestamp;
 
 /// The longest key, in bytes.

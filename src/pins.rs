@@ -8,6 +8,7 @@
 
 mod definition;
 mod table;
+mod uris;
 
 pub use definition::DefinitionError;
 pub use definition::definition;
@@ -15,6 +16,10 @@ pub use definition::fixed;
 pub use definition::prompt;
 pub use table::SCHEMA;
 pub use table::SCHEMA_8;
+pub use uris::SCHEMA_10;
+pub use uris::Uris;
+pub use uris::keep_uris;
+pub use uris::uris;
 
 use crate::store::StoreError;
 use crate::store::Tx;

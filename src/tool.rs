@@ -4,6 +4,7 @@
 mod inquiry;
 mod kind;
 mod level;
+mod lists;
 mod meter;
 mod mirrored;
 
@@ -14,6 +15,7 @@ pub use kind::Kind;
 pub use kind::Offered;
 pub use level::Level;
 pub use level::LevelError;
+pub use lists::Lists;
 pub use meter::Counted;
 pub use meter::Meter;
 pub use meter::Per;

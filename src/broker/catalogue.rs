@@ -6,10 +6,10 @@ use super::own;
 use super::own::Own;
 use super::own::OwnTools;
 use super::own::pages;
+use super::resources::Listing;
 use super::resources::Owners;
 use super::said::ServerRules;
 use crate::downstream::Downstream;
-use crate::downstream::Resources;
 use crate::json::Object;
 use crate::json::Splice;
 use crate::pins::Pin;
@@ -25,6 +25,7 @@ use crate::principal::Principals;
 use crate::tool::Asking;
 use crate::tool::Digest;
 use crate::tool::Kind;
+use crate::tool::Lists;
 use crate::tool::Meter;
 use crate::tool::Mirrored;
 use crate::tool::Offered;
@@ -123,8 +124,8 @@ pub enum Naming {
 pub struct Known<'a> {
     /// What was pinned of each that was ever seen.
     pub pins: &'a BTreeMap<ServerName, Vec<Pin>>,
-    /// What each listed last of its resources.
-    pub resources: &'a BTreeMap<ServerName, Arc<Resources>>,
+    /// What is known of the resources of each.
+    pub resources: &'a BTreeMap<ServerName, Listing>,
     /// The way to each.
     pub downstreams: &'a BTreeMap<ServerName, Downstream>,
 }
@@ -253,7 +254,7 @@ impl Catalogue {
         let readable = readable.map(|(server, _)| server.clone()).collect();
         let mut resources = known.resources.clone();
         if let (true, Some((_, page))) = (shape.own.offered, own.first()) {
-            let listing = Arc::new(pages::listing());
+            let listing = Listing::of(Arc::new(pages::listing()));
             resources.insert(page.id.server.clone(), listing);
         }
         catalogue.owners = Owners::new(resources, readable);
@@ -415,30 +416,17 @@ impl Catalogue {
             Lists::Tools => named(&self.tools),
             Lists::Prompts => named(&self.prompts),
             Lists::Resources => {
-                let resources = self.owners.resources();
+                let resources = self.owners.resources(kind);
                 let seen = resources.filter(|(server, _)| may_read(server));
                 seen.map(|(_, one)| Arc::clone(&one.json)).collect()
             }
             Lists::Templates => {
-                let templates = self.owners.templates();
+                let templates = self.owners.templates(kind);
                 let seen = templates.filter(|(server, _)| may_read(server));
                 seen.map(|(_, one)| Arc::clone(&one.json)).collect()
             }
         }
     }
-}
-
-/// What clients can have a list of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lists {
-    /// `tools/list`.
-    Tools,
-    /// `prompts/list`.
-    Prompts,
-    /// `resources/list`.
-    Resources,
-    /// `resources/templates/list`.
-    Templates,
 }
 
 /// The definition as its server wrote it, but for the name.

@@ -15,9 +15,11 @@ use super::upkeep::recover;
 use crate::cause::Chain;
 use crate::downstream::Downstream;
 use crate::downstream::News;
+use crate::downstream::Resources;
 use crate::downstream::State;
 use crate::pins;
 use crate::pins::Besides;
+use crate::pins::Uris;
 use crate::store::Durability;
 use crate::tool::Kind;
 use crate::tool::ServerName;
@@ -39,7 +41,7 @@ pub(super) struct Upkeep {
     /// What the last catalogue was made of, or would have been had the policies
     /// fitted it.
     pub(super) pins: Pins,
-    /// What each server listed last of its resources.
+    /// What is known of the resources of each server.
     pub(super) resources: Listings,
 }
 
@@ -49,6 +51,7 @@ struct Seen {
     server: ServerName,
     kind: Kind,
     has: Besides,
+    uris: Uris,
 }
 
 impl Upkeep {
@@ -98,10 +101,7 @@ impl Upkeep {
                 for why in refused {
                     tracing::warn!(server.name = %server, "a tool is not offered: {why}");
                 }
-                let to_all = kind.is_asked_nothing();
-                if to_all {
-                    self.resources.insert(server.clone(), Arc::new(resources));
-                }
+                let uris = self.lists((&server, &kind), resources);
                 let has = Besides {
                     logs: offers.logging,
                     pages: offers.apps,
@@ -110,6 +110,7 @@ impl Upkeep {
                     server: server.clone(),
                     kind: kind.clone(),
                     has,
+                    uris,
                 };
                 if let Err(error) = self.observe(&seen, definitions).await {
                     tracing::error!(
@@ -118,11 +119,12 @@ impl Upkeep {
                         "the tools of a server could not be taken in; those known before stay"
                     );
                 }
-                match to_all {
-                    true => self.seen(&server),
-                    false => self.broker.kinds.had(&server, &kind),
+                if kind.is_asked_nothing() {
+                    self.seen(&server);
                 }
+                self.broker.kinds.had(&server, &kind);
             }
+            News::NothingNew { server, kind } => self.broker.kinds.had(&server, &kind),
             News::NotListed { server, kind, why } => {
                 tracing::warn!(
                     server.name = %server,
@@ -140,6 +142,20 @@ impl Upkeep {
                 }
             }
         }
+    }
+
+    /// Takes in what a server lists of its resources. Returns all that it lists.
+    fn lists(&mut self, (server, kind): (&ServerName, &Kind), resources: Resources) -> Uris {
+        let listing = self.resources.entry(server.clone()).or_default();
+        // Most servers list the same to every kind.
+        let known = listing.all.iter().chain(listing.kinds.values());
+        let known = known.into_iter().find(|known| ***known == resources);
+        let resources = known.map_or_else(|| Arc::new(resources), Arc::clone);
+        match kind.is_asked_nothing() {
+            true => listing.all = Some(resources),
+            false => drop(listing.kinds.insert(kind.clone(), resources)),
+        }
+        listing.uris()
     }
 
     /// Nobody waits for the first sight of this server any more.
@@ -202,6 +218,7 @@ impl Upkeep {
                     false => pins::observe_as(tx, (server, kind), &listed, now)?,
                 };
                 pins::keep_besides(tx, server, seen.has)?;
+                pins::keep_uris(tx, server, &seen.uris)?;
                 Ok(observed)
             })
             .await

@@ -4,24 +4,89 @@
 use super::own::OWN;
 use crate::downstream::Resource;
 use crate::downstream::Resources;
+use crate::pins::Uris;
+use crate::tool::Kind;
 use crate::tool::ServerName;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// The scheme of the broker's own resources.
 const SCHEME: &str = "session";
 
-/// The resources of each server, as it listed them last.
-pub(super) type Listings = BTreeMap<ServerName, Arc<Resources>>;
+/// What is known of the resources of each server.
+pub(super) type Listings = BTreeMap<ServerName, Listing>;
+
+/// What is known of the resources of one server.
+#[derive(Clone, Debug, Default)]
+pub struct Listing {
+    /// What it listed last; none where it listed nothing to this process yet.
+    pub(super) all: Option<Arc<Resources>>,
+    /// The same to kinds of clients, where it was looked at as one.
+    pub(super) kinds: BTreeMap<Kind, Arc<Resources>>,
+    /// What it had listed before this process was there.
+    pub(super) before: Uris,
+}
+
+impl Listing {
+    /// What a server lists that has listed it just now.
+    pub(super) fn of(all: Arc<Resources>) -> Self {
+        Self {
+            all: Some(all),
+            ..Self::default()
+        }
+    }
+
+    /// What it had listed before this process was there.
+    pub(super) fn before(before: Uris) -> Self {
+        Self {
+            before,
+            ..Self::default()
+        }
+    }
+
+    /// What it lists to anybody; before it lists anything, what it had.
+    pub(super) fn uris(&self) -> Uris {
+        let Some(all) = &self.all else {
+            return self.before.clone();
+        };
+        let mut uris = Uris::default();
+        let of = |all: &[Resource]| all.iter().map(|one| one.uri.clone()).collect::<Vec<_>>();
+        for resources in std::iter::once(all).chain(self.kinds.values()) {
+            uris.listed.extend(of(&resources.listed));
+            uris.templates.extend(of(&resources.templates));
+        }
+        uris
+    }
+
+    /// What it lists to clients of this kind and not to all.
+    fn only_to(&self, kind: &Kind) -> Resources {
+        let (Some(all), Some(own)) = (&self.all, self.kinds.get(kind)) else {
+            return Resources::default();
+        };
+        let without = |own: &[Resource], all: &[Resource]| {
+            let all: HashSet<&str> = all.iter().map(|one| &*one.uri).collect();
+            let own = own.iter().filter(|one| !all.contains(&*one.uri));
+            own.cloned().collect()
+        };
+        Resources {
+            listed: without(&own.listed, &all.listed),
+            templates: without(&own.templates, &all.templates),
+        }
+    }
+}
 
 /// Finds the server of a URI.
 #[derive(Debug, Default)]
 pub(super) struct Owners {
-    listings: Listings,
-    /// The servers whose resources can be read.
-    readable: BTreeSet<ServerName>,
+    /// What each server lists to all. Only of those whose resources can be read.
+    listings: BTreeMap<ServerName, Arc<Resources>>,
+    /// What it lists to one kind of clients beside that.
+    more: BTreeMap<Kind, Vec<(ServerName, Resources)>>,
+    /// All URIs by server, of every server whose resources can be read.
+    uris: BTreeMap<ServerName, Uris>,
     listed: HashMap<Box<str>, Owner>,
 }
 
@@ -33,12 +98,38 @@ enum Owner {
 }
 
 impl Owners {
-    pub(super) fn new(listings: Listings, readable: BTreeSet<ServerName>) -> Self {
+    pub(super) fn new(mut listings: Listings, readable: BTreeSet<ServerName>) -> Self {
+        for server in &readable {
+            listings.entry(server.clone()).or_default();
+        }
+        listings.retain(|server, _| readable.contains(server));
+        let mut owners = Self::default();
+        let (here, away): (Listings, Listings) = listings
+            .into_iter()
+            .partition(|(_, listing)| listing.all.is_some());
+        let of_here = owners.listed_by(&here);
+        // Who is here says what he has; only of the rest it is told from before.
+        owners.listed = owners.listed_by(&away);
+        owners.listed.extend(of_here);
+        for (server, listing) in here {
+            for kind in listing.kinds.keys() {
+                let more = (server.clone(), listing.only_to(kind));
+                owners.more.entry(kind.clone()).or_default().push(more);
+            }
+            owners.listings.extend(listing.all.map(|all| (server, all)));
+        }
+        owners
+    }
+
+    /// Whose each URI is, where these were all. Takes note of the rest of what they
+    /// list.
+    fn listed_by(&mut self, listings: &Listings) -> HashMap<Box<str>, Owner> {
         let mut listed: HashMap<Box<str>, Owner> = HashMap::new();
-        for (server, resources) in listings.iter().filter(|(name, _)| readable.contains(*name)) {
-            for resource in &resources.listed {
+        for (server, listing) in listings {
+            let uris = listing.uris();
+            for uri in &uris.listed {
                 listed
-                    .entry(resource.uri.clone())
+                    .entry(uri.clone())
                     .and_modify(|owner| {
                         let one = Owner::One(server.clone());
                         let is_ours =
@@ -53,12 +144,9 @@ impl Owners {
                     })
                     .or_insert_with(|| Owner::One(server.clone()));
             }
+            self.uris.insert(server.clone(), uris);
         }
-        Self {
-            listings,
-            readable,
-            listed,
-        }
+        listed
     }
 
     /// The server of a URI: the one that lists it, or has a template for it, or
@@ -69,14 +157,14 @@ impl Owners {
             Some(Owner::Several) => return None,
             None => {}
         }
-        let with_template = |resources: &Resources| {
-            let mut templates = resources.templates.iter();
-            templates.any(|template| matches(&template.uri, uri))
+        let with_template = |uris: &Uris| {
+            let mut templates = uris.templates.iter();
+            templates.any(|template| matches(template, uri))
         };
         let scheme = uri.split(':').next().unwrap_or_default();
-        let with_scheme = |resources: &Resources| {
-            let mut all = resources.listed.iter().chain(&resources.templates);
-            all.any(|one| one.uri.split(':').next() == Some(scheme))
+        let with_scheme = |uris: &Uris| {
+            let mut all = uris.listed.iter().chain(&uris.templates);
+            all.any(|one| one.split(':').next() == Some(scheme))
         };
         match self.those(with_template).as_slice() {
             [only] => return Some(only),
@@ -85,8 +173,8 @@ impl Owners {
         }
         // What is ours has a scheme of its own, and all else belongs to the others.
         let is_ours = |name: &&ServerName| name.as_str() == OWN;
-        let may_be_ours = scheme == SCHEME && self.readable.iter().any(|name| is_ours(&name));
-        let mut others = self.readable.iter().filter(|name| !is_ours(name));
+        let may_be_ours = scheme == SCHEME && self.uris.keys().any(|name| is_ours(&name));
+        let mut others = self.uris.keys().filter(|name| !is_ours(name));
         if let (Some(only), None, false) = (others.next(), others.next(), may_be_ours) {
             return Some(only);
         }
@@ -98,41 +186,49 @@ impl Owners {
 
     /// The server that has this template.
     pub(super) fn of_template(&self, template: &str) -> Option<&ServerName> {
-        let has = |resources: &Resources| resources.templates.iter().any(|t| *t.uri == *template);
-        match self.those(has).as_slice() {
+        match self
+            .those(|uris| uris.templates.contains(template))
+            .as_slice()
+        {
             [only] => Some(only),
             [] => self.of(template),
             _ => None,
         }
     }
 
-    fn those(&self, fits: impl Fn(&Resources) -> bool) -> Vec<&ServerName> {
-        let listings = self.listings.iter();
-        listings
-            .filter(|(server, resources)| self.readable.contains(*server) && fits(resources))
+    fn those(&self, fits: impl Fn(&Uris) -> bool) -> Vec<&ServerName> {
+        let all = self.uris.iter();
+        all.filter(|(_, uris)| fits(uris))
             .map(|(server, _)| server)
             .collect()
     }
 
-    /// The resources of each server that can be read, without those that more
-    /// than one lists.
-    pub(super) fn resources(&self) -> impl Iterator<Item = (&ServerName, &Resource)> {
-        let listings = self.listings.iter();
-        listings.flat_map(move |(server, resources)| {
-            let own = Owner::One(server.clone());
+    /// The resources of each server that can be read, as this kind of clients sees
+    /// them, without those that more than one lists.
+    pub(super) fn resources(&self, kind: &Kind) -> impl Iterator<Item = (&ServerName, &Resource)> {
+        let entries = self.seen_by(kind).flat_map(|(server, resources)| {
             let listed = resources.listed.iter();
-            listed
-                .filter(move |resource| self.listed.get(&resource.uri) == Some(&own))
-                .map(move |resource| (server, resource))
+            listed.map(move |one| (server, one))
+        });
+        entries.filter(|(server, one)| {
+            let owner = self.listed.get(&one.uri);
+            matches!(owner, Some(Owner::One(only)) if only == *server)
         })
     }
 
-    /// The templates of each server that can be read.
-    pub(super) fn templates(&self) -> impl Iterator<Item = (&ServerName, &Resource)> {
-        let listings = self.listings.iter();
-        let readable = listings.filter(|(server, _)| self.readable.contains(*server));
-        readable
-            .flat_map(|(server, resources)| resources.templates.iter().map(move |t| (server, t)))
+    /// The templates of each server that can be read, as this kind of clients sees
+    /// them.
+    pub(super) fn templates(&self, kind: &Kind) -> impl Iterator<Item = (&ServerName, &Resource)> {
+        self.seen_by(kind).flat_map(|(server, resources)| {
+            let templates = resources.templates.iter();
+            templates.map(move |one| (server, one))
+        })
+    }
+
+    fn seen_by(&self, kind: &Kind) -> impl Iterator<Item = (&ServerName, &Resources)> {
+        let all = self.listings.iter().map(|(server, all)| (server, &**all));
+        let more = self.more.get(kind).into_iter().flatten();
+        all.chain(more.map(|(server, more)| (server, more)))
     }
 
     /// URIs that more than one server lists.
@@ -237,18 +333,23 @@ mod tests {
         }
     }
 
+    fn server(name: &str) -> ServerName {
+        name.parse().unwrap()
+    }
+
+    fn listing(listed: &[&str], templates: &[&str]) -> Listing {
+        let all = |uris: &[&str]| uris.iter().map(|uri| resource(uri)).collect();
+        Listing::of(Arc::new(Resources {
+            listed: all(listed),
+            templates: all(templates),
+        }))
+    }
+
     #[test]
     fn a_uri_belongs_to_the_one_server_that_can_have_it() {
-        let server = |name: &str| -> ServerName { name.parse().unwrap() };
-        let one = Resources {
-            listed: vec![resource("a://1"), resource("both://x")],
-            templates: vec![resource("t://{id}")],
-        };
-        let two = Resources {
-            listed: vec![resource("b://1"), resource("both://x")],
-            templates: vec![resource("file:///{+path}")],
-        };
-        let listings = [(server("one"), one.into()), (server("two"), two.into())];
+        let one = listing(&["a://1", "both://x"], &["t://{id}"]);
+        let two = listing(&["b://1", "both://x"], &["file:///{+path}"]);
+        let listings = [(server("one"), one), (server("two"), two)];
         let readable = [server("one"), server("two")];
         let owners = Owners::new(listings.clone().into(), readable.into());
         let of = |uri: &str| owners.of(uri).map(ServerName::as_str);
@@ -259,33 +360,68 @@ mod tests {
         assert_eq!(of("both://x"), None);
         assert_eq!(of("c://1"), None);
         assert_eq!(owners.contested().collect::<Vec<_>>(), ["both://x"]);
-        assert_eq!(owners.resources().count(), 2);
+        assert_eq!(owners.resources(&Kind::default()).count(), 2);
         let owners = Owners::new(listings.into(), [server("two")].into());
         assert_eq!(owners.of("c://1"), Some(&server("two")));
         assert_eq!(owners.of("a://1"), Some(&server("two")));
     }
 
     #[test]
-    fn what_is_ours_is_no_servers_and_nothing_else_is_ours() {
-        let server = |name: &str| -> ServerName { name.parse().unwrap() };
-        let listed = |uri: &str| Resources {
-            listed: vec![resource(uri)],
-            templates: Vec::new(),
+    fn whose_a_uri_was_is_told_while_its_server_is_not_there() {
+        let away = Listing::before(listing(&["a://1", "b://1"], &["t://{id}"]).uris());
+        let here = listing(&["b://1", "b://2"], &["{+any}"]);
+        let listings = [(server("away"), away), (server("here"), here)];
+        let readable = [server("away"), server("here")];
+        let owners = Owners::new(listings.into(), readable.into());
+        let of = |uri: &str| owners.of(uri).map(ServerName::as_str);
+        assert_eq!(of("a://1"), Some("away"));
+        // Who is here knows better.
+        assert_eq!(of("b://1"), Some("here"));
+        assert_eq!(of("t://1"), None, "both have a template for it");
+        assert_eq!(owners.of_template("t://{id}"), Some(&server("away")));
+        // Nobody is shown what nobody says any more.
+        let anybody = Kind::default();
+        let seen = owners.resources(&anybody).map(|(_, one)| &*one.uri);
+        assert_eq!(seen.collect::<Vec<_>>(), ["b://1", "b://2"]);
+        assert_eq!(owners.templates(&anybody).count(), 1);
+    }
+
+    #[test]
+    fn what_is_listed_to_one_kind_of_clients_is_seen_by_those() {
+        let kind = Kind::read(r#"{"elicitation":{}}"#).unwrap();
+        let all = listing(&["a://1"], &[]);
+        let more = listing(&["a://1", "a://2"], &["t://{id}"]).all.unwrap();
+        let own = Listing {
+            kinds: [(kind.clone(), more)].into(),
+            ..all
         };
+        let owners = Owners::new([(server("own"), own)].into(), [server("own")].into());
+        let seen = |kind| {
+            let seen = owners.resources(kind).chain(owners.templates(kind));
+            seen.map(|(_, one)| one.uri.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(seen(&kind), ["a://1", "a://2", "t://{id}"]);
+        assert_eq!(seen(&Kind::default()), ["a://1"]);
+        assert_eq!(owners.of("a://2"), Some(&server("own")));
+    }
+
+    #[test]
+    fn what_is_ours_is_no_servers_and_nothing_else_is_ours() {
+        let listed = |uri: &str| listing(&[uri], &[]);
         for name in ["a", "z"] {
             let listings = [
-                (server(OWN), listed("session://status").into()),
-                (server(name), listed("session://status").into()),
+                (server(OWN), listed("session://status")),
+                (server(name), listed("session://status")),
             ];
             let readable = [server(OWN), server(name)];
             let owners = Owners::new(listings.clone().into(), readable.into());
             assert_eq!(owners.of("session://status"), Some(&server(OWN)));
             assert_eq!(owners.of("file:///x"), Some(&server(name)));
-            assert_eq!(owners.resources().count(), 1);
+            assert_eq!(owners.resources(&Kind::default()).count(), 1);
             let alone = Owners::new(listings.into(), [server(name)].into());
             assert_eq!(alone.of("session://other"), Some(&server(name)));
         }
-        let ours = [(server(OWN), listed("session://status").into())];
+        let ours = [(server(OWN), listed("session://status"))];
         let owners = Owners::new(ours.into(), [server(OWN)].into());
         assert_eq!(owners.of("session://other"), Some(&server(OWN)));
         assert_eq!(owners.of("file:///x"), None);

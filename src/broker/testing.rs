@@ -56,7 +56,7 @@ const MIGRATIONS: [Migration; 1] = [Migration {
     number: 1,
     sql: &[
         journal::SCHEMA,
-        journal::SCHEMA_10,
+        journal::SCHEMA_11,
         meters::SCHEMA,
         meters::SCHEMA_5,
         meters::SCHEMA_9,
@@ -68,9 +68,10 @@ const MIGRATIONS: [Migration; 1] = [Migration {
         sessions::SCHEMA,
         sessions::SCHEMA_7,
         events::SCHEMA,
-        events::SCHEMA_11,
+        events::SCHEMA_12,
         pins::SCHEMA,
         pins::SCHEMA_8,
+        pins::SCHEMA_10,
     ],
 }];
 
@@ -90,6 +91,10 @@ permit (principal, action == Broker::Action::"session/open", resource)
 when { context.handle like "claim-*" };
 "#;
 
+const OWN_POLICIES: &str = r#"
+@id("own") permit (principal, action in Broker::Action::"server:countersign", resource);
+"#;
+
 /// A broker, its store and its server.
 pub(crate) struct World {
     pub(crate) broker: Arc<Broker>,
@@ -106,6 +111,21 @@ pub(crate) fn alice() -> PrincipalId {
 impl World {
     /// One whose server's tools are known.
     pub(crate) async fn new() -> Self {
+        Self::begun(settings(), rules()).await
+    }
+
+    /// The same, which offers its own tools and resources to whoever asks.
+    pub(crate) async fn with_own_tools() -> Self {
+        let mut settings = settings();
+        settings.own.offered = true;
+        let mut rules = rules();
+        for file in &mut rules.files {
+            file.text.push_str(OWN_POLICIES);
+        }
+        Self::begun(settings, rules).await
+    }
+
+    async fn begun(settings: Settings, rules: Rules) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("store.db"), &MIGRATIONS).unwrap();
         let store = Arc::new(store);
@@ -118,7 +138,7 @@ impl World {
             downstreams: BTreeMap::from([(play(), downstream)]),
             news,
         };
-        let begun = Broker::begin(Arc::clone(&store), enlisted, settings(), servers, rules());
+        let begun = Broker::begin(Arc::clone(&store), enlisted, settings, servers, rules);
         let broker = begun.await.unwrap();
         broker.first_sight().await;
         Self {
@@ -132,6 +152,11 @@ impl World {
     /// Builds everything anew from the same rules: what may have changed did not.
     pub(crate) async fn reload(&self) {
         self.broker.reload(rules()).await.unwrap();
+    }
+
+    /// The store.
+    pub(crate) fn store(&self) -> &Arc<Store> {
+        &self.store
     }
 
     /// Somebody else changes the store.

@@ -13,6 +13,7 @@ use super::kinds::Kinds;
 use super::kinds::SeenAs;
 use super::known::Known as KnownSessions;
 use super::open_calls::OpenCalls;
+use super::resources::Listing;
 use super::resources::Listings;
 use super::subscriptions::Subscriptions;
 use crate::downstream;
@@ -91,6 +92,7 @@ pub(super) struct Enlisted {
     pins: Pins,
     kinds: SeenAs,
     besides: BTreeMap<ServerName, Besides>,
+    resources: Listings,
     sealing: [u8; 32],
 }
 
@@ -107,11 +109,14 @@ impl Enlisted {
             let pins = read_pins(&store, &servers)?;
             let mut kinds = SeenAs::new();
             let mut besides = BTreeMap::new();
+            let mut resources = Listings::new();
             store.read(|tx| {
                 for server in &servers {
                     let seen = pins::kinds(tx, server)?.into_iter();
                     kinds.extend(seen.map(|kind| (server.clone(), kind)));
                     besides.insert(server.clone(), pins::besides(tx, server)?);
+                    let before = Listing::before(pins::uris(tx, server)?);
+                    resources.insert(server.clone(), before);
                 }
                 Ok(())
             })?;
@@ -121,6 +126,7 @@ impl Enlisted {
                 pins,
                 kinds,
                 besides,
+                resources,
                 sealing,
             })
         })
@@ -187,13 +193,14 @@ impl Broker {
             pins,
             kinds,
             besides,
+            resources,
             sealing,
         }: Enlisted,
         settings: Settings,
         Servers { downstreams, news }: Servers,
         rules: Rules,
     ) -> Result<Arc<Self>, StartError> {
-        let catalogue = match build(&rules, &settings, &pins, &Listings::new(), &downstreams) {
+        let catalogue = match build(&rules, &settings, &pins, &resources, &downstreams) {
             Ok(catalogue) => catalogue,
             Err(error) => {
                 stop_all(&downstreams).await;
@@ -235,7 +242,7 @@ impl Broker {
             broker: Arc::clone(&broker),
             rules,
             pins,
-            resources: Listings::new(),
+            resources,
         };
         broker.tasks.spawn(upkeep.run(news, orders));
         broker.follow_updates();

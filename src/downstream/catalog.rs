@@ -3,13 +3,13 @@
 //! One bad entry never hides the others, and never becomes a tool.
 
 use super::Era;
+use super::freshness::Lasts;
 use super::handshake::error_shown;
 use super::message::Answer;
 use super::offers::Offers;
 use super::reach::Reach;
 use super::shown;
 use super::wire::Control;
-use super::wire::Listed;
 use crate::cause::Chain;
 use crate::json;
 use crate::json::Object;
@@ -17,6 +17,7 @@ use crate::pins;
 use crate::tool::Asking;
 use crate::tool::Declared;
 use crate::tool::Digest;
+use crate::tool::Lists;
 use crate::tool::Mirrored;
 use crate::tool::ServerName;
 use crate::tool::TaskAsk;
@@ -43,6 +44,24 @@ pub(super) struct Listing {
     pub(super) resources: Resources,
     /// The entries that were no usable tool, and why.
     pub(super) refused: Vec<String>,
+    /// How long the server says that this is fresh.
+    pub(super) lasts: Lasts,
+}
+
+/// What is remembered of a listing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Remembered {
+    /// What stands under each name that can be called.
+    tools: BTreeMap<Arc<str>, Digest>,
+    /// Of all of it; none where it could not be had.
+    whole: Option<Digest>,
+}
+
+impl Remembered {
+    /// What is listed under this name.
+    pub(super) fn digest(&self, tool: &str) -> Option<Digest> {
+        self.tools.get(tool).copied()
+    }
 }
 
 /// The resources of a server, in its order.
@@ -78,12 +97,22 @@ impl Resource {
 }
 
 impl Listing {
-    /// What stands under each name.
-    pub(super) fn digests(&self) -> BTreeMap<Arc<str>, Digest> {
+    /// What is remembered of it, so that another one can be compared with it.
+    pub(super) fn remembered(&self) -> Remembered {
         let tools = self.definitions.iter();
-        tools
+        let tools: BTreeMap<Arc<str>, Digest> = tools
             .map(|tool| (Arc::clone(&tool.id.name), tool.digest))
-            .collect()
+            .collect();
+        let counts = format!("{} {}", tools.len(), self.resources.listed.len());
+        let named = tools.iter();
+        let named = named.flat_map(|(name, digest)| [name.as_bytes(), digest.as_bytes()]);
+        let resources = &self.resources;
+        let read = resources.listed.iter().chain(&resources.templates);
+        let read = read.flat_map(|one| [one.uri.as_bytes(), one.json.as_bytes()]);
+        let refused = self.refused.iter().map(String::as_bytes);
+        let parts = std::iter::once(counts.as_bytes()).chain(named).chain(read);
+        let whole = Some(Digest::of_parts(parts.chain(refused)));
+        Remembered { tools, whole }
     }
 }
 
@@ -103,20 +132,20 @@ pub(super) async fn list(
         ..Reading::default()
     };
     for (of, offered) in [
-        (Listed::Tools, offers.tools),
-        (Listed::Prompts, offers.prompts),
-        (Listed::Resources, offers.resources),
-        (Listed::Templates, offers.resources),
+        (Lists::Tools, offers.tools),
+        (Lists::Prompts, offers.prompts),
+        (Lists::Resources, offers.resources),
+        (Lists::Templates, offers.resources),
     ] {
         // Some servers have tools and do not say so.
-        if !offered && of != Listed::Tools {
+        if !offered && of != Lists::Tools {
             continue;
         }
         match pages(link, (era, of, declared), &mut reading, server).await {
             Ok(()) => {}
             // Without the capability an error is the answer to be expected, and
             // many servers with resources have no templates.
-            Err(_) if (!offered || of == Listed::Templates) && !link.has_ended() => {}
+            Err(_) if (!offered || of == Lists::Templates) && !link.has_ended() => {}
             Err(why) => return Err(format!("`{}`: {why}", of.method())),
         }
     }
@@ -132,13 +161,17 @@ pub(super) async fn list(
     others.extend(about_tasks.iter().map(|what| Asking::Task(*what)));
     let others = others.into_iter().map(|asking| pins::fixed(server, asking));
     reading.found.extend(others.filter_map(Result::ok));
+    if let Era::Legacy(_) = era {
+        // The word is of 2026-07-28.
+        reading.lasts = Lasts::default();
+    }
     Ok(reading.finish())
 }
 
 /// Reads one list, page by page.
 async fn pages(
     link: &Reach,
-    (era, of, declared): (&Era, Listed, &Declared),
+    (era, of, declared): (&Era, Lists, &Declared),
     reading: &mut Reading,
     server: &ServerName,
 ) -> Result<(), String> {
@@ -180,6 +213,7 @@ struct Reading {
     found: Vec<ToolDefinition>,
     resources: Resources,
     refused: Vec<String>,
+    lasts: Lasts,
 }
 
 impl Reading {
@@ -187,7 +221,7 @@ impl Reading {
     fn page(
         &mut self,
         server: &ServerName,
-        of: Listed,
+        of: Lists,
         result: &str,
     ) -> Result<Option<String>, String> {
         self.bytes += result.len();
@@ -213,6 +247,9 @@ impl Reading {
         if self.bytes > MAX_BYTES {
             return Err(format!("more than {MAX_BYTES} bytes"));
         }
+        if let Some(ttl) = page.get("ttlMs") {
+            self.lasts.page(of, ttl);
+        }
         match page.get("nextCursor") {
             None | Some("null") => Ok(None),
             Some(cursor) => match json::text(cursor) {
@@ -222,10 +259,10 @@ impl Reading {
         }
     }
 
-    fn entry(&mut self, server: &ServerName, of: Listed, entry: &str) -> Result<(), String> {
+    fn entry(&mut self, server: &ServerName, of: Lists, entry: &str) -> Result<(), String> {
         let in_words = |error: pins::DefinitionError| Chain(&error).to_string();
         match of {
-            Listed::Tools => {
+            Lists::Tools => {
                 let definition = pins::definition(server, entry).map_err(in_words)?;
                 if definition.id.asking() != Asking::Tool {
                     return Err("its name is one of Countersign's own".to_owned());
@@ -236,12 +273,12 @@ impl Reading {
                 }
                 self.found.push(definition);
             }
-            Listed::Prompts => {
+            Lists::Prompts => {
                 let definition = pins::prompt(server, entry).map_err(in_words)?;
                 self.found.push(definition);
             }
-            Listed::Resources => self.resources.listed.push(Resource::read(entry, "uri")?),
-            Listed::Templates => {
+            Lists::Resources => self.resources.listed.push(Resource::read(entry, "uri")?),
+            Lists::Templates => {
                 let template = Resource::read(entry, "uriTemplate")?;
                 self.resources.templates.push(template);
             }
@@ -269,6 +306,7 @@ impl Reading {
             definitions: self.found,
             resources: self.resources,
             refused: self.refused,
+            lasts: self.lasts,
         }
     }
 }
@@ -293,7 +331,7 @@ mod tests {
         let server = "s".parse().unwrap();
         let mut reading = Reading::default();
         for page in pages {
-            reading.page(&server, Listed::Tools, page).unwrap();
+            reading.page(&server, Lists::Tools, page).unwrap();
         }
         reading.finish()
     }
@@ -339,9 +377,7 @@ mod tests {
         let server = "s".parse().unwrap();
         for bad in ["{}", r#"{"tools":{}}"#, r#"{"tools":[],"nextCursor":5}"#] {
             assert!(
-                Reading::default()
-                    .page(&server, Listed::Tools, bad)
-                    .is_err(),
+                Reading::default().page(&server, Lists::Tools, bad).is_err(),
                 "{bad}"
             );
         }
@@ -349,7 +385,7 @@ mod tests {
         let many = format!(r#"{{"tools":[{entries}]}}"#);
         assert!(
             Reading::default()
-                .page(&server, Listed::Tools, &many)
+                .page(&server, Lists::Tools, &many)
                 .is_err()
         );
     }

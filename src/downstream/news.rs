@@ -56,6 +56,13 @@ pub enum News {
         /// Its resources.
         resources: Resources,
     },
+    /// Its lists were read again, and are what they were, or could not be had.
+    NothingNew {
+        /// Which server.
+        server: ServerName,
+        /// As what kind of clients.
+        kind: Kind,
+    },
     /// What it lists to a kind of clients cannot be had at the moment.
     NotListed {
         /// Which server.

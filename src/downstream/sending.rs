@@ -9,6 +9,7 @@ use super::OutgoingCall;
 use super::Phase;
 use super::Sent;
 use super::State;
+use super::catalog::Remembered;
 use super::link;
 use super::offers::Offers;
 use super::reach::Reach;
@@ -20,7 +21,6 @@ use crate::tool::Digest;
 use crate::tool::Kind as ClientKind;
 use crate::tool::TaskAsk;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -45,21 +45,30 @@ pub(super) struct Ready {
 
 impl Downstream {
     /// Has its lists read as this kind of client too, for as long as it runs.
-    /// Returns whether that is to be waited for: it is new, and the server is not
-    /// known to be away.
+    /// Returns whether that may be waited for: there was a place for it, and the
+    /// server is not known to be away.
     pub fn look_as(&self, kind: &ClientKind) -> bool {
         if kind.is_asked_nothing() {
             return false;
         }
-        let is_new = self
-            .desk
+        self.desk
             .kinds
             .send_if_modified(|kinds| kinds.len() < MOST_KINDS && kinds.insert(kind.clone()));
-        is_new
+        self.desk.kinds.borrow().contains(kind)
             && !matches!(
                 &*self.desk.phase.borrow(),
                 Phase::Failed(_) | Phase::Stopped
             )
+    }
+
+    /// Whether it is looked at as this kind of client beside the one that can be
+    /// asked nothing, and says how long what it lists is fresh.
+    pub fn looks_again_as(&self, kind: &ClientKind) -> bool {
+        let looked = match &*self.desk.phase.borrow() {
+            Phase::Ready { kinds, .. } => kinds.contains_key(kind),
+            Phase::Starting | Phase::Failed(_) | Phase::Stopped => false,
+        };
+        looked && !kind.is_asked_nothing()
     }
 
     /// Sends one call and waits for its answer, the deadline or the client's
@@ -186,8 +195,8 @@ impl Downstream {
                         kinds,
                         ..
                     } if !link.has_ended() => {
-                        let listed = match listed.get(tool) {
-                            Some(digest) => Ok(Some(*digest)),
+                        let listed = match listed.digest(tool) {
+                            Some(digest) => Ok(Some(digest)),
                             None => listed_to((era, kinds), tool, client),
                         };
                         match listed {
@@ -250,7 +259,7 @@ impl Downstream {
 /// The kind of the client, where the server was not looked at as one yet. What a
 /// legacy server lists to some only, those find out that it is opened for.
 fn listed_to(
-    (era, kinds): (&Era, &BTreeMap<ClientKind, BTreeMap<Arc<str>, Digest>>),
+    (era, kinds): (&Era, &BTreeMap<ClientKind, Remembered>),
     tool: &str,
     client: &Declared,
 ) -> Result<Option<Digest>, ClientKind> {
@@ -259,7 +268,7 @@ fn listed_to(
     }
     let kind = ClientKind::of(client);
     match kinds.get(&kind) {
-        Some(listed) => Ok(listed.get(tool).copied()),
+        Some(listed) => Ok(listed.digest(tool)),
         None => Err(kind),
     }
 }

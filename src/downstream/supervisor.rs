@@ -1,5 +1,6 @@
 //! The task that owns a server: starts it, watches it, starts it again.
 
+mod changes;
 mod kinds;
 #[cfg(test)]
 mod piped;
@@ -16,6 +17,7 @@ use super::backoff;
 use super::backoff::Backoff;
 use super::catalog;
 use super::catalog::Listing;
+use super::freshness::Fresh;
 use super::handshake;
 use super::handshake::Greeting;
 use super::handshake::Opening;
@@ -40,15 +42,12 @@ use tokio_util::sync::CancellationToken;
 use running::Connection;
 use running::Running;
 
-/// The shortest time between two readings of the tools, for a server that says
-/// with each that they changed.
-const BETWEEN_LISTS: Duration = Duration::from_millis(250);
-
 /// Owns one server.
 pub(super) struct Supervisor {
     settings: Settings,
     to: Outlets,
     wake: Arc<Notify>,
+    again: Arc<Notify>,
     stop: CancellationToken,
     level: watch::Receiver<Option<Level>>,
     kinds: watch::Receiver<BTreeSet<Kind>>,
@@ -71,6 +70,8 @@ pub(super) struct Outlets {
 pub(super) struct Told {
     /// Come early with the next attempt.
     pub(super) wake: Arc<Notify>,
+    /// Read the lists again.
+    pub(super) again: Arc<Notify>,
     /// End.
     pub(super) stop: CancellationToken,
     /// From which level on somebody hears what the server logs.
@@ -78,6 +79,9 @@ pub(super) struct Told {
     /// As what kinds of clients its lists are wanted too.
     pub(super) kinds: watch::Receiver<BTreeSet<Kind>>,
 }
+
+/// What a server lists, and when it was asked for.
+type Listed = (Listing, Instant);
 
 /// What went wrong, before it is counted.
 struct Trouble {
@@ -93,6 +97,7 @@ impl Supervisor {
             settings,
             to,
             wake: told.wake,
+            again: told.again,
             stop: told.stop,
             level: told.level,
             kinds: told.kinds,
@@ -180,7 +185,7 @@ impl Supervisor {
     }
 
     /// Opens a connection and reads the tools for the first time.
-    async fn open(&self, connection: &mut Connection) -> Result<(Greeting, Listing), Refusal> {
+    async fn open(&self, connection: &mut Connection) -> Result<(Greeting, Listed), Refusal> {
         connection.link.tell(Arc::clone(&self.to.updates));
         Self::open_by(connection, &self.settings, self.opening).await
     }
@@ -189,7 +194,7 @@ impl Supervisor {
         connection: &mut Connection,
         settings: &Settings,
         opening: Opening,
-    ) -> Result<(Greeting, Listing), Refusal> {
+    ) -> Result<(Greeting, Listed), Refusal> {
         let link = connection.link.clone();
         let probe_time = settings.start_timeout / 3;
         let declared = settings.declared.clone().unwrap_or_default();
@@ -199,9 +204,10 @@ impl Supervisor {
         if speaks || !declared.asks_nothing() {
             connection.hear_changes(era, offers).await;
         }
+        let asked = Instant::now();
         let listed = catalog::list(&link, &settings.name, (era, offers), &declared).await;
         let listing = listed.map_err(Refusal::Failed)?;
-        Ok((greeting, listing))
+        Ok((greeting, (listing, asked)))
     }
 
     /// Watches a ready server until it ends or shall end.
@@ -242,38 +248,6 @@ impl Supervisor {
         std::future::pending().await
     }
 
-    async fn follow_changes(&self, link: &Reach) -> std::convert::Infallible {
-        loop {
-            link.tools_changed().await;
-            let (era, offers) = match &*self.to.phase.borrow() {
-                Phase::Ready { era, offers, .. } => (era.clone(), *offers),
-                _ => continue,
-            };
-            let declared = self.settings.declared.clone().unwrap_or_default();
-            let listing = catalog::list(link, &self.settings.name, (&era, offers), &declared);
-            match tokio::time::timeout(self.settings.start_timeout, listing).await {
-                Ok(Ok(listing)) => {
-                    self.to.phase.send_if_modified(|phase| {
-                        if let Phase::Ready { listed, .. } = phase {
-                            *listed = listing.digests();
-                        }
-                        // Nobody waits for this.
-                        false
-                    });
-                    self.tell_tools(offers, listing);
-                    self.listings.send_modify(|listings| *listings += 1);
-                }
-                Ok(Err(why)) => {
-                    tracing::warn!(server.name = %self.settings.name, why, "the changed tools cannot be listed; the known ones stay");
-                }
-                Err(_) => {
-                    tracing::warn!(server.name = %self.settings.name, "the changed tools were not listed in time; the known ones stay");
-                }
-            }
-            tokio::time::sleep(BETWEEN_LISTS).await;
-        }
-    }
-
     /// Waits for the next attempt. A call that waits too makes it come early.
     async fn rest(&mut self, trouble: Trouble) {
         let attempts = self.backoff.failed(trouble.ran);
@@ -304,8 +278,9 @@ impl Supervisor {
     }
 
     /// A server is ready: tells its tools, then that it takes calls.
-    fn tell_ready(&self, on: &Connection, greeting: Greeting, listing: Listing) {
-        let listed = listing.digests();
+    fn tell_ready(&self, on: &Connection, greeting: Greeting, (listing, asked): Listed) {
+        let listed = listing.remembered();
+        let fresh = Fresh::of(&listing.lasts, (asked, Instant::now()));
         self.tell_tools(greeting.offers, listing);
         self.tell(Phase::Ready {
             link: on.link.clone(),
@@ -314,6 +289,7 @@ impl Supervisor {
             server: greeting.server,
             listed,
             kinds: BTreeMap::new(),
+            fresh,
         });
     }
 

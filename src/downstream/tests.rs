@@ -26,17 +26,21 @@ use crate::tool::Declared;
 use crate::tool::Digest;
 use serde_json::Value;
 use std::sync::Arc;
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt as _;
 use tokio::io::DuplexStream;
 use tokio::io::ReadHalf;
 use tokio::io::WriteHalf;
 use tokio::sync::mpsc;
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+/// How long a test waits for what another task or process does before it fails.
+const PATIENCE: Duration = Duration::from_secs(60);
 const MAX_LINE: usize = 4096;
 const TOO_LONG: usize = 2 * MAX_LINE;
 
@@ -74,6 +78,26 @@ fn modern() -> (Arc<Link>, Peer) {
     (link, peer)
 }
 
+/// What another task or process does soon, if it has not failed: then this test
+/// fails too, and does not hang. Real time, also where that of the runtime is paused.
+async fn soon<T>(what: impl Future<Output = T>) -> T {
+    let (given_up, gives_up) = oneshot::channel();
+    let (done, waiting) = std::sync::mpsc::channel::<()>();
+    std::thread::spawn(move || {
+        // It ends at once where `done` is dropped.
+        if waiting.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+            let _nobody_waits = given_up.send(());
+        }
+    });
+    let ended = tokio::select! {
+        biased;
+        ended = what => ended,
+        Ok(()) = gives_up => panic!("what was waited for did not happen"),
+    };
+    drop(done);
+    ended
+}
+
 impl Peer {
     /// The server is gone. What is left is the link's own work.
     fn ends(self) -> JoinSet<()> {
@@ -81,7 +105,7 @@ impl Peer {
     }
 
     async fn hears_text(&mut self) -> Option<String> {
-        match self.hears.next().await.unwrap()? {
+        match soon(self.hears.next()).await.unwrap()? {
             Line::Whole(line) | Line::Cut(line) => Some(String::from_utf8(line.to_vec()).unwrap()),
         }
     }
@@ -98,8 +122,8 @@ impl Peer {
     }
 
     async fn says(&mut self, line: &str) {
-        self.says.write_all(line.as_bytes()).await.unwrap();
-        self.says.write_all(b"\n").await.unwrap();
+        soon(self.says.write_all(line.as_bytes())).await.unwrap();
+        soon(self.says.write_all(b"\n")).await.unwrap();
     }
 
     async fn answers(&mut self, id: u64, result: &str) {
@@ -160,7 +184,8 @@ fn line() -> CallLine {
 fn calls_on(link: &Arc<Link>, line: CallLine, allowed: Duration) -> JoinHandle<Sent> {
     let link = Arc::clone(link);
     let deadline = Instant::now() + allowed;
-    tokio::spawn(async move { link.call(permit(), &outgoing("pay"), line, deadline).await })
+    let calls = async move { link.call(permit(), &outgoing("pay"), line, deadline).await };
+    tokio::spawn(soon(calls))
 }
 
 /// A call that nothing hurries.
@@ -170,10 +195,10 @@ fn calls(link: &Arc<Link>) -> JoinHandle<Sent> {
 
 fn opens(link: &Arc<Link>) -> JoinHandle<Result<Greeting, handshake::Refusal>> {
     let link = Arc::clone(link);
-    tokio::spawn(async move {
+    tokio::spawn(soon(async move {
         let asked = (Duration::from_secs(10), &Declared::default());
         handshake::open(&Reach::Pipe(link), Opening::Probe, asked).await
-    })
+    }))
 }
 
 fn result(json: &str) -> Sent {

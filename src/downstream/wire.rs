@@ -2,11 +2,9 @@
 //! [`Frame`] or writes to a server's input.
 
 mod control;
-mod listed;
 mod params;
 
 pub(super) use control::Control;
-pub(super) use listed::Listed;
 
 use super::Era;
 use super::OutgoingCall;

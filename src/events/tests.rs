@@ -17,7 +17,7 @@ async fn with<T: Send + 'static>(
     work: impl FnOnce(&Tx<'_>, SessionId, &Outbox) -> Result<T, StoreError> + Send + 'static,
 ) -> T {
     in_store(
-        &[sessions::SCHEMA, sessions::SCHEMA_7, SCHEMA, SCHEMA_11],
+        &[sessions::SCHEMA, sessions::SCHEMA_7, SCHEMA, SCHEMA_12],
         |tx| {
             let alice = PrincipalId::parse("alice").unwrap();
             let session = sessions::create(tx, &alice, None, at("2026-11-27T00:00:00Z"))?;

@@ -6,7 +6,7 @@
 
 mod table;
 
-pub use table::SCHEMA as SCHEMA_10;
+pub use table::SCHEMA as SCHEMA_11;
 
 use super::Subject;
 use crate::session::SessionId;

@@ -38,6 +38,7 @@ use serde_json::Value;
 use serde_json::json;
 use std::time::Duration;
 
+use absent::away;
 use absent::not_offered;
 use absent::unknown;
 
@@ -173,13 +174,7 @@ fn refused(refusal: &Refusal, reader: Reader) -> Reply {
         Refusal::EarlierLost { call, earlier } => say(call, &again::lost(earlier)),
         Refusal::EarlierAsks { call, earlier } => say(call, &again::asks(earlier)),
         Refusal::SessionEnded { call, end } => say(call, &again::ended(*end)),
-        Refusal::ServerUnavailable { call, server, why: _ } => say(
-            call,
-            &[
-                format!("The server `{server}` cannot be reached. Nothing was sent and nothing counts towards a limit."),
-                "The call may be made again later.".to_owned(),
-            ],
-        ),
+        Refusal::ServerUnavailable { call, server, why: _ } => away(call, server, reader),
         Refusal::ServerBusy { call, server, why } => say(
             call,
             &[

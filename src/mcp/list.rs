@@ -24,9 +24,10 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use tokio::sync::watch;
 
-/// How long a modern client may take a list for fresh, in milliseconds. Short,
-/// because what a principal sees follows policy and pins.
-const LIST_TTL_MS: u32 = 60_000;
+/// How long a modern client may take a list for fresh at most, in milliseconds.
+/// Short, because what a principal sees follows policy and pins; shorter where a server
+/// says so of what it has in it.
+const LIST_TTL_MS: u128 = 60_000;
 /// The same for what is served at all, which changes with the program.
 const DISCOVER_TTL_MS: u32 = 3_600_000;
 
@@ -44,14 +45,19 @@ pub(super) type Who<'a> = (&'a PrincipalId, &'a Declared);
 pub(super) struct List {
     of: Lists,
     entries: Vec<Arc<str>>,
+    /// How long it is fresh, in milliseconds.
+    ttl: u128,
 }
 
 impl List {
     /// Asks for it, for a client that can be asked this.
     pub(super) async fn of(broker: &Broker, (principal, can): Who<'_>, of: Lists) -> Self {
+        let entries = broker.list(principal, can, of).await;
+        let fresh = broker.fresh_for(of).map(|left| left.as_millis());
         Self {
             of,
-            entries: broker.list(principal, can, of).await,
+            entries,
+            ttl: fresh.unwrap_or(LIST_TTL_MS).min(LIST_TTL_MS),
         }
     }
 
@@ -62,12 +68,7 @@ impl List {
 
     /// The result of the method that asks for it.
     pub(super) fn result(&self, client: Client) -> String {
-        let member = match self.of {
-            Lists::Tools => "tools",
-            Lists::Prompts => "prompts",
-            Lists::Resources => "resources",
-            Lists::Templates => "resourceTemplates",
-        };
+        let (member, ttl) = (self.of.member(), self.ttl);
         match client {
             Client::Legacy => {
                 let entries = self.entries.iter().map(|entry| for_legacy(entry));
@@ -78,7 +79,7 @@ impl List {
                 let entries = self.entries.join(",");
                 let meta = value!({"io.modelcontextprotocol/serverInfo": server_info()});
                 format!(
-                    r#"{{"resultType":"complete","{member}":[{entries}],"ttlMs":{LIST_TTL_MS},"cacheScope":"private","_meta":{meta}}}"#
+                    r#"{{"resultType":"complete","{member}":[{entries}],"ttlMs":{ttl},"cacheScope":"private","_meta":{meta}}}"#
                 )
             }
         }

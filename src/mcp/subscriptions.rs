@@ -79,6 +79,8 @@ impl Connection {
             Ok(uris) => uris,
             Err(object) => return send(out, error(id, &object)).await,
         };
+        // What there is nobody knows before.
+        self.broker.first_sight().await;
         let has = self.broker.has();
         let honoured = [
             (wanted.tools, Followed::Tools, "toolsListChanged"),

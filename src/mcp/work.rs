@@ -178,6 +178,7 @@ pub(super) struct Call<'a> {
 impl Connection {
     async fn list(&self, id: &RawId, (of, meta): (Lists, &Meta), out: &Outgoing) {
         let (client, declared) = (meta.client(), self.declared(meta));
+        self.broker.freshened(&declared, of).await;
         let list = List::of(&self.broker, (&self.principal, &declared), of).await;
         send(out, result(id, &list.result(client))).await;
         match (client, of) {

@@ -10,6 +10,7 @@ use crate::tool::Hints;
 use crate::tool::ServerName;
 use crate::tool::ToolDefinition;
 use crate::tool::ToolId;
+use crate::visible::hidden;
 use serde_json::Map;
 use serde_json::Value;
 use serde_json::json;

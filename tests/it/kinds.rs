@@ -181,3 +181,105 @@ fn what_was_offered_to_a_kind_of_clients_is_listed_at_once_after_a_restart() {
     assert_eq!(names(&list), ASKED, "{list}");
     assert!(broker.end());
 }
+
+/// The URIs of the resources that a client sees, then those of the templates.
+fn uris(broker: &mut Wire, params: &impl Fn(Value) -> Value) -> Vec<String> {
+    let mut uris = Vec::new();
+    for (method, member, key) in [
+        ("resources/list", "resources", "uri"),
+        (
+            "resources/templates/list",
+            "resourceTemplates",
+            "uriTemplate",
+        ),
+    ] {
+        let list = broker.ask(method, params(json!({})));
+        let entries = list["result"][member].as_array().unwrap();
+        uris.extend(
+            entries
+                .iter()
+                .map(|one| one[key].as_str().unwrap().to_owned()),
+        );
+    }
+    uris
+}
+
+#[test]
+fn a_resource_for_clients_that_can_be_asked_is_for_them_only_also_after_a_restart() {
+    for era in ["legacy", "modern"] {
+        let world = world(era);
+        let can = || json!({"elicitation": {}});
+        let all = ["note://open", "note://{id}"];
+        let more = [
+            "note://open",
+            "secret://confide",
+            "note://{id}",
+            "secret://{id}",
+        ];
+        // They are not remembered, so each broker has the server looked at.
+        for _broker in 0..2 {
+            let mut plain = legacy(&world, json!({}));
+            assert_eq!(uris(&mut plain, &|params| params), all);
+            assert!(plain.end());
+            let mut asked = legacy(&world, can());
+            assert_eq!(uris(&mut asked, &|params| params), more);
+            let read = asked.ask("resources/read", json!({"uri": "secret://confide"}));
+            assert_eq!(read["result"]["can"], "elicit", "{read}");
+            assert!(asked.end());
+            let mut both = world.broker();
+            assert_eq!(uris(&mut both, &|params| modern(can(), params)), more);
+            assert_eq!(uris(&mut both, &|params| modern(json!({}), params)), all);
+            assert!(both.end());
+        }
+        assert_eq!(world.journal_problems(), []);
+    }
+}
+
+/// Beside a server that is there, and has resources too.
+#[test]
+fn a_uri_of_a_server_that_is_down_is_known_as_its_own() {
+    let world = world("legacy");
+    world.edit(
+        "policies/own.cedar",
+        "action in Broker::Action::\"server:own\"",
+        "action in [Broker::Action::\"server:own\", Broker::Action::\"server:other\"]",
+    );
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/servers/asking.sh");
+    let text = std::fs::read_to_string(script).unwrap();
+    world.write("other.sh", &text.replace("note:", "memo:"));
+    let other = world.path("other.sh");
+    world.append(
+        "countersign.toml",
+        &format!("[servers.other]\ncommand = \"sh\"\nargs = [{other:?}]\n"),
+    );
+    let can = || json!({"elicitation": {}});
+    let mut broker = legacy(&world, can());
+    uris(&mut broker, &|params| params);
+    assert!(broker.end());
+
+    world.edit(
+        "countersign.toml",
+        "command = \"sh\"\nargs = [\"/",
+        "command = \"no-such-program\"\nargs = [\"/",
+    );
+    let command = "[servers.other]\ncommand = \"no-such-program\"";
+    world.edit(
+        "countersign.toml",
+        command,
+        "[servers.other]\ncommand = \"sh\"",
+    );
+    let mut broker = legacy(&world, json!({}));
+    for uri in ["note://open", "note://any", "secret://confide"] {
+        let answer = broker.ask("resources/read", json!({ "uri": uri }));
+        assert_eq!(answer["error"]["code"], -32603, "{answer}");
+        let said = answer["error"]["message"].as_str().unwrap();
+        assert!(
+            said.starts_with("The server `own` cannot be reached."),
+            "{said}"
+        );
+    }
+    let nowhere = broker.ask("resources/read", json!({"uri": "else://one"}));
+    assert_eq!(nowhere["error"]["code"], -32002, "{nowhere}");
+    assert_eq!(uris(&mut broker, &|params| params)[0], "memo://one");
+    assert!(broker.end());
+}

@@ -10,6 +10,7 @@ mod crash;
 mod downstream;
 mod ends;
 mod events;
+mod expiring;
 mod golden;
 mod hostile;
 mod house;

@@ -21,44 +21,59 @@ use crate::tool::ServerName;
 use jiff::Timestamp;
 use serde_json::json as value;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How long after the store could not be read it is asked again who may follow what.
+const AGAIN: Duration = Duration::from_secs(1);
+
+const UNREADABLE: &str = "the store is busy or cannot be read, so nobody can say who may follow a resource; what is said of one waits, and it is asked again";
 
 impl Broker {
     /// The next that a listener may hear: the `params` of
     /// `notifications/resources/updated`, an object, as its server wrote them.
-    /// Safe to drop while it waits.
+    /// Safe to drop while it waits. What nobody can say of whether it may be heard
+    /// waits until somebody can.
     pub async fn heard(self: &Arc<Self>, listener: &Arc<Listener>) -> Arc<str> {
         loop {
             let (number, heard) = listener.next().await;
             let (broker, asks) = (Arc::clone(self), Arc::clone(listener));
             let params = Arc::clone(&heard.params);
-            // It reads the store.
+            // It reads the store, and may wait for that as long as another process has it.
             let checked = tokio::task::spawn_blocking(move || broker.may_hear(&asks, &heard));
-            // An error says that the broker is ending.
-            let may = checked.await.unwrap_or(false);
-            if listener.take(number) && may {
-                return params;
+            match checked.await {
+                Ok(Ok(may)) => {
+                    if listener.take(number) && may {
+                        return params;
+                    }
+                }
+                Ok(Err(error)) => {
+                    tracing::warn!(error = %Chain(&error), "{UNREADABLE}");
+                    tokio::time::sleep(AGAIN).await;
+                }
+                // The broker is ending.
+                Err(_ended) => drop(listener.take(number)),
             }
         }
     }
 
     /// A part of the followed resource may be one that policy keeps from this
     /// principal.
-    fn may_hear(&self, listener: &Arc<Listener>, heard: &Heard) -> bool {
+    fn may_hear(&self, listener: &Arc<Listener>, heard: &Heard) -> Result<bool, StoreError> {
         let who = (listener.principal(), heard.session);
-        let (followed, told) = self.checked(|tx| {
+        let (followed, told) = self.store.read(|tx| {
             let followed = self.may(tx, who, (&heard.server, &heard.followed))?;
             if *heard.uri == *heard.followed {
                 return Ok((followed, followed));
             }
             let part = self.may_part(tx, who, (&heard.server, &heard.uri))?;
             Ok((followed, part))
-        });
+        })?;
         if !followed {
             let key = (heard.server.clone(), Arc::clone(&heard.followed));
             let topic = self.subscriptions.topics().get(&key).cloned();
             topic.inspect(|topic| lose(topic, listener));
         }
-        followed && told
+        Ok(followed && told)
     }
 
     /// Ends what is followed by somebody who may not any longer.
@@ -85,8 +100,9 @@ impl Broker {
         let _checked = checked.await;
     }
 
+    /// Nobody loses what cannot be checked now: it is checked again soon.
     fn no_longer(&self, topic: &Topic) -> Vec<Part> {
-        self.checked(|tx| {
+        let checked = self.store.read(|tx| {
             let mut lost = Vec::new();
             for (listener, session) in topic.parts() {
                 let who = (listener.principal(), session);
@@ -95,14 +111,10 @@ impl Broker {
                 }
             }
             Ok(lost)
-        })
-    }
-
-    /// What cannot be checked is not told, and is checked again.
-    fn checked<T: Default>(&self, check: impl FnOnce(&Tx<'_>) -> Result<T, StoreError>) -> T {
-        self.store.read(check).unwrap_or_else(|error| {
-            tracing::error!(error = %Chain(&error), "nobody can say who may follow a resource now");
-            T::default()
+        });
+        checked.unwrap_or_else(|error| {
+            tracing::warn!(error = %Chain(&error), "{UNREADABLE}");
+            Vec::new()
         })
     }
 
@@ -170,4 +182,79 @@ impl Broker {
 fn lose(topic: &Topic, listener: &Arc<Listener>) {
     topic.remove(listener);
     listener.cut_off();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::testing::World;
+    use crate::broker::testing::alice;
+    use crate::store::testing::Held;
+    use tokio::time::Instant;
+    use tokio_util::sync::CancellationToken;
+
+    const STATUS: &str = "session://status";
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    /// Somebody who follows the status of a session, and was told once that it
+    /// changed.
+    async fn told(world: &World) -> Arc<Listener> {
+        let broker = &world.broker;
+        let carrier = crate::broker::Carrier::New;
+        let session = broker.session(&alice(), &carrier).await.unwrap();
+        let listener = Listener::new(alice(), CancellationToken::new());
+        let heard = Heard {
+            server: crate::broker::own::OWN.parse().unwrap(),
+            followed: STATUS.into(),
+            session,
+            uri: STATUS.into(),
+            params: "{}".into(),
+        };
+        let held = broker.subscriptions.topic(&heard.server, STATUS, &alice());
+        held.unwrap().add(&listener, session);
+        listener.push(heard);
+        listener
+    }
+
+    #[tokio::test]
+    async fn whether_somebody_may_hear_is_read_beside_the_runtime_and_not_on_it() {
+        let world = World::with_own_tools().await;
+        let listener = told(&world).await;
+        let held = Held::readers(world.store());
+        let (broker, hears) = (Arc::clone(&world.broker), Arc::clone(&listener));
+        let heard = tokio::spawn(async move { broker.heard(&hears).await });
+        // This thread is the only one of the runtime: what it does here it could not
+        // do while it reads the store.
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        assert!(!heard.is_finished());
+        assert!(
+            held.release(),
+            "the runtime stood still for as long as the store was held"
+        );
+        let params = tokio::time::timeout(PATIENCE, heard).await;
+        assert_eq!(&*params.unwrap().unwrap(), "{}");
+        world.end().await;
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_checked_waits_and_ends_no_subscription() {
+        let world = World::with_own_tools().await;
+        let listener = told(&world).await;
+        world.tamper("ALTER TABLE session RENAME TO away");
+        let begun = Instant::now();
+        let hears = world.broker.heard(&listener);
+        let heard = tokio::time::timeout(AGAIN / 2, hears).await;
+        assert!(heard.is_err(), "{heard:?}");
+        world.broker.recheck().await;
+        world.tamper("ALTER TABLE away RENAME TO session");
+        let hears = world.broker.heard(&listener);
+        let params = tokio::time::timeout(PATIENCE, hears).await.unwrap();
+        assert_eq!(&*params, "{}");
+        assert!(begun.elapsed() < PATIENCE);
+        let cut = tokio::time::timeout(Duration::ZERO, listener.cut());
+        assert!(cut.await.is_err(), "the subscription stands");
+        world.end().await;
+    }
 }

@@ -22,6 +22,7 @@ use crate::downstream::remote::Transport;
 use crate::tool::Kind;
 use std::collections::BTreeMap;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// How long a server that was opened for its lists may take to say that they
 /// changed: some have them only a moment after they were opened.
@@ -63,6 +64,7 @@ impl Supervisor {
             Phase::Starting | Phase::Failed(_) | Phase::Stopped => return,
         };
         let time = self.settings.start_timeout;
+        let asked = Instant::now();
         let read = async {
             match &era {
                 Era::Modern(_) => {
@@ -80,16 +82,24 @@ impl Supervisor {
         let read = tokio::time::timeout(time + BETWEEN_LOOKS, read).await;
         let late = |_elapsed| Err(format!("it was not ready after {} s", time.as_secs_f32()));
         let read = read.unwrap_or_else(late);
+        let mut same = false;
         self.to.phase.send_if_modified(|phase| match phase {
-            Phase::Ready { kinds, .. } => {
+            Phase::Ready { kinds, fresh, .. } => {
                 // Where it failed nothing is known, which is an answer too.
-                let digests = read.as_ref().map(Listing::digests).unwrap_or_default();
-                kinds.insert(kind.clone(), digests);
+                let remembered = read.as_ref().map(Listing::remembered).unwrap_or_default();
+                same = read.is_ok() && kinds.get(&kind) == Some(&remembered);
+                kinds.insert(kind.clone(), remembered);
+                if let Ok(listing) = &read {
+                    fresh.and(&listing.lasts, asked);
+                }
                 true
             }
             Phase::Starting | Phase::Failed(_) | Phase::Stopped => false,
         });
-        self.tell_listing(kind, offers, read);
+        match same {
+            true => self.nothing_new(kind),
+            false => self.tell_listing(kind, offers, read),
+        }
     }
 
     fn tell_listing(&self, kind: Kind, offers: Offers, read: Result<Listing, String>) {
@@ -124,7 +134,7 @@ impl Supervisor {
         let opened = async {
             let connection = &mut running.connection;
             let opened = Self::open_by(connection, &settings, Opening::Initialize);
-            let (greeting, listing) = opened.await?;
+            let (greeting, (listing, _asked)) = opened.await?;
             let link = running.connection.link.clone();
             let changed = tokio::time::timeout(AFTER_OPENING, link.tools_changed());
             if !greeting.offers.tells_changes || changed.await.is_err() {

@@ -161,7 +161,7 @@ async fn a_deadline_is_not_moved_by_progress_and_the_server_is_told() {
     let id = peer.asked("tools/call").await;
     tokio::time::advance(Duration::from_secs(29)).await;
     peer.says(&format!(r#"{{"jsonrpc":"2.0","method":"notifications/progress","params":{{"progressToken":{id},"progress":1}}}}"#)).await;
-    assert!(heard.recv().await.is_some());
+    assert!(soon(heard.recv()).await.is_some());
     assert_eq!(call.await.unwrap(), Sent::TimedOut);
     let told = peer.hears().await;
     assert_eq!(told["method"], "notifications/cancelled");
@@ -370,7 +370,7 @@ async fn a_server_that_asks_and_never_reads_gets_no_more_than_its_share_of_memor
     }
     peer.says(r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#)
         .await;
-    link.tools_changed().await;
+    soon(link.tools_changed()).await;
     link.close_input();
     let mut answered = 0;
     while peer.hears_text().await.is_some() {
@@ -407,15 +407,15 @@ async fn progress_reaches_its_own_call_and_no_other() {
     assert_eq!(one.await.unwrap(), result("{}"));
     assert_eq!(two.await.unwrap(), result("{}"));
     assert_eq!(
-        first.recv().await.as_deref(),
+        soon(first.recv()).await.as_deref(),
         Some(r#"{"progressToken":1,"progress": 1}"#)
     );
-    assert_eq!(first.recv().await, None);
+    assert_eq!(soon(first.recv()).await, None);
     assert_eq!(
-        second.recv().await.as_deref(),
+        soon(second.recv()).await.as_deref(),
         Some(r#"{"progressToken":2,"progress": 2}"#)
     );
-    assert_eq!(second.recv().await, None);
+    assert_eq!(soon(second.recv()).await, None);
 }
 
 #[tokio::test]

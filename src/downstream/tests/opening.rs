@@ -186,7 +186,7 @@ async fn an_initialize_that_fails_or_names_an_unknown_revision_is_refused() {
 
 fn lists(link: &Arc<Link>, era: Era) -> JoinHandle<Result<catalog::Listing, String>> {
     let link = Arc::clone(link);
-    tokio::spawn(async move {
+    tokio::spawn(soon(async move {
         catalog::list(
             &Reach::Pipe(link),
             &"claims".parse().unwrap(),
@@ -194,7 +194,7 @@ fn lists(link: &Arc<Link>, era: Era) -> JoinHandle<Result<catalog::Listing, Stri
             &Declared::default(),
         )
         .await
-    })
+    }))
 }
 
 #[tokio::test]
@@ -257,8 +257,8 @@ async fn a_change_of_the_tools_is_noticed_in_both_eras() {
     for (link, mut peer) in [legacy(1 << 16), modern()] {
         peer.says(r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#)
             .await;
-        link.tools_changed().await;
+        soon(link.tools_changed()).await;
         peer.says(r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed","params":{"_meta":{"io.modelcontextprotocol/subscriptionId":1}}}"#).await;
-        link.tools_changed().await;
+        soon(link.tools_changed()).await;
     }
 }

@@ -160,9 +160,9 @@ async fn a_server_of_the_sdk_is_opened_listed_and_called_in_both_eras() {
         let got: Value = serde_json::from_str(text).unwrap();
         assert_eq!(got["arguments"], serde_json::json!({"amount": 5}));
         assert_eq!(got["meta"]["traceparent"], "00-a");
-        assert!(heard.recv().await.unwrap().contains("progressToken"));
+        assert!(soon(heard.recv()).await.unwrap().contains("progressToken"));
         if let Era::Modern(_) = era {
-            link.tools_changed().await;
+            soon(link.tools_changed()).await;
         }
     }
 }

@@ -78,7 +78,7 @@ async fn a_call_goes_to_the_process_and_its_answer_comes_back() {
             server: "shell 1".to_owned()
         }
     );
-    let Some(News::Tools { definitions, .. }) = started.news.recv().await else {
+    let Some(News::Tools { definitions, .. }) = soon(started.news.recv()).await else {
         panic!("no tools");
     };
     assert_eq!(definitions.len(), 3);
@@ -174,7 +174,7 @@ async fn tools_that_change_are_listed_again_in_both_eras() {
         assert!(matches!(sent, Sent::Result { .. }), "{era}: {sent:?}");
         let mut counts = Vec::new();
         while counts.len() < 2 {
-            if let News::Tools { definitions, .. } = started.news.recv().await.unwrap() {
+            if let News::Tools { definitions, .. } = soon(started.news.recv()).await.unwrap() {
                 counts.push(definitions.len());
             }
         }

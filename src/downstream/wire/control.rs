@@ -1,11 +1,11 @@
 //! What is said to servers beside what takes a permit.
 
-use super::Listed;
 use crate::downstream::Era;
 use crate::downstream::asks::Reply;
 use crate::downstream::offers::Offers;
 use crate::tool::Declared;
 use crate::tool::Level;
+use crate::tool::Lists;
 
 /// The messages that need no permit.
 // INVARIANT: no variant has a method as text, so that no other method can
@@ -24,7 +24,7 @@ pub(in crate::downstream) enum Control<'a> {
     /// A list, one page.
     List {
         /// Of what.
-        of: Listed,
+        of: Lists,
         /// Where the page begins, as the server said.
         cursor: Option<&'a str>,
         /// What the request is written in.

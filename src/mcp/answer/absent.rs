@@ -1,13 +1,19 @@
 //! What is said of what is not there for this caller.
 
+use super::Reader;
 use super::Reply;
+use super::failed;
+use super::reference;
 use crate::mcp::Client;
 use crate::mcp::shown;
 use crate::mcp::write::Fault;
+use crate::mcp::write::INTERNAL_ERROR;
 use crate::mcp::write::INVALID_PARAMS;
 use crate::mcp::write::MISSING_CAPABILITY;
 use crate::tool::Asking;
+use crate::tool::CallId;
 use crate::tool::Kind;
+use crate::tool::ServerName;
 use serde_json::Value;
 use serde_json::json;
 
@@ -58,6 +64,25 @@ pub(super) fn not_offered(name: &str, needs: &Kind, client: Client) -> Reply {
             let mut fault = Fault::new(MISSING_CAPABILITY, message);
             fault.data = Some(json!({"requiredCapabilities": needed}));
             Reply::MissingCapability(fault.json())
+        }
+    }
+}
+
+/// Something of a server that is not there. Nobody refused it, so where it is no
+/// tool's result it is a failure of this side (MCP 2026-07-28, server/resources,
+/// error handling).
+pub(super) fn away(call: &CallId, server: &ServerName, reader: Reader) -> Reply {
+    let lines = [
+        format!(
+            "The server `{server}` cannot be reached. Nothing was sent and nothing counts towards a limit."
+        ),
+        "The call may be made again later.".to_owned(),
+        reference(call),
+    ];
+    match reader.asking {
+        Asking::Tool => failed(&lines, None, reader),
+        Asking::Prompt | Asking::Read | Asking::Subscribe | Asking::Complete | Asking::Task(_) => {
+            Reply::Error(Fault::new(INTERNAL_ERROR, lines.join("\n")).json())
         }
     }
 }

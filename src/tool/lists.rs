@@ -1,17 +1,21 @@
-//! The lists that servers are asked for.
+//! The lists that MCP has.
 
-/// What a server has lists of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::downstream) enum Listed {
+/// What there is a list of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Lists {
+    /// Tools.
     Tools,
+    /// Prompts.
     Prompts,
+    /// Resources.
     Resources,
+    /// Templates, by which resources are made.
     Templates,
 }
 
-impl Listed {
+impl Lists {
     /// The method that asks for the list.
-    pub(in crate::downstream) fn method(self) -> &'static str {
+    pub fn method(self) -> &'static str {
         match self {
             Self::Tools => "tools/list",
             Self::Prompts => "prompts/list",
@@ -21,7 +25,7 @@ impl Listed {
     }
 
     /// The member of the result that holds the entries.
-    pub(in crate::downstream) fn member(self) -> &'static str {
+    pub fn member(self) -> &'static str {
         match self {
             Self::Tools => "tools",
             Self::Prompts => "prompts",
