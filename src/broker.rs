@@ -74,7 +74,6 @@ pub use upkeep::StartError;
 
 use crate::cause::Chain;
 use crate::downstream::Downstream;
-use crate::events::Follows as EventFollows;
 use crate::events::Labels as EventLabels;
 use crate::journal::Effect;
 use crate::journal::Subject;
@@ -170,15 +169,6 @@ impl Settings {
         Units {
             servers: &self.servers,
             scale: self.money_scale,
-        }
-    }
-
-    /// What follows from an event from outside.
-    pub fn follows(&self) -> EventFollows<'_> {
-        EventFollows {
-            outbox: self.webhooks.outbox(),
-            labels: &self.event_labels,
-            stick: self.labels_stick,
         }
     }
 

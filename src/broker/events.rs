@@ -2,6 +2,7 @@
 
 use super::Broker;
 use super::Catalogue;
+use super::Settings;
 use super::entry::Entry;
 use super::resume;
 use crate::cause::Chain;
@@ -55,6 +56,17 @@ pub fn event_json(event: &Event) -> String {
         event.resumed,
         event.body
     )
+}
+
+impl Settings {
+    /// What follows from an event from outside.
+    pub fn follows(&self) -> events::Follows<'_> {
+        events::Follows {
+            outbox: self.webhooks.outbox(),
+            labels: &self.event_labels,
+            stick: self.labels_stick,
+        }
+    }
 }
 
 impl Broker {
