@@ -70,6 +70,7 @@ pub use resume::Unit;
 pub use resume::Units;
 pub use said::ServerRules;
 pub use subscriptions::Listener;
+pub use subscriptions::Word;
 pub use upkeep::StartError;
 
 use crate::cause::Chain;
@@ -272,7 +273,7 @@ impl Broker {
         let keyed = call.key.is_some();
         let awaited = call.awaited.clone().filter(|_| !keyed);
         let ended = self.send(permit, (&route, server, task), call, line).await;
-        let (closing, answer) = self.keep_task((&charges.principal, &route), ended).await;
+        let (closing, answer) = self.keep_task((&charges, &route), ended).await;
         let effect = Effect::of(route.gate.rules().access);
         let ending = keyed.then(|| retry::ending(&closing, &answer));
         if let Some((subject, awaited)) = subject.zip(awaited) {

@@ -21,6 +21,7 @@ mod backoff;
 mod call;
 mod catalog;
 mod child;
+mod connected;
 mod era;
 mod freshness;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -75,6 +76,7 @@ pub use call::Sent;
 pub use call::Unbridged;
 pub use catalog::Resource;
 pub use catalog::Resources;
+pub use connected::ConnectionId;
 pub use era::Era;
 pub use hook::Hook;
 pub use hook::HookError;
@@ -236,7 +238,9 @@ impl Downstream {
         let wake = Arc::new(Notify::new());
         let again = Arc::new(Notify::new());
         let stop = CancellationToken::new();
-        let updates = Arc::new(Updates::of(settings.name.clone()));
+        // A sibling is asked to tell of no resource: what it says of one is nobody's.
+        let followed = settings.declared.is_none();
+        let updates = Arc::new(Updates::of(settings.name.clone(), followed));
         let level = watch::Sender::new(None);
         let kinds = watch::Sender::new(BTreeSet::new());
         let desk = Desk {

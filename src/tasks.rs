@@ -65,6 +65,42 @@ pub fn of(tx: &Tx<'_>, principal: &PrincipalId, id: &str) -> Result<Option<Task>
     table::task(tx, principal, id)
 }
 
+/// How many tasks a page has. Each is asked after.
+const PAGE: usize = 20;
+
+/// Some tasks of a principal, the newest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// Their ids, as the client knows them.
+    pub ids: Vec<String>,
+    /// From where the next page goes on, where there is more: the last of these.
+    pub next: Option<String>,
+}
+
+/// The tasks of a principal that these servers have, after the task of this id; none
+/// where that one is not the principal's.
+///
+/// # Errors
+///
+/// When the store cannot be read.
+pub fn page(
+    tx: &Tx<'_>,
+    principal: &PrincipalId,
+    servers: &BTreeSet<ServerName>,
+    after: Option<&str>,
+) -> Result<Option<Page>, StoreError> {
+    if let Some(after) = after
+        && table::task(tx, principal, after)?.is_none()
+    {
+        return Ok(None);
+    }
+    let mut ids = table::tasks_after(tx, (principal, servers), after, PAGE + 1)?;
+    let more = ids.len() > PAGE;
+    ids.truncate(PAGE);
+    let next = ids.last().filter(|_| more).cloned();
+    Ok(Some(Page { ids, next }))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -93,5 +129,49 @@ mod tests {
         .await;
         assert_eq!((own, others), (Some(task), None));
         assert_eq!((unknown, later), (None, None));
+    }
+
+    #[tokio::test]
+    async fn the_tasks_of_a_principal_come_by_pages_and_those_of_others_never() {
+        in_store(&[SCHEMA, SCHEMA_7], |tx| {
+            let now: Timestamp = "2026-11-26T12:00:00Z".parse().unwrap();
+            let [claims, other] = ["claims", "other"].map(|name| name.parse().unwrap());
+            let [alice, bob] = ["alice", "bob"].map(|name| PrincipalId::parse(name).unwrap());
+            let task = |server: &ServerName| Task {
+                server: server.clone(),
+                native: "1".into(),
+                call: CallId::from_bytes([1; 16]),
+                labels: BTreeSet::new(),
+            };
+            let mut begun = Vec::new();
+            for number in 0..45 {
+                // Some of them in the same instant.
+                let now = now + SignedDuration::from_secs(number / 10);
+                begun.push(begin(tx, &alice, &task(&claims), now)?);
+                begin(tx, &bob, &task(&claims), now)?;
+                begin(tx, &alice, &task(&other), now)?;
+            }
+            let (mut listed, mut sizes, mut after) = (Vec::new(), Vec::new(), None);
+            loop {
+                let page = page(tx, &alice, &[claims.clone()].into(), after.as_deref())?.unwrap();
+                sizes.push(page.ids.len());
+                listed.extend(page.ids);
+                after = page.next;
+                if after.is_none() {
+                    break;
+                }
+            }
+            assert_eq!(sizes, [20, 20, 5]);
+            let (newest, oldest) = (listed[..5].to_vec(), listed[35..].to_vec());
+            assert!(newest.iter().all(|id| begun[40..].contains(id)));
+            assert!(oldest.iter().all(|id| begun[..10].contains(id)));
+            listed.sort();
+            begun.sort();
+            assert_eq!(listed, begun);
+            let unknown = page(tx, &bob, &[claims].into(), Some(&begun[0]))?;
+            assert_eq!(unknown, None, "nobody goes on from another's");
+            Ok(())
+        })
+        .await;
     }
 }

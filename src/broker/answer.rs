@@ -1,6 +1,7 @@
 //! What a call comes back with. Which words the client reads is decided at
 //! the edge.
 
+use crate::downstream::ConnectionId;
 use crate::downstream::Era;
 use crate::downstream::Unbridged;
 use crate::policy::Denial;
@@ -38,6 +39,8 @@ pub enum Answer {
         /// The id of the task: what the server calls it, until it is kept under
         /// one of ours.
         id: Box<str>,
+        /// On which connection to the server it was begun, where it was just now.
+        at: Option<ConnectionId>,
     },
     /// The server asks something before it does the work. Another call, with
     /// what the client says, goes on from there.

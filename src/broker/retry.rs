@@ -201,7 +201,7 @@ pub(super) fn ending(closing: &Closing, answer: &Answer) -> Ending {
     match (closing.outcome, answer) {
         (_, Answer::Result { json, era }) => kept(Form::Result, &written(era), json),
         (_, Answer::ServerError { json }) => kept(Form::Error, "", json),
-        (_, Answer::Task { json, id }) => {
+        (_, Answer::Task { json, id, .. }) => {
             let pair = json!([id, json]).to_string();
             kept(Form::Task, "", &pair)
         }
@@ -233,7 +233,7 @@ fn again(kept: Kept) -> Answer {
         Form::Task => {
             let (id, json) = serde_json::from_str::<(Box<str>, Box<str>)>(&json)
                 .unwrap_or_else(|_damaged| (Box::default(), "{}".into()));
-            Answer::Task { json, id }
+            Answer::Task { json, id, at: None }
         }
     }
 }

@@ -40,9 +40,9 @@ pub(super) fn judged(call: CallId, route: &Route, sent: Sent, keep: Keep) -> (Cl
             let closing = close(outcome, Some(&json), json!({}));
             (closing, Answer::Result { json, era })
         }
-        Sent::Task { json, id } => (
+        Sent::Task { json, id, at } => (
             close(Outcome::Completed, Some(&json), json!({ "task": &id })),
-            Answer::Task { json, id },
+            Answer::Task { json, id, at },
         ),
         Sent::InputRequired { json } => (
             close(Outcome::InputRequired, Some(&json), json!({})),

@@ -4,12 +4,15 @@
 //! Each subscription passes the same admission as a call. What keeps it up later
 //! is in `topic`; who is told, in `listener`.
 
+mod begun;
 mod check;
 mod listener;
 mod own;
 mod topic;
 
+pub(super) use begun::Begun;
 pub use listener::Listener;
+pub use listener::Word;
 
 use super::Answer;
 use super::Broker;
@@ -30,8 +33,10 @@ use crate::principal::PrincipalId;
 use crate::session::SessionId;
 use crate::tool::CallId;
 use crate::tool::ServerName;
+use begun::AllBegun;
 use jiff::Timestamp;
 use listener::Heard;
+use listener::Of;
 use own::Pages;
 use serde_json::json as value;
 use std::collections::HashMap;
@@ -61,11 +66,18 @@ type Topics = HashMap<(ServerName, Arc<str>), Arc<Topic>>;
 #[derive(Debug, Default)]
 pub(super) struct Subscriptions {
     topics: Mutex<Topics>,
+    /// The tasks that clients hear of.
+    begun: AllBegun,
     /// What was last seen of the sessions whose pages are followed.
     pages: Pages,
 }
 
 impl Subscriptions {
+    /// The tasks that clients hear of.
+    pub(super) fn begun(&self) -> &AllBegun {
+        &self.begun
+    }
+
     fn topics(&self) -> MutexGuard<'_, Topics> {
         // Only single operations of the map happen under the lock.
         self.topics.lock().unwrap_or_else(PoisonError::into_inner)
@@ -145,6 +157,7 @@ impl Subscriptions {
                             continue;
                         }
                         listener.push(Heard {
+                            of: Of::Resource,
                             server: server.clone(),
                             followed: Arc::clone(&topic.uri),
                             session,
@@ -155,6 +168,12 @@ impl Subscriptions {
                     }
                 }
             }
+            Update::Task {
+                server,
+                at,
+                native,
+                params,
+            } => self.begun.tell((server, *at), (native, params)),
             Update::Missed { server } => {
                 let all = self.all().into_iter();
                 for topic in all.filter(|topic| topic.server == *server) {

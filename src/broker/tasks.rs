@@ -5,14 +5,22 @@ use super::Broker;
 use super::Refusal;
 use super::ToolCall;
 use super::catalogue::Route;
+use super::subscriptions::Begun;
+use super::subscriptions::Listener;
 use crate::cause::Chain;
 use crate::journal::Closing;
+use crate::meters::Charges;
 use crate::outcome::Outcome;
 use crate::principal::PrincipalId;
 use crate::store::Durability;
 use crate::store::StoreError;
+use crate::store::Tx;
 use crate::tasks;
+use crate::tasks::Page;
 use crate::tasks::Task;
+use crate::tool::Asking;
+use crate::tool::ServerName;
+use crate::tool::TaskAsk;
 use jiff::Timestamp;
 use std::sync::Arc;
 
@@ -36,31 +44,69 @@ impl Broker {
         Ok(route.map(|route| (route, Some(task))))
     }
 
+    /// Some of a principal's tasks that servers have which make them where they are
+    /// asked to (MCP 2025-11-25), after the one of this id; the newest first. None
+    /// where that one is not the principal's.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    pub async fn tasks(
+        self: &Arc<Self>,
+        principal: &PrincipalId,
+        after: Option<Box<str>>,
+    ) -> Result<Option<Page>, StoreError> {
+        let catalogue = self.catalogue();
+        let has = |server: &&ServerName| {
+            let result = catalogue.other(server, Asking::Task(TaskAsk::Result));
+            result.is_some_and(|route| catalogue.shows(principal, &route))
+        };
+        let servers = self.downstreams.keys().filter(has).cloned().collect();
+        let (broker, principal) = (Arc::clone(self), principal.clone());
+        let read = tokio::task::spawn_blocking(move || {
+            let page = |tx: &Tx<'_>| tasks::page(tx, &principal, &servers, after.as_deref());
+            broker.store.read(page)
+        });
+        read.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// Has a listener told of the state of a task that was begun just now, as far as
+    /// its server speaks of it by itself.
+    pub fn hears_of_task(&self, id: &str, listener: &Arc<Listener>) {
+        self.subscriptions.begun().hears(id, listener);
+    }
+
     /// Keeps a task that a call began, before anybody is told of it. One that
     /// cannot be kept cannot be asked after, so nobody will know how it ended.
     pub(super) async fn keep_task(
         &self,
-        (principal, route): (&PrincipalId, &Route),
+        (charges, route): (&Charges, &Route),
         (mut closing, answer): (Closing, Answer),
     ) -> (Closing, Answer) {
-        let Answer::Task { json, id } = answer else {
+        let Answer::Task { json, id, at } = answer else {
             return (closing, answer);
         };
         let (call, server) = (closing.call, route.tool.server.clone());
+        let native: Arc<str> = id.into();
         let task = Task {
             server: server.clone(),
-            native: id.into(),
+            native: Arc::clone(&native),
             call,
             labels: route.gate.rules().labels.clone(),
         };
-        let principal = principal.clone();
+        let principal = charges.principal.clone();
         let kept = self.store.write("task", Durability::Power, move |tx| {
             tasks::begin(tx, &principal, &task, Timestamp::now())
         });
         match kept.await {
             Ok(id) => {
-                let id = id.into_inner().into();
-                (closing, Answer::Task { json, id })
+                let id = id.into_inner();
+                if let Some(at) = at {
+                    let begun = Begun::new((server, at), (native, &id), charges.session);
+                    self.subscriptions.begun().enter(begun);
+                }
+                let id = id.into();
+                (closing, Answer::Task { json, id, at })
             }
             Err(error) => {
                 tracing::error!(call.id = %call, error = %Chain(&error), "a task could not be kept");

@@ -1,5 +1,6 @@
 //! A call as it goes to a server, and how it went.
 
+use super::ConnectionId;
 use super::Era;
 use super::asks::Asks;
 use crate::principal::PrincipalId;
@@ -110,6 +111,8 @@ pub enum Sent {
         json: Box<str>,
         /// What the server calls the task.
         id: Box<str>,
+        /// On which connection it was begun.
+        at: Option<ConnectionId>,
     },
     /// The server asks something before it does the work (MCP 2026-07-28,
     /// `InputRequiredResult`): nothing that the client cannot be asked.

@@ -7,6 +7,7 @@ mod listening;
 mod ticket;
 
 use super::CallLine;
+use super::ConnectionId;
 use super::Era;
 use super::OutgoingCall;
 use super::Sent;
@@ -19,6 +20,7 @@ use super::message::Answer;
 use super::message::Message;
 use super::message::Unreadable;
 use super::subscriptions::Ear;
+use super::subscriptions::TASK_STATUS;
 use super::subscriptions::Updates;
 use super::wire;
 use super::wire::Control;
@@ -74,6 +76,7 @@ pub(super) struct Link {
     ended: CancellationToken,
     tools_changed: Notify,
     updates: OnceLock<Arc<Updates>>,
+    connection: ConnectionId,
 }
 
 struct Entry {
@@ -134,6 +137,7 @@ impl Link {
             ended: CancellationToken::new(),
             tools_changed: Notify::new(),
             updates: OnceLock::new(),
+            connection: ConnectionId::next(),
         });
         let mut tasks = JoinSet::new();
         tasks.spawn(Arc::clone(&link).read(Lines::new(from, max_line)));
@@ -459,6 +463,7 @@ impl Link {
             }
             (method, _) if message::is_change(method) => self.note_change(),
             (method, Some(params)) if Ear::hears(method) => self.take_update(method, &params),
+            (TASK_STATUS, Some(params)) => self.take_status(&params),
             _ => {
                 tracing::debug!(server.name = %self.server, "dropped a notification that nobody asked for");
             }

@@ -32,10 +32,17 @@ impl Reach {
         line: CallLine,
         deadline: Instant,
     ) -> Sent {
-        match self {
+        let mut sent = match self {
             Self::Pipe(link) => link.call(permit, call, line, deadline).await,
             Self::Http(link) => Box::pin(link.call(permit, call, line, deadline)).await,
+        };
+        if let Sent::Task { at, .. } = &mut sent {
+            *at = Some(match self {
+                Self::Pipe(link) => link.connection(),
+                Self::Http(link) => link.connection(),
+            });
         }
+        sent
     }
 
     /// Sends a request that needs no permit, and waits for its answer.

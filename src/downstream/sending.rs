@@ -141,6 +141,7 @@ impl Downstream {
             };
             let sibling = self.desk.siblings.of(kind.clone(), &self.desk.settings);
             if let Some(sibling) = sibling {
+                sibling.desk.updates.joins(&self.desk.updates);
                 let level = *self.desk.level.borrow();
                 if let Some(level) = level {
                     Box::pin(sibling.log_from(level)).await;

@@ -6,6 +6,7 @@
 //! permit.
 
 use super::CallLine;
+use super::ConnectionId;
 use super::Downstream;
 use super::Era;
 use super::OutgoingCall;
@@ -31,6 +32,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 const UPDATED: &str = "notifications/resources/updated";
+/// What a legacy server says of a task (MCP 2025-11-25, tasks, status notifications).
+pub(super) const TASK_STATUS: &str = "notifications/tasks/status";
 const ACKNOWLEDGED: &str = "notifications/subscriptions/acknowledged";
 
 /// How long taking a subscription back may take.
@@ -50,6 +53,17 @@ pub enum Update {
         /// The `params` of the notification, an object, as the text they were.
         params: Arc<str>,
     },
+    /// The state of a task changed.
+    Task {
+        /// Which server says so.
+        server: ServerName,
+        /// On which connection.
+        at: ConnectionId,
+        /// What it calls the task.
+        native: Box<str>,
+        /// The `params` of the notification, an object, as the text they were.
+        params: Arc<str>,
+    },
     /// Something may have been said that nobody heard.
     Missed {
         /// By which server.
@@ -61,27 +75,58 @@ pub enum Update {
 #[derive(Debug)]
 pub(super) struct Updates {
     server: ServerName,
+    /// It may be asked to tell of resources.
+    followed: bool,
     to: OnceLock<mpsc::UnboundedSender<Update>>,
 }
 
 impl Updates {
     /// Of this server.
-    pub(super) fn of(server: ServerName) -> Self {
+    pub(super) fn of(server: ServerName, followed: bool) -> Self {
         Self {
             server,
+            followed,
             to: OnceLock::new(),
         }
     }
 
+    /// What is said of tasks here goes to where it goes there.
+    pub(super) fn joins(&self, other: &Self) {
+        if let Some(to) = other.to.get() {
+            // The first one stays: there is one broker.
+            let _first = self.to.set(to.clone());
+        }
+    }
+
+    /// Takes what is said of a task.
+    pub(super) fn task(&self, at: ConnectionId, params: &str) {
+        let read = Object::parse(params).ok();
+        let known = ["taskId", "status", "_meta"];
+        let read = read.filter(|read| read.refuse_lookalikes(known.into_iter()).is_ok());
+        let Some(native) = read.and_then(|read| read.get("taskId").and_then(json::text)) else {
+            tracing::warn!(server.name = %self.server, "dropped word of a task that cannot be read");
+            return;
+        };
+        self.send(Update::Task {
+            server: self.server.clone(),
+            at,
+            native: native.into(),
+            params: params.into(),
+        });
+    }
+
     /// Takes a message that belongs to no request.
     pub(super) fn heard(&self, method: &str, params: &str) {
-        if method == UPDATED {
+        if method == UPDATED && self.followed {
             self.said(None, params);
         }
     }
 
     /// What was said meanwhile is lost.
     pub(super) fn missed(&self) {
+        if !self.followed {
+            return;
+        }
         self.send(Update::Missed {
             server: self.server.clone(),
         });

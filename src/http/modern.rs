@@ -137,6 +137,7 @@ fn compare(
         | mcp::Body::SetLevel { .. }
         | mcp::Body::Subscribe(_)
         | mcp::Body::Unsubscribe(_)
+        | mcp::Body::Tasks(_)
         | mcp::Body::Listen(_)
         | mcp::Body::Unknown { .. } => Ok(()),
     }

@@ -98,7 +98,7 @@ pub(super) fn answer(came: Answer, reader: Reader) -> Came {
             other => other,
         },
         Answer::Joined => Came::Ended(Reply::Result("{}".to_owned())),
-        Answer::Task { json, id } => {
+        Answer::Task { json, id, .. } => {
             Came::Ended(Reply::Result(tasks::begun(&json, &id, reader.client)))
         }
         Answer::ServerError { json } => Came::Ended(server_error(&json, reader)),

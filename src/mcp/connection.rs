@@ -34,7 +34,6 @@ use crate::broker::SessionRefusal;
 use crate::principal::PrincipalId;
 use crate::session::SessionId;
 use crate::session::TransportId;
-use crate::tool::Asking;
 use crate::tool::CallId;
 use crate::tool::Declared;
 use crate::tool::Digest;
@@ -250,9 +249,7 @@ impl Connection {
                 *locked(&self.level) = Some(level);
                 Task::SetLevel(level)
             }
-            Body::Ask(ask)
-                if matches!(ask.asking, Asking::Task(_)) && !self.serves_tasks(&meta) =>
-            {
+            body if body.is_about_tasks() && !self.serves_tasks(&meta) => {
                 let has = self.broker.has();
                 let fault = match meta.modern && has.tasks {
                     true => tasks::not_declared(),
@@ -262,6 +259,7 @@ impl Connection {
             }
             Body::List(of) => Task::List(of),
             Body::Ask(ask) => Task::Ask(*ask),
+            Body::Tasks(after) => Task::Tasks(after),
             Body::Subscribe(ask) => Task::Subscribe(ask),
             Body::Unsubscribe(uri) => {
                 self.broker.unsubscribe(self.listener(), &uri);

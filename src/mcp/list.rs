@@ -167,8 +167,7 @@ fn capabilities(has: Has, client: Client) -> Value {
         say(has.resources, "resources", resources);
         say(has.completions, "completions", value!({}));
         say(has.logging, "logging", value!({}));
-        // No list: what the servers list are the tasks of everybody.
-        let tasks = value!({"cancel": {}, "requests": {"tools": {"call": {}}}});
+        let tasks = value!({"list": {}, "cancel": {}, "requests": {"tools": {"call": {}}}});
         say(asked_tasks, "tasks", tasks);
         say(!extensions.is_empty(), "extensions", extensions.into());
     }

@@ -12,6 +12,7 @@ use super::list::Follower;
 use super::parse::Ask;
 use super::parse::Meta;
 use super::parse::Wanted;
+use super::tasks;
 use super::work::Call;
 use super::work::Outgoing;
 use super::work::send;
@@ -23,6 +24,7 @@ use super::write::server_info;
 use crate::broker::Answer;
 use crate::broker::Listener;
 use crate::broker::ToolCall;
+use crate::broker::Word;
 use crate::json::Object;
 use crate::json::Splice;
 use crate::session::SessionId;
@@ -123,8 +125,8 @@ impl Connection {
                         send(out, list.changed(Some(&tag))).await;
                     }
                 }
-                params = self.broker.heard(&listener) => {
-                    send(out, updated(&tagged(&params, id.as_str()))).await;
+                word = self.broker.heard(&listener) => {
+                    send(out, said(&word, |params| tagged(params, id.as_str()))).await;
                 }
             }
         }
@@ -190,7 +192,7 @@ impl Connection {
             .collect())
     }
 
-    fn asked(&self, session: SessionId, meta: &Meta, ask: Ask) -> ToolCall {
+    pub(super) fn asked(&self, session: SessionId, meta: &Meta, ask: Ask) -> ToolCall {
         ToolCall {
             principal: self.principal.clone(),
             session,
@@ -226,8 +228,8 @@ impl Connection {
                 () = self.closing.cancelled() => return,
                 Ok(()) = listed.changed() => true,
                 () = follower.moved() => listed.has_changed().unwrap_or(false),
-                params = self.broker.heard(&listener) => {
-                    send(out, updated(&untagged(&params))).await;
+                word = self.broker.heard(&listener) => {
+                    send(out, said(&word, untagged)).await;
                     continue;
                 }
             };
@@ -241,8 +243,18 @@ impl Connection {
     }
 }
 
-fn updated(params: &str) -> Outbound {
-    notification("notifications/resources/updated", Some(params))
+/// What a client is told, of resources in the words of its era. Of tasks only older
+/// clients hear (MCP 2025-11-25, tasks, status notifications).
+fn said(word: &Word, worded: impl Fn(&str) -> String) -> Outbound {
+    match word {
+        Word::Resource(params) => {
+            notification("notifications/resources/updated", Some(&worded(params)))
+        }
+        Word::Task { id, params } => {
+            let params = tasks::renamed(params, id);
+            notification("notifications/tasks/status", Some(&params))
+        }
+    }
 }
 
 /// The parameters under the client's own tag.

@@ -1,14 +1,35 @@
 //! Tasks towards clients: by ids of ours, and only towards those that know them.
 
 use super::Client;
+use super::answer::Reader;
+use super::answer::Reply;
+use super::answer::session_refused;
+use super::connection::Connection;
+use super::parse::Ask;
+use super::work::Call;
+use super::work::Outgoing;
+use super::work::send;
 use super::write::Fault;
+use super::write::INTERNAL_ERROR;
+use super::write::INVALID_PARAMS;
 use super::write::MISSING_CAPABILITY;
+use super::write::error;
+use super::write::result;
+use crate::broker::Answer;
+use crate::broker::CallLine;
+use crate::cause::Chain;
 use crate::json;
 use crate::json::Object;
 use crate::json::Splice;
+use crate::session::SessionId;
+use crate::tool::Asking;
 use crate::tool::Extension;
+use crate::tool::TaskAsk;
 use serde_json::Value;
 use serde_json::json as value;
+use std::sync::Arc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 /// The member of a message's `_meta` that names the task that it belongs to
 /// (MCP 2025-11-25, tasks).
@@ -66,6 +87,89 @@ pub(super) fn not_declared() -> Fault {
             Extension::Tasks.id()
         ),
         data: Some(value!({"requiredCapabilities": {"extensions": {Extension::Tasks.id(): {}}}})),
+    }
+}
+
+impl Connection {
+    /// The caller's tasks, a page of them, each as its server says of it now: each is
+    /// asked after in the caller's name, decided and recorded as any `tasks/get`. A
+    /// server itself would list the tasks of everybody. One that its server knows no
+    /// longer, or of which the caller may not know, is left out.
+    pub(super) async fn tasks(&self, call: Call<'_>, after: Option<Box<str>>, out: &Outgoing) {
+        let asking = Asking::Task(TaskAsk::Get);
+        let client = call.meta.client();
+        let session = match self.session(&call.meta).await {
+            Ok(session) => session,
+            Err(refusal) => {
+                let reader = Reader { client, asking };
+                let (Reply::Error(object)
+                | Reply::Result(object)
+                | Reply::MissingCapability(object)) = session_refused(&refusal, reader);
+                return send(out, error(call.id, &object)).await;
+            }
+        };
+        let page = match self.broker.tasks(&self.principal, after).await {
+            Ok(Some(page)) => page,
+            Ok(None) => {
+                let message =
+                    "`cursor` is not known: leave it out, or use the `nextCursor` of a page";
+                let fault = Fault::new(INVALID_PARAMS, message);
+                return send(out, error(call.id, &fault.json())).await;
+            }
+            Err(problem) => {
+                tracing::error!(error = %Chain(&problem), "tasks could not be listed");
+                let fault = Fault::new(INTERNAL_ERROR, "the tasks could not be listed");
+                return send(out, error(call.id, &fault.json())).await;
+            }
+        };
+        let mut asked = JoinSet::new();
+        for (place, id) in page.ids.into_iter().enumerate() {
+            let asks = self.asks_after(session, &call, id.clone());
+            asked.spawn(async move { Some((place, renamed(&asks.await?, &id))) });
+        }
+        let mut known: Vec<(usize, String)> =
+            asked.join_all().await.into_iter().flatten().collect();
+        if call.cancelled.is_cancelled() {
+            return;
+        }
+        known.sort_unstable();
+        let known: Vec<String> = known.into_iter().map(|(_, task)| task).collect();
+        let next = page.next.map(Value::from);
+        let next = next.map_or_else(String::new, |next| format!(",\"nextCursor\":{next}"));
+        let listed = format!("{{\"tasks\":[{}]{next}}}", known.join(","));
+        send(out, result(call.id, &listed)).await;
+    }
+
+    /// What the server of a task says of it, where it says anything.
+    fn asks_after(
+        &self,
+        session: SessionId,
+        call: &Call<'_>,
+        id: String,
+    ) -> impl Future<Output = Option<Box<str>>> + Send + use<> {
+        let ask = Ask {
+            asking: Asking::Task(TaskAsk::Get),
+            arguments: Some(value!({ "taskId": id }).to_string().into()),
+            name: id.into(),
+            answers: None,
+            task: None,
+            rest: Vec::new(),
+        };
+        let asked = self.asked(session, &call.meta, ask);
+        let line = CallLine {
+            progress: None,
+            logs: None,
+            asks: None,
+            cancelled: call.cancelled.clone(),
+            gone: CancellationToken::new(),
+        };
+        let broker = Arc::clone(&self.broker);
+        async move {
+            match broker.call_tool(asked, line).await {
+                Answer::Result { json, .. } => Some(json),
+                _ => None,
+            }
+        }
     }
 }
 

@@ -75,6 +75,8 @@ pub(super) enum Task {
     List(Lists),
     /// Something that a server is asked.
     Ask(Ask),
+    /// The tasks of the caller, after this one.
+    Tasks(Option<Box<str>>),
     /// Being told of changes of a resource.
     Subscribe(Ask),
     /// A stream that tells of changes.
@@ -144,6 +146,14 @@ impl Work {
                             cancelled,
                         };
                         connection.call(call, ask, &out).await;
+                    }
+                    Task::Tasks(after) => {
+                        let call = Call {
+                            id: &id,
+                            meta,
+                            cancelled,
+                        };
+                        Box::pin(connection.tasks(call, after, &out)).await;
                     }
                     Task::Subscribe(ask) => {
                         let call = Call {
@@ -271,7 +281,8 @@ impl Connection {
         let asks = client == Client::Legacy && !asks_nothing;
         if call.meta.progress.is_none() && level.is_none() && !asks {
             let line = line(None, None, None);
-            return self.broker.call_tool(asked, line).await;
+            let ended = self.broker.call_tool(asked, line).await;
+            return self.hears_of_task(ended, client);
         }
         let (reports, mut reported) = mpsc::channel(CallLine::ROOM);
         let (questions, mut asked_back) = mpsc::unbounded_channel();
@@ -322,6 +333,14 @@ impl Connection {
         }
         for id in inquiries {
             self.forget(&id);
+        }
+        self.hears_of_task(ended, client)
+    }
+
+    /// Has an older client told of the state of a task that it began.
+    fn hears_of_task(&self, ended: Answer, client: Client) -> Answer {
+        if let (Answer::Task { id, .. }, Client::Legacy) = (&ended, client) {
+            self.broker.hears_of_task(id, self.listener());
         }
         ended
     }

@@ -6,10 +6,12 @@ use crate::session::Label;
 use crate::store::StoreError;
 use crate::store::Tx;
 use crate::tool::CallId;
+use crate::tool::ServerName;
 use jiff::Timestamp;
 use rusqlite::OptionalExtension;
 use rusqlite::params;
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 /// The table of this room, as of version 5 of the store.
 pub const SCHEMA: &str = "
@@ -90,6 +92,40 @@ pub(super) fn task(
             .collect::<Result<_, _>>()
             .map_err(|_no_label| damaged("labels"))?,
     }))
+}
+
+/// The ids of a principal's tasks that these servers have, the newest first, after
+/// the one of this id; none where that one is not the principal's.
+pub(super) fn tasks_after(
+    tx: &Tx<'_>,
+    (principal, servers): (&PrincipalId, &BTreeSet<ServerName>),
+    after: Option<&str>,
+    most: usize,
+) -> Result<Vec<String>, StoreError> {
+    let servers = Value::from_iter(servers.iter().map(ServerName::as_str));
+    let read = || {
+        tx.sql()
+            .prepare_cached(
+                "SELECT id FROM task
+                 WHERE principal = ?1
+                   AND server IN (SELECT value FROM json_each(?2))
+                   AND (?3 IS NULL OR (created, id) <
+                        (SELECT created, id FROM task WHERE id = ?3 AND principal = ?1))
+                 ORDER BY created DESC, id DESC
+                 LIMIT ?4",
+            )?
+            .query_map(
+                params![
+                    principal.to_string(),
+                    servers.to_string(),
+                    after,
+                    i64::try_from(most).unwrap_or(i64::MAX)
+                ],
+                |row| row.get(0),
+            )?
+            .collect::<Result<Vec<String>, _>>()
+    };
+    read().map_err(StoreError::sql("list tasks"))
 }
 
 pub(super) fn tasks_delete_before(tx: &Tx<'_>, before: Timestamp) -> Result<(), StoreError> {

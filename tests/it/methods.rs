@@ -54,7 +54,8 @@ const REQUESTS: [(&str, &str, Becomes, Becomes); 20] = [
         Unserved,
         Decided,
     ),
-    ("tasks/list", "", Unserved, Unserved),
+    // Each task in it is asked after by a `tasks/get`, which is decided.
+    ("tasks/list", "", Answered, Unserved),
     ("tools/list", "", Answered, Answered),
     ("prompts/list", "", Answered, Answered),
     ("resources/list", "", Answered, Answered),
@@ -91,6 +92,7 @@ fn becomes(body: &Body) -> (Becomes, Option<Asking>) {
         | Body::Discover
         | Body::List(_)
         | Body::SetLevel { .. }
+        | Body::Tasks(_)
         | Body::Listen(_) => (Answered, None),
         Body::Unknown { .. } => (Unserved, None),
     }

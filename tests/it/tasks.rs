@@ -128,7 +128,7 @@ fn a_task_of_a_legacy_server_is_made_where_it_is_asked_for() {
     let (mut broker, opened) = legacy_client(&world);
     let can = &opened["result"]["capabilities"]["tasks"];
     assert_eq!(can["requests"]["tools"]["call"], json!({}), "{opened}");
-    assert!(can.get("list").is_none(), "{can}");
+    assert_eq!(can["list"], json!({}), "{can}");
     let done = broker.call("own__work", json!({}));
     assert_eq!(done, "done at once");
     let begun = broker.ask(
@@ -212,4 +212,94 @@ fn a_task_is_of_use_to_its_principal_only_and_policy_decides_on_it() {
     let said = said.unwrap_or_else(|| panic!("{own} {denied}"));
     assert!(said.starts_with("Tasks go on to their end."), "{said}");
     assert!(mia.end());
+}
+
+/// The server has a list too, of the tasks of everybody who shares its connection.
+#[test]
+fn a_list_of_tasks_is_of_the_callers_own_and_each_is_asked_after() {
+    let world = world("legacy");
+    let (mut broker, _opened) = legacy_client(&world);
+    let mut begun: Vec<Value> = (0..22)
+        .map(|_| {
+            let begins = json!({"name": "own__work", "task": {}});
+            broker.ask("tools/call", begins)["result"]["task"]["taskId"].take()
+        })
+        .collect();
+    assert!(broker.end());
+    let mut mia = world
+        .broker_with(|command| {
+            command.args(["--principal", "mia", "--session", "claim-98"]);
+        })
+        .initialized();
+    let none = mia.ask("tasks/list", json!({}));
+    assert_eq!(none["result"], json!({"tasks": []}), "{none}");
+    assert!(mia.end());
+
+    let (mut broker, _opened) = legacy_client(&world);
+    let before = world.calls("claim-99").len();
+    let first = broker.ask("tasks/list", json!({}))["result"].take();
+    let next = broker.ask("tasks/list", json!({"cursor": first["nextCursor"]}))["result"].take();
+    assert!(next.get("nextCursor").is_none(), "{next}");
+    let pages = [&first, &next].map(|page| page["tasks"].as_array().unwrap());
+    assert_eq!(pages.map(Vec::len), [20, 2]);
+    let mut listed: Vec<Value> = Vec::new();
+    for task in pages.into_iter().flatten() {
+        assert_eq!(task["status"], "working");
+        assert_eq!(task["heard"]["params"]["taskId"], "7");
+        listed.push(task["taskId"].clone());
+    }
+    let sort = |ids: &mut Vec<Value>| ids.sort_by_key(ToString::to_string);
+    sort(&mut listed);
+    sort(&mut begun);
+    assert_eq!(listed, begun);
+    for wrong in [json!("7"), json!(7)] {
+        let wrong = broker.ask("tasks/list", json!({"cursor": wrong}));
+        assert_eq!(wrong["error"]["code"], -32602, "{wrong}");
+    }
+    assert!(broker.end());
+    let calls = world.calls("claim-99");
+    let asked = calls[before..]
+        .iter()
+        .filter(|call| call.tool == "own/tasks/get");
+    assert_eq!(asked.count(), 22);
+    assert_eq!(world.journal_problems(), []);
+}
+
+/// Each session of a client that can be asked something has a process of its own, and
+/// both call their tasks the same.
+#[test]
+fn who_began_a_task_hears_of_its_state_under_the_id_that_he_knows() {
+    let world = world("legacy");
+    let mut broker = world.broker();
+    broker.ask(
+        "initialize",
+        json!({
+            "protocolVersion": "2025-11-25",
+            "capabilities": {"elicitation": {}},
+            "clientInfo": {"name": "test", "version": "1"},
+        }),
+    );
+    broker.tell("notifications/initialized", json!({}));
+    let here = |session: &str, mut params: Value| {
+        params["_meta"] = json!({"dev.countersign/session": session});
+        params
+    };
+    let begun = ["claim-1", "claim-2"].map(|session| {
+        let begins = here(session, json!({"name": "own__work", "task": {}}));
+        broker.ask("tools/call", begins)["result"]["task"]["taskId"].take()
+    });
+    for id in &begun {
+        broker.ask("tasks/cancel", here("claim-3", json!({"taskId": id})));
+        let status = "notifications/tasks/status";
+        let told = broker
+            .wait_for(|message| message["method"] == status)
+            .unwrap();
+        let expected = json!({"taskId": id, "status": "cancelled", "x-own": 1e2});
+        assert_eq!(told["params"], expected);
+    }
+    // It is over, so nothing more is said of it.
+    broker.ask("tasks/cancel", here("claim-3", json!({"taskId": begun[0]})));
+    broker.ask("ping", json!({}));
+    assert!(broker.end());
+    assert_eq!(world.journal_problems(), []);
 }

@@ -4,8 +4,10 @@
 use super::Broker;
 use super::Heard;
 use super::Listener;
+use super::Of;
 use super::Part;
 use super::Topic;
+use super::Word;
 use crate::broker::catalogue::Route;
 use crate::broker::entry::Entry;
 use crate::cause::Chain;
@@ -18,7 +20,9 @@ use crate::store::Tx;
 use crate::tool::Asking;
 use crate::tool::CallId;
 use crate::tool::ServerName;
+use crate::tool::TaskAsk;
 use jiff::Timestamp;
+use serde_json::Value;
 use serde_json::json as value;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,21 +33,20 @@ const AGAIN: Duration = Duration::from_secs(1);
 const UNREADABLE: &str = "the store is busy or cannot be read, so nobody can say who may follow a resource; what is said of one waits, and it is asked again";
 
 impl Broker {
-    /// The next that a listener may hear: the `params` of
-    /// `notifications/resources/updated`, an object, as its server wrote them.
+    /// The next that a listener may hear.
     /// Safe to drop while it waits. What nobody can say of whether it may be heard
     /// waits until somebody can.
-    pub async fn heard(self: &Arc<Self>, listener: &Arc<Listener>) -> Arc<str> {
+    pub async fn heard(self: &Arc<Self>, listener: &Arc<Listener>) -> Word {
         loop {
             let (number, heard) = listener.next().await;
             let (broker, asks) = (Arc::clone(self), Arc::clone(listener));
-            let params = Arc::clone(&heard.params);
+            let word = heard.word();
             // It reads the store, and may wait for that as long as another process has it.
             let checked = tokio::task::spawn_blocking(move || broker.may_hear(&asks, &heard));
             match checked.await {
                 Ok(Ok(may)) => {
                     if listener.take(number) && may {
-                        return params;
+                        return word;
                     }
                 }
                 Ok(Err(error)) => {
@@ -60,6 +63,9 @@ impl Broker {
     /// principal.
     fn may_hear(&self, listener: &Arc<Listener>, heard: &Heard) -> Result<bool, StoreError> {
         let who = (listener.principal(), heard.session);
+        if heard.of == Of::Task {
+            return self.store.read(|tx| self.may_hear_of_task(tx, who, heard));
+        }
         let (followed, told) = self.store.read(|tx| {
             let followed = self.may(tx, who, (&heard.server, &heard.followed))?;
             if *heard.uri == *heard.followed {
@@ -74,6 +80,20 @@ impl Broker {
             topic.inspect(|topic| lose(topic, listener));
         }
         Ok(followed && told)
+    }
+
+    /// Who may ask after a task may be told of it.
+    fn may_hear_of_task(
+        &self,
+        tx: &Tx<'_>,
+        who: (&PrincipalId, SessionId),
+        heard: &Heard,
+    ) -> Result<bool, StoreError> {
+        let asking = Asking::Task(TaskAsk::Get);
+        match self.catalogue.load().other(&heard.server, asking) {
+            Some(route) => self.allows(tx, who, (&route, &value!({ "taskId": heard.followed }))),
+            None => Ok(false),
+        }
     }
 
     /// Ends what is followed by somebody who may not any longer.
@@ -127,7 +147,7 @@ impl Broker {
     ) -> Result<bool, StoreError> {
         let route = self.catalogue.load().route(Asking::Subscribe, uri);
         match route.filter(|route| route.tool.server == *server) {
-            Some(route) => self.allows(tx, who, (&route, uri)),
+            Some(route) => self.allows(tx, who, (&route, &value!({ "uri": uri }))),
             None => Ok(false),
         }
     }
@@ -140,7 +160,7 @@ impl Broker {
         (server, uri): (&ServerName, &str),
     ) -> Result<bool, StoreError> {
         match self.catalogue.load().other(server, Asking::Subscribe) {
-            Some(route) => self.allows(tx, who, (&route, uri)),
+            Some(route) => self.allows(tx, who, (&route, &value!({ "uri": uri }))),
             None => Ok(false),
         }
     }
@@ -150,13 +170,12 @@ impl Broker {
         &self,
         tx: &Tx<'_>,
         (principal, session): (&PrincipalId, SessionId),
-        (route, uri): (&Route, &str),
+        (route, arguments): (&Route, &Value),
     ) -> Result<bool, StoreError> {
         if !self.catalogue.load().shows(principal, route) {
             return Ok(false);
         }
-        let arguments = value!({ "uri": uri }).to_string();
-        let Ok(reading) = route.gate.read(&arguments) else {
+        let Ok(reading) = route.gate.read(&arguments.to_string()) else {
             return Ok(false);
         };
         let now = Timestamp::now();
@@ -167,7 +186,7 @@ impl Broker {
         };
         let facts = Facts {
             session,
-            // A URI is no amount, and meters count calls of tools.
+            // A URI or an id is no amount, and meters count calls of tools.
             totals: Vec::new(),
             meters: Vec::new(),
             approval: None,
@@ -204,6 +223,7 @@ mod tests {
         let session = broker.session(&alice(), &carrier).await.unwrap();
         let listener = Listener::new(alice(), CancellationToken::new());
         let heard = Heard {
+            of: Of::Resource,
             server: crate::broker::own::OWN.parse().unwrap(),
             followed: STATUS.into(),
             session,
@@ -234,7 +254,7 @@ mod tests {
             "the runtime stood still for as long as the store was held"
         );
         let params = tokio::time::timeout(PATIENCE, heard).await;
-        assert_eq!(&*params.unwrap().unwrap(), "{}");
+        assert_eq!(params.unwrap().unwrap(), Word::Resource("{}".into()));
         world.end().await;
     }
 
@@ -251,7 +271,7 @@ mod tests {
         world.tamper("ALTER TABLE away RENAME TO session");
         let hears = world.broker.heard(&listener);
         let params = tokio::time::timeout(PATIENCE, hears).await.unwrap();
-        assert_eq!(&*params, "{}");
+        assert_eq!(params, Word::Resource("{}".into()));
         assert!(begun.elapsed() < PATIENCE);
         let cut = tokio::time::timeout(Duration::ZERO, listener.cut());
         assert!(cut.await.is_err(), "the subscription stands");

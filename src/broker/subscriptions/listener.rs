@@ -59,17 +59,56 @@ pub(super) enum Gone {
     Unread(u64),
 }
 
+/// What something is said of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Of {
+    /// A resource that the listener follows.
+    Resource,
+    /// A task that it began, which it knows by an id of ours.
+    Task,
+}
+
+/// What a client hears.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Word {
+    /// Of a resource: the `params` of `notifications/resources/updated`, an object, as
+    /// its server wrote them.
+    Resource(Arc<str>),
+    /// Of a task: the `params` of `notifications/tasks/status` likewise.
+    Task {
+        /// What the client calls it.
+        id: Arc<str>,
+        /// The parameters.
+        params: Arc<str>,
+    },
+}
+
 /// What a server said, for one listener.
 #[derive(Clone, Debug)]
 pub(super) struct Heard {
+    pub(super) of: Of,
     pub(super) server: ServerName,
-    /// The resource that the listener follows.
+    /// The resource that the listener follows, or our id of the task.
     pub(super) followed: Arc<str>,
     /// In which session it does.
     pub(super) session: SessionId,
     /// The resource that changed.
     pub(super) uri: Box<str>,
     pub(super) params: Arc<str>,
+}
+
+impl Heard {
+    /// What its client hears of it.
+    pub(super) fn word(&self) -> Word {
+        let params = Arc::clone(&self.params);
+        match self.of {
+            Of::Resource => Word::Resource(params),
+            Of::Task => Word::Task {
+                id: Arc::clone(&self.followed),
+                params,
+            },
+        }
+    }
 }
 
 impl Listener {
@@ -220,6 +259,7 @@ mod tests {
 
     fn heard(uri: &str, params: &str) -> Heard {
         Heard {
+            of: Of::Resource,
             server: "own".parse().unwrap(),
             followed: uri.into(),
             session: SessionId::random(),

@@ -3,6 +3,7 @@
 
 use super::Broker;
 use super::Heard;
+use super::Of;
 use super::Topic;
 use crate::broker::own::OWN;
 use crate::broker::own::pages;
@@ -186,6 +187,7 @@ fn tell(topic: &Topic, session: SessionId) {
     let parts = topic.parts().into_iter();
     for (listener, _) in parts.filter(|(_, of)| *of == session) {
         listener.push(Heard {
+            of: Of::Resource,
             server: topic.server.clone(),
             followed: Arc::clone(&topic.uri),
             session,

@@ -5,6 +5,7 @@ use super::Broker;
 use super::Listener;
 use super::Part;
 use super::listener::Heard;
+use super::listener::Of;
 use crate::broker::Refusal;
 use crate::broker::ToolCall;
 use crate::broker::catalogue::Leads;
@@ -107,6 +108,7 @@ impl Topic {
         let params: Arc<str> = value!({ "uri": &*self.uri }).to_string().into();
         for (listener, session) in self.parts() {
             listener.push(Heard {
+                of: Of::Resource,
                 server: self.server.clone(),
                 followed: Arc::clone(&self.uri),
                 session,

@@ -4,6 +4,7 @@ use super::Hears;
 use super::Kind;
 use super::Link;
 use super::ticket::judge;
+use crate::downstream::ConnectionId;
 use crate::downstream::Era;
 use crate::downstream::OutgoingCall;
 use crate::downstream::Sent;
@@ -42,6 +43,18 @@ impl Link {
         match (&mut ticket.answer).await {
             Ok(answer) => judge(answer, era, &call),
             Err(_) => ticket.unanswered(),
+        }
+    }
+
+    /// Which connection this is.
+    pub(in crate::downstream) fn connection(&self) -> ConnectionId {
+        self.connection
+    }
+
+    /// What a legacy server says of a task that it works on.
+    pub(super) fn take_status(&self, params: &str) {
+        if let (Some(Era::Legacy(_)), Some(updates)) = (self.era.get(), self.updates.get()) {
+            updates.task(self.connection, params);
         }
     }
 

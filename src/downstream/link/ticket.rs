@@ -121,7 +121,7 @@ pub(in crate::downstream) fn judge(answer: Answer, era: &Era, call: &OutgoingCal
     let failed = members.as_ref().and_then(|result| result.get("isError")) == Some("true");
     drop(members);
     if let Some(id) = task {
-        return Sent::Task { json, id };
+        return Sent::Task { json, id, at: None };
     }
     match (kind.as_deref(), call.asking) {
         // What a task asks stands in what is said of it (ext-tasks, tasks/get);

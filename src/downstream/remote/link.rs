@@ -11,6 +11,7 @@ use super::exchange::Exchanges;
 use super::pool::Pool;
 use crate::crash;
 use crate::downstream::CallLine;
+use crate::downstream::ConnectionId;
 use crate::downstream::Era;
 use crate::downstream::OutgoingCall;
 use crate::downstream::Sent;
@@ -91,6 +92,8 @@ pub(in crate::downstream) struct HttpLink {
     updates: OnceLock<Arc<Updates>>,
     /// Cancelled when the transport session is lost.
     session_lost: Mutex<CancellationToken>,
+    /// Another one for each transport session.
+    connection: Mutex<ConnectionId>,
 }
 
 impl HttpLink {
@@ -127,6 +130,7 @@ impl HttpLink {
             tools_changed: Notify::new(),
             open: Open::default(),
             updates: OnceLock::new(),
+            connection: Mutex::new(ConnectionId::next()),
         })
     }
 

@@ -52,6 +52,8 @@ pub enum Body {
     Subscribe(Ask),
     /// Legacy: tell me of them no longer; by its URI.
     Unsubscribe(Box<str>),
+    /// Legacy: which tasks are there? After the page that ended with this one.
+    Tasks(Option<Box<str>>),
     /// Modern: tell me of changes until I cancel this.
     Listen(Wanted),
     /// A method that is not served in the era of the request.
@@ -90,6 +92,23 @@ pub struct Answers {
 }
 
 impl Body {
+    /// Whether it needs a server that has tasks.
+    pub fn is_about_tasks(&self) -> bool {
+        match self {
+            Self::Ask(ask) => matches!(ask.asking, Asking::Task(_)),
+            Self::Tasks(_) => true,
+            Self::Initialize { .. }
+            | Self::Ping
+            | Self::Discover
+            | Self::List(_)
+            | Self::SetLevel { .. }
+            | Self::Subscribe(_)
+            | Self::Unsubscribe(_)
+            | Self::Listen(_)
+            | Self::Unknown { .. } => false,
+        }
+    }
+
     /// The method, as JSON-RPC names it.
     pub fn method(&self) -> &str {
         match self {
@@ -101,6 +120,7 @@ impl Body {
             Self::SetLevel { .. } => "logging/setLevel",
             Self::Subscribe(_) => "resources/subscribe",
             Self::Unsubscribe(_) => "resources/unsubscribe",
+            Self::Tasks(_) => "tasks/list",
             Self::Listen(_) => "subscriptions/listen",
             Self::Unknown { method } => method,
         }
@@ -124,6 +144,7 @@ pub(super) fn read(method: &str, params: Option<&Object<'_>>) -> Result<(Meta, B
         ("tasks/cancel", _) => Body::Ask(Box::new(about_task(TaskAsk::Cancel, params)?)),
         ("tasks/result", false) => Body::Ask(Box::new(about_task(TaskAsk::Result, params)?)),
         ("tasks/update", true) => Body::Ask(Box::new(about_task(TaskAsk::Update, params)?)),
+        ("tasks/list", false) => Body::Tasks(cursor(member("cursor"))?),
         ("tools/list", _) => list(Lists::Tools, &member)?,
         ("prompts/list", _) => list(Lists::Prompts, &member)?,
         ("resources/list", _) => list(Lists::Resources, &member)?,
@@ -169,9 +190,11 @@ fn known(method: &str) -> &'static [&'static str] {
         "tasks/get" | "tasks/result" | "tasks/cancel" => &["_meta", "taskId"],
         "tasks/update" => &["_meta", "taskId", "inputResponses"],
         "logging/setLevel" => &["_meta", "level"],
-        "tools/list" | "prompts/list" | "resources/list" | "resources/templates/list" => {
-            &["_meta", "cursor"]
-        }
+        "tools/list"
+        | "prompts/list"
+        | "resources/list"
+        | "resources/templates/list"
+        | "tasks/list" => &["_meta", "cursor"],
         "initialize" => &["_meta", "protocolVersion", "capabilities", "clientInfo"],
         "subscriptions/listen" => &["_meta", "notifications"],
         _ => &["_meta"],
@@ -269,6 +292,18 @@ fn about_task(what: TaskAsk, params: Option<&Object<'_>>) -> Result<Ask, Fault> 
         task: None,
         rest,
     })
+}
+
+/// Where a list of tasks goes on: the id of a task, which is as long as any.
+fn cursor(raw: Option<&str>) -> Result<Option<Box<str>>, Fault> {
+    let cursor = string(raw, "cursor")?;
+    match cursor {
+        Some(cursor) if cursor.len() > MAX_NAME => Err(Fault::new(
+            INVALID_PARAMS,
+            "`cursor` must be the `nextCursor` of the page before",
+        )),
+        cursor => Ok(cursor.map(Into::into)),
+    }
 }
 
 /// What the server reads as parameters is what policy reads as arguments.

@@ -18,6 +18,7 @@ use crate::downstream::remote::exchange::Exchange;
 use crate::downstream::remote::exchange::broken;
 use crate::downstream::remote::pool::Answered;
 use crate::downstream::subscriptions::Ear;
+use crate::downstream::subscriptions::TASK_STATUS;
 use crate::downstream::wire::Control;
 use crate::downstream::wire::Frame;
 use crate::json::Object;
@@ -273,6 +274,7 @@ impl HttpLink {
                     (Some(_) | None, _) => {}
                 }
             }
+            (TASK_STATUS, Some(params)) => self.take_status(&params),
             ("notifications/progress", Some(params)) => {
                 let token = Object::parse(&params)
                     .ok()

@@ -6,6 +6,8 @@ use super::LAST_EVENT;
 use super::RESUME;
 use super::RESUME_AT_MOST;
 use super::answers::Waits;
+use crate::downstream::ConnectionId;
+use crate::downstream::Era;
 use crate::downstream::OutgoingCall;
 use crate::downstream::Sent;
 use crate::downstream::message;
@@ -109,8 +111,23 @@ impl HttpLink {
         lost.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Which connection this is.
+    pub(in crate::downstream) fn connection(&self) -> ConnectionId {
+        let connection = self.connection.lock();
+        *connection.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a legacy server says of a task that it works on.
+    pub(super) fn take_status(&self, params: &str) {
+        if let (Some(Era::Legacy(_)), Some(updates)) = (self.era.get(), self.updates.get()) {
+            updates.task(self.connection(), params);
+        }
+    }
+
     /// The transport session was lost, and there is a new one.
     pub(super) fn lose_session(&self) {
+        let connection = self.connection.lock();
+        *connection.unwrap_or_else(PoisonError::into_inner) = ConnectionId::next();
         let lost = self.session_lost.lock();
         let mut lost = lost.unwrap_or_else(PoisonError::into_inner);
         std::mem::replace(&mut *lost, self.ended.child_token()).cancel();

@@ -1,0 +1,23 @@
+//! Which connection something was said on.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+
+/// One connection to a server: a process, or a transport session. What a server named
+/// on one means nothing on another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnectionId(u64);
+
+impl ConnectionId {
+    /// One that no other connection of this process has.
+    pub(super) fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Some, for the tests of later rooms.
+    #[cfg(test)]
+    pub(crate) fn several<const MANY: usize>() -> [Self; MANY] {
+        std::array::from_fn(|_| Self::next())
+    }
+}
