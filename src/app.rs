@@ -53,7 +53,7 @@ use tokio_util::sync::CancellationToken;
 
 /// The tables of every record room, by the version of the store that brought
 /// them.
-pub const MIGRATIONS: [Migration; 12] = [
+pub const MIGRATIONS: [Migration; 13] = [
     Migration {
         number: 1,
         sql: &[
@@ -112,11 +112,15 @@ pub const MIGRATIONS: [Migration; 12] = [
     },
     Migration {
         number: 11,
-        sql: &[journal::SCHEMA_11],
+        sql: &[sessions::SCHEMA_11, tasks::SCHEMA_11],
     },
     Migration {
         number: 12,
-        sql: &[events::SCHEMA_12],
+        sql: &[journal::SCHEMA_12],
+    },
+    Migration {
+        number: 13,
+        sql: &[events::SCHEMA_13],
     },
 ];
 

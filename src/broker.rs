@@ -19,6 +19,7 @@ mod metered;
 mod names;
 mod open_calls;
 mod own;
+mod place;
 mod receipt;
 mod resolve;
 mod resources;
@@ -74,7 +75,7 @@ pub use subscriptions::Word;
 pub use upkeep::StartError;
 
 use crate::cause::Chain;
-use crate::downstream::Downstream;
+use crate::downstream::Replicas;
 use crate::events::Labels as EventLabels;
 use crate::journal::Effect;
 use crate::journal::Subject;
@@ -95,6 +96,7 @@ use crate::tool::Meter;
 use crate::tool::Offered;
 use crate::tool::ServerName;
 use admit::Candidate;
+use answer::log_call;
 use arc_swap::ArcSwap;
 use catalogue::Leads;
 use catalogue::Route;
@@ -106,6 +108,7 @@ use jiff::tz::TimeZone;
 use kinds::Kinds;
 use known::Known as KnownSessions;
 use open_calls::OpenCalls;
+use place::Places;
 use retry::Cleared;
 use retry::Once;
 use serde_json::json as value;
@@ -203,8 +206,10 @@ pub struct Broker {
     /// How calls are recorded that need no transaction.
     desk: Option<at_once::Desk>,
     settings: Arc<Settings>,
-    downstreams: BTreeMap<ServerName, Downstream>,
+    downstreams: BTreeMap<ServerName, Replicas>,
     known: KnownSessions,
+    /// Who is on which replica.
+    places: Places,
     open_calls: OpenCalls,
     /// Seals what clients keep for us.
     sealing: [u8; 32],
@@ -272,8 +277,16 @@ impl Broker {
         };
         let keyed = call.key.is_some();
         let awaited = call.awaited.clone().filter(|_| !keyed);
-        let ended = self.send(permit, (&route, server, task), call, line).await;
-        let (closing, answer) = self.keep_task((&charges, &route), ended).await;
+        let placed = self.place((&route, server), (&call, task.as_ref()), Some(&line));
+        let (closing, answer) = match placed.await {
+            Err(sent) => settle::judged(permit.call(), &route, sent, self.settings.keep),
+            Ok(replica) => {
+                let to = (&*route, replica.server(), task);
+                let ended = self.send(permit, to, call, line).await;
+                let begun = (&charges, &*route, replica);
+                self.keep_task(begun, ended).await
+            }
+        };
         let effect = Effect::of(route.gate.rules().access);
         let ending = keyed.then(|| retry::ending(&closing, &answer));
         if let Some((subject, awaited)) = subject.zip(awaited) {
@@ -476,22 +489,4 @@ fn subject(call: &ToolCall, tool: String, arguments: &str, policies: Digest) -> 
 fn not_recorded(error: StoreError) -> Refusal {
     tracing::error!(error = %Chain(&error), "a call could not be recorded, so it was not sent");
     Refusal::NotRecorded
-}
-
-fn log_call(name: &str, answer: &Answer, begun: Instant) {
-    let outcome = match answer {
-        Answer::Result { .. } | Answer::Joined => "answered",
-        Answer::ServerError { .. } => "server error",
-        Answer::Replayed { .. } => "replayed",
-        Answer::Task { .. } => "task",
-        Answer::Asks { .. } => "asks",
-        Answer::Refused(_) => "refused",
-        Answer::Cancelled => "cancelled",
-    };
-    tracing::info!(
-        tool.name = name.escape_debug().take(64).collect::<String>(),
-        duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
-        outcome,
-        "tool call"
-    );
 }

@@ -7,6 +7,7 @@
 //! only together with a [`Permit`](crate::permit::Permit).
 //!
 //! ```text
+//! Replicas ── one Downstream for each place
 //! Downstream ── supervisor ── child ── keeper ── the server
 //!     │              │
 //!     └── reach ─────┴── handshake, catalog
@@ -38,6 +39,7 @@ mod offers;
 mod program;
 mod reach;
 mod remote;
+mod replicas;
 mod sending;
 mod siblings;
 mod subscriptions;
@@ -88,6 +90,11 @@ pub use offers::Offers;
 pub use remote::Remote;
 pub use remote::RemoteError;
 pub use remote::Transport;
+pub use replicas::Absent;
+pub use replicas::Affinity;
+pub use replicas::Replica;
+pub use replicas::Replicas;
+pub use replicas::Spread;
 pub use subscriptions::Standing;
 pub use subscriptions::Update;
 
@@ -110,6 +117,8 @@ pub struct Settings {
     pub name: ServerName,
     /// Where it is.
     pub place: Place,
+    /// How its calls are spread, where it is at more than one place.
+    pub spread: Spread,
     /// How long a call may take that says nothing else.
     pub timeout: Duration,
     /// How long the start may take, from the process or the first request to the
@@ -309,6 +318,16 @@ impl Downstream {
             Phase::Starting | Phase::Failed(_) => true,
             Phase::Stopped => false,
         }
+    }
+
+    /// What it is called.
+    pub fn name(&self) -> &ServerName {
+        &self.desk.settings.name
+    }
+
+    /// How it is, for somebody who must not keep it running.
+    fn watched(&self) -> watch::Receiver<Phase> {
+        self.desk.phase.clone()
     }
 
     /// How long a call may take that says nothing else.

@@ -2,6 +2,7 @@
 
 mod changes;
 mod labels;
+mod placements;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,11 @@ pub use labels::guest;
 pub use labels::label;
 pub use labels::label_from;
 pub use labels::unlabel;
+pub use placements::Holder;
+pub use placements::Placing;
+pub use placements::SCHEMA_11;
+pub use placements::place;
+pub use placements::placed;
 pub use table::SCHEMA;
 pub use table::SCHEMA_7;
 pub use transports::SCHEMA_4;
@@ -407,6 +413,7 @@ pub fn end(
             Why::Ended => What::Ended,
             Why::Expired => What::Expired,
         };
+        placements::forget(tx, id)?;
         note(tx, id, what, None, by, now)?;
     }
     Ok(changed)

@@ -6,6 +6,7 @@ mod table;
 
 pub use table::SCHEMA;
 pub use table::SCHEMA_7;
+pub use table::SCHEMA_11;
 
 use crate::principal::PrincipalId;
 use crate::session::Label;
@@ -34,6 +35,8 @@ pub struct Task {
     /// What its result brings into the session of whoever asks for it, as it was
     /// said of the tool when the task began.
     pub labels: BTreeSet<Label>,
+    /// At which replica of the server it was begun, where that has several.
+    pub replica: Option<Box<str>>,
 }
 
 /// Keeps a task that a call of this principal began. Returns the id that the
@@ -113,10 +116,11 @@ mod tests {
             native: "1".into(),
             call: CallId::from_bytes([1; 16]),
             labels: BTreeSet::from(["pii".parse().unwrap()]),
+            replica: Some("http://a/".into()),
         };
         let kept = task.clone();
         let principal = |name: &str| PrincipalId::parse(name).unwrap();
-        let (own, others, unknown, later) = in_store(&[SCHEMA, SCHEMA_7], move |tx| {
+        let (own, others, unknown, later) = in_store(&[SCHEMA, SCHEMA_7, SCHEMA_11], move |tx| {
             let now: Timestamp = "2026-11-26T12:00:00Z".parse().unwrap();
             let whose = &principal("alice");
             let id = begin(tx, whose, &kept, now)?;
@@ -133,7 +137,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_tasks_of_a_principal_come_by_pages_and_those_of_others_never() {
-        in_store(&[SCHEMA, SCHEMA_7], |tx| {
+        in_store(&[SCHEMA, SCHEMA_7, SCHEMA_11], |tx| {
             let now: Timestamp = "2026-11-26T12:00:00Z".parse().unwrap();
             let [claims, other] = ["claims", "other"].map(|name| name.parse().unwrap());
             let [alice, bob] = ["alice", "bob"].map(|name| PrincipalId::parse(name).unwrap());
@@ -142,6 +146,7 @@ mod tests {
                 native: "1".into(),
                 call: CallId::from_bytes([1; 16]),
                 labels: BTreeSet::new(),
+                replica: None,
             };
             let mut begun = Vec::new();
             for number in 0..45 {

@@ -7,8 +7,8 @@ use crate::broker::Known;
 use crate::broker::Rules;
 use crate::cause::Chain;
 use crate::config::Config;
-use crate::downstream::Downstream;
 use crate::downstream::News;
+use crate::downstream::Replicas;
 use crate::downstream::State;
 use crate::pins;
 use crate::pins::Pin;
@@ -102,11 +102,11 @@ pub(super) async fn look_at_servers(
     config: &Config,
     pins: &mut Pins,
     checked: &mut Checked,
-) -> anyhow::Result<BTreeMap<ServerName, Downstream>> {
+) -> anyhow::Result<BTreeMap<ServerName, Replicas>> {
     let (news, mut incoming) = mpsc::unbounded_channel();
     let mut downstreams = BTreeMap::new();
     for server in &config.servers {
-        let downstream = Downstream::start(server.clone(), news.clone());
+        let downstream = Replicas::start(server.clone(), news.clone());
         downstreams.insert(server.name.clone(), downstream);
     }
     for downstream in downstreams.values() {
@@ -133,6 +133,16 @@ pub(super) async fn look_at_servers(
     }
     let mut servers = Vec::new();
     for (name, downstream) in &downstreams {
+        if downstream.state().is_ready() {
+            for one in downstream.all() {
+                if let State::Failed { why, .. } = one.server().state() {
+                    let url = one.url();
+                    checked
+                        .warnings
+                        .push(format!("server {name} at {url}: {why}"));
+                }
+            }
+        }
         match downstream.state() {
             State::Ready { era, server } => {
                 writeln!(checked.report, "server         {name}: {server}, MCP {era}")?;

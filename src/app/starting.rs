@@ -9,7 +9,7 @@ use crate::broker::Known;
 use crate::broker::Rules;
 use crate::config::Config;
 use crate::config::STARTING_POLICIES;
-use crate::downstream::Downstream;
+use crate::downstream::Replicas;
 use crate::pins::Pin;
 use crate::policy::PolicyFile;
 use crate::tool::ServerName;
@@ -41,7 +41,7 @@ pub struct Starting {
 struct Seen<'a> {
     config: &'a Config,
     pins: Pins,
-    downstreams: BTreeMap<ServerName, Downstream>,
+    downstreams: BTreeMap<ServerName, Replicas>,
     problems: Vec<String>,
 }
 

@@ -16,6 +16,7 @@ use crate::tool::Inquiry;
 use crate::tool::Kind;
 use crate::tool::ServerName;
 use std::time::Duration;
+use std::time::Instant;
 
 /// How a call came back.
 #[derive(Debug)]
@@ -323,4 +324,23 @@ pub enum SessionRefusal {
     },
     /// The store failed.
     NotRecorded,
+}
+
+/// Tells how a call went and how long it took.
+pub(super) fn log_call(name: &str, answer: &Answer, begun: Instant) {
+    let outcome = match answer {
+        Answer::Result { .. } | Answer::Joined => "answered",
+        Answer::ServerError { .. } => "server error",
+        Answer::Replayed { .. } => "replayed",
+        Answer::Task { .. } => "task",
+        Answer::Asks { .. } => "asks",
+        Answer::Refused(_) => "refused",
+        Answer::Cancelled => "cancelled",
+    };
+    tracing::info!(
+        tool.name = name.escape_debug().take(64).collect::<String>(),
+        duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+        outcome,
+        "tool call"
+    );
 }

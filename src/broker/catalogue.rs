@@ -9,7 +9,7 @@ use super::own::pages;
 use super::resources::Listing;
 use super::resources::Owners;
 use super::said::ServerRules;
-use crate::downstream::Downstream;
+use crate::downstream::Replicas;
 use crate::json::Object;
 use crate::json::Splice;
 use crate::pins::Pin;
@@ -71,7 +71,7 @@ pub(super) struct Route {
 #[derive(Clone, Debug)]
 pub(super) enum Leads {
     /// A server.
-    Out(Downstream),
+    Out(Replicas),
     /// The broker itself.
     Own(Own),
 }
@@ -127,7 +127,7 @@ pub struct Known<'a> {
     /// What is known of the resources of each.
     pub resources: &'a BTreeMap<ServerName, Listing>,
     /// The way to each.
-    pub downstreams: &'a BTreeMap<ServerName, Downstream>,
+    pub downstreams: &'a BTreeMap<ServerName, Replicas>,
 }
 
 /// What clients may be told that there is.

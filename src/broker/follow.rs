@@ -13,8 +13,8 @@ use super::upkeep::build;
 use super::upkeep::read_pins;
 use super::upkeep::recover;
 use crate::cause::Chain;
-use crate::downstream::Downstream;
 use crate::downstream::News;
+use crate::downstream::Replicas;
 use crate::downstream::Resources;
 use crate::downstream::State;
 use crate::pins;
@@ -134,7 +134,7 @@ impl Upkeep {
                 self.broker.kinds.had(&server, &kind);
             }
             News::State { server } => {
-                let state = self.broker.downstreams.get(&server).map(Downstream::state);
+                let state = self.broker.downstreams.get(&server).map(Replicas::state);
                 if let Some(State::Failed { why, .. }) = state {
                     tracing::warn!(server.name = %server, "a server is not there: {why}");
                     self.seen(&server);

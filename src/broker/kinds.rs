@@ -2,7 +2,7 @@
 //! and who waits for that.
 
 use super::Broker;
-use crate::downstream::Downstream;
+use crate::downstream::Replicas;
 use crate::tool::Declared;
 use crate::tool::Kind;
 use crate::tool::Lists;
@@ -143,7 +143,7 @@ impl Broker {
 
     async fn read_again(&self, kind: &Kind, of: Lists) {
         let mut reading = SeenAs::new();
-        let may_be_over = |downstream: &Downstream| downstream.fresh_for(of).is_some();
+        let may_be_over = |downstream: &Replicas| downstream.fresh_for(of).is_some();
         let servers = self.downstreams.iter();
         for (server, downstream) in servers.filter(|(_, one)| may_be_over(one)) {
             let mut looks = SeenAs::from([(server.clone(), Kind::default())]);

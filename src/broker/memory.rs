@@ -137,7 +137,7 @@ mod tests {
         number: 1,
         sql: &[
             journal::SCHEMA,
-            journal::SCHEMA_11,
+            journal::SCHEMA_12,
             sessions::SCHEMA,
             sessions::SCHEMA_7,
         ],

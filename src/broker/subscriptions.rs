@@ -248,8 +248,14 @@ impl Broker {
         }
         let (sent, standing) = match &route.leads {
             Leads::Out(server) => {
-                let outgoing = outgoing((route, None), call);
-                server.subscribe(permit, outgoing).await
+                let placed = self.place((route, server), (&call, None), None).await;
+                match placed {
+                    Ok(replica) => {
+                        let outgoing = outgoing((route, None), call);
+                        replica.server().subscribe(permit, outgoing).await
+                    }
+                    Err(sent) => (sent, None),
+                }
             }
             Leads::Own(_) => self.follows_own(&call.name),
         };

@@ -8,6 +8,7 @@ use super::catalogue::Route;
 use super::subscriptions::Begun;
 use super::subscriptions::Listener;
 use crate::cause::Chain;
+use crate::downstream::Replica;
 use crate::journal::Closing;
 use crate::meters::Charges;
 use crate::outcome::Outcome;
@@ -80,7 +81,7 @@ impl Broker {
     /// cannot be kept cannot be asked after, so nobody will know how it ended.
     pub(super) async fn keep_task(
         &self,
-        (charges, route): (&Charges, &Route),
+        (charges, route, replica): (&Charges, &Route, &Replica),
         (mut closing, answer): (Closing, Answer),
     ) -> (Closing, Answer) {
         let Answer::Task { json, id, at } = answer else {
@@ -93,6 +94,9 @@ impl Broker {
             native: Arc::clone(&native),
             call,
             labels: route.gate.rules().labels.clone(),
+            replica: Some(replica.url())
+                .filter(|url| !url.is_empty())
+                .map(Into::into),
         };
         let principal = charges.principal.clone();
         let kept = self.store.write("task", Durability::Power, move |tx| {

@@ -56,19 +56,21 @@ const MIGRATIONS: [Migration; 1] = [Migration {
     number: 1,
     sql: &[
         journal::SCHEMA,
-        journal::SCHEMA_11,
+        journal::SCHEMA_12,
         meters::SCHEMA,
         meters::SCHEMA_5,
         meters::SCHEMA_9,
         keys::SCHEMA_5,
         tasks::SCHEMA,
         tasks::SCHEMA_7,
+        tasks::SCHEMA_11,
         memory::SCHEMA,
         retries::SCHEMA,
         sessions::SCHEMA,
         sessions::SCHEMA_7,
+        sessions::SCHEMA_11,
         events::SCHEMA,
-        events::SCHEMA_12,
+        events::SCHEMA_13,
         pins::SCHEMA,
         pins::SCHEMA_8,
         pins::SCHEMA_10,
@@ -135,7 +137,7 @@ impl World {
         let (from, to) = tokio::io::split(pipe);
         let downstream = Downstream::on(server_settings(), sender, from, to);
         let servers = Servers {
-            downstreams: BTreeMap::from([(play(), downstream)]),
+            downstreams: BTreeMap::from([(play(), downstream.into())]),
             news,
         };
         let begun = Broker::begin(Arc::clone(&store), enlisted, settings, servers, rules);
@@ -172,7 +174,8 @@ impl World {
     /// Ends the server, and returns when the broker has noticed.
     pub(crate) async fn lose_server(&self) {
         self.server.hangs_up();
-        self.broker.downstreams[&play()].gone().await;
+        let alone = self.broker.downstreams[&play()].alone();
+        alone.unwrap().server().gone().await;
     }
 
     /// Returns when nobody follows the list of tools any more.
@@ -290,6 +293,7 @@ fn server_settings() -> downstream::Settings {
         start_timeout: PATIENCE,
         max_message: downstream::Settings::MAX_MESSAGE,
         declared: None,
+        spread: crate::downstream::Spread::default(),
     }
 }
 

@@ -13,12 +13,13 @@ use super::kinds::Kinds;
 use super::kinds::SeenAs;
 use super::known::Known as KnownSessions;
 use super::open_calls::OpenCalls;
+use super::place::Places;
 use super::resources::Listing;
 use super::resources::Listings;
 use super::subscriptions::Subscriptions;
 use crate::downstream;
-use crate::downstream::Downstream;
 use crate::downstream::News;
+use crate::downstream::Replicas;
 use crate::downstream::State;
 use crate::events;
 use crate::journal;
@@ -136,7 +137,7 @@ impl Enlisted {
 
 /// Servers that were started, and what is heard of them.
 pub(super) struct Servers {
-    pub(super) downstreams: BTreeMap<ServerName, Downstream>,
+    pub(super) downstreams: BTreeMap<ServerName, Replicas>,
     pub(super) news: mpsc::UnboundedReceiver<News>,
 }
 
@@ -144,10 +145,7 @@ impl Servers {
     fn start(servers: Vec<downstream::Settings>) -> Self {
         let (sender, news) = mpsc::unbounded_channel();
         let start = |server: downstream::Settings| {
-            (
-                server.name.clone(),
-                Downstream::start(server, sender.clone()),
-            )
+            (server.name.clone(), Replicas::start(server, sender.clone()))
         };
         Self {
             downstreams: servers.into_iter().map(start).collect(),
@@ -225,6 +223,7 @@ impl Broker {
             settings: Arc::new(settings),
             downstreams,
             known: KnownSessions::default(),
+            places: Places::default(),
             open_calls: OpenCalls::default(),
             sealing,
             catalogue: ArcSwap::from_pointee(catalogue),
@@ -255,7 +254,7 @@ impl Broker {
     fn follow_updates(self: &Arc<Self>) {
         let (sender, updates) = mpsc::unbounded_channel();
         for downstream in self.downstreams.values() {
-            downstream.updates_to(sender.clone());
+            downstream.updates_to(&sender);
         }
         let broker = Arc::clone(self);
         self.tasks.spawn(async move {
@@ -373,11 +372,7 @@ impl Broker {
         let may_have = |server: &ServerName| {
             self.unseen.borrow().contains(server) || catalogue.other(server, Asking::Read).is_some()
         };
-        let longest = self
-            .downstreams
-            .values()
-            .map(Downstream::start_timeout)
-            .max();
+        let longest = self.downstreams.values().map(Replicas::start_timeout).max();
         let mut unlisted = self.unlisted.subscribe();
         let all_known = unlisted.wait_for(|unlisted| !unlisted.iter().any(may_have));
         let _known_or_late = tokio::time::timeout(longest.unwrap_or_default(), all_known).await;
@@ -411,7 +406,7 @@ impl Broker {
     }
 }
 
-async fn stop_all(downstreams: &BTreeMap<ServerName, Downstream>) {
+async fn stop_all(downstreams: &BTreeMap<ServerName, Replicas>) {
     let mut stops = tokio::task::JoinSet::new();
     for downstream in downstreams.values() {
         let downstream = downstream.clone();
@@ -425,7 +420,7 @@ pub(super) fn build(
     settings: &Settings,
     pins: &Pins,
     resources: &Listings,
-    downstreams: &BTreeMap<ServerName, Downstream>,
+    downstreams: &BTreeMap<ServerName, Replicas>,
 ) -> Result<Catalogue, BundleError> {
     let shape = settings.shape();
     let known = Known {

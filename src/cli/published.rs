@@ -13,6 +13,7 @@ use crate::journal::Verified;
 use crate::meters::Shown;
 use crate::meters::Total;
 use crate::pins::Pin;
+use crate::sessions::Change;
 use crate::sessions::Session;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -43,10 +44,12 @@ pub(super) fn session(session: &Session) -> Value {
     })
 }
 
-/// One session with its totals, its calls and how each ended, and what arrived last.
+/// One session with its totals, its calls and how each ended, what arrived last, and
+/// what became of it last.
 pub(super) fn session_whole(
     whole: &Session,
-    (totals, calls, arrived): (&[Total], &[(CallView, String)], &[Event]),
+    (totals, calls): (&[Total], &[(CallView, String)]),
+    (arrived, changes): (&[Event], &[Change]),
 ) -> Value {
     let mut value = session(whole);
     let totals = totals
@@ -59,8 +62,19 @@ pub(super) fn session_whole(
         members.insert("totals".to_owned(), totals.collect());
         members.insert("calls".to_owned(), calls.collect());
         members.insert("events".to_owned(), arrived.iter().map(event).collect());
+        members.insert("changes".to_owned(), changes.iter().map(change).collect());
     }
     value
+}
+
+/// What became of a session.
+fn change(change: &Change) -> Value {
+    json!({
+        "at": time(Some(change.at)),
+        "what": change.what.as_str(),
+        "by": change.by,
+        "detail": change.detail,
+    })
 }
 
 /// The totals of meters as they are at one instant.
@@ -315,10 +329,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn published_forms_stay_as_they_are() {
-        let at: Timestamp = "2026-11-24T12:00:00Z".parse().unwrap();
-        let one = Session {
+    fn a_session(at: Timestamp) -> Session {
+        Session {
             id: SessionId::from_bytes([1; 16]),
             owner: PrincipalId::parse("alice").unwrap(),
             handles: vec!["claim-99".to_owned()],
@@ -328,7 +340,13 @@ mod tests {
             paused: None,
             ended: None,
             labels: Default::default(),
-        };
+        }
+    }
+
+    #[test]
+    fn published_forms_stay_as_they_are() {
+        let at: Timestamp = "2026-11-24T12:00:00Z".parse().unwrap();
+        let one = a_session(at);
         let view = CallView {
             call: CallId::from_bytes([2; 16]),
             at,
@@ -342,8 +360,8 @@ mod tests {
             close_detail: Some(json!({})),
             arguments: Some("{}".to_owned()),
         };
-        let calls = [(view, "completed".to_owned())];
-        let whole = session_whole(&one, (&[a_total()], &calls, &[an_event(at)]));
+        let (calls, arrived) = ([(view, "completed".to_owned())], [an_event(at)]);
+        let whole = session_whole(&one, (&[a_total()], &calls), (&arrived, &[]));
         insta::assert_json_snapshot!(whole, @r#"
         {
           "id": "01010101-0101-0101-0101-010101010101",
@@ -394,7 +412,27 @@ mod tests {
               "resumed": false,
               "body": "{\"ok\": 1.10}"
             }
-          ]
+          ],
+          "changes": []
+        }
+        "#);
+    }
+
+    #[test]
+    fn what_became_of_a_session_is_published_as_it_is() {
+        let at: Timestamp = "2026-11-24T12:00:00Z".parse().unwrap();
+        let moved = Change {
+            at,
+            what: crate::sessions::What::Moved,
+            by: "server:claims".to_owned(),
+            detail: Some("claims: from a to b, because it is not there".to_owned()),
+        };
+        insta::assert_json_snapshot!(change(&moved), @r#"
+        {
+          "at": "2026-11-24T12:00:00Z",
+          "what": "moved",
+          "by": "server:claims",
+          "detail": "claims: from a to b, because it is not there"
         }
         "#);
     }

@@ -18,6 +18,7 @@ use crate::session::Handle;
 use crate::session::SessionId;
 use crate::sessions;
 use crate::sessions::By;
+use crate::sessions::Change;
 use crate::sessions::Frozen;
 use crate::sessions::Pause;
 use crate::sessions::Session;
@@ -34,6 +35,8 @@ use std::str::FromStr;
 
 /// How many events are shown beside the calls of a session, the newest.
 const ARRIVED: u32 = 10;
+/// How much of what became of a session is shown, the newest.
+const CHANGES: u32 = 20;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -238,12 +241,13 @@ fn show(config: &Config, store: &Store, session: &Session, form: Form) -> anyhow
         session: Some(session.id),
         ..journal::Filter::default()
     };
-    let (totals, calls, standing, arrived) = store.read(|tx| {
+    let (totals, calls, standing, arrived, changes) = store.read(|tx| {
         Ok((
             meters::of_session(tx, session.id)?,
             journal::calls(tx, &filter)?,
             Standing::read(tx, session.id)?,
             crate::events::list(tx, session.id, None, ARRIVED)?,
+            sessions::history(tx, session.id, CHANGES)?,
         ))
     })?;
     let units = config.broker.units();
@@ -257,9 +261,35 @@ fn show(config: &Config, store: &Store, session: &Session, form: Form) -> anyhow
             .collect();
         return super::print_json(&published::session_whole(
             session,
-            (&totals, &calls, &arrived),
+            (&totals, &calls),
+            (&arrived, &changes),
         ));
     }
+    let mut text = head(session)?;
+    for total in totals {
+        writeln!(text, "total     {} {}", total.meter, units.amount(&total))?;
+    }
+    for change in &changes {
+        writeln!(text, "history   {}", change_line(change))?;
+    }
+    if let Some(last) = arrived.last() {
+        writeln!(text, "events    {}", last.number)?;
+    }
+    writeln!(text, "calls     {}", calls.len())?;
+    for call in &calls {
+        writeln!(text, "  {}", call_line(call, &living))?;
+    }
+    if let Some(standing) = standing {
+        writeln!(text, "digest    for a client that comes back:")?;
+        for line in standing.text(units).lines() {
+            writeln!(text, "  {line}")?;
+        }
+    }
+    super::print(&text)
+}
+
+/// What a session is, apart from what happened in it.
+fn head(session: &Session) -> Result<String, std::fmt::Error> {
     let mut text = String::new();
     writeln!(text, "session   {}", title(session))?;
     writeln!(text, "id        {}", session.id)?;
@@ -296,23 +326,16 @@ fn show(config: &Config, store: &Store, session: &Session, form: Form) -> anyhow
     if !session.labels.is_empty() {
         writeln!(text, "labels    {}", label::listed(&session.labels))?;
     }
-    for total in totals {
-        writeln!(text, "total     {} {}", total.meter, units.amount(&total))?;
-    }
-    if let Some(last) = arrived.last() {
-        writeln!(text, "events    {}", last.number)?;
-    }
-    writeln!(text, "calls     {}", calls.len())?;
-    for call in &calls {
-        writeln!(text, "  {}", call_line(call, &living))?;
-    }
-    if let Some(standing) = standing {
-        writeln!(text, "digest    for a client that comes back:")?;
-        for line in standing.text(units).lines() {
-            writeln!(text, "  {line}")?;
-        }
-    }
-    super::print(&text)
+    Ok(text)
+}
+
+/// Something that became of a session.
+fn change_line(change: &Change) -> String {
+    let at = change.at.strftime("%Y-%m-%d %H:%M:%SZ");
+    let what = change.what.as_str();
+    let detail = change.detail.as_deref();
+    let detail = detail.map_or_else(String::new, |text| format!(" {}", one_line(text)));
+    format!("{at} {what} by {}{detail}", one_line(&change.by))
 }
 
 /// What keeps a session from going on.

@@ -1,6 +1,7 @@
 //! The shape of `countersign.toml`. Unknown keys are refused, with the line they
 //! stand in and the keys that are known there.
 
+mod spread;
 mod tool;
 
 pub(super) use tool::labels;
@@ -17,11 +18,13 @@ use crate::downstream::Place;
 use crate::downstream::Program;
 use crate::downstream::Remote;
 use crate::downstream::RemoteError;
+use crate::downstream::Spread;
 use crate::downstream::Transport;
 use crate::tool::ServerName;
 use crate::tool::UNCLASSIFIED;
 use jiff::SignedDuration;
 use serde::Deserialize;
+use spread::AffinityWord;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::path::PathBuf;
@@ -196,6 +199,8 @@ pub(super) struct ServerSection {
     env: BTreeMap<String, String>,
     cwd: Option<PathBuf>,
     url: Option<String>,
+    urls: Option<Vec<String>>,
+    affinity: Option<AffinityWord>,
     #[serde(default)]
     headers: BTreeMap<String, String>,
     #[serde(rename = "type")]
@@ -242,6 +247,10 @@ const NO_TIME: &str = "write a time above zero, like `60s`";
 /// Why a server's section cannot be used: the key, and what would be right.
 pub(super) type Wrong = (String, String);
 
+fn wrong(key: &str, problem: &str) -> Wrong {
+    (key.to_owned(), problem.to_owned())
+}
+
 impl ServerSection {
     /// A section that says nothing: every key has its default.
     pub(super) fn empty() -> Self {
@@ -251,6 +260,8 @@ impl ServerSection {
             env: BTreeMap::new(),
             cwd: None,
             url: None,
+            urls: None,
+            affinity: None,
             headers: BTreeMap::new(),
             transport: None,
             trust: unclassified(),
@@ -265,7 +276,7 @@ impl ServerSection {
     /// Takes over how a client reaches the server, unless the section says it
     /// itself.
     pub(super) fn fill(&mut self, entry: &Entry) {
-        if self.command.is_some() || self.url.is_some() {
+        if self.command.is_some() || self.url.is_some() || self.urls.is_some() {
             return;
         }
         self.command.clone_from(&entry.command);
@@ -305,9 +316,20 @@ impl ServerSection {
         folder: &Path,
         keeper: &Path,
     ) -> Result<downstream::Settings, Wrong> {
+        let (place, spread) = match &self.urls {
+            None => (self.place(folder, keeper)?, Spread::default()),
+            Some(urls) => self.places(urls, folder)?,
+        };
+        if self.affinity.is_some() && spread.others.is_empty() {
+            return Err(wrong(
+                "affinity",
+                "it says which of several replicas a call goes to: write two or more `urls`, or leave it out",
+            ));
+        }
         Ok(downstream::Settings {
             name,
-            place: self.place(folder, keeper)?,
+            place,
+            spread,
             timeout: whole(self.timeout),
             start_timeout: whole(self.start_timeout),
             max_message: downstream::Settings::MAX_MESSAGE,
@@ -316,7 +338,7 @@ impl ServerSection {
     }
 
     fn place(&self, folder: &Path, keeper: &Path) -> Result<Place, Wrong> {
-        let wrong = |key: &str, problem: &str| Err((key.to_owned(), problem.to_owned()));
+        let wrong = |key: &str, problem: &str| Err(wrong(key, problem));
         match (&self.command, &self.url) {
             (Some(command), None) if command.trim().is_empty() => wrong(
                 "command",
@@ -332,7 +354,7 @@ impl ServerSection {
                 let program = self.program(command, folder, keeper)?;
                 Ok(Place::Child(program))
             }
-            (None, Some(url)) => self.remote(url, folder).map(Place::Remote),
+            (None, Some(url)) => self.remote(("url", url), folder).map(Place::Remote),
             (None, None) => wrong(
                 "command",
                 "a server needs `command`, the program that starts it, or `url`, where it is",
@@ -366,7 +388,7 @@ impl ServerSection {
         })
     }
 
-    fn remote(&self, url: &str, folder: &Path) -> Result<Remote, Wrong> {
+    fn remote(&self, (key, spelled): (&str, &str), folder: &Path) -> Result<Remote, Wrong> {
         for (key, there) in [
             ("args", !self.args.is_empty()),
             ("env", !self.env.is_empty()),
@@ -387,21 +409,22 @@ impl ServerSection {
                 return Err(("type".to_owned(), problem.to_owned()));
             }
         };
-        let url = references::expanded(url, folder, "url")?;
+        let url = references::expanded(spelled, folder, key)?;
         let mut headers = BTreeMap::new();
         for (name, value) in &self.headers {
             let value = references::expanded(value, folder, &format!("headers.{name}"))?;
             headers.insert(name.clone(), value);
         }
-        Remote::new(&url, &headers, transport).map_err(|error| {
+        let remote = Remote::new(&url, &headers, transport).map_err(|error| {
             let key = match &error {
-                RemoteError::Url { .. } | RemoteError::Credentials => "url".to_owned(),
+                RemoteError::Url { .. } | RemoteError::Credentials => key.to_owned(),
                 RemoteError::Name { name }
                 | RemoteError::Ours { name }
                 | RemoteError::Value { name } => format!("headers.{name}"),
             };
             (key, error.to_string())
-        })
+        })?;
+        Ok(remote.spelled_as(spelled))
     }
 
     pub(super) fn rules(&self) -> ServerRules {

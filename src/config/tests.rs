@@ -111,6 +111,48 @@ fn an_error_of_the_configuration_says_where_it_is_and_what_is_allowed() {
     refused(&table);
 }
 
+#[test]
+fn an_error_of_where_a_server_is_says_what_is_allowed() {
+    let table = [
+        (
+            "[servers.a]\ncommand = \"x\"\nurls = [\"https://a.example/\"]",
+            "servers.a.urls",
+            "not both",
+        ),
+        (
+            "[servers.a]\nurl = \"https://a.example/\"\nurls = [\"https://a.example/\"]",
+            "servers.a.urls",
+            "all of them in `urls`",
+        ),
+        (
+            "[servers.a]\nurls = []",
+            "servers.a.urls",
+            "the URL of each replica",
+        ),
+        (
+            "[servers.a]\nurls = [\"https://a.example\", \"https://a.example/\"]",
+            "servers.a.urls[1]",
+            "twice",
+        ),
+        (
+            "[servers.a]\nurls = [\"https://a.example\", \"b\"]",
+            "servers.a.urls[1]",
+            "no URL",
+        ),
+        (
+            "[servers.a]\nurl = \"https://a.example/\"\naffinity = \"session\"",
+            "servers.a.affinity",
+            "two or more `urls`",
+        ),
+        (
+            "[servers.a]\nurls = [\"https://a.example/\", \"https://a.example/b\"]\naffinity = \"sticky\"",
+            "line 3",
+            "`principal`",
+        ),
+    ];
+    refused(&table);
+}
+
 /// Each of these is refused, with the place and what would be right.
 fn refused(table: &[(&str, &str, &str)]) {
     for (text, place, allowed) in table {

@@ -38,7 +38,7 @@ impl State {
 }
 
 /// What a server has to say outside of calls.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum News {
     /// Its tools, all of them, each time they may have changed.
     Tools {

@@ -109,6 +109,14 @@ impl Reach {
         }
     }
 
+    /// Whether the server can be reached now. Over HTTP there is a connection then.
+    pub(super) async fn is_reached(&self) -> bool {
+        match self {
+            Self::Pipe(link) => !link.has_ended(),
+            Self::Http(link) => link.is_reached().await,
+        }
+    }
+
     /// Why it ended.
     pub(super) fn why(&self) -> String {
         match self {

@@ -27,6 +27,7 @@ use hyper::Uri;
 use hyper::header::HeaderName;
 use hyper::header::HeaderValue;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use url::Url;
 
 /// The headers that are ours to write.
@@ -52,6 +53,17 @@ pub struct Remote {
     uri: Uri,
     headers: HeaderMap,
     transport: Transport,
+    spelled: Arc<str>,
+    company: Company,
+}
+
+/// Whether a server is one of several that answer alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Company {
+    /// It is the only one.
+    Alone,
+    /// Where it does not serve, another does.
+    AmongOthers,
 }
 
 /// Which of the two transports over HTTP a server has.
@@ -126,11 +138,37 @@ impl Remote {
         }
         let uri = uri_of(&url).ok_or_else(unusable)?;
         Ok(Self {
+            spelled: url.as_str().into(),
+            company: Company::Alone,
             url,
             uri,
             headers: headers_of(headers)?,
             transport,
         })
+    }
+
+    /// The same, known by what the operator wrote for its URL, which may stand for
+    /// something secret and holds none.
+    #[must_use]
+    pub fn spelled_as(mut self, spelled: &str) -> Self {
+        self.spelled = spelled.into();
+        self
+    }
+
+    /// What the operator wrote for its URL.
+    pub(super) fn spelled(&self) -> Arc<str> {
+        Arc::clone(&self.spelled)
+    }
+
+    /// Where it is, to tell whether two are at one place.
+    pub fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// The same as one of several.
+    pub(super) fn among_others(mut self) -> Self {
+        self.company = Company::AmongOthers;
+        self
     }
 
     /// Which transport it has, as far as the operator says.

@@ -172,6 +172,7 @@ mod tests {
             start_timeout: TASK,
             max_message: 1000,
             declared: None,
+            spread: crate::downstream::Spread::default(),
         }
     }
 

@@ -4,6 +4,14 @@ use crate::store::WriterId;
 use crate::store::testing::in_store;
 use jiff::SignedDuration;
 
+const SCHEMAS: [&str; 5] = [
+    sessions::SCHEMA,
+    sessions::SCHEMA_7,
+    sessions::SCHEMA_11,
+    SCHEMA,
+    SCHEMA_13,
+];
+
 fn at(text: &str) -> Timestamp {
     text.parse().unwrap()
 }
@@ -16,19 +24,16 @@ fn new(id: &str, kind: &str, body: &str) -> New {
 async fn with<T: Send + 'static>(
     work: impl FnOnce(&Tx<'_>, SessionId, &Outbox) -> Result<T, StoreError> + Send + 'static,
 ) -> T {
-    in_store(
-        &[sessions::SCHEMA, sessions::SCHEMA_7, SCHEMA, SCHEMA_12],
-        |tx| {
-            let alice = PrincipalId::parse("alice").unwrap();
-            let session = sessions::create(tx, &alice, None, at("2026-11-27T00:00:00Z"))?;
-            let target = |name: &str, kinds: &[&str]| Target {
-                name: name.into(),
-                kinds: kinds.iter().map(|&kind| kind.to_owned()).collect(),
-            };
-            let targets = vec![target("all", &[]), target("some", &["verification"])];
-            work(tx, session, &Outbox { targets })
-        },
-    )
+    in_store(&SCHEMAS, |tx| {
+        let alice = PrincipalId::parse("alice").unwrap();
+        let session = sessions::create(tx, &alice, None, at("2026-11-27T00:00:00Z"))?;
+        let target = |name: &str, kinds: &[&str]| Target {
+            name: name.into(),
+            kinds: kinds.iter().map(|&kind| kind.to_owned()).collect(),
+        };
+        let targets = vec![target("all", &[]), target("some", &["verification"])];
+        work(tx, session, &Outbox { targets })
+    })
     .await
 }
 

@@ -6,7 +6,7 @@
 
 mod table;
 
-pub use table::SCHEMA as SCHEMA_11;
+pub use table::SCHEMA as SCHEMA_12;
 
 use super::Subject;
 use crate::session::SessionId;

@@ -5,6 +5,7 @@ use crate::principal::PrincipalId;
 use crate::session::SessionId;
 use crate::store::StoreError;
 use crate::store::Tx;
+use crate::tool::ServerName;
 use jiff::Timestamp;
 use std::fmt;
 
@@ -46,11 +47,13 @@ pub enum What {
     Event,
     /// Something was sent by somebody who may not.
     EventRefused,
+    /// Its calls to a server go to another replica.
+    Moved,
 }
 
 impl What {
     /// All there are.
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Named,
         Self::Paused,
         Self::Resumed,
@@ -62,6 +65,7 @@ impl What {
         Self::Expired,
         Self::Event,
         Self::EventRefused,
+        Self::Moved,
     ];
 
     /// The word that is stored.
@@ -78,6 +82,7 @@ impl What {
             Self::Expired => "expired",
             Self::Event => "event",
             Self::EventRefused => "event-refused",
+            Self::Moved => "moved",
         }
     }
 
@@ -98,6 +103,8 @@ pub enum By<'a> {
     Event(&'a str),
     /// Nobody: the time was up.
     Time,
+    /// Nobody: what became of this server.
+    Server(&'a ServerName),
 }
 
 impl fmt::Display for By<'_> {
@@ -107,6 +114,7 @@ impl fmt::Display for By<'_> {
             Self::Operator => f.write_str("operator"),
             Self::Event(id) => write!(f, "event:{id}"),
             Self::Time => f.write_str("time"),
+            Self::Server(name) => write!(f, "server:{name}"),
         }
     }
 }

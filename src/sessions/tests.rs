@@ -1,6 +1,8 @@
 use super::*;
 use crate::store::testing::in_store;
 
+const SCHEMAS: [&str; 3] = [SCHEMA, SCHEMA_7, SCHEMA_11];
+
 fn at(text: &str) -> Timestamp {
     text.parse().unwrap()
 }
@@ -11,7 +13,7 @@ async fn a_handle_is_one_session_for_its_owner_and_none_for_others() {
     let bob = PrincipalId::parse("bob").unwrap();
     let handle: Handle = "claim-99".parse().unwrap();
     let now = at("2026-11-22T12:00:00Z");
-    let (made, alices, bobs) = in_store(&[SCHEMA, SCHEMA_7], move |tx| {
+    let (made, alices, bobs) = in_store(&SCHEMAS, move |tx| {
         let made = create(tx, &alice, Some(&handle), now)?;
         Ok((made, find(tx, &alice, &handle)?, find(tx, &bob, &handle)?))
     })
@@ -24,7 +26,7 @@ async fn a_handle_is_one_session_for_its_owner_and_none_for_others() {
 async fn the_default_session_is_replaced_after_it_was_idle() {
     let alice = PrincipalId::parse("alice").unwrap();
     let idle = SignedDuration::from_hours(8);
-    let (first, same, after, still, new) = in_store(&[SCHEMA, SCHEMA_7], move |tx| {
+    let (first, same, after, still, new) = in_store(&SCHEMAS, move |tx| {
         let first = default_of(tx, &alice, idle, at("2026-11-22T00:00:00Z"))?;
         let same = default_of(tx, &alice, idle, at("2026-11-22T07:00:00Z"))?;
         let used = state(tx, first)?.unwrap();
@@ -51,7 +53,7 @@ async fn a_session_says_what_it_is_until_it_is_over_and_keeps_its_history() {
     let alice = PrincipalId::parse("alice").unwrap();
     let now = at("2026-11-22T12:00:00Z");
     let by = (By::Operator, now);
-    let (states, late, changes) = in_store(&[SCHEMA, SCHEMA_7], move |tx| {
+    let (states, late, changes) = in_store(&SCHEMAS, move |tx| {
         let id = create(tx, &alice, None, now)?;
         let state = || Ok(state(tx, id)?.unwrap());
         let mut states = vec![state()?];
@@ -103,7 +105,7 @@ async fn a_session_says_what_it_is_until_it_is_over_and_keeps_its_history() {
 #[tokio::test]
 async fn what_nobody_used_expires_and_what_is_used_does_not() {
     let alice = PrincipalId::parse("alice").unwrap();
-    let (count, old, new) = in_store(&[SCHEMA, SCHEMA_7], move |tx| {
+    let (count, old, new) = in_store(&SCHEMAS, move |tx| {
         let old = create(tx, &alice, None, at("2026-11-01T00:00:00Z"))?;
         let new = create(tx, &alice, None, at("2026-11-20T00:00:00Z"))?;
         let since = at("2026-11-10T00:00:00Z");

@@ -31,6 +31,11 @@ pub const SCHEMA_7: &str = "
 ALTER TABLE task ADD COLUMN labels TEXT NOT NULL DEFAULT '[]'; -- JSON array of strings
 ";
 
+/// What version 11 of the store adds.
+pub const SCHEMA_11: &str = "
+ALTER TABLE task ADD COLUMN replica TEXT; -- URL of where it was begun, if several
+";
+
 pub(super) fn task_insert(
     tx: &Tx<'_>,
     id: &str,
@@ -41,8 +46,8 @@ pub(super) fn task_insert(
     let labels = Value::from_iter(labels);
     tx.sql()
         .execute(
-            "INSERT INTO task (id, principal, server, native, call, created, labels)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            "INSERT INTO task (id, principal, server, native, call, created, labels, replica)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
             params![
                 id,
                 principal.to_string(),
@@ -50,7 +55,8 @@ pub(super) fn task_insert(
                 &*task.native,
                 task.call.as_bytes(),
                 now.as_millisecond(),
-                labels.to_string()
+                labels.to_string(),
+                task.replica
             ],
         )
         .map(|_one_row| ())
@@ -62,19 +68,26 @@ pub(super) fn task(
     principal: &PrincipalId,
     id: &str,
 ) -> Result<Option<Task>, StoreError> {
-    type Columns = (String, String, [u8; 16], String);
+    type Columns = (String, String, [u8; 16], String, Option<Box<str>>);
     let read = || -> rusqlite::Result<Option<Columns>> {
         tx.sql()
             .prepare_cached(
-                "SELECT server, native, call, labels FROM task WHERE id = ?1 AND principal = ?2",
+                "SELECT server, native, call, labels, replica FROM task
+                 WHERE id = ?1 AND principal = ?2",
             )?
             .query_row(params![id, principal.to_string()], |row| {
-                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+                Ok((
+                    row.get(0)?,
+                    row.get(1)?,
+                    row.get(2)?,
+                    row.get(3)?,
+                    row.get(4)?,
+                ))
             })
             .optional()
     };
     let found = read().map_err(StoreError::sql("look for a task"))?;
-    let Some((server, native, call, labels)) = found else {
+    let Some((server, native, call, labels, replica)) = found else {
         return Ok(None);
     };
     let damaged = |what: &str| StoreError::Damaged {
@@ -91,6 +104,7 @@ pub(super) fn task(
         labels: labels
             .collect::<Result<_, _>>()
             .map_err(|_no_label| damaged("labels"))?,
+        replica,
     }))
 }
 

@@ -49,6 +49,7 @@ fn settings(script: &str, env: &[(&str, &str)]) -> Settings {
         start_timeout: Duration::from_secs(30),
         max_message: Settings::MAX_MESSAGE,
         declared: None,
+        spread: countersign::downstream::Spread::default(),
     }
 }
 

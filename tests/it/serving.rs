@@ -26,6 +26,11 @@ impl World {
         self.serve_at("127.0.0.1:0", "serve.log", change)
     }
 
+    /// Starts another one beside it.
+    pub(crate) fn serve_beside(&self) -> Serving {
+        self.serve_at("127.0.0.1:0", "beside.log", |_command| ())
+    }
+
     /// Makes a key for a principal.
     pub(crate) fn key(&self, principal: &str) -> String {
         let (made, printed) = self.run(&["key", "new", principal]);

@@ -232,9 +232,14 @@ impl Broker {
             .admit(candidate, (Instant::now().into_std(), now))
             .await?;
         let id = permit.call();
-        let outgoing = outgoing((&route, None), call);
         let (sent, standing) = match &route.leads {
-            Leads::Out(server) => server.subscribe(permit, outgoing).await,
+            Leads::Out(server) => match self.place((&route, server), (&call, None), None).await {
+                Ok(replica) => {
+                    let outgoing = outgoing((&route, None), call);
+                    replica.server().subscribe(permit, outgoing).await
+                }
+                Err(sent) => (sent, None),
+            },
             Leads::Own(_) => (Sent::not_followed(), None),
         };
         let (closing, answer) = settle::judged(id, &route, sent, self.settings.keep);

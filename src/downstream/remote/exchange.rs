@@ -27,6 +27,13 @@ use hyper::header::HeaderValue;
 use hyper::header::LOCATION;
 use url::Url;
 
+/// What is answered by, or for, a server that does not serve at the moment.
+const AWAY: [StatusCode; 3] = [
+    StatusCode::BAD_GATEWAY,
+    StatusCode::SERVICE_UNAVAILABLE,
+    StatusCode::GATEWAY_TIMEOUT,
+];
+
 /// How often a request is sent on within its server.
 const MAX_REDIRECTS: usize = 3;
 
@@ -51,6 +58,8 @@ pub(super) enum Exchange {
     },
     /// It may have been taken in, and there will be no answer; in words.
     Lost(String),
+    /// The same, where the server says that it does not serve at the moment.
+    Down(String),
     /// Answered, but with nothing that can be read; in words.
     Invalid(String),
 }
@@ -137,6 +146,19 @@ impl Exchanges {
                 Exchange::Lost(format!("the connection broke: {}", described(error)))
             }
         }
+    }
+
+    /// Makes sure that there is a connection.
+    ///
+    /// # Errors
+    ///
+    /// Why there can be none; in words.
+    pub(super) async fn reach(&self) -> Result<(), String> {
+        let reached = self.pool.reach().await;
+        reached.map_err(|error| match self.unanswered(&error) {
+            Exchange::NotSent(why) | Exchange::Lost(why) => why,
+            _ => described(&error),
+        })
     }
 
     fn shown(&self) -> String {
@@ -236,6 +258,7 @@ fn refused(status: StatusCode, body: &[u8]) -> Exchange {
         },
         _ => match answer {
             Some(_) => Exchange::Messages(read(body)),
+            None if AWAY.contains(&status) => Exchange::Down(why),
             None => Exchange::Lost(why),
         },
     }

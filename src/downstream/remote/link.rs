@@ -5,6 +5,7 @@ mod answers;
 mod listening;
 mod open;
 
+use super::Company;
 use super::Remote;
 use super::exchange::Exchange;
 use super::exchange::Exchanges;
@@ -77,6 +78,8 @@ pub(in crate::downstream) struct HttpLink {
     declared: Declared,
     exchanges: Exchanges,
     fixed: HeaderMap,
+    /// Whether another replica can take its calls.
+    company: Company,
     next_id: AtomicU64,
     era: OnceLock<Era>,
     /// The transport session of a legacy server.
@@ -119,6 +122,7 @@ impl HttpLink {
                 max_message,
             },
             fixed: remote.headers.clone(),
+            company: remote.company,
             next_id: AtomicU64::new(1),
             era: OnceLock::new(),
             session: Mutex::default(),
@@ -289,8 +293,10 @@ impl HttpLink {
         let headers = || self.with_session(self.headers(&frame));
         let body = frame.bytes().clone();
         let (exchange, _headers) = self.exchanges.post(headers, body).await;
-        if let Exchange::NotSent(why) | Exchange::Lost(why) | Exchange::Refused { why, .. } =
-            exchange
+        if let Exchange::NotSent(why)
+        | Exchange::Lost(why)
+        | Exchange::Down(why)
+        | Exchange::Refused { why, .. } = exchange
         {
             tracing::debug!(server.name = %self.server, why, "a message to the server was not taken in");
         }
@@ -325,6 +331,18 @@ impl HttpLink {
     /// True once nothing more can be sent.
     pub(in crate::downstream) fn has_ended(&self) -> bool {
         self.ended.is_cancelled()
+    }
+
+    /// Whether there is a connection to the server, which is made where there is
+    /// none. Where it cannot be made, the link ends.
+    pub(in crate::downstream) async fn is_reached(&self) -> bool {
+        match Box::pin(self.exchanges.reach()).await {
+            Ok(()) => true,
+            Err(why) => {
+                self.end(why);
+                false
+            }
+        }
     }
 
     /// Why the link ended.

@@ -80,7 +80,10 @@ pub(in crate::downstream) async fn pair(
                 // Some servers say `Accepted` as plain text.
                 Exchange::Invalid(_) => {}
                 // Ending here closes the pipe, and with it the link.
-                Exchange::NotSent(_) | Exchange::Refused { .. } | Exchange::Lost(_) => break,
+                Exchange::NotSent(_)
+                | Exchange::Refused { .. }
+                | Exchange::Lost(_)
+                | Exchange::Down(_) => break,
             }
         }
     });

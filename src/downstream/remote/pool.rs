@@ -130,6 +130,23 @@ impl Pool {
         }
     }
 
+    /// Makes sure that there is a connection to this server, and keeps it for the
+    /// next request of this thread.
+    pub(super) async fn reach(&self) -> Result<(), NoResponse> {
+        let shelf = self.here();
+        let connection = match shelf.take() {
+            Some(connection) => connection,
+            None => {
+                let mut connection = Box::pin(self.connect()).await?;
+                let ready = connection.ready().await;
+                ready.map_err(|error| NoResponse::Unconnected(error.into()))?;
+                connection
+            }
+        };
+        shelf.put(connection);
+        Ok(())
+    }
+
     async fn connect(&self) -> Result<Connection, NoResponse> {
         let uri = self.uri.clone();
         match &self.connector {

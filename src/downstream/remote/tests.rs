@@ -72,6 +72,7 @@ fn settings(url: &str, headers: &[(&str, &str)], transport: Transport) -> Settin
         start_timeout: Duration::from_secs(20),
         max_message: 100_000,
         declared: None,
+        spread: crate::downstream::Spread::default(),
     }
 }
 

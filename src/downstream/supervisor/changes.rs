@@ -43,8 +43,19 @@ impl Supervisor {
                 Phase::Starting | Phase::Failed(_) | Phase::Stopped => None,
             };
             if let Some((era, offers)) = opened {
-                self.read_again(link, (&era, offers), why).await;
-                tokio::time::sleep(BETWEEN_LISTS).await;
+                let reading = self.read_again(link, (&era, offers), why);
+                match why {
+                    Why::Said => {
+                        reading.await;
+                        tokio::time::sleep(BETWEEN_LISTS).await;
+                    }
+                    Why::Over => tokio::select! {
+                        biased;
+                        () = reading => {}
+                        // All of it is read once more, and clients wait for that.
+                        () = link.tools_changed() => link.note_change(),
+                    },
+                }
             }
         }
     }

@@ -47,6 +47,7 @@ fn starts(command: &str, args: &[&str], start_timeout: Duration) -> Fixture {
         start_timeout,
         max_message: Settings::MAX_MESSAGE,
         declared: None,
+        spread: crate::downstream::Spread::default(),
     };
     Fixture {
         server: Downstream::start(settings, sender),

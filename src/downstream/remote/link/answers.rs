@@ -12,6 +12,7 @@ use crate::downstream::message;
 use crate::downstream::message::Answer;
 use crate::downstream::message::Message;
 use crate::downstream::message::Unreadable;
+use crate::downstream::remote::Company;
 use crate::downstream::remote::events::Broken;
 use crate::downstream::remote::events::Events;
 use crate::downstream::remote::exchange::Exchange;
@@ -113,6 +114,13 @@ impl HttpLink {
             Exchange::Refused { status, why, .. } => Err(Failed::Refused { status, why }),
             Exchange::NotSent(why) => Err(Failed::NotSent(why)),
             Exchange::Lost(why) => Err(Failed::Lost(why)),
+            Exchange::Down(why) => {
+                if self.company == Company::AmongOthers {
+                    // The next call goes to another, and this one is opened anew.
+                    self.end(why.clone());
+                }
+                Err(Failed::Lost(why))
+            }
             Exchange::Invalid(why) => Err(Failed::Invalid(why)),
         }
     }
