@@ -3,6 +3,7 @@
 
 mod check;
 mod doctor;
+mod keeping;
 mod starting;
 
 pub use check::Checked;
@@ -11,6 +12,10 @@ pub use check::schema;
 pub use doctor::Finding;
 pub use doctor::Level;
 pub use doctor::doctor;
+pub use keeping::StoreFacts;
+pub use keeping::back_up;
+pub use keeping::bring_back;
+pub use keeping::check_store;
 pub use starting::Start;
 pub use starting::Starting;
 pub use starting::adding;
@@ -53,7 +58,7 @@ use tokio_util::sync::CancellationToken;
 
 /// The tables of every record room, by the version of the store that brought
 /// them.
-pub const MIGRATIONS: [Migration; 13] = [
+pub const MIGRATIONS: [Migration; 14] = [
     Migration {
         number: 1,
         sql: &[
@@ -120,7 +125,11 @@ pub const MIGRATIONS: [Migration; 13] = [
     },
     Migration {
         number: 13,
-        sql: &[events::SCHEMA_13],
+        sql: &[journal::SCHEMA_13],
+    },
+    Migration {
+        number: 14,
+        sql: &[events::SCHEMA_14],
     },
 ];
 
@@ -256,13 +265,15 @@ impl Running {
     }
 }
 
-/// Opens the store of a configuration.
+/// Opens the store of a configuration, for a broker.
 ///
 /// # Errors
 ///
-/// When it cannot be opened.
+/// When it cannot be opened, or is damaged.
 pub fn open_store(path: &Path) -> anyhow::Result<Store> {
-    Ok(Store::open(path, &MIGRATIONS)?)
+    let store = Store::open(path, &MIGRATIONS)?;
+    store.must_be_whole()?;
+    Ok(store)
 }
 
 /// Opens a store that must exist already, to look into it: what its writers had

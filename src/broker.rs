@@ -6,11 +6,13 @@ mod at_once;
 mod call;
 mod catalogue;
 mod close;
+mod custody;
 mod earlier;
 mod entry;
 mod events;
 mod follow;
 mod forward;
+mod kept;
 mod kinds;
 mod known;
 mod labels;
@@ -28,6 +30,7 @@ mod retry;
 mod said;
 mod send;
 mod settle;
+mod start_error;
 mod subscriptions;
 mod tasks;
 mod upkeep;
@@ -58,9 +61,11 @@ pub use catalogue::Known;
 pub use catalogue::Naming;
 pub use catalogue::Rules;
 pub use catalogue::Shape;
+pub use custody::Custody;
 pub use events::EventRefusal;
 pub use events::event_json;
 pub use forward::Webhooks;
+pub use kept::Keep;
 pub use own::OwnTools;
 pub use own::percent_decoded;
 pub use receipt::Awaited;
@@ -70,14 +75,15 @@ pub use resume::Standing;
 pub use resume::Unit;
 pub use resume::Units;
 pub use said::ServerRules;
+pub use start_error::StartError;
 pub use subscriptions::Listener;
 pub use subscriptions::Word;
-pub use upkeep::StartError;
 
 use crate::cause::Chain;
 use crate::downstream::Replicas;
 use crate::events::Labels as EventLabels;
 use crate::journal::Effect;
+use crate::journal::Signer;
 use crate::journal::Subject;
 use crate::json;
 use crate::meters::Charges;
@@ -148,6 +154,8 @@ pub struct Settings {
     pub labels_stick: SignedDuration,
     /// Which payloads are kept beside the records.
     pub keep: Keep,
+    /// How the journal is signed.
+    pub custody: Custody,
     /// How many digits of money are minor units (2 for cents).
     pub money_scale: u8,
     /// How tools and prompts are named towards clients.
@@ -187,17 +195,6 @@ impl Settings {
     }
 }
 
-/// Which payloads are kept beside the records of calls.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Keep {
-    /// Digests only.
-    Nothing,
-    /// Arguments whole, results as digests.
-    Arguments,
-    /// Arguments and results whole.
-    Everything,
-}
-
 /// The broker of one process.
 #[derive(Debug)]
 pub struct Broker {
@@ -213,6 +210,8 @@ pub struct Broker {
     open_calls: OpenCalls,
     /// Seals what clients keep for us.
     sealing: [u8; 32],
+    /// Signs where the journal ends.
+    signer: Arc<Signer>,
     catalogue: ArcSwap<Catalogue>,
     changes: watch::Sender<u64>,
     subscriptions: Subscriptions,
@@ -407,7 +406,11 @@ impl Broker {
                 continues: call.continued.as_ref().and_then(|continued| continued.call),
                 patience: Patience::default(),
                 early: BTreeSet::new(),
-                kept_arguments: (self.settings.keep != Keep::Nothing).then(|| arguments.into()),
+                kept_arguments: kept::arguments(
+                    self.settings.keep,
+                    &route.gate.rules().keeping,
+                    arguments,
+                ),
             }),
             Err(error) => {
                 let call = subject.call;
@@ -488,5 +491,8 @@ fn subject(call: &ToolCall, tool: String, arguments: &str, policies: Digest) -> 
 
 fn not_recorded(error: StoreError) -> Refusal {
     tracing::error!(error = %Chain(&error), "a call could not be recorded, so it was not sent");
-    Refusal::NotRecorded
+    match error.is_full() {
+        true => Refusal::NoRoom,
+        false => Refusal::NotRecorded,
+    }
 }

@@ -13,6 +13,7 @@ mod pin;
 mod policy;
 mod published;
 mod session;
+mod store;
 
 use crate::app;
 use crate::cause::Chain;
@@ -143,6 +144,9 @@ enum Command {
     /// Look at the record of calls, and verify it
     #[command(subcommand)]
     Journal(journal::Command),
+    /// Check the store, copy it while brokers run, and bring a copy back
+    #[command(subcommand)]
+    Store(store::Command),
     /// Look at pinned tools, and accept changed ones
     #[command(subcommand)]
     Pin(pin::Command),
@@ -241,7 +245,8 @@ impl Cli {
             Command::Policy(command) => command.run(&load()?, form)?,
             Command::Session(command) => command.run(&load()?, form)?,
             Command::Meter(command) => command.run(&load()?, form)?,
-            Command::Journal(command) => return command.run(&load()?, form),
+            Command::Journal(command) => return command.run(load, form),
+            Command::Store(command) => return command.run(&load()?, form),
             Command::Pin(command) => command.run(&load()?, form)?,
             Command::Example { policies: true, .. } => print(GLOBAL_POLICY)?,
             Command::Example {
@@ -330,8 +335,13 @@ fn print(text: &str) -> anyhow::Result<()> {
 
 /// Prints one JSON document. What cannot be seen is escaped in it, as JSON does.
 fn print_json(document: &serde_json::Value) -> anyhow::Result<()> {
-    let mut text = String::new();
-    for c in document.to_string().chars() {
+    print(&format!("{}\n", escaped(&document.to_string())))
+}
+
+/// JSON in which everything can be seen.
+fn escaped(document: &str) -> String {
+    let mut text = String::with_capacity(document.len());
+    for c in document.chars() {
         if visible::hidden(c) {
             for unit in c.encode_utf16(&mut [0; 2]) {
                 text.push_str(&format!("\\u{unit:04x}"));
@@ -340,7 +350,7 @@ fn print_json(document: &serde_json::Value) -> anyhow::Result<()> {
             text.push(c);
         }
     }
-    print(&format!("{text}\n"))
+    text
 }
 
 /// A text of somebody else as one line.

@@ -4,6 +4,7 @@
 mod file;
 mod http;
 mod imported;
+mod journal;
 mod meters;
 mod principals;
 mod references;
@@ -19,6 +20,7 @@ pub use imported::read_project as read_client_project;
 pub use principals::EXAMPLE as PRINCIPALS_EXAMPLE;
 
 use crate::broker;
+use crate::broker::Custody;
 use crate::broker::Keep;
 use crate::broker::Naming;
 use crate::broker::OwnTools;
@@ -188,9 +190,11 @@ impl Config {
             .map(PrincipalId::parse)
             .transpose()
             .map_err(|error| value("stdio.principal", error.to_string()))?;
+        let store = folder.join(&file.store.path);
+        let custody = file.journal.custody(&store, folder);
+        let custody = custody.map_err(|(key, problem)| value(key, problem))?;
         Ok(Self {
             path: path.to_owned(),
-            store: folder.join(&file.store.path),
             broker: broker::Settings {
                 webhooks: webhooks::webhooks(&file.session.webhooks, folder)
                     .map_err(|(key, problem)| value(&key, problem))?,
@@ -200,8 +204,10 @@ impl Config {
                     .labels()
                     .map_err(|(key, problem)| value(&key, problem))?,
                 meters,
-                ..broker_settings(&file, rules).map_err(|(key, problem)| value(key, problem))?
+                ..broker_settings(&file, rules, custody)
+                    .map_err(|(key, problem)| value(key, problem))?
             },
+            store,
             servers,
             stdio_principal,
             stdio_session: file.stdio.session.clone(),
@@ -221,6 +227,7 @@ impl Config {
 fn broker_settings(
     file: &file::File,
     servers: BTreeMap<ServerName, ServerRules>,
+    custody: Custody,
 ) -> Result<broker::Settings, (&'static str, String)> {
     let zone = TimeZone::get(&file.store.time_zone).map_err(|_unknown| {
         let given = &file.store.time_zone;
@@ -283,6 +290,7 @@ fn broker_settings(
         own,
         webhooks: broker::Webhooks::default(),
         event_labels: events::Labels::default(),
+        custody,
     })
 }
 

@@ -4,15 +4,36 @@
 //! Records are only ever appended. Each writer has a chain of its own: a record
 //! carries the SHA-256 of the one before it and of all its own columns, so an
 //! edit in the middle breaks the chain. Arguments and results lie apart, covered by
-//! their digests, so that they can be trimmed without breaking it.
+//! their digests, so that they can be trimmed without breaking it. Checkpoints, signed
+//! with a key that lies elsewhere, say where the chains end.
 
 mod chain;
+mod checkpoint;
+mod export;
+mod line;
+mod retention;
+mod signer;
 mod spooled;
 mod table;
 mod unread;
 mod unsettled;
 mod verify;
+mod view;
 
+pub use checkpoint::SCHEMA_12;
+pub use checkpoint::Signed;
+pub use checkpoint::checkpoint;
+pub use checkpoint::is_due;
+pub use export::Asked;
+pub use export::ExportError;
+pub use export::export;
+pub use line::checkpoints_in;
+pub use retention::trim_payloads;
+pub use retention::trim_records;
+pub use signer::KeyError;
+pub use signer::PublicKey;
+pub use signer::PublicKeyError;
+pub use signer::Signer;
 pub use spooled::close_spooled;
 pub use spooled::fold;
 pub use spooled::open_spooled;
@@ -20,7 +41,7 @@ pub use spooled::refuse_spooled;
 pub use table::SCHEMA;
 pub use table::SCHEMA_3;
 pub use unread::MOST_UNREAD;
-pub use unread::SCHEMA_12;
+pub use unread::SCHEMA_13;
 pub use unread::TOLD_FOR;
 pub use unread::forget_unread;
 pub use unread::give_unread;
@@ -35,8 +56,14 @@ pub use unsettled::unsettled_call;
 pub use unsettled::unsettled_calls;
 pub use unsettled::unsettled_of;
 pub use verify::Problem;
+pub use verify::ReadError;
+pub use verify::Trust;
 pub use verify::Verified;
 pub use verify::verify;
+pub use verify::verify_export;
+pub use view::CallView;
+pub use view::Filter;
+pub use view::calls;
 
 use crate::outcome::Outcome;
 use crate::policy::Allowed;
@@ -373,6 +400,19 @@ impl Kind {
             Self::Refused => "refused",
         }
     }
+
+    fn parse(word: &str) -> Option<Self> {
+        let known = [Self::Open, Self::Close, Self::Refused];
+        known.into_iter().find(|kind| kind.as_str() == word)
+    }
+
+    /// What such a record has the digest of.
+    fn part(self) -> Part {
+        match self {
+            Self::Open | Self::Refused => Part::Arguments,
+            Self::Close => Part::Result,
+        }
+    }
 }
 
 /// The columns of a record before it has its place in the chain.
@@ -422,53 +462,4 @@ impl Row {
             detail: closing.detail.to_string(),
         }
     }
-}
-
-/// One call as people look at it: its first record, and how it ended.
-#[derive(Clone, Debug)]
-pub struct CallView {
-    /// Our id of the call.
-    pub call: CallId,
-    /// When it was decided.
-    pub at: Timestamp,
-    /// Who wrote the first record.
-    pub writer: WriterId,
-    /// The session it ran in.
-    pub session: SessionId,
-    /// The key of the principal.
-    pub principal: String,
-    /// `server/tool`.
-    pub tool: String,
-    /// How it ended; none while it runs, or until its dead writer is recovered.
-    pub outcome: Option<Outcome>,
-    /// When it ended.
-    pub ended: Option<Timestamp>,
-    /// The detail of the first record.
-    pub detail: Value,
-    /// The detail of the closing record.
-    pub close_detail: Option<Value>,
-    /// The arguments, where they were kept.
-    pub arguments: Option<String>,
-}
-
-/// Which calls to show.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Filter<'a> {
-    /// Of this session only.
-    pub session: Option<SessionId>,
-    /// This call only.
-    pub call: Option<CallId>,
-    /// At most so many, the newest.
-    pub newest: Option<u32>,
-    /// None of this server.
-    pub without: Option<&'a str>,
-}
-
-/// Calls in the order in which they were decided.
-///
-/// # Errors
-///
-/// When the store cannot be read.
-pub fn calls(tx: &Tx<'_>, filter: &Filter<'_>) -> Result<Vec<CallView>, StoreError> {
-    table::calls(tx, filter)
 }

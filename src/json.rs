@@ -8,12 +8,14 @@
 mod canonical;
 mod quick;
 mod quoted;
+mod redact;
 mod scan;
 mod splice;
 
 pub use canonical::canonical;
 pub use canonical::write_string;
 pub use quoted::quoted;
+pub use redact::redacted;
 pub use scan::JsonError;
 pub use scan::Object;
 pub use scan::check;

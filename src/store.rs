@@ -7,17 +7,22 @@
 //! The room knows connections, durability, migrations and writers; what the
 //! tables mean is known to the record rooms, each in its `table.rs`.
 
+mod backup;
 mod error;
+mod inspection;
 mod migrate;
 mod spool;
 mod thread;
 mod version;
+mod wal;
 mod writers;
 
 #[cfg(test)]
 pub(crate) mod testing;
 
+pub use backup::put_back;
 pub use error::StoreError;
+pub use inspection::Inspection;
 pub use migrate::Migration;
 pub use spool::Fold;
 pub use spool::Record;
@@ -49,6 +54,9 @@ use std::time::Instant;
 /// How long one process waits for another's transaction.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 const BUSY_PAUSE: Duration = Duration::from_millis(5);
+
+/// The largest store that is checked at each start, in bytes.
+const CHECKED_AT_START: u64 = 64 << 20;
 
 /// One open store: the writer thread, and connections for reading.
 ///
@@ -98,9 +106,22 @@ impl Store {
             path: path.to_owned(),
             source,
         })?;
-        let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-        switch_to_wal(&connection)?;
-        migrate::run(&mut connection, path, migrations)?;
+        // Who lives has read it as it is, and may be writing it now.
+        if !writers::any_lives(path)
+            && let Some(lost) = wal::lost(path)
+        {
+            return Err(StoreError::Broken {
+                path: path.to_owned(),
+                what: lost.told(),
+            });
+        }
+        let open = || {
+            let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+            switch_to_wal(&connection)?;
+            migrate::run(&mut connection, path, migrations)?;
+            Ok(connection)
+        };
+        let connection = open().map_err(|error: StoreError| error.of_file(path))?;
         Ok(Self {
             path: path.to_owned(),
             thread: thread::WriterThread::start(connection, path.clone())?,
@@ -121,6 +142,34 @@ impl Store {
             Err(StoreError::Absent {
                 path: path.to_owned(),
             })
+        }
+    }
+
+    /// Refuses a store whose structure is damaged, so that nothing is decided on half
+    /// of what was counted. One of more than 64 MiB would take too long at each start:
+    /// there it is left to `countersign store check`.
+    ///
+    /// # Errors
+    ///
+    /// When it is damaged, or cannot be read.
+    pub fn must_be_whole(&self) -> Result<(), StoreError> {
+        let size = std::fs::metadata(&self.path).map_or(0, |file| file.len());
+        if size > CHECKED_AT_START {
+            return Ok(());
+        }
+        let found = self.read(|tx| {
+            let checked = tx
+                .sql()
+                .query_row("PRAGMA quick_check(1)", [], |row| row.get(0));
+            checked.map_err(StoreError::sql("be checked"))
+        });
+        let found: String = found.map_err(|error| error.of_file(&self.path))?;
+        match found == "ok" {
+            true => Ok(()),
+            false => Err(StoreError::Broken {
+                path: self.path.clone(),
+                what: found.trim().replace('\n', "; "),
+            }),
         }
     }
 

@@ -1,16 +1,24 @@
 //! The words of a tool: which server has it, how it is named towards clients,
 //! what its server says of it and what the operator says of it.
 
+mod call;
 mod inquiry;
+mod keeping;
 mod kind;
 mod level;
 mod lists;
 mod meter;
 mod mirrored;
 
+pub use call::CallId;
+pub use call::CallIdError;
 pub use inquiry::Declared;
 pub use inquiry::Extension;
 pub use inquiry::Inquiry;
+pub use keeping::Keeping;
+pub use keeping::Kept;
+pub use keeping::Pointer;
+pub use keeping::PointerError;
 pub use kind::Kind;
 pub use kind::Offered;
 pub use level::Level;
@@ -31,12 +39,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::time::Duration;
-use std::time::SystemTime;
-use std::time::UNIX_EPOCH;
-use uuid::Uuid;
 
 /// The operator's name for a downstream server: 1 to 40 of `[A-Za-z0-9_-]`,
 /// no `__`, and no `_` at either end, so that `server__tool` splits one way.
@@ -198,65 +201,6 @@ impl ToolId {
     }
 }
 
-/// The bits of a UUID of version 7 that count up to the next one.
-const LAST_OF_ALL: u128 = (1 << 62) - 1;
-
-/// Names one call of a tool. Ours, ordered by time; the client's request id is
-/// no name, because it may repeat.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct CallId(Uuid);
-
-impl CallId {
-    /// A new id that sorts after earlier ones. Those of one millisecond follow each
-    /// other (RFC 9562 §6.2, method 2), because asking the system for chance costs
-    /// more than the rest of an id, and ids of calls are no secret.
-    pub fn next() -> Self {
-        static LAST: Mutex<Uuid> = Mutex::new(Uuid::nil());
-        // It is replaced whole.
-        let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
-        let since = SystemTime::now().duration_since(UNIX_EPOCH);
-        let now = since.map_or(0, |since| since.as_millis());
-        let number = last.as_u128();
-        let has_next = number & LAST_OF_ALL != LAST_OF_ALL;
-        *last = match number >> 80 >= now && has_next {
-            true => Uuid::from_u128(number + 1),
-            false => Uuid::now_v7(),
-        };
-        Self(*last)
-    }
-
-    /// The id of these bytes, for tests and for reading it back.
-    pub fn from_bytes(bytes: [u8; 16]) -> Self {
-        Self(Uuid::from_bytes(bytes))
-    }
-
-    /// The bytes that are stored.
-    pub fn as_bytes(&self) -> &[u8; 16] {
-        self.0.as_bytes()
-    }
-}
-
-/// The text is no id of a call.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("this is no id of a call")]
-pub struct CallIdError;
-
-impl FromStr for CallId {
-    type Err = CallIdError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Uuid::try_parse(text)
-            .map(Self)
-            .map_err(|_no_id| CallIdError)
-    }
-}
-
-impl fmt::Display for CallId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.hyphenated().fmt(f)
-    }
-}
-
 /// A SHA-256 digest, printed as hexadecimal.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Digest([u8; 32]);
@@ -281,6 +225,20 @@ impl Digest {
     /// The digest of these bytes read back.
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
+    }
+
+    /// The digest that is printed so; none where it is none.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+        let value = |digit: u8| {
+            (digit as char)
+                .to_digit(16)
+                .filter(|_| !digit.is_ascii_uppercase())
+        };
+        let byte = |[high, low]: &[u8; 2]| u8::try_from(value(*high)? * 16 + value(*low)?).ok();
+        let bytes: Vec<u8> = pairs.iter().map(byte).collect::<Option<_>>()?;
+        let bytes = bytes.try_into().ok().filter(|_| rest.is_empty())?;
+        Some(Self(bytes))
     }
 
     /// The bytes that are stored.
@@ -391,6 +349,8 @@ pub struct ToolRules {
     pub idempotent: bool,
     /// How long a call may take, where it differs from the server's.
     pub timeout: Option<Duration>,
+    /// What is kept of its calls.
+    pub keeping: Keeping,
 }
 
 /// The word for servers and tools of which the operator said nothing.
@@ -445,6 +405,7 @@ impl Default for ToolRules {
             refund_on_failure: false,
             idempotent: false,
             timeout: None,
+            keeping: Keeping::default(),
         }
     }
 }
@@ -460,16 +421,6 @@ mod tests {
         }
         for bad in ["", "a__b", "_a", "a_", "a/b", "a.b", "é", &"x".repeat(41)] {
             assert!(bad.parse::<ServerName>().is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn ids_of_calls_are_of_version_7_and_sort_as_they_were_made() {
-        let ids: Vec<CallId> = (0..10_000).map(|_| CallId::next()).collect();
-        assert!(ids.is_sorted_by(|one, next| one < next));
-        for id in ids {
-            assert_eq!(id.0.get_version_num(), 7);
-            assert_eq!(id.0.get_variant(), uuid::Variant::RFC4122);
         }
     }
 

@@ -124,7 +124,7 @@ fn store(config: &Config, findings: &mut Vec<Finding>) {
         Ok(store) => store,
         Err(error) => {
             let what = Chain(error.as_ref()).to_string();
-            let advice = "restore it from a backup, or name another with `store.path`";
+            let advice = "`countersign store check` says more; bring a backup back with `countersign store restore FILE`, or name another store with `store.path`";
             findings.push(Finding::problem(what, advice));
             return;
         }

@@ -8,6 +8,8 @@ use super::earlier::Before;
 use super::earlier::Follows;
 use super::earlier::Patience;
 use super::entry::Entry;
+use super::kept;
+use super::kept::KeptText;
 use super::metered;
 use crate::journal;
 use crate::journal::Effect;
@@ -56,7 +58,7 @@ pub(super) struct Candidate {
     /// Labels of what may reach the client before the call ends: they join with a yes.
     pub(super) early: BTreeSet<Label>,
     /// The arguments to keep beside the record.
-    pub(super) kept_arguments: Option<Box<str>>,
+    pub(super) kept_arguments: Option<KeptText>,
 }
 
 /// What an admitted call holds: the two halves of its permit, and what it was
@@ -105,6 +107,7 @@ impl Candidate {
     ) -> Result<Admission, StoreError> {
         let subject = &self.subject;
         let refuse = |outcome, detail: Value, refusal| {
+            let detail = self.noted(detail);
             journal::refuse(tx, writer, (subject, outcome, &detail), now)?;
             self.keep_arguments(tx)?;
             Ok(Err(refusal))
@@ -230,7 +233,7 @@ impl Candidate {
 
     fn keep_arguments(&self, tx: &Tx<'_>) -> Result<(), StoreError> {
         match &self.kept_arguments {
-            Some(arguments) => journal::keep(tx, self.subject.call, Part::Arguments, arguments),
+            Some(kept) => journal::keep(tx, self.subject.call, Part::Arguments, &kept.text),
             None => Ok(()),
         }
     }
@@ -266,7 +269,12 @@ impl Candidate {
         if !self.reading.opaque().is_empty() {
             detail.insert("opaque".to_owned(), json!(self.reading.opaque()));
         }
-        Value::Object(detail)
+        self.noted(Value::Object(detail))
+    }
+
+    /// A detail, with what is to be said of the arguments that are kept.
+    pub(super) fn noted(&self, detail: Value) -> Value {
+        kept::noted(detail, self.kept_arguments.as_ref())
     }
 }
 

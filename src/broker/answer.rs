@@ -277,6 +277,8 @@ pub enum Refusal {
     },
     /// The record could not be opened. Nothing was sent.
     NotRecorded,
+    /// The same, because the disk has no room for it.
+    NoRoom,
 }
 
 /// Why an answer that may not have been read cannot be given again.

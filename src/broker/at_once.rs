@@ -83,7 +83,8 @@ impl Broker {
         (came, now): (Instant, Timestamp),
     ) -> Option<Result<Committed<Admitted>, Refusal>> {
         let desk = self.desk.as_ref()?;
-        let (subject, arguments) = (&candidate.subject, candidate.kept_arguments.as_deref());
+        let arguments = candidate.kept_arguments.as_ref().map(|kept| &*kept.text);
+        let subject = &candidate.subject;
         if candidate.reading.is_metered() || candidate.key.is_some() {
             return None;
         }
@@ -133,6 +134,7 @@ impl Broker {
                 })))
             }
             Judged::Refused(outcome, detail, refusal) => {
+                let detail = candidate.noted(detail);
                 let refused = (subject, outcome, &detail);
                 journal::refuse_spooled(&desk.spool, refused, arguments, now)?;
                 Some(Err(*refusal))

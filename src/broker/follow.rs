@@ -4,10 +4,10 @@
 use super::Broker;
 use super::Catalogue;
 use super::Rules;
+use super::StartError;
 use super::resources::Listings;
 use super::upkeep::Pins;
 use super::upkeep::Reload;
-use super::upkeep::StartError;
 use super::upkeep::blocking;
 use super::upkeep::build;
 use super::upkeep::read_pins;
@@ -81,6 +81,8 @@ impl Upkeep {
                     self.recover().await;
                     self.broker.expire_sessions().await;
                     self.broker.forget_retries().await;
+                    self.broker.checkpoint().await;
+                    self.broker.trim().await;
                     self.follow_pins().await;
                     self.broker.recheck().await;
                 }

@@ -6,6 +6,7 @@ use super::Asked;
 use super::Keep;
 use super::Refusal;
 use super::catalogue::Route;
+use super::kept;
 use crate::downstream::Sent;
 use crate::journal::Closing;
 use crate::meters::Charges;
@@ -19,13 +20,8 @@ use serde_json::json;
 /// The closing record of a call and the answer to its caller.
 pub(super) fn judged(call: CallId, route: &Route, sent: Sent, keep: Keep) -> (Closing, Answer) {
     let server = route.tool.server.clone();
-    let close = |outcome, result: Option<&str>, detail: Value| Closing {
-        call,
-        outcome,
-        result: result.map(|text| Digest::of(text.as_bytes())),
-        kept: result.filter(|_| keep == Keep::Everything).map(Into::into),
-        detail,
-        goes_on: false,
+    let close = |outcome, result: Option<&str>, detail| {
+        closing((call, route), outcome, (result, keep), detail)
     };
     let unsent = |detail, refusal| {
         let closing = close(Outcome::FailedBeforeSending, None, detail);
@@ -97,6 +93,24 @@ pub(super) fn judged(call: CallId, route: &Route, sent: Sent, keep: Keep) -> (Cl
             close(Outcome::Unknown, None, json!({ "invalid_answer": why })),
             Answer::Refused(Refusal::InvalidAnswer { call, server, why }),
         ),
+    }
+}
+
+fn closing(
+    (call, route): (CallId, &Route),
+    outcome: Outcome,
+    (result, keep): (Option<&str>, Keep),
+    detail: Value,
+) -> Closing {
+    let keeping = &route.gate.rules().keeping;
+    let kept = result.and_then(|text| kept::result(keep, keeping, text));
+    Closing {
+        call,
+        outcome,
+        result: result.map(|text| Digest::of(text.as_bytes())),
+        detail: kept::noted(detail, kept.as_ref()),
+        kept: kept.map(|kept| kept.text),
+        goes_on: false,
     }
 }
 

@@ -57,6 +57,7 @@ const MIGRATIONS: [Migration; 1] = [Migration {
     sql: &[
         journal::SCHEMA,
         journal::SCHEMA_12,
+        journal::SCHEMA_13,
         meters::SCHEMA,
         meters::SCHEMA_5,
         meters::SCHEMA_9,
@@ -70,7 +71,7 @@ const MIGRATIONS: [Migration; 1] = [Migration {
         sessions::SCHEMA_7,
         sessions::SCHEMA_11,
         events::SCHEMA,
-        events::SCHEMA_13,
+        events::SCHEMA_14,
         pins::SCHEMA,
         pins::SCHEMA_8,
         pins::SCHEMA_10,
@@ -127,11 +128,14 @@ impl World {
         Self::begun(settings, rules).await
     }
 
-    async fn begun(settings: Settings, rules: Rules) -> Self {
+    async fn begun(mut settings: Settings, rules: Rules) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("store.db"), &MIGRATIONS).unwrap();
         let store = Arc::new(store);
-        let enlisted = Enlisted::at(&store, vec![play()]).await.unwrap();
+        settings.custody.key = folder.path().join("key");
+        let enlisted = Enlisted::at(&store, vec![play()], &settings.custody)
+            .await
+            .unwrap();
         let (sender, news) = mpsc::unbounded_channel();
         let (server, pipe) = Script::start();
         let (from, to) = tokio::io::split(pipe);
@@ -276,6 +280,13 @@ fn settings() -> Settings {
         own: super::OwnTools::default(),
         webhooks: super::Webhooks::default(),
         event_labels: events::Labels::default(),
+        custody: super::Custody {
+            key: PathBuf::new(),
+            every: None,
+            keep_payloads: None,
+            keep: None,
+            checkpoints: None,
+        },
     }
 }
 

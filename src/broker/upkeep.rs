@@ -2,6 +2,7 @@
 
 use super::Broker;
 use super::Catalogue;
+use super::Custody;
 use super::Has;
 use super::Known;
 use super::Lists;
@@ -16,6 +17,7 @@ use super::open_calls::OpenCalls;
 use super::place::Places;
 use super::resources::Listing;
 use super::resources::Listings;
+use super::start_error::StartError;
 use super::subscriptions::Subscriptions;
 use crate::downstream;
 use crate::downstream::News;
@@ -23,6 +25,7 @@ use crate::downstream::Replicas;
 use crate::downstream::State;
 use crate::events;
 use crate::journal;
+use crate::journal::Signer;
 use crate::keys;
 use crate::meters;
 use crate::pins;
@@ -55,30 +58,6 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Why a broker did not start, or kept the policies it had.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The store failed.
-    #[error("the store cannot be used")]
-    Store(#[source] StoreError),
-    /// The store counts money in other units.
-    #[error(
-        "the totals in the store have {stored} digits of minor units, and `policy.money_scale` is {configured}: set it back, or begin with a new store"
-    )]
-    MoneyScale {
-        /// What the totals are counted in.
-        stored: u8,
-        /// What the configuration says.
-        configured: u8,
-    },
-    /// The policies are not valid.
-    #[error("the policies are not valid")]
-    Policies(#[source] BundleError),
-    /// The broker is stopping.
-    #[error("the broker is stopping")]
-    Stopping,
-}
-
 /// An operator's new rules, and who wants to know whether they were taken.
 pub(super) struct Reload {
     pub(super) rules: Rules,
@@ -95,6 +74,7 @@ pub(super) struct Enlisted {
     besides: BTreeMap<ServerName, Besides>,
     resources: Listings,
     sealing: [u8; 32],
+    signer: Arc<Signer>,
 }
 
 impl Enlisted {
@@ -102,7 +82,9 @@ impl Enlisted {
     pub(super) async fn at(
         store: &Arc<Store>,
         servers: Vec<ServerName>,
+        custody: &Custody,
     ) -> Result<Self, StartError> {
+        let signer = custody.signer().await?;
         let store = Arc::clone(store);
         blocking(move || {
             let writer = Writer::enlist(&store, Timestamp::now())?;
@@ -129,6 +111,7 @@ impl Enlisted {
                 besides,
                 resources,
                 sealing,
+                signer,
             })
         })
         .await
@@ -178,7 +161,7 @@ impl Broker {
             return Err(StartError::MoneyScale { stored, configured });
         }
         let names = servers.iter().map(|server| server.name.clone()).collect();
-        let enlisted = Enlisted::at(&store, names).await?;
+        let enlisted = Enlisted::at(&store, names, &settings.custody).await?;
         let servers = Servers::start(servers);
         Self::begin(store, enlisted, settings, servers, rules).await
     }
@@ -193,6 +176,7 @@ impl Broker {
             besides,
             resources,
             sealing,
+            signer,
         }: Enlisted,
         settings: Settings,
         Servers { downstreams, news }: Servers,
@@ -226,6 +210,7 @@ impl Broker {
             places: Places::default(),
             open_calls: OpenCalls::default(),
             sealing,
+            signer,
             catalogue: ArcSwap::from_pointee(catalogue),
             changes: watch::Sender::new(0),
             subscriptions: Subscriptions::default(),
@@ -392,12 +377,25 @@ impl Broker {
             desk.close();
         }
         let own = self.writer.id();
+        let signer = self
+            .settings
+            .custody
+            .every
+            .map(|_every| Arc::clone(&self.signer));
         let left = self.store.write("retire", Durability::Power, move |tx| {
-            events::release(tx, own, Timestamp::now())?;
-            journal::recover(tx, own, own, Timestamp::now())
+            let now = Timestamp::now();
+            events::release(tx, own, now)?;
+            journal::recover(tx, own, own, now)?;
+            match signer {
+                Some(signer) => journal::checkpoint(tx, &signer, now),
+                None => Ok(None),
+            }
         });
         match left.await {
-            Ok(_left_open) => self.writer.retired(),
+            Ok(made) => {
+                self.writer.retired();
+                self.give_away(made.into_inner()).await;
+            }
             Err(error) => tracing::warn!(
                 error = %error,
                 "this broker could not sign off; the next one to start does it"

@@ -1,5 +1,8 @@
 //! `countersign journal`.
 
+mod export;
+mod verify;
+
 use super::Form;
 use super::one_line;
 use super::published;
@@ -39,19 +42,36 @@ pub(super) enum Command {
         #[arg(value_parser = call_id)]
         call: CallId,
     },
-    /// Recompute every chain, and say what does not hold
-    Verify,
+    /// Recompute every chain, check every checkpoint, and say what does not hold
+    Verify(verify::Verify),
+    /// Write the journal as lines of JSON, which can be verified without the store
+    Export(export::Export),
+    /// Print the public key that checkpoints are checked with
+    Key,
 }
 
 impl Command {
-    pub(super) fn run(self, config: &Config, form: Form) -> anyhow::Result<ExitCode> {
-        let store = app::existing_store(&config.store)?;
+    pub(super) fn run(
+        self,
+        load: impl FnOnce() -> anyhow::Result<Config>,
+        form: Form,
+    ) -> anyhow::Result<ExitCode> {
         match self {
-            Self::Tail { lines } => tail(&store, lines, form)?,
-            Self::Show { call } => show(&store, call, form)?,
-            Self::Verify => return verify(&store, form),
+            Self::Tail { lines } => tail(&app::existing_store(&load()?.store)?, lines, form)?,
+            Self::Show { call } => show(&app::existing_store(&load()?.store)?, call, form)?,
+            Self::Verify(verify) => return verify.run(load, form),
+            Self::Export(export) => export.run(&load()?)?,
+            Self::Key => key(&load()?, form)?,
         }
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn key(config: &Config, form: Form) -> anyhow::Result<()> {
+    let public = journal::Signer::at(&config.broker.custody.key)?.public();
+    match form {
+        Form::Json => super::print_json(&published::public_key(&public)),
+        Form::Text => super::print(&format!("{public}\n")),
     }
 }
 
@@ -156,35 +176,6 @@ fn show(store: &Store, call: CallId, form: Form) -> anyhow::Result<()> {
         writeln!(text, "arguments  {}", one_line(arguments))?;
     }
     super::print(&text)
-}
-
-fn verify(store: &Store, form: Form) -> anyhow::Result<ExitCode> {
-    let living = store.living_writers()?;
-    let found = store.read(|tx| journal::verify(tx, &living))?;
-    let status = match found.problems.is_empty() {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::FAILURE,
-    };
-    if form == Form::Json {
-        super::print_json(&published::verified(&found))?;
-        return Ok(status);
-    }
-    let mut text = String::new();
-    for (writer, (seq, hash)) in &found.heads {
-        writeln!(text, "writer {writer}: {seq} records, last {hash}")?;
-    }
-    for problem in &found.problems {
-        writeln!(text, "PROBLEM {problem}")?;
-    }
-    if found.problems.is_empty() {
-        writeln!(
-            text,
-            "{} records hold; {} calls in flight. This cannot show that the end of a chain was cut off: keep the last hashes elsewhere.",
-            found.records, found.in_flight
-        )?;
-    }
-    super::print(&text)?;
-    Ok(status)
 }
 
 /// One call as one line.

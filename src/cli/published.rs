@@ -1,6 +1,12 @@
 //! The JSON forms of what commands print, for programs: stable names, times as
 //! RFC 3339, amounts in minor units. One place, so that a change shows.
 
+mod journal;
+
+pub(super) use journal::public_key;
+pub(super) use journal::store;
+pub(super) use journal::verified;
+
 use super::difference;
 use super::difference::Difference;
 use crate::broker::Unit;
@@ -9,7 +15,6 @@ use crate::events::Delivery;
 use crate::events::Ended;
 use crate::events::Event;
 use crate::journal::CallView;
-use crate::journal::Verified;
 use crate::meters::Shown;
 use crate::meters::Total;
 use crate::pins::Pin;
@@ -149,20 +154,6 @@ pub(super) fn delivery(delivery: &Delivery) -> Value {
         "due": time(delivery.due),
         "ended": delivery.ended.map(Ended::as_str),
         "tries": tries.collect::<Value>(),
-    })
-}
-
-/// What a verification found.
-pub(super) fn verified(found: &Verified) -> Value {
-    let heads = found.heads.iter().map(|(writer, (records, hash))| {
-        json!({"writer": writer.number(), "records": records, "last_hash": hash.to_string()})
-    });
-    let problems = found.problems.iter().map(ToString::to_string);
-    json!({
-        "records": found.records,
-        "in_flight": found.in_flight,
-        "heads": heads.collect::<Value>(),
-        "problems": problems.collect::<Vec<_>>(),
     })
 }
 

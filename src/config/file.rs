@@ -8,6 +8,7 @@ pub(super) use tool::labels;
 
 use super::http;
 use super::imported::Entry;
+use super::journal::JournalSection;
 use super::meters::MeterSection;
 use super::references;
 use super::webhooks::EventsSection;
@@ -36,6 +37,8 @@ use tool::ToolSection;
 pub(super) struct File {
     #[serde(default)]
     pub(super) store: StoreSection,
+    #[serde(default)]
+    pub(super) journal: JournalSection,
     #[serde(default)]
     pub(super) policy: PolicySection,
     #[serde(default)]

@@ -33,6 +33,8 @@ fn the_example_shows_the_defaults() {
     assert_eq!(shown.keep, default.keep);
     assert_eq!(shown.money_scale, default.money_scale);
     assert_eq!(shown.naming, default.naming);
+    assert_eq!(shown.custody.every, default.custody.every);
+    assert_eq!(shown.custody.key, Path::new("/etc/cs/countersign.db-key"));
 }
 
 #[test]
@@ -106,6 +108,29 @@ fn an_error_of_the_configuration_says_where_it_is_and_what_is_allowed() {
             "[servers.a]\ncommand = \"x\"\n[servers.a.tools.t]\nmetre = []",
             "line 4",
             "`meter`",
+        ),
+    ];
+    refused(&table);
+}
+
+#[test]
+fn an_error_of_how_the_journal_is_kept_says_what_is_allowed() {
+    let table = [
+        ("[journal]\nkeep = \"24h\"", "journal.keep", "`48h`"),
+        (
+            "[journal]\nkeep = \"2160h\"\ncheckpoint_every = \"0s\"",
+            "journal.keep",
+            "checkpoint",
+        ),
+        (
+            "[servers.a]\ncommand = \"x\"\n[servers.a.tools.t]\nredact_results = [\"card\"]",
+            "servers.a.tools.t.redact_results",
+            "JSON pointer",
+        ),
+        (
+            "[journal]\ncheckpoint_every = \"-1m\"",
+            "journal.checkpoint_every",
+            "`1m`",
         ),
     ];
     refused(&table);

@@ -9,7 +9,7 @@ const SCHEMAS: [&str; 5] = [
     sessions::SCHEMA_7,
     sessions::SCHEMA_11,
     SCHEMA,
-    SCHEMA_13,
+    SCHEMA_14,
 ];
 
 fn at(text: &str) -> Timestamp {

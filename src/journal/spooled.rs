@@ -282,6 +282,8 @@ mod tests {
     use super::*;
     use crate::journal;
     use crate::journal::SCHEMA;
+    use crate::journal::SCHEMA_12;
+    use crate::journal::Trust;
     use crate::principal::PrincipalId;
     use crate::store::Migration;
     use crate::store::Store;
@@ -290,7 +292,7 @@ mod tests {
 
     const MIGRATIONS: [Migration; 1] = [Migration {
         number: 1,
-        sql: &[SCHEMA],
+        sql: &[SCHEMA, SCHEMA_12],
     }];
 
     fn subject() -> Subject {
@@ -315,7 +317,7 @@ mod tests {
         let writer = Writer::enlist(&store, now()).unwrap();
         work(&store, &writer);
         let found = store
-            .read(|tx| journal::verify(tx, &[writer.id()]))
+            .read(|tx| journal::verify(tx, &[writer.id()], &Trust::default()))
             .unwrap();
         assert!(found.problems.is_empty(), "{:?}", found.problems);
         let (seq, hash) = found.heads[&writer.id()];

@@ -100,6 +100,11 @@ impl<'t> Chain<'t> {
                 .optional()
         };
         let last = read().map_err(StoreError::sql("read the end of the journal"))?;
+        let last = match last {
+            Some(last) => Some(last),
+            // A chain may have lost all its records to their age.
+            None => chain_begin(tx, writer)?,
+        };
         let (last, hash) = last.unwrap_or((0, chain::BEGINNING));
         let insert = tx.sql().prepare_cached(
             "INSERT INTO journal (writer, seq, kind, call, at, session, principal, tool,
@@ -117,7 +122,7 @@ impl<'t> Chain<'t> {
     /// Appends one record to it.
     pub(super) fn append(&mut self, row: &Row) -> Result<(), StoreError> {
         let seq = self.last + 1;
-        let hash = chain::hash(&self.hash, self.writer, seq, row);
+        let hash = chain::hash(&self.hash, self.writer, seq, &chain::content(row));
         let written = self.insert.execute(params![
             self.writer.number(),
             seq,
@@ -137,6 +142,16 @@ impl<'t> Chain<'t> {
         (self.last, self.hash) = (seq, hash);
         Ok(())
     }
+}
+
+fn chain_begin(tx: &Tx<'_>, writer: WriterId) -> Result<Option<(i64, [u8; 32])>, StoreError> {
+    let read = || {
+        tx.sql()
+            .prepare_cached("SELECT seq, hash FROM chain_begin WHERE writer = ?1")?
+            .query_row([writer.number()], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()
+    };
+    read().map_err(StoreError::sql("read the beginning of the journal"))
 }
 
 pub(super) fn in_flight_insert(
@@ -315,7 +330,7 @@ pub(super) fn walk(tx: &Tx<'_>, mut each: impl FnMut(Record)) -> Result<(), Stor
     Ok(())
 }
 
-fn read_record(row: &rusqlite::Row<'_>) -> Result<Record, StoreError> {
+pub(super) fn read_record(row: &rusqlite::Row<'_>) -> Result<Record, StoreError> {
     let doing = StoreError::sql("read a record of the journal");
     let writer = WriterId::from_number(row.get(0).map_err(&doing)?);
     let seq: i64 = row.get(1).map_err(&doing)?;
@@ -334,10 +349,7 @@ fn read_record(row: &rusqlite::Row<'_>) -> Result<Record, StoreError> {
         writer,
         seq,
         row: Row {
-            kind: [Kind::Open, Kind::Close, Kind::Refused]
-                .into_iter()
-                .find(|known| known.as_str() == kind)
-                .ok_or_else(|| damaged("the kind"))?,
+            kind: Kind::parse(&kind).ok_or_else(|| damaged("the kind"))?,
             call: CallId::from_bytes(row.get(3).map_err(&doing)?),
             at: Timestamp::from_millisecond(at).map_err(|_range| damaged("the time"))?,
             session: row

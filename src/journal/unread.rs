@@ -6,7 +6,7 @@
 
 mod table;
 
-pub use table::SCHEMA as SCHEMA_12;
+pub use table::SCHEMA as SCHEMA_13;
 
 use super::Subject;
 use crate::session::SessionId;

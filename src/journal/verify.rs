@@ -1,156 +1,97 @@
 //! Verification: does the journal still say what was written?
 
+mod checker;
+mod file;
+mod payload;
+mod problem;
+
+pub use file::ReadError;
+pub use file::verify_export;
+pub use problem::Problem;
+
 use super::Kind;
-use super::Part;
 use super::chain;
+use super::checkpoint;
+use super::checkpoint::Signed;
+use super::retention;
+use super::signer::PublicKey;
 use super::table;
-use crate::json;
 use crate::store::StoreError;
 use crate::store::Tx;
 use crate::store::WriterId;
 use crate::tool::CallId;
 use crate::tool::Digest;
+use checker::Checker;
+use jiff::Timestamp;
+use payload::Expected;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
-use std::fmt;
 
 /// What verification found.
 #[derive(Debug, Default)]
 pub struct Verified {
     /// Records whose hash holds.
     pub records: usize,
-    /// The last hash of each writer: what to keep elsewhere, so that a cut
-    /// tail can be noticed.
+    /// How many of them are shown as digests only.
+    pub hidden: usize,
+    /// The last hash of each writer.
     pub heads: BTreeMap<WriterId, (i64, Digest)>,
+    /// The record before the first one of a chain, where that is not 1.
+    pub begins: BTreeMap<WriterId, i64>,
+    /// How many checkpoints hold.
+    pub checkpoints: usize,
+    /// The last of them.
+    pub last: Option<(i64, Timestamp)>,
+    /// The keys that signed them.
+    pub keys: BTreeSet<PublicKey>,
+    /// How many of the records lie under a checkpoint.
+    pub covered: usize,
     /// Calls in flight of living writers.
     pub in_flight: usize,
     /// What is wrong.
     pub problems: Vec<Problem>,
 }
 
-/// One thing that is wrong with the journal.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Problem {
-    /// A number is missing in a writer's chain.
-    Gap {
-        /// Whose chain.
-        writer: WriterId,
-        /// The first number that is missing.
-        seq: i64,
-    },
-    /// A record is not what was written, or the one before it is not.
-    Altered {
-        /// Whose chain.
-        writer: WriterId,
-        /// Which record.
-        seq: i64,
-    },
-    /// A payload is not the one whose digest was recorded.
-    Payload {
-        /// Of which call.
-        call: CallId,
-        /// `arguments` or `result`.
-        part: String,
-    },
-    /// A call was opened by a writer that is dead, and nobody closed it.
-    LeftOpen {
-        /// Which call.
-        call: CallId,
-        /// Whose.
-        writer: WriterId,
-    },
-    /// A call was closed that was never opened, or is open and in flight nowhere.
-    Unpaired {
-        /// Which call.
-        call: CallId,
-    },
+/// What whoever verifies has from elsewhere.
+#[derive(Clone, Debug, Default)]
+pub struct Trust {
+    /// The keys that may sign. Where there are none, checkpoints are checked against
+    /// the keys that they name themselves.
+    pub keys: Vec<PublicKey>,
+    /// Checkpoints that were given away.
+    pub held: Vec<Signed>,
 }
 
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Gap { writer, seq } => {
-                write!(f, "writer {writer}: record {seq} is missing")
-            }
-            Self::Altered { writer, seq } => write!(
-                f,
-                "writer {writer}: record {seq} was altered, or the one before it"
-            ),
-            Self::Payload { call, part } => {
-                write!(f, "call {call}: the kept {part} are not those recorded")
-            }
-            Self::LeftOpen { call, writer } => write!(
-                f,
-                "call {call}: left open by writer {writer}, which has ended; the next start of a broker marks it unknown"
-            ),
-            Self::Unpaired { call } => {
-                write!(
-                    f,
-                    "call {call}: its opening and closing records do not pair"
-                )
-            }
-        }
-    }
-}
-
-/// Recomputes every chain and compares calls, payloads and calls in flight.
-///
-/// It shows edits, and records taken out of the middle. It cannot show that the
-/// end of a chain was cut off, unless its last hash is known from elsewhere.
+/// Recomputes every chain, checks every checkpoint, and compares calls, payloads and
+/// calls in flight.
 ///
 /// # Errors
 ///
 /// When the journal cannot be read at all.
-pub fn verify(tx: &Tx<'_>, living: &[WriterId]) -> Result<Verified, StoreError> {
-    let mut found = Verified::default();
-    let mut open = BTreeSet::new();
-    let mut unpaired = BTreeSet::new();
-    let mut digests = BTreeMap::new();
-    table::walk(tx, |record| {
-        check_chain(&mut found, &record);
-        let call = record.row.call;
-        match record.row.kind {
-            Kind::Open => {
-                digests.insert((call, Part::Arguments.as_str()), record.row.digest);
-                if !unpaired.remove(&call) {
-                    open.insert(call);
-                }
-            }
-            Kind::Refused => {
-                digests.insert((call, Part::Arguments.as_str()), record.row.digest);
-            }
-            // Another writer may have closed it, whose chain may come earlier.
-            Kind::Close => {
-                digests.insert((call, Part::Result.as_str()), record.row.digest);
-                if !open.remove(&call) {
-                    unpaired.insert(call);
-                }
-            }
-        }
+pub fn verify(tx: &Tx<'_>, living: &[WriterId], trust: &Trust) -> Result<Verified, StoreError> {
+    let mut checker = Checker::new(checkpoint::store_id(tx)?, trust);
+    checkpoint::walk(tx, 1, |signed| {
+        checker.checkpoint(&signed);
+        Ok::<_, StoreError>(())
     })?;
-    for (call, writer) in table::in_flight_all(tx)? {
-        if !open.remove(&call) {
-            unpaired.insert(call);
-        } else if living.contains(&writer) {
-            found.in_flight += 1;
-        } else {
-            found.problems.push(Problem::LeftOpen { call, writer });
-        }
+    let begins = checkpoint::begins(tx)?;
+    for (writer, (seq, hash)) in &begins {
+        checker.begins(*writer, *seq, *hash);
     }
-    let unpaired = unpaired.into_iter().chain(open);
-    found
-        .problems
-        .extend(unpaired.map(|call| Problem::Unpaired { call }));
+    let mut pairs = Pairs::default();
+    table::walk(tx, |record| {
+        let begin = begins.get(&record.writer).map_or(0, |(seq, _hash)| *seq);
+        if record.seq > begin {
+            let place = (record.writer, record.seq);
+            checker.record(place, &chain::content(&record.row), record.hash);
+        }
+        pairs.take(&record);
+    })?;
+    let mut found = checker.ended();
+    pairs.compare(tx, living, &mut found)?;
     table::payloads(tx, |call, part, body| {
-        let recorded = digests.get(&(call, part)).copied().flatten();
-        let held = if part == Part::Arguments.as_str() {
-            json::canonical(body)
-                .ok()
-                .map(|text| Digest::of(text.as_bytes()))
-        } else {
-            Some(Digest::of(body.as_bytes()))
-        };
-        if recorded.is_none() || held != recorded {
+        let expected = pairs.payloads.get(&(call, part));
+        if !expected.is_some_and(|expected| expected.is(part, body)) {
             found.problems.push(Problem::Payload {
                 call,
                 part: part.to_owned(),
@@ -160,20 +101,56 @@ pub fn verify(tx: &Tx<'_>, living: &[WriterId]) -> Result<Verified, StoreError> 
     Ok(found)
 }
 
-fn check_chain(found: &mut Verified, record: &table::Record) {
-    let (writer, seq) = (record.writer, record.seq);
-    let (last, before) = found
-        .heads
-        .get(&writer)
-        .copied()
-        .unwrap_or((0, Digest::from_bytes(chain::BEGINNING)));
-    if seq != last + 1 {
-        let seq = last + 1;
-        found.problems.push(Problem::Gap { writer, seq });
-    } else if chain::hash(&before, writer, seq, &record.row) == record.hash {
-        found.records += 1;
-    } else {
-        found.problems.push(Problem::Altered { writer, seq });
+/// Calls whose opening was seen and not their end, or the other way round.
+#[derive(Default)]
+struct Pairs {
+    open: BTreeSet<CallId>,
+    unpaired: BTreeSet<CallId>,
+    payloads: BTreeMap<(CallId, &'static str), Expected>,
+}
+
+impl Pairs {
+    fn take(&mut self, record: &table::Record) {
+        let (call, kind) = (record.row.call, record.row.kind);
+        let part = kind.part().as_str();
+        let expected = Expected::beside(&record.row);
+        self.payloads.insert((call, part), expected);
+        match kind {
+            Kind::Open => {
+                if !self.unpaired.remove(&call) {
+                    self.open.insert(call);
+                }
+            }
+            Kind::Refused => {}
+            // Another writer may have closed it, whose chain may come earlier.
+            Kind::Close => {
+                if !self.open.remove(&call) {
+                    self.unpaired.insert(call);
+                }
+            }
+        }
     }
-    found.heads.insert(writer, (seq, record.hash));
+
+    fn compare(
+        &mut self,
+        tx: &Tx<'_>,
+        living: &[WriterId],
+        found: &mut Verified,
+    ) -> Result<(), StoreError> {
+        for (call, writer) in table::in_flight_all(tx)? {
+            if !self.open.remove(&call) {
+                self.unpaired.insert(call);
+            } else if living.contains(&writer) {
+                found.in_flight += 1;
+            } else {
+                found.problems.push(Problem::LeftOpen { call, writer });
+            }
+        }
+        let trimmed = retention::trimmed_before(tx)?;
+        let is_whole = |call: &&CallId| trimmed.is_none_or(|first| **call >= first);
+        let unpaired = self.unpaired.iter().chain(&self.open).filter(is_whole);
+        let unpaired = unpaired.map(|call| Problem::Unpaired { call: *call });
+        found.problems.extend(unpaired);
+        Ok(())
+    }
 }

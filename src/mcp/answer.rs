@@ -209,6 +209,7 @@ fn refused(refusal: &Refusal, reader: Reader) -> Reply {
         ),
         Refusal::Withheld { call, server } => unsure(call, withheld(server), reader),
         Refusal::NotRecorded => not_recorded(),
+        Refusal::NoRoom => no_room(),
     }
 }
 
@@ -257,6 +258,11 @@ fn unsure(call: &CallId, what: String, reader: Reader) -> Reply {
 
 fn not_recorded() -> Reply {
     let message = "the call could not be recorded, so nothing was sent; tell the operator, or call again later";
+    Reply::Error(Fault::new(INTERNAL_ERROR, message).json())
+}
+
+fn no_room() -> Reply {
+    let message = "the broker's disk is full, so the call could not be recorded and nothing was sent; tell the operator, who has to make room";
     Reply::Error(Fault::new(INTERNAL_ERROR, message).json())
 }
 

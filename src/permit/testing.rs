@@ -35,7 +35,7 @@ const ALL: &str =
 
 const MIGRATIONS: [Migration; 1] = [Migration {
     number: 1,
-    sql: &[journal::SCHEMA],
+    sql: &[journal::SCHEMA, journal::SCHEMA_12],
 }];
 
 /// The permit of a call of `alice` to the tool `play` of the server `test`.

@@ -1,5 +1,7 @@
 //! What can go wrong with the store.
 
+use rusqlite::ErrorCode;
+use std::path::Path;
 use std::path::PathBuf;
 
 /// Why the store did not do something.
@@ -43,6 +45,34 @@ pub enum StoreError {
         /// The newest version we know.
         known: u32,
     },
+    /// The file is damaged, or no database at all.
+    #[error(
+        "the store `{}` is damaged: `countersign store check` says where, and `countersign store restore FILE` brings a backup back",
+        path.display()
+    )]
+    Unreadable {
+        /// Which file.
+        path: PathBuf,
+        /// What SQLite says of it.
+        source: rusqlite::Error,
+    },
+    /// What SQLite finds wrong with the file.
+    #[error(
+        "the store `{}` is damaged ({what}): `countersign store check` says where, and `countersign store restore FILE` brings a backup back",
+        path.display()
+    )]
+    Broken {
+        /// Which file.
+        path: PathBuf,
+        /// The first thing that is wrong.
+        what: String,
+    },
+    /// A broker runs on the store.
+    #[error("a broker runs on the store `{}`: stop it first", path.display())]
+    InUse {
+        /// Which file.
+        path: PathBuf,
+    },
     /// A statement failed.
     #[error("the store could not {doing}")]
     Sql {
@@ -58,6 +88,8 @@ pub enum StoreError {
         doing: &'static str,
         /// What SQLite said, once for all that shared the transaction.
         why: String,
+        /// There was no room for it.
+        full: bool,
     },
     /// The transaction could not begin; the log says why.
     #[error(
@@ -100,8 +132,42 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether there is no room left on the disk.
+    pub fn is_full(&self) -> bool {
+        match self {
+            Self::Commit { full, .. } => *full,
+            Self::Sql { source, .. } => is_full(source),
+            _ => false,
+        }
+    }
+
+    /// The same error of the file at `path`, where it says that the file is damaged.
+    pub(super) fn of_file(self, path: &Path) -> Self {
+        match self {
+            Self::Sql { source, .. } | Self::Open { source, .. } if is_damage(&source) => {
+                Self::Unreadable {
+                    path: path.to_owned(),
+                    source,
+                }
+            }
+            other => other,
+        }
+    }
+
     /// Wraps an SQL error with what was being done.
     pub(crate) fn sql(doing: &'static str) -> impl Fn(rusqlite::Error) -> Self {
         move |source| Self::Sql { doing, source }
     }
+}
+
+/// Whether there is no room for what was to be written.
+pub(super) fn is_full(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::DiskFull)
+}
+
+fn is_damage(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
+    )
 }

@@ -31,6 +31,34 @@ CREATE TABLE writer (
 ) STRICT;
 ";
 
+/// The version of a store of ours, which is not changed.
+pub(super) fn version_of(
+    connection: &Connection,
+    path: &Path,
+    migrations: &[Migration],
+) -> Result<u32, StoreError> {
+    let pragma = |name: &str| -> Result<u32, StoreError> {
+        connection
+            .pragma_query_value(None, name, |row| row.get(0))
+            .map_err(StoreError::sql("read its version"))
+    };
+    if pragma("application_id")? != APPLICATION_ID {
+        return Err(StoreError::Foreign {
+            path: path.to_owned(),
+        });
+    }
+    let found = pragma("user_version")?;
+    let known = migrations.iter().map(|step| step.number).max().unwrap_or(0);
+    match found > known {
+        true => Err(StoreError::Newer {
+            path: path.to_owned(),
+            found,
+            known,
+        }),
+        false => Ok(found),
+    }
+}
+
 pub(super) fn run(
     connection: &mut Connection,
     path: &Path,

@@ -2,6 +2,7 @@
 
 use super::StoreError;
 use super::Tx;
+use super::error::is_full;
 use super::spool::Fold;
 use super::spool::Spool;
 use super::writers::WriterId;
@@ -324,14 +325,14 @@ impl Desk {
         let mut batch = batch.into_iter();
         let mut reports = Vec::with_capacity(batch.len());
         let outcome = set_mode(&self.connection, &mut self.mode, durability)
-            .map_err(|source| source.to_string())
+            .map_err(|source| Why::of(&source))
             .and_then(|()| self.run_batch(&mut batch, &mut reports));
         for doing in &named {
             crash::step("store", doing, "after-commit");
         }
         let why = outcome.err();
-        if let Some(why) = &why {
-            tracing::error!(error = %why, "a transaction of the store was not committed");
+        if let Some(Why { text, .. }) = &why {
+            tracing::error!(error = %text, "a transaction of the store was not committed");
         }
         match (&why, &self.spool) {
             (Some(_), Some(spool)) => spool.stall(),
@@ -345,9 +346,10 @@ impl Desk {
         for (doing, report) in named.into_iter().zip(reports) {
             report(match &why {
                 None => Ok(()),
-                Some(why) => Err(StoreError::Commit {
+                Some(Why { text, full }) => Err(StoreError::Commit {
                     doing,
-                    why: why.clone(),
+                    why: text.clone(),
+                    full: *full,
                 }),
             });
         }
@@ -363,16 +365,19 @@ impl Desk {
         &self,
         batch: &mut impl Iterator<Item = Job>,
         reports: &mut Vec<Report>,
-    ) -> Result<(), String> {
+    ) -> Result<(), Why> {
         let (connection, store) = (&self.connection, self.store.as_path());
-        let run = |word: &str| execute(connection, word).map_err(|source| source.to_string());
+        let run = |word: &str| execute(connection, word).map_err(|source| Why::of(&source));
         run("BEGIN IMMEDIATE")?;
         let ran = (|| {
             if let Some(spool) = &self.spool {
                 // INVARIANT: before any job, so that a writer's chain has the
                 // order in which its calls went on.
                 let folded = spool.fold(&Tx { connection, store });
-                folded.map_err(|error| Chain(&error).to_string())?;
+                folded.map_err(|error| Why {
+                    text: Chain(&error).to_string(),
+                    full: error.is_full(),
+                })?;
             }
             for job in batch {
                 run("SAVEPOINT job")?;
@@ -398,6 +403,21 @@ impl Desk {
             let _not_rolled_back = run("ROLLBACK");
         }
         ran
+    }
+}
+
+/// Why a transaction was not committed, for all that shared it.
+struct Why {
+    text: String,
+    full: bool,
+}
+
+impl Why {
+    fn of(source: &rusqlite::Error) -> Self {
+        Self {
+            text: source.to_string(),
+            full: is_full(source),
+        }
     }
 }
 

@@ -276,6 +276,15 @@ impl Store {
         Ok(true)
     }
 
+    /// How many writers died and are not recovered yet.
+    ///
+    /// # Errors
+    ///
+    /// When the list cannot be read.
+    pub fn dead_writers(&self) -> Result<usize, StoreError> {
+        Ok(self.read(unended)?.len() - self.living_writers()?.len())
+    }
+
     /// The writers that are alive now, seen from outside: their lock is held.
     ///
     /// # Errors
@@ -288,6 +297,14 @@ impl Store {
             .filter_map(|(id, name)| is_held(&lock_path(&self.path, &name)).then_some(id));
         Ok(living.collect())
     }
+}
+
+/// Whether a writer of the store at this path lives, whatever the store says.
+pub(super) fn any_lives(store: &Path) -> bool {
+    let folder = lock_path(store, "").parent().map(std::fs::read_dir);
+    let files = folder.and_then(Result::ok).into_iter().flatten().flatten();
+    let mut locks = files.map(|file| file.path());
+    locks.any(|path| path.extension().is_some_and(|ending| ending == "lock") && is_held(&path))
 }
 
 /// Files that stay behind are only litter: the row says that their writer ended,

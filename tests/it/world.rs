@@ -232,7 +232,7 @@ impl World {
         let store = self.store();
         let living = store.living_writers().unwrap();
         store
-            .read(|tx| journal::verify(tx, &living))
+            .read(|tx| journal::verify(tx, &living, &journal::Trust::default()))
             .unwrap()
             .problems
     }

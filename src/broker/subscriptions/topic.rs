@@ -253,6 +253,7 @@ impl Broker {
 fn passes(refusal: &Refusal) -> bool {
     match refusal {
         Refusal::NotRecorded
+        | Refusal::NoRoom
         | Refusal::ServerUnavailable { .. }
         | Refusal::ServerBusy { .. }
         | Refusal::ToolChanged { .. }

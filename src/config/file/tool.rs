@@ -6,6 +6,10 @@ use super::whole;
 use crate::session::Label;
 use crate::session::LabelError;
 use crate::tool::Access;
+use crate::tool::Keeping;
+use crate::tool::Kept;
+use crate::tool::Pointer;
+use crate::tool::PointerError;
 use crate::tool::ToolRules;
 use jiff::SignedDuration;
 use serde::Deserialize;
@@ -28,6 +32,10 @@ pub(super) struct ToolSection {
     pub(super) timeout: Option<SignedDuration>,
     labels: Vec<String>,
     sink: bool,
+    keep_arguments: Option<KeptWord>,
+    keep_results: Option<KeptWord>,
+    redact_arguments: Vec<String>,
+    redact_results: Vec<String>,
 }
 
 impl Default for ToolSection {
@@ -46,6 +54,27 @@ impl Default for ToolSection {
             timeout: None,
             labels: Vec::new(),
             sink: false,
+            keep_arguments: None,
+            keep_results: None,
+            redact_arguments: Vec::new(),
+            redact_results: Vec::new(),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum KeptWord {
+    Whole,
+    Digest,
+}
+
+impl KeptWord {
+    fn kept(word: Option<Self>) -> Kept {
+        match word {
+            None => Kept::AsUsual,
+            Some(Self::Whole) => Kept::Whole,
+            Some(Self::Digest) => Kept::Digest,
         }
     }
 }
@@ -63,7 +92,22 @@ impl ToolSection {
         if self.timeout.is_some_and(|timeout| !timeout.is_positive()) {
             return Err(("timeout".to_owned(), super::NO_TIME.to_owned()));
         }
+        for (key, written) in [
+            ("redact_arguments", &self.redact_arguments),
+            ("redact_results", &self.redact_results),
+        ] {
+            pointers(written).map_err(|error| (key.to_owned(), error.to_string()))?;
+        }
         labels(&self.labels).map(|_labels| ())
+    }
+
+    fn keeping(&self) -> Keeping {
+        Keeping {
+            arguments: KeptWord::kept(self.keep_arguments),
+            results: KeptWord::kept(self.keep_results),
+            redact_arguments: pointers(&self.redact_arguments).unwrap_or_default(),
+            redact_results: pointers(&self.redact_results).unwrap_or_default(),
+        }
     }
 
     pub(super) fn rules(&self) -> ToolRules {
@@ -85,8 +129,13 @@ impl ToolSection {
             labels: labels(&self.labels).unwrap_or_default(),
             sink: self.sink,
             timeout: self.timeout.map(whole),
+            keeping: self.keeping(),
         }
     }
+}
+
+fn pointers(written: &[String]) -> Result<Vec<Pointer>, PointerError> {
+    written.iter().map(|pointer| pointer.parse()).collect()
 }
 
 /// Labels as they are written.

@@ -139,6 +139,7 @@ fn refusals() -> Vec<Refusal> {
             why: why(),
         },
         Refusal::NotRecorded,
+        Refusal::NoRoom,
     ]
 }
 
@@ -217,6 +218,8 @@ Do not simply repeat it: find out whether it took effect, or ask a person.
 Reference: 01010101-0101-0101-0101-010101010101
 --
 -32603 the call could not be recorded, so nothing was sent; tell the operator, or call again later
+--
+-32603 the broker's disk is full, so the call could not be recorded and nothing was sent; tell the operator, who has to make room
 "#);
 }
 

@@ -2,42 +2,24 @@
 
 use super::HITS;
 use super::Trial;
+use crate::preload::Preload;
 use crate::world::World;
-use std::path::Path;
-use std::path::PathBuf;
 use std::process::Command;
 
 /// A library in front of the C library that notes what each `fsync` made
 /// durable, so that a test can take back everything else.
-pub(super) struct PowerCut {
-    library: PathBuf,
-    _folder: tempfile::TempDir,
-}
+pub(super) struct PowerCut(Preload);
 
 impl PowerCut {
     pub(super) fn build() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let library = folder.path().join("powercut.so");
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/powercut.c");
-        let built = Command::new("cc")
-            .args(["-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o"])
-            .arg(&library)
-            .arg(source)
-            .arg("-ldl")
-            .status()
-            .unwrap();
-        assert!(built.success());
-        Self {
-            library,
-            _folder: folder,
-        }
+        Self(Preload::build("powercut"))
     }
 
     /// Lets the library see what this process flushes. The claims server must
     /// not be seen: its ledger is the truth that survives.
     pub(super) fn watch(&self, command: &mut Command, world: &World) {
-        command
-            .env("LD_PRELOAD", &self.library)
+        self.0
+            .stands_before(command)
             .env("POWERCUT_STORE", world.path("countersign.db"));
     }
 

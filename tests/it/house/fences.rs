@@ -7,9 +7,10 @@ use super::source::Source;
 use super::source::sources;
 
 /// Foreign crates, and the rooms they may be used in.
-const FENCES: [(&str, &[&str]); 10] = [
+const FENCES: [(&str, &[&str]); 11] = [
     ("cedar_policy", &["policy"]),
     ("rusqlite", &["store"]),
+    ("ring", &["journal"]),
     ("rmcp", &["mcp", "downstream", "demo"]),
     ("hyper", &["http", "console", "downstream"]),
     ("hyper_util", &["http", "console", "downstream"]),

@@ -1,0 +1,138 @@
+//! The care of a store: is it whole, how is it copied, how is it brought back.
+
+use super::MIGRATIONS;
+use super::open_store;
+use crate::cause::Chain;
+use crate::config::Config;
+use crate::journal;
+use crate::journal::Signer;
+use crate::journal::Trust;
+use crate::journal::Verified;
+use crate::store;
+use crate::store::Inspection;
+use crate::store::Store;
+use anyhow::Context;
+use jiff::Timestamp;
+use std::path::Path;
+use std::path::PathBuf;
+
+/// What a look at a store found.
+#[derive(Debug, Default)]
+pub struct StoreFacts {
+    /// Its version.
+    pub version: u32,
+    /// Its size, in bytes.
+    pub bytes: u64,
+    /// Records of the journal whose hash holds.
+    pub records: usize,
+    /// Brokers that run.
+    pub living: usize,
+    /// Brokers that died; the next start recovers them.
+    pub dead: usize,
+    /// All that was on its way into the file is there.
+    pub settled: bool,
+    /// What is wrong.
+    pub problems: Vec<String>,
+}
+
+/// Looks at everything in the store of a configuration that can be checked. Nothing
+/// is changed in one that is damaged.
+///
+/// # Errors
+///
+/// When there is none, it is no store of ours, or it cannot be read at all.
+pub fn check_store(config: &Config) -> anyhow::Result<StoreFacts> {
+    let path = &config.store;
+    let looked = Inspection::of(path, &MIGRATIONS)?;
+    let mut facts = StoreFacts {
+        version: looked.version(),
+        bytes: std::fs::metadata(path).map_or(0, |file| file.len()),
+        problems: looked.problems()?,
+        ..StoreFacts::default()
+    };
+    drop(looked);
+    if !facts.problems.is_empty() {
+        return Ok(facts);
+    }
+    let store = Store::open_existing(path, &MIGRATIONS)?;
+    facts.settled = store.settle(journal::fold)?;
+    facts.living = store.living_writers()?.len();
+    facts.dead = store.dead_writers()?;
+    let trust = trust(config)?;
+    let living = store.living_writers()?;
+    match store.read(|tx| journal::verify(tx, &living, &trust)) {
+        Ok(found) => {
+            facts.records = found.records;
+            facts.problems.extend(of_the_journal(&found));
+        }
+        Err(error) => facts.problems.push(Chain(&error).to_string()),
+    }
+    Ok(facts)
+}
+
+/// A call that a dead broker left open is none of the store's faults.
+fn of_the_journal(found: &Verified) -> impl Iterator<Item = String> {
+    let faults = found.problems.iter();
+    let faults = faults.filter(|one| !matches!(one, journal::Problem::LeftOpen { .. }));
+    faults.map(ToString::to_string)
+}
+
+fn trust(config: &Config) -> anyhow::Result<Trust> {
+    let own = Signer::existing(&config.broker.custody.key)?;
+    Ok(Trust {
+        keys: own.iter().map(Signer::public).collect(),
+        held: Vec::new(),
+    })
+}
+
+/// Copies the store to a new file, while brokers run, and checks the copy. Returns
+/// how many records of the journal it has.
+///
+/// # Errors
+///
+/// When the file is there already, or the copy cannot be made or does not hold.
+pub fn back_up(config: &Config, to: &Path) -> anyhow::Result<usize> {
+    let store = open_store(&config.store)?;
+    anyhow::ensure!(
+        store.settle(journal::fold)?,
+        "a running broker is late with its journal, so the copy would lack its last calls: try again"
+    );
+    store.copy_to(to)?;
+    let held = must_hold(to, &trust(config)?);
+    if held.is_err() {
+        std::fs::remove_file(to)?;
+    }
+    held.context("the copy did not hold, and was taken away again")
+}
+
+/// Puts a backup in the place of the store. Returns how many records of the journal it
+/// has, and where the store lies that was there.
+///
+/// # Errors
+///
+/// When a broker runs, the backup does not hold, or files cannot be moved.
+pub fn bring_back(config: &Config, from: &Path) -> anyhow::Result<(usize, Option<PathBuf>)> {
+    let records = must_hold(from, &Trust::default())
+        .with_context(|| format!("`{}` cannot be brought back", from.display()))?;
+    let aside = format!(".replaced-{}", Timestamp::now().strftime("%Y%m%dT%H%M%SZ"));
+    let old = store::put_back(from, &config.store, &aside)?;
+    Ok((records, old))
+}
+
+fn must_hold(path: &Path, trust: &Trust) -> anyhow::Result<usize> {
+    let looked = Inspection::of(path, &MIGRATIONS)?;
+    let problems = looked.problems()?;
+    anyhow::ensure!(
+        problems.is_empty(),
+        "it is damaged: {}",
+        problems.join("; ")
+    );
+    // Of an older version, the journal is verified once it is brought up to date.
+    if looked.version() != MIGRATIONS.last().map_or(0, |newest| newest.number) {
+        return Ok(0);
+    }
+    let found = looked.read(|tx| journal::verify(tx, &[], trust))?;
+    let faults: Vec<String> = of_the_journal(&found).collect();
+    anyhow::ensure!(faults.is_empty(), "{}", faults.join("; "));
+    Ok(found.records)
+}

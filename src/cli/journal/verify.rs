@@ -1,0 +1,151 @@
+//! `countersign journal verify`.
+
+use crate::app;
+use crate::cli::Form;
+use crate::cli::print;
+use crate::cli::print_json;
+use crate::cli::published;
+use crate::config::Config;
+use crate::journal;
+use crate::journal::PublicKey;
+use crate::journal::Signed;
+use crate::journal::Signer;
+use crate::journal::Trust;
+use crate::journal::Verified;
+use anyhow::Context;
+use std::fmt::Write;
+use std::fs::File;
+use std::io::BufReader;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct Verify {
+    /// Verify this export, without store and configuration, instead of the store
+    #[arg(long, value_name = "FILE")]
+    export: Option<PathBuf>,
+    /// A public key that may have signed, as `countersign journal key` printed it;
+    /// may be given several times [default: that of the configuration]
+    #[arg(long, value_name = "KEY")]
+    key: Vec<PublicKey>,
+    /// Checkpoints that were given away before (`journal.checkpoints`): each must be
+    /// there
+    #[arg(long, value_name = "FILE")]
+    checkpoint: Vec<PathBuf>,
+}
+
+impl Verify {
+    pub(super) fn run(
+        self,
+        load: impl FnOnce() -> anyhow::Result<Config>,
+        form: Form,
+    ) -> anyhow::Result<ExitCode> {
+        let mut trust = Trust {
+            keys: self.key,
+            held: Vec::new(),
+        };
+        for path in &self.checkpoint {
+            trust.held.extend(checkpoints(path)?);
+        }
+        let found = match &self.export {
+            Some(path) => {
+                let file = File::open(path);
+                let file = file.with_context(|| format!("cannot read `{}`", path.display()))?;
+                journal::verify_export(BufReader::new(file), &trust)?
+            }
+            None => {
+                let config = load()?;
+                let store = app::existing_store(&config.store)?;
+                if let Some(own) = Signer::existing(&config.broker.custody.key)? {
+                    trust.keys.push(own.public());
+                }
+                let living = store.living_writers()?;
+                store.read(|tx| journal::verify(tx, &living, &trust))?
+            }
+        };
+        let status = match found.problems.is_empty() {
+            true => ExitCode::SUCCESS,
+            false => ExitCode::FAILURE,
+        };
+        match form {
+            Form::Json => print_json(&published::verified(&found))?,
+            Form::Text => print(&said(&found, &trust)?)?,
+        }
+        Ok(status)
+    }
+}
+
+fn checkpoints(path: &Path) -> anyhow::Result<Vec<Signed>> {
+    let shown = path.display();
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read `{shown}`"))?;
+    let found = journal::checkpoints_in(&text);
+    let found = found.map_err(|line| {
+        anyhow::anyhow!("line {line} of `{shown}` is none that this program knows")
+    })?;
+    anyhow::ensure!(!found.is_empty(), "there is no checkpoint in `{shown}`");
+    Ok(found)
+}
+
+fn said(found: &Verified, trust: &Trust) -> anyhow::Result<String> {
+    let mut text = String::new();
+    for (writer, (seq, hash)) in &found.heads {
+        write!(text, "writer {writer}: ")?;
+        match found.begins.get(writer) {
+            Some(begin) if begin == seq => writeln!(text, "nothing after record {seq}, {hash}")?,
+            Some(begin) => writeln!(text, "records {} to {seq}, last {hash}", begin + 1)?,
+            None => writeln!(text, "{seq} records, last {hash}")?,
+        }
+    }
+    for key in &found.keys {
+        let named = match trust.keys.is_empty() {
+            true => {
+                " (named by the journal itself: compare it with the one you were given, or name that with --key)"
+            }
+            false => "",
+        };
+        writeln!(text, "key {key}{named}")?;
+    }
+    for problem in &found.problems {
+        writeln!(text, "PROBLEM {problem}")?;
+    }
+    if found.problems.is_empty() {
+        proven(&mut text, found)?;
+    }
+    Ok(text)
+}
+
+/// What the verification shows, and what it cannot.
+fn proven(text: &mut String, found: &Verified) -> anyhow::Result<()> {
+    let Verified {
+        records,
+        covered,
+        checkpoints,
+        ..
+    } = found;
+    let flight = found.in_flight;
+    writeln!(text, "{records} records hold; {flight} calls in flight.")?;
+    match &found.last {
+        Some((number, at)) => writeln!(
+            text,
+            "{covered} of them lie under {checkpoints} checkpoints, the last of which is {number} of {at}.
+Shown: without the key, nobody changed a record under a checkpoint or took one out."
+        )?,
+        None => writeln!(
+            text,
+            "There is no checkpoint: whoever can write the journal could have written all of it anew."
+        )?,
+    }
+    writeln!(
+        text,
+        "Not shown: that the end is whole after the last checkpoint; that who has the key did not write all anew, unless checkpoints held elsewhere are compared (--checkpoint); that a server did what it answered."
+    )?;
+    if found.hidden > 0 {
+        let hidden = found.hidden;
+        writeln!(
+            text,
+            "{hidden} records are there as digests only: whether one of them belongs to what was asked for cannot be seen."
+        )?;
+    }
+    Ok(())
+}

@@ -1,0 +1,113 @@
+//! The forms of what is told of the journal and of the store.
+
+use super::time;
+use crate::app::StoreFacts;
+use crate::journal::PublicKey;
+use crate::journal::Verified;
+use serde_json::Value;
+use serde_json::json;
+
+/// What a verification found.
+pub(in crate::cli) fn verified(found: &Verified) -> Value {
+    let heads = found.heads.iter().map(|(writer, (records, hash))| {
+        let begin = found.begins.get(writer).unwrap_or(&0);
+        json!({
+            "writer": writer.number(),
+            "begins_after": begin,
+            "records": records,
+            "last_hash": hash.to_string(),
+        })
+    });
+    let problems = found.problems.iter().map(ToString::to_string);
+    let keys = found.keys.iter().map(ToString::to_string);
+    let last = found
+        .last
+        .map(|(number, at)| json!({"number": number, "at": time(Some(at))}));
+    json!({
+        "records": found.records,
+        "hidden": found.hidden,
+        "under_checkpoints": found.covered,
+        "in_flight": found.in_flight,
+        "heads": heads.collect::<Value>(),
+        "checkpoints": {
+            "number": found.checkpoints,
+            "last": last,
+            "keys": keys.collect::<Vec<_>>(),
+        },
+        "problems": problems.collect::<Vec<_>>(),
+    })
+}
+
+/// The key that checkpoints are checked with.
+pub(in crate::cli) fn public_key(key: &PublicKey) -> Value {
+    json!({"algorithm": "Ed25519", "key": key.to_string(), "pem": key.pem()})
+}
+
+/// What a look at the store found.
+pub(in crate::cli) fn store(facts: &StoreFacts) -> Value {
+    json!({
+        "version": facts.version,
+        "bytes": facts.bytes,
+        "records": facts.records,
+        "brokers": {"running": facts.living, "dead": facts.dead},
+        "settled": facts.settled,
+        "problems": facts.problems,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::Problem;
+    use crate::store::WriterId;
+    use crate::tool::Digest;
+
+    #[test]
+    fn the_published_form_of_a_verification_stays_as_it_is() {
+        let key: PublicKey = "6kpsY+KcUgq+9VB7Ey7F+ZVHdq6+vnuSQh7qaRRG0iw="
+            .parse()
+            .unwrap();
+        let writer = WriterId::from_number(1);
+        let found = Verified {
+            records: 7,
+            hidden: 2,
+            covered: 6,
+            heads: [(writer, (11, Digest::from_bytes([1; 32])))].into(),
+            begins: [(writer, 4)].into(),
+            checkpoints: 3,
+            last: Some((3, "2026-11-24T12:00:00Z".parse().unwrap())),
+            keys: [key].into(),
+            in_flight: 1,
+            problems: vec![Problem::Gap { writer, seq: 9 }],
+        };
+        insta::assert_json_snapshot!(verified(&found), @r#"
+        {
+          "records": 7,
+          "hidden": 2,
+          "under_checkpoints": 6,
+          "in_flight": 1,
+          "heads": [
+            {
+              "writer": 1,
+              "begins_after": 4,
+              "records": 11,
+              "last_hash": "0101010101010101010101010101010101010101010101010101010101010101"
+            }
+          ],
+          "checkpoints": {
+            "number": 3,
+            "last": {
+              "number": 3,
+              "at": "2026-11-24T12:00:00Z"
+            },
+            "keys": [
+              "6kpsY+KcUgq+9VB7Ey7F+ZVHdq6+vnuSQh7qaRRG0iw="
+            ]
+          },
+          "problems": [
+            "writer 1: record 9 is missing"
+          ]
+        }
+        "#);
+    }
+}

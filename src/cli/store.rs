@@ -1,0 +1,109 @@
+//! `countersign store`.
+
+use super::Form;
+use super::one_line;
+use super::published;
+use crate::app;
+use crate::config::Config;
+use serde_json::json;
+use std::fmt::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Command {
+    /// Check the file, the journal in it, and who writes to it
+    Check,
+    /// Copy the store to a new file, while brokers run, and check the copy
+    Backup {
+        /// Where to, which must not be there yet
+        file: PathBuf,
+    },
+    /// Put a backup in the place of the store, which is kept beside it
+    Restore {
+        /// The backup
+        file: PathBuf,
+    },
+}
+
+impl Command {
+    pub(super) fn run(self, config: &Config, form: Form) -> anyhow::Result<ExitCode> {
+        match self {
+            Self::Check => return check(config, form),
+            Self::Backup { file } => {
+                let records = app::back_up(config, &file)?;
+                if form == Form::Json {
+                    super::print_json(&json!({ "file": file, "records": records }))?;
+                } else {
+                    let shown = file.display();
+                    super::print(&format!(
+                        "{shown} has the store as it is now, and {records} records of the journal; it was checked. The key of the journal is not in it.\n"
+                    ))?;
+                }
+            }
+            Self::Restore { file } => {
+                let (records, old) = app::bring_back(config, &file)?;
+                if form == Form::Json {
+                    super::print_json(&json!({ "records": records, "old": old }))?;
+                } else {
+                    let mut text = restored(records);
+                    if let Some(old) = old {
+                        writeln!(text, "The store that was there is now {}.", old.display())?;
+                    }
+                    super::print(&text)?;
+                }
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn restored(records: usize) -> String {
+    format!(
+        "The store is as it was at the backup, with {records} records of the journal.
+What came later is forgotten: totals are what they were, so what was used of a limit since can be used again; so can keys of calls, and what was approved and used since. Sessions, keys of clients and pins are those of then; a key that was revoked since is valid again. Calls in flight at the backup are recorded as unknown by the next start.
+"
+    )
+}
+
+fn check(config: &Config, form: Form) -> anyhow::Result<ExitCode> {
+    let facts = app::check_store(config)?;
+    let status = match facts.problems.is_empty() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    };
+    if form == Form::Json {
+        super::print_json(&published::store(&facts))?;
+        return Ok(status);
+    }
+    let mut text = String::new();
+    let path = config.store.display();
+    writeln!(
+        text,
+        "store    {path}, version {}, {} bytes",
+        facts.version, facts.bytes
+    )?;
+    if facts.problems.is_empty() {
+        writeln!(text, "journal  {} records hold", facts.records)?;
+        writeln!(
+            text,
+            "brokers  {} run, {} died and are recovered at the next start",
+            facts.living, facts.dead
+        )?;
+        if !facts.settled {
+            writeln!(text, "spool    a running broker is late with it")?;
+        }
+        writeln!(text, "no problems")?;
+    }
+    for problem in &facts.problems {
+        writeln!(text, "PROBLEM {}", one_line(problem))?;
+    }
+    if !facts.problems.is_empty() {
+        writeln!(
+            text,
+            "Bring a backup back with `countersign store restore FILE`; the store that is there is kept beside it."
+        )?;
+    }
+    super::print(&text)?;
+    Ok(status)
+}

@@ -1,0 +1,117 @@
+//! Looking into a store without changing anything of it: one that may be damaged,
+//! or a copy.
+
+use super::Migration;
+use super::StoreError;
+use super::Tx;
+use super::connect;
+use super::migrate;
+use super::wal;
+use super::wal::Lost;
+use rusqlite::Connection;
+use rusqlite::OpenFlags;
+use std::path::Path;
+use std::path::PathBuf;
+
+/// How many problems of one kind are told.
+const TOLD: u32 = 20;
+
+/// A store that is looked into.
+#[derive(Debug)]
+pub struct Inspection {
+    path: PathBuf,
+    connection: Connection,
+    version: u32,
+    lost: Option<Lost>,
+}
+
+impl Inspection {
+    /// Looks at a file: whether it is a store of ours, of a version that is known.
+    ///
+    /// # Errors
+    ///
+    /// When it is absent, cannot be read, is none of ours, or of a newer version.
+    pub fn of(path: &Path, migrations: &[Migration]) -> Result<Self, StoreError> {
+        if !path.exists() {
+            return Err(StoreError::Absent {
+                path: path.to_owned(),
+            });
+        }
+        // Before anything is opened: whoever closes a log last takes it away.
+        let lost = wal::lost(path);
+        let looked = || {
+            let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+            let version = migrate::version_of(&connection, path, migrations)?;
+            Ok((connection, version))
+        };
+        let (connection, version) = looked().map_err(|error: StoreError| match lost {
+            Some(lost) => StoreError::Broken {
+                path: path.to_owned(),
+                what: lost.told(),
+            },
+            None => error.of_file(path),
+        })?;
+        Ok(Self {
+            path: path.to_owned(),
+            connection,
+            version,
+            lost,
+        })
+    }
+
+    /// Its version.
+    pub fn version(&self) -> u32 {
+        self.version
+    }
+
+    /// What does not fit together in the file: structure, and rows that name others
+    /// which are not there.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read at all.
+    pub fn problems(&self) -> Result<Vec<String>, StoreError> {
+        let list = |sql: &str, told: fn(&rusqlite::Row<'_>) -> rusqlite::Result<String>| {
+            let mut statement = self.connection.prepare(sql)?;
+            let rows = statement.query_map([], told)?;
+            rows.collect::<Result<Vec<_>, _>>()
+        };
+        let told = || {
+            let structure = format!("PRAGMA integrity_check({TOLD})");
+            let mut problems = list(&structure, |row| row.get(0))?;
+            problems.retain(|problem| problem != "ok");
+            let strays = format!(
+                "SELECT \"table\", parent, count(*) FROM pragma_foreign_key_check
+                 GROUP BY 1, 2 LIMIT {TOLD}"
+            );
+            problems.extend(list(&strays, |row| {
+                let (table, parent): (String, String) = (row.get(0)?, row.get(1)?);
+                let count: u32 = row.get(2)?;
+                Ok(format!(
+                    "{count} rows of `{table}` name a `{parent}` that is not there"
+                ))
+            })?);
+            Ok(problems)
+        };
+        let mut problems = told()
+            .map_err(StoreError::sql("be checked"))
+            .map_err(|error| error.of_file(&self.path))?;
+        problems.extend(self.lost.map(Lost::told));
+        Ok(problems)
+    }
+
+    /// Runs `work` on what it holds.
+    ///
+    /// # Errors
+    ///
+    /// What `work` returned.
+    pub fn read<T>(
+        &self,
+        work: impl FnOnce(&Tx<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        work(&Tx {
+            connection: &self.connection,
+            store: &self.path,
+        })
+    }
+}
