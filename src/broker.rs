@@ -9,6 +9,8 @@ mod close;
 mod custody;
 mod earlier;
 mod entry;
+mod escalate;
+mod escalations;
 mod events;
 mod follow;
 mod forward;
@@ -33,6 +35,7 @@ mod settle;
 mod start_error;
 mod subscriptions;
 mod tasks;
+mod units;
 mod upkeep;
 
 #[cfg(test)]
@@ -62,6 +65,11 @@ pub use catalogue::Naming;
 pub use catalogue::Rules;
 pub use catalogue::Shape;
 pub use custody::Custody;
+pub use escalate::Requested;
+pub use escalations::DecisionRefusal;
+pub use escalations::Ground;
+pub use escalations::Ruling;
+pub use escalations::escalation_json;
 pub use events::EventRefusal;
 pub use events::event_json;
 pub use forward::Webhooks;
@@ -72,20 +80,18 @@ pub use receipt::Awaited;
 pub use receipt::Receipt;
 pub use resources::Listing;
 pub use resume::Standing;
-pub use resume::Unit;
-pub use resume::Units;
 pub use said::ServerRules;
 pub use start_error::StartError;
 pub use subscriptions::Listener;
 pub use subscriptions::Word;
+pub use units::Unit;
+pub use units::Units;
 
 use crate::cause::Chain;
 use crate::downstream::Replicas;
 use crate::events::Labels as EventLabels;
 use crate::journal::Effect;
 use crate::journal::Signer;
-use crate::journal::Subject;
-use crate::json;
 use crate::meters::Charges;
 use crate::outcome::Outcome;
 use crate::permit::Permit;
@@ -95,8 +101,6 @@ use crate::store::Store;
 use crate::store::StoreError;
 use crate::store::Writer;
 use crate::tool::Asking;
-use crate::tool::CallId;
-use crate::tool::Digest;
 use crate::tool::Kind;
 use crate::tool::Meter;
 use crate::tool::Offered;
@@ -396,7 +400,7 @@ impl Broker {
         }
         let arguments = call.arguments.as_deref().unwrap_or(NO_ARGUMENTS);
         let policies = route.policies;
-        let subject = subject(call, route.tool.to_string(), arguments, policies);
+        let subject = call.subject(route.tool.to_string(), arguments, policies);
         match route.gate.read(arguments) {
             Ok(reading) => Ok(Candidate {
                 subject,
@@ -406,6 +410,7 @@ impl Broker {
                 continues: call.continued.as_ref().and_then(|continued| continued.call),
                 patience: Patience::default(),
                 early: BTreeSet::new(),
+                to_decide_on: (route.gate.may_escalate()).then(|| arguments.into()),
                 kept_arguments: kept::arguments(
                     self.settings.keep,
                     &route.gate.rules().keeping,
@@ -434,7 +439,7 @@ impl Broker {
     ) -> Refusal {
         let arguments = call.arguments.as_deref().unwrap_or(NO_ARGUMENTS);
         let policies = self.catalogue.load().bundle().digest();
-        let subject = subject(call, tool, arguments, policies);
+        let subject = call.subject(tool, arguments, policies);
         let detail = value!({ "code": code });
         let recorded = self.record_refused(subject, Outcome::UnknownTool, detail, now);
         match recorded.await {
@@ -473,19 +478,6 @@ impl Broker {
     /// The key that seals what clients keep for us.
     pub fn sealing(&self) -> &[u8; 32] {
         &self.sealing
-    }
-}
-
-fn subject(call: &ToolCall, tool: String, arguments: &str, policies: Digest) -> Subject {
-    // Arguments that were checked at the edge have a canonical form.
-    let canonical = json::canonical(arguments).unwrap_or_else(|_unchecked| arguments.to_owned());
-    Subject {
-        call: CallId::next(),
-        session: call.session,
-        principal: call.principal.clone(),
-        tool,
-        arguments: Digest::of(canonical.as_bytes()),
-        policies,
     }
 }
 

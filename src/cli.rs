@@ -4,6 +4,7 @@ mod config_path;
 mod connect;
 mod difference;
 mod doctor;
+mod escalation;
 mod import;
 mod init;
 mod journal;
@@ -138,6 +139,9 @@ enum Command {
     /// Look at sessions, and stop them
     #[command(subcommand)]
     Session(session::Command),
+    /// Look at calls that wait for a decision, and decide on them
+    #[command(subcommand)]
+    Escalation(escalation::Command),
     /// Look at what meters have counted
     #[command(subcommand)]
     Meter(meter::Command),
@@ -244,6 +248,7 @@ impl Cli {
             Command::Doctor => return doctor::run(load(), form),
             Command::Policy(command) => command.run(&load()?, form)?,
             Command::Session(command) => command.run(&load()?, form)?,
+            Command::Escalation(command) => command.run(&load()?, form)?,
             Command::Meter(command) => command.run(&load()?, form)?,
             Command::Journal(command) => return command.run(load, form),
             Command::Store(command) => return command.run(&load()?, form),

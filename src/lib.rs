@@ -19,6 +19,7 @@ pub mod json;
 pub mod policy;
 pub mod store;
 
+pub mod escalations;
 pub mod events;
 pub mod journal;
 pub mod keys;

@@ -8,6 +8,8 @@ use super::earlier::Before;
 use super::earlier::Follows;
 use super::earlier::Patience;
 use super::entry::Entry;
+use super::escalate::Decided;
+use super::escalate::Grant;
 use super::kept;
 use super::kept::KeptText;
 use super::metered;
@@ -57,6 +59,8 @@ pub(super) struct Candidate {
     pub(super) patience: Patience,
     /// Labels of what may reach the client before the call ends: they join with a yes.
     pub(super) early: BTreeSet<Label>,
+    /// The arguments as they came, where somebody may be asked to decide on them.
+    pub(super) to_decide_on: Option<Box<str>>,
     /// The arguments to keep beside the record.
     pub(super) kept_arguments: Option<KeptText>,
 }
@@ -74,6 +78,8 @@ pub(super) enum Judged {
     Allowed(Allowed),
     /// With the outcome and the detail that are recorded.
     Refused(Outcome, Value, Box<Refusal>),
+    /// Somebody can lift that.
+    Liftable(Denial, Escalation),
 }
 
 /// Why a call is not sent: what is recorded, and what its caller learns.
@@ -86,7 +92,9 @@ impl Candidate {
     pub(super) fn durability(&self, settings: &Settings, bundle: &Bundle) -> Durability {
         // Who gives a key relies on it.
         let keyed = self.key.is_some() && self.effect() == Effect::Possible;
-        if !self.is_limited(bundle) && !keyed && self.early.is_empty() {
+        // What a person was asked or decided must not be forgotten.
+        let may_ask = self.route.gate.may_escalate();
+        if !self.is_limited(bundle) && !keyed && !may_ask && self.early.is_empty() {
             settings.durability
         } else {
             Durability::Power
@@ -134,13 +142,17 @@ impl Candidate {
                 return refuse(Outcome::InvalidArguments, detail, refusal);
             }
         };
-        let facts = facts(session, after);
-        match self.judge(&facts, now) {
-            Judged::Allowed(allowed) => {
+        let facts = facts(session.clone(), after);
+        match self.decided(tx, (facts, catalogue), follows, now)? {
+            Decided::Allowed(allowed, grant) => {
+                if let Some(grant) = &grant {
+                    grant.use_up(tx, subject.call, now)?;
+                }
                 let charges = charging.charge(tx)?;
-                self.label(tx, &facts.session, (settings, now))?;
+                self.label(tx, &session, (settings, now))?;
                 self.take_place(tx, follows, &charges, now)?;
-                let detail = self.allowed_detail(&allowed, &charges, follows);
+                let after = (follows, grant.as_ref());
+                let detail = self.allowed_detail(&allowed, &charges, after);
                 let opening = (subject, self.effect(), &detail);
                 let entry = journal::open(tx, writer, opening, &allowed, now)?;
                 self.keep_arguments(tx)?;
@@ -150,7 +162,7 @@ impl Candidate {
                     charges,
                 }))
             }
-            Judged::Refused(outcome, detail, refusal) => refuse(outcome, detail, *refusal),
+            Decided::Refused((outcome, detail, refusal)) => refuse(outcome, detail, *refusal),
         }
     }
 
@@ -210,19 +222,11 @@ impl Candidate {
         match gate.decide(call, &subject.principal, &self.reading, facts, now) {
             Verdict::Allow(allowed) => Judged::Allowed(allowed),
             Verdict::Deny(denial) => {
-                let detail = denied_detail(&denial, None);
+                let detail = denied_detail(&denial);
                 let refusal = Refusal::Denied { call, denial };
                 Judged::Refused(Outcome::Denied, detail, Box::new(refusal))
             }
-            Verdict::Escalate(denial, escalation) => {
-                let detail = denied_detail(&denial, Some(&escalation));
-                let refusal = Refusal::Escalated {
-                    call,
-                    denial,
-                    escalation,
-                };
-                Judged::Refused(Outcome::Escalated, detail, Box::new(refusal))
-            }
+            Verdict::Escalate(denial, escalation) => Judged::Liftable(denial, escalation),
         }
     }
 
@@ -243,10 +247,13 @@ impl Candidate {
         &self,
         allowed: &Allowed,
         charges: &Charges,
-        follows: Option<Follows>,
+        (follows, grant): (Option<Follows>, Option<&Grant>),
     ) -> Value {
         let mut detail = Map::new();
         detail.insert("policies".to_owned(), json!(allowed.policies()));
+        if let Some(grant) = grant {
+            detail.insert("approval".to_owned(), grant.detail());
+        }
         if !charges.amounts.is_empty() {
             let amounts = charges.amounts.iter();
             let charged: Map<String, Value> = amounts
@@ -305,16 +312,14 @@ pub(super) fn facts(session: SessionFacts, after: After) -> Facts {
     }
 }
 
-fn denied_detail(denial: &Denial, escalation: Option<&Escalation>) -> Value {
+/// What is recorded of a no.
+pub(super) fn denied_detail(denial: &Denial) -> Value {
     let policies: Vec<_> = denial.reasons.iter().map(|reason| &reason.policy).collect();
     let mut detail = Map::new();
     detail.insert("code".to_owned(), json!(denial.code));
     detail.insert("policies".to_owned(), json!(policies));
     if !denial.errors.is_empty() {
         detail.insert("errors".to_owned(), json!(denial.errors));
-    }
-    if let Some(escalation) = escalation {
-        detail.insert("roles".to_owned(), json!(escalation.roles));
     }
     Value::Object(detail)
 }

@@ -1,9 +1,12 @@
 //! What a call comes back with. Which words the client reads is decided at
 //! the edge.
 
+use super::escalate::Requested;
 use crate::downstream::ConnectionId;
 use crate::downstream::Era;
 use crate::downstream::Unbridged;
+use crate::escalations::Decision;
+use crate::escalations::EscalationId;
 use crate::policy::Denial;
 use crate::policy::Escalation;
 use crate::retries::Kept;
@@ -15,6 +18,7 @@ use crate::tool::CallId;
 use crate::tool::Inquiry;
 use crate::tool::Kind;
 use crate::tool::ServerName;
+use jiff::Timestamp;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -131,6 +135,19 @@ pub enum Refusal {
         denial: Denial,
         /// Who can lift it.
         escalation: Escalation,
+        /// What stands for it.
+        requested: Requested,
+    },
+    /// Somebody was asked, and said no. Nothing was sent.
+    TurnedDown {
+        /// Our id of the call.
+        call: CallId,
+        /// What was decided on.
+        id: EscalationId,
+        /// Who decided, and why.
+        decision: Decision,
+        /// Until when the same call is answered so.
+        until: Timestamp,
     },
     /// An identical earlier call of the session ended unknown, and this is the
     /// first that the caller hears of it. Nothing was sent now.

@@ -124,7 +124,7 @@ impl Broker {
         match candidate.judge(&facts, now) {
             Judged::Allowed(allowed) => {
                 let follows = candidate.continues.map(Follows::Asked);
-                let detail = candidate.allowed_detail(&allowed, &charges, follows);
+                let detail = candidate.allowed_detail(&allowed, &charges, (follows, None));
                 let opening = (subject, effect, &detail);
                 let entry = journal::open_spooled(&desk.spool, opening, arguments, &allowed, now)?;
                 Some(Ok(entry.map(|entry| Admitted {
@@ -133,6 +133,8 @@ impl Broker {
                     charges,
                 })))
             }
+            // Whether it was asked for or granted, the store knows.
+            Judged::Liftable(..) => None,
             Judged::Refused(outcome, detail, refusal) => {
                 let detail = candidate.noted(detail);
                 let refused = (subject, outcome, &detail);

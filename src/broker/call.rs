@@ -1,6 +1,7 @@
 //! A call as a client made it.
 
 use super::Awaited;
+use crate::journal::Subject;
 use crate::json;
 use crate::json::Object;
 use crate::json::Splice;
@@ -10,6 +11,7 @@ use crate::session::SessionId;
 use crate::tool::Asking;
 use crate::tool::CallId;
 use crate::tool::Declared;
+use crate::tool::Digest;
 use crate::tool::Level;
 use serde_json::Value;
 use std::sync::Arc;
@@ -71,6 +73,21 @@ pub enum Left {
 }
 
 impl ToolCall {
+    /// What is known of the call when its record is made.
+    pub(super) fn subject(&self, tool: String, arguments: &str, policies: Digest) -> Subject {
+        // Arguments that were checked at the edge have a canonical form.
+        let canonical =
+            json::canonical(arguments).unwrap_or_else(|_unchecked| arguments.to_owned());
+        Subject {
+            call: CallId::next(),
+            session: self.session,
+            principal: self.principal.clone(),
+            tool,
+            arguments: Digest::of(canonical.as_bytes()),
+            policies,
+        }
+    }
+
     /// Whether it completes an argument of a prompt.
     pub(super) fn of_prompt(&self) -> bool {
         let reference = |arguments: &Object<'_>| {

@@ -6,7 +6,6 @@ use super::Refusal;
 use super::Settings;
 use super::admit;
 use super::admit::Candidate;
-use super::admit::Judged;
 use super::admit::Said;
 use super::answer::NotKept;
 use crate::journal;
@@ -124,7 +123,7 @@ impl Candidate {
                 // One that goes on from the call under its key is no other attempt.
                 Known::Same(earlier) if self.continues == Some(earlier) => {}
                 Known::Same(earlier) => {
-                    return match self.refused_again(tx, session, (settings, now))? {
+                    return match self.refused_again(tx, (session, earlier), (settings, now))? {
                         Some(refused) => Ok(Before::Said(refused)),
                         None => self.attempted(tx, writer, earlier, now),
                     };
@@ -215,10 +214,10 @@ impl Candidate {
             None => journal::waiting(tx, &self.subject, now)?,
             Some(_) => None,
         };
-        if unknown.is_none() && unread.is_none() {
+        let Some(earlier) = unknown.or(unread) else {
             return Ok(None);
-        }
-        if let Some(refused) = self.refused_again(tx, session, (settings, now))? {
+        };
+        if let Some(refused) = self.refused_again(tx, (session, earlier), (settings, now))? {
             return Ok(Some(refused));
         }
         if let Some(earlier) = journal::tell_unsettled(tx, writer, &self.subject, now)? {
@@ -277,15 +276,12 @@ impl Candidate {
     fn refused_again(
         &self,
         tx: &Tx<'_>,
-        session: &SessionFacts,
+        (session, earlier): (&SessionFacts, CallId),
         (settings, now): (&Settings, Timestamp),
     ) -> Result<Option<Said>, StoreError> {
         let totals = self.charges(tx, settings, now)?.totals_with(tx)?;
         let facts = admit::facts(session.clone(), totals.unwrap_or_default());
-        Ok(match self.judge(&facts, now) {
-            Judged::Allowed(_) => None,
-            Judged::Refused(outcome, detail, refusal) => Some((outcome, detail, refusal)),
-        })
+        self.judge_again(tx, (facts, earlier), now)
     }
 }
 

@@ -14,6 +14,7 @@ use super::upkeep::Enlisted;
 use super::upkeep::Servers;
 use crate::downstream;
 use crate::downstream::Downstream;
+use crate::escalations;
 use crate::events;
 use crate::journal;
 use crate::journal::CallView;
@@ -72,6 +73,7 @@ const MIGRATIONS: [Migration; 1] = [Migration {
         sessions::SCHEMA_11,
         events::SCHEMA,
         events::SCHEMA_14,
+        escalations::SCHEMA,
         pins::SCHEMA,
         pins::SCHEMA_8,
         pins::SCHEMA_10,

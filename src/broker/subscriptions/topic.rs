@@ -268,6 +268,7 @@ fn passes(refusal: &Refusal) -> bool {
         | Refusal::InvalidArguments { .. }
         | Refusal::Denied { .. }
         | Refusal::Escalated { .. }
+        | Refusal::TurnedDown { .. }
         | Refusal::EarlierUnknown { .. }
         | Refusal::SessionEnded { .. }
         | Refusal::Attempted { .. }
