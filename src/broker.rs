@@ -27,6 +27,7 @@ mod resolve;
 mod resources;
 mod resume;
 mod retry;
+mod revive;
 mod said;
 mod send;
 mod settle;
@@ -74,6 +75,7 @@ pub use resources::Listing;
 pub use resume::Standing;
 pub use resume::Unit;
 pub use resume::Units;
+pub use said::Resume;
 pub use said::ServerRules;
 pub use start_error::StartError;
 pub use subscriptions::Listener;
@@ -242,7 +244,7 @@ impl Broker {
         match ended {
             Ok(ended) => {
                 let answer = ended.unwrap_or_else(Answer::Refused);
-                log_call(&name, &answer, begun);
+                answer.log(&name, begun);
                 answer
             }
             Err(fault) => {
@@ -280,6 +282,8 @@ impl Broker {
         let (closing, answer) = match placed.await {
             Err(sent) => settle::judged(permit.call(), &route, sent, self.settings.keep),
             Ok(replica) => {
+                self.revive((&route.tool.server, replica.server()), &call)
+                    .await;
                 let to = (&*route, replica.server(), task);
                 let ended = self.send(permit, to, call, line).await;
                 let begun = (&charges, &*route, replica);

@@ -57,7 +57,7 @@ const MIGRATIONS: [Migration; 1] = [Migration {
     sql: &[
         journal::SCHEMA,
         journal::SCHEMA_12,
-        journal::SCHEMA_13,
+        journal::SCHEMA_14,
         meters::SCHEMA,
         meters::SCHEMA_5,
         meters::SCHEMA_9,
@@ -70,8 +70,9 @@ const MIGRATIONS: [Migration; 1] = [Migration {
         sessions::SCHEMA,
         sessions::SCHEMA_7,
         sessions::SCHEMA_11,
+        sessions::SCHEMA_13,
         events::SCHEMA,
-        events::SCHEMA_14,
+        events::SCHEMA_15,
         pins::SCHEMA,
         pins::SCHEMA_8,
         pins::SCHEMA_10,
@@ -305,6 +306,7 @@ fn server_settings() -> downstream::Settings {
         max_message: downstream::Settings::MAX_MESSAGE,
         declared: None,
         spread: crate::downstream::Spread::default(),
+        instances: crate::downstream::Instances::default(),
     }
 }
 
