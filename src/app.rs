@@ -60,7 +60,7 @@ use tokio_util::sync::CancellationToken;
 
 /// The tables of every record room, by the version of the store that brought
 /// them.
-pub const MIGRATIONS: [Migration; 15] = [
+pub const MIGRATIONS: [Migration; 16] = [
     Migration {
         number: 1,
         sql: &[
@@ -127,14 +127,18 @@ pub const MIGRATIONS: [Migration; 15] = [
     },
     Migration {
         number: 13,
-        sql: &[journal::SCHEMA_13],
+        sql: &[sessions::SCHEMA_13],
     },
     Migration {
         number: 14,
-        sql: &[events::SCHEMA_14],
+        sql: &[journal::SCHEMA_14],
     },
     Migration {
         number: 15,
+        sql: &[events::SCHEMA_15],
+    },
+    Migration {
+        number: 16,
         sql: &[escalations::SCHEMA],
     },
 ];

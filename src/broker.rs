@@ -29,6 +29,7 @@ mod resolve;
 mod resources;
 mod resume;
 mod retry;
+mod revive;
 mod said;
 mod send;
 mod settle;
@@ -80,6 +81,7 @@ pub use receipt::Awaited;
 pub use receipt::Receipt;
 pub use resources::Listing;
 pub use resume::Standing;
+pub use said::Resume;
 pub use said::ServerRules;
 pub use start_error::StartError;
 pub use subscriptions::Listener;
@@ -106,7 +108,6 @@ use crate::tool::Meter;
 use crate::tool::Offered;
 use crate::tool::ServerName;
 use admit::Candidate;
-use answer::log_call;
 use arc_swap::ArcSwap;
 use catalogue::Leads;
 use catalogue::Route;
@@ -246,7 +247,7 @@ impl Broker {
         match ended {
             Ok(ended) => {
                 let answer = ended.unwrap_or_else(Answer::Refused);
-                log_call(&name, &answer, begun);
+                answer.log(&name, begun);
                 answer
             }
             Err(fault) => {
@@ -284,6 +285,8 @@ impl Broker {
         let (closing, answer) = match placed.await {
             Err(sent) => settle::judged(permit.call(), &route, sent, self.settings.keep),
             Ok(replica) => {
+                self.revive((&route.tool.server, replica.server()), &call)
+                    .await;
                 let to = (&*route, replica.server(), task);
                 let ended = self.send(permit, to, call, line).await;
                 let begun = (&charges, &*route, replica);

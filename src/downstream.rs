@@ -29,6 +29,7 @@ mod freshness;
 pub mod fuzzing;
 mod handshake;
 mod hook;
+mod instances;
 mod keeper;
 mod lines;
 mod link;
@@ -83,6 +84,10 @@ pub use era::Era;
 pub use hook::Hook;
 pub use hook::HookError;
 pub use hook::Told;
+pub use instances::Before;
+pub use instances::Instance;
+pub use instances::Instances;
+pub use instances::Opened;
 pub use keeper::keep;
 pub use news::News;
 pub use news::State;
@@ -119,6 +124,8 @@ pub struct Settings {
     pub place: Place,
     /// How its calls are spread, where it is at more than one place.
     pub spread: Spread,
+    /// How many instances there are of it.
+    pub instances: Instances,
     /// How long a call may take that says nothing else.
     pub timeout: Duration,
     /// How long the start may take, from the process or the first request to the
@@ -177,9 +184,9 @@ struct Desk {
     level: watch::Sender<Option<Level>>,
     /// As what kinds of clients its lists are wanted too.
     kinds: watch::Sender<BTreeSet<Kind>>,
-    /// Over a pipe nobody can tell in which call a server asks: then there is one
-    /// call at a time.
-    turn: tokio::sync::Mutex<()>,
+    /// Over a pipe nobody can tell in which call a server asks: then a call whose
+    /// client hears it is the only one at a time.
+    turn: tokio::sync::RwLock<()>,
     phase: watch::Receiver<Phase>,
     /// Where what is said of followed resources goes.
     updates: Arc<Updates>,
@@ -194,6 +201,8 @@ struct Desk {
 enum Phase {
     Starting,
     Ready {
+        /// How often it was opened until now.
+        opening: u64,
         link: Reach,
         era: Era,
         offers: Offers,
@@ -239,6 +248,7 @@ impl Downstream {
     pub fn start(settings: Settings, news: mpsc::UnboundedSender<News>) -> Self {
         let (downstream, supervisor) = Self::supervised(settings, news);
         tokio::spawn(supervisor.run());
+        instances::sweeps(&downstream.desk);
         downstream
     }
 
@@ -257,7 +267,7 @@ impl Downstream {
             siblings: Siblings::default(),
             level: level.clone(),
             kinds: kinds.clone(),
-            turn: tokio::sync::Mutex::default(),
+            turn: tokio::sync::RwLock::default(),
             phase,
             updates: Arc::clone(&updates),
             wake: Arc::clone(&wake),

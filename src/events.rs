@@ -19,7 +19,7 @@ pub use outbox::next_due;
 pub use outbox::record;
 pub use outbox::release;
 pub use table::SCHEMA;
-pub use table::SCHEMA_14;
+pub use table::SCHEMA_15;
 
 use crate::json;
 use crate::session::Label;

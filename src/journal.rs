@@ -41,7 +41,7 @@ pub use spooled::refuse_spooled;
 pub use table::SCHEMA;
 pub use table::SCHEMA_3;
 pub use unread::MOST_UNREAD;
-pub use unread::SCHEMA_13;
+pub use unread::SCHEMA_14;
 pub use unread::TOLD_FOR;
 pub use unread::forget_unread;
 pub use unread::give_unread;

@@ -1,6 +1,7 @@
 //! The durable sessions: who owns them, how they are found, what stops them.
 
 mod changes;
+mod instances;
 mod labels;
 mod placements;
 mod table;
@@ -14,6 +15,8 @@ pub use changes::What;
 pub use changes::history;
 pub use changes::note;
 pub use changes::noted;
+pub use instances::SCHEMA_13;
+pub use instances::began;
 pub use labels::Brought;
 pub use labels::guest;
 pub use labels::label;
@@ -414,6 +417,7 @@ pub fn end(
             Why::Expired => What::Expired,
         };
         placements::forget(tx, id)?;
+        instances::forget(tx, id)?;
         note(tx, id, what, None, by, now)?;
     }
     Ok(changed)

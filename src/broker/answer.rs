@@ -70,6 +70,27 @@ pub enum Answer {
     Cancelled,
 }
 
+impl Answer {
+    /// Says in the log how a call of this name came back.
+    pub(super) fn log(&self, name: &str, begun: Instant) {
+        let outcome = match self {
+            Self::Result { .. } | Self::Joined => "answered",
+            Self::ServerError { .. } => "server error",
+            Self::Replayed { .. } => "replayed",
+            Self::Task { .. } => "task",
+            Self::Asks { .. } => "asks",
+            Self::Refused(_) => "refused",
+            Self::Cancelled => "cancelled",
+        };
+        tracing::info!(
+            tool.name = name.escape_debug().take(64).collect::<String>(),
+            duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+            outcome,
+            "tool call"
+        );
+    }
+}
+
 /// How a server asks something before it does the work.
 #[derive(Debug)]
 pub enum Asked {
@@ -343,23 +364,4 @@ pub enum SessionRefusal {
     },
     /// The store failed.
     NotRecorded,
-}
-
-/// Tells how a call went and how long it took.
-pub(super) fn log_call(name: &str, answer: &Answer, begun: Instant) {
-    let outcome = match answer {
-        Answer::Result { .. } | Answer::Joined => "answered",
-        Answer::ServerError { .. } => "server error",
-        Answer::Replayed { .. } => "replayed",
-        Answer::Task { .. } => "task",
-        Answer::Asks { .. } => "asks",
-        Answer::Refused(_) => "refused",
-        Answer::Cancelled => "cancelled",
-    };
-    tracing::info!(
-        tool.name = name.escape_debug().take(64).collect::<String>(),
-        duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
-        outcome,
-        "tool call"
-    );
 }

@@ -391,6 +391,12 @@ impl Catalogue {
         self.shows(principal, route).then(|| name.as_str().into())
     }
 
+    /// Where a tool leads, by its own name.
+    pub(super) fn route_of(&self, tool: &ToolId) -> Option<Arc<Route>> {
+        let mut routes = self.tools.routes.values();
+        routes.find(|route| route.tool == *tool).map(Arc::clone)
+    }
+
     /// What is asked of this server under a method of its own.
     pub(super) fn other(&self, server: &ServerName, asking: Asking) -> Option<Arc<Route>> {
         let route = self.others.get(&(server.clone(), asking));

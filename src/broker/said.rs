@@ -15,8 +15,19 @@ pub struct ServerRules {
     pub labels: BTreeSet<Label>,
     /// Whether what is said to it leaves his hands.
     pub sink: bool,
+    /// How an instance of one session is told to resume it.
+    pub resume: Option<Resume>,
     /// What he says of its tools, by their own names.
     pub tools: BTreeMap<String, ToolRules>,
+}
+
+/// How an instance of a server that was started again is told to resume a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resume {
+    /// By a call of this tool, under the server's own name for it.
+    pub tool: Box<str>,
+    /// The argument that names the session.
+    pub argument: Box<str>,
 }
 
 impl ServerRules {

@@ -22,7 +22,6 @@ use super::catalogue::Leads;
 use super::catalogue::Route;
 use super::close::Held;
 use super::labels;
-use super::log_call;
 use super::send::outgoing;
 use super::settle;
 use crate::downstream::Sent;
@@ -197,7 +196,7 @@ impl Broker {
             return Answer::Refused(Refusal::NotRecorded);
         };
         let answer = ended.unwrap_or_else(Answer::Refused);
-        log_call(&name, &answer, begun);
+        answer.log(&name, begun);
         answer
     }
 

@@ -58,7 +58,7 @@ const MIGRATIONS: [Migration; 1] = [Migration {
     sql: &[
         journal::SCHEMA,
         journal::SCHEMA_12,
-        journal::SCHEMA_13,
+        journal::SCHEMA_14,
         meters::SCHEMA,
         meters::SCHEMA_5,
         meters::SCHEMA_9,
@@ -71,8 +71,9 @@ const MIGRATIONS: [Migration; 1] = [Migration {
         sessions::SCHEMA,
         sessions::SCHEMA_7,
         sessions::SCHEMA_11,
+        sessions::SCHEMA_13,
         events::SCHEMA,
-        events::SCHEMA_14,
+        events::SCHEMA_15,
         escalations::SCHEMA,
         pins::SCHEMA,
         pins::SCHEMA_8,
@@ -307,6 +308,7 @@ fn server_settings() -> downstream::Settings {
         max_message: downstream::Settings::MAX_MESSAGE,
         declared: None,
         spread: crate::downstream::Spread::default(),
+        instances: crate::downstream::Instances::default(),
     }
 }
 

@@ -144,7 +144,10 @@ fn whole(one: &Escalation, handles: &[String], now: Timestamp) -> anyhow::Result
     writeln!(text, "call       {}", one.call)?;
     writeln!(text, "by         {} in session {session}", one.principal)?;
     writeln!(text, "tool       {}", one_line(&one.tool))?;
-    let body = one.body.as_deref().unwrap_or("(see the record of the call)");
+    let body = one
+        .body
+        .as_deref()
+        .unwrap_or("(see the record of the call)");
     writeln!(text, "arguments  {}", one_line(body))?;
     for stop in &one.stops {
         let message = stop.message.as_deref().unwrap_or_default();

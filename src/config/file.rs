@@ -26,6 +26,7 @@ use crate::tool::UNCLASSIFIED;
 use jiff::SignedDuration;
 use serde::Deserialize;
 use spread::AffinityWord;
+use spread::InstanceWord;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::path::PathBuf;
@@ -205,6 +206,12 @@ pub(super) struct ServerSection {
     urls: Option<Vec<String>>,
     affinity: Option<AffinityWord>,
     #[serde(default)]
+    instance: InstanceWord,
+    max_instances: Option<usize>,
+    instance_idle: Option<SignedDuration>,
+    resume_tool: Option<String>,
+    resume_argument: Option<String>,
+    #[serde(default)]
     headers: BTreeMap<String, String>,
     #[serde(rename = "type")]
     transport: Option<TransportWord>,
@@ -265,6 +272,11 @@ impl ServerSection {
             url: None,
             urls: None,
             affinity: None,
+            instance: InstanceWord::default(),
+            max_instances: None,
+            instance_idle: None,
+            resume_tool: None,
+            resume_argument: None,
             headers: BTreeMap::new(),
             transport: None,
             trust: unclassified(),
@@ -304,6 +316,7 @@ impl ServerSection {
                 return Err((key.to_owned(), NO_TIME.to_owned()));
             }
         }
+        self.validate_instances()?;
         tool::labels(&self.labels)?;
         for (name, tool) in &self.tools {
             tool.validate()
@@ -333,6 +346,7 @@ impl ServerSection {
             name,
             place,
             spread,
+            instances: self.instances(),
             timeout: whole(self.timeout),
             start_timeout: whole(self.start_timeout),
             max_message: downstream::Settings::MAX_MESSAGE,
@@ -435,6 +449,7 @@ impl ServerSection {
             trust: self.trust.clone(),
             labels: tool::labels(&self.labels).unwrap_or_default(),
             sink: self.sink,
+            resume: self.resume(),
             tools: self
                 .tools
                 .iter()

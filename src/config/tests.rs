@@ -165,6 +165,36 @@ fn an_error_of_where_a_server_is_says_what_is_allowed() {
             "no URL",
         ),
         (
+            "[servers.a]\ncommand = \"x\"\ninstance = \"own\"",
+            "line 3",
+            "`per-principal`",
+        ),
+        (
+            "[servers.a]\ncommand = \"x\"\nmax_instances = 3",
+            "servers.a.max_instances",
+            "per-session",
+        ),
+        (
+            "[servers.a]\ncommand = \"x\"\ninstance = \"per-session\"\nmax_instances = 0",
+            "servers.a.max_instances",
+            "above zero",
+        ),
+        (
+            "[servers.a]\ncommand = \"x\"\ninstance = \"per-session\"\ninstance_idle = \"0s\"",
+            "servers.a.instance_idle",
+            "above zero",
+        ),
+        (
+            "[servers.a]\ncommand = \"x\"\ninstance = \"per-principal\"\nresume_tool = \"r\"",
+            "servers.a.resume_tool",
+            "per-session",
+        ),
+        (
+            "[servers.a]\ncommand = \"x\"\nresume_argument = \"id\"",
+            "servers.a.resume_argument",
+            "`resume_tool`",
+        ),
+        (
             "[servers.a]\nurl = \"https://a.example/\"\naffinity = \"session\"",
             "servers.a.affinity",
             "two or more `urls`",

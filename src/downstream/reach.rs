@@ -109,6 +109,14 @@ impl Reach {
         }
     }
 
+    /// How often its transport session was lost and opened anew.
+    pub(super) fn reopened(&self) -> u64 {
+        match self {
+            Self::Pipe(_) => 0,
+            Self::Http(link) => link.reopened(),
+        }
+    }
+
     /// Whether the server can be reached now. Over HTTP there is a connection then.
     pub(super) async fn is_reached(&self) -> bool {
         match self {

@@ -14,6 +14,7 @@ use super::link;
 use super::offers::Offers;
 use super::reach::Reach;
 use super::siblings::Kind;
+use super::siblings::Opener;
 use crate::permit::Permit;
 use crate::tool::Asking;
 use crate::tool::Declared;
@@ -86,6 +87,11 @@ impl Downstream {
             ready = self.ready(&call.pinned, &call.declared) => ready,
             () = tokio::time::sleep_until(deadline) => return Sent::not_sent(link::EXPIRED_UNSENT),
         };
+        if let Ok(ready) = &ready
+            && let Some(kind) = self.own_instance(ready, (&call.caller, call.session))
+        {
+            return self.call_instance(permit, (call, line), &kind).await;
+        }
         match ready {
             Ok(ready) if matches!(ready.era, Era::Legacy(_)) => {
                 self.call_legacy(permit, (call, line), ready, deadline)
@@ -134,13 +140,18 @@ impl Downstream {
             return sent;
         }
         if shared && heard {
-            let kind = Kind {
-                declared: call.declared.questions(),
+            let declared = call.declared.questions();
+            let kind = Kind::Heard {
+                declared: declared.clone(),
                 caller: call.caller.clone(),
                 session: call.session,
             };
-            let sibling = self.desk.siblings.of(kind.clone(), &self.desk.settings);
-            if let Some(sibling) = sibling {
+            let opener = Opener {
+                caller: &call.caller,
+                declared: &declared,
+            };
+            let sibling = self.desk.siblings.of(&kind, opener, &self.desk.settings);
+            if let Some((sibling, _told)) = sibling {
                 sibling.desk.updates.joins(&self.desk.updates);
                 let level = *self.desk.level.borrow();
                 if let Some(level) = level {
@@ -165,10 +176,12 @@ impl Downstream {
             // Nobody can tell of whose call it speaks.
             (line.asks, line.logs) = (None, None);
         }
+        // What nobody hears may go on beside others, and not beside one that is heard.
         let turn = async {
-            match piped && !shared {
-                true => Some(self.desk.turn.lock().await),
-                false => None,
+            match (piped && !shared, heard) {
+                (true, true) => (Some(self.desk.turn.write().await), None),
+                (true, false) => (None, Some(self.desk.turn.read().await)),
+                (false, _) => (None, None),
             }
         };
         let _turn = tokio::select! {

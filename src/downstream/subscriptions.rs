@@ -12,6 +12,7 @@ use super::Era;
 use super::OutgoingCall;
 use super::Phase;
 use super::Sent;
+use super::instances;
 use super::link;
 use super::reach::Reach;
 use super::wire::Control;
@@ -272,6 +273,10 @@ impl Downstream {
             Ok(_listed_otherwise) => return (Sent::Changed, None),
             Err(why) => return (Sent::NotSent { why }, None),
         };
+        let own = self.own_instance(&ready, (&call.caller, call.session));
+        if own.is_some() {
+            return (Sent::not_sent(instances::NOT_FOLLOWED), None);
+        }
         let uri = Arc::clone(&call.name);
         if let Era::Modern(_) = ready.era {
             let ear = Arc::new(Ear::of(uri));

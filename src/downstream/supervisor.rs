@@ -32,6 +32,8 @@ use crate::tool::Level;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::sync::mpsc;
@@ -57,6 +59,8 @@ pub(super) struct Supervisor {
     /// The server has the older pair of endpoints.
     pair: bool,
     backoff: Backoff,
+    /// How often it was opened.
+    openings: AtomicU64,
 }
 
 /// Where it tells what it learns.
@@ -105,6 +109,7 @@ impl Supervisor {
             opening: Opening::Probe,
             pair: false,
             backoff: Backoff::default(),
+            openings: AtomicU64::new(0),
         }
     }
 
@@ -282,7 +287,9 @@ impl Supervisor {
         let listed = listing.remembered();
         let fresh = Fresh::of(&listing.lasts, (asked, Instant::now()));
         self.tell_tools(greeting.offers, listing);
+        let before = self.openings.fetch_add(1, Ordering::Relaxed);
         self.tell(Phase::Ready {
+            opening: before + 1,
             link: on.link.clone(),
             era: greeting.era,
             offers: greeting.offers,

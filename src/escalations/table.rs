@@ -20,7 +20,7 @@ use rusqlite::params;
 use serde_json::Value;
 use serde_json::json;
 
-/// The table of this room, as of version 15 of the store.
+/// The table of this room, as of version 16 of the store.
 pub const SCHEMA: &str = "
 CREATE TABLE escalation (
     id TEXT PRIMARY KEY,

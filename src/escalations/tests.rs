@@ -1,9 +1,9 @@
 //! What an escalation fits, and how it ends.
 
 use super::*;
-use jiff::SignedDuration;
 use crate::store::testing::in_store;
 use crate::tool::Digest;
+use jiff::SignedDuration;
 
 fn at(text: &str) -> Timestamp {
     text.parse().unwrap()

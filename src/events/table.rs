@@ -50,9 +50,9 @@ CREATE TABLE event_try (
 ) STRICT, WITHOUT ROWID;
 ";
 
-/// What version 14 of the store has instead: an id is its sender's own. What refers to
+/// What version 15 of the store has instead: an id is its sender's own. What refers to
 /// the events is made anew with them.
-pub const SCHEMA_14: &str = "
+pub const SCHEMA_15: &str = "
 CREATE TABLE event_of_sender (       -- only grows
     session BLOB NOT NULL REFERENCES session (id),
     number INTEGER NOT NULL,         -- from 1 for each session

@@ -4,12 +4,13 @@ use crate::store::WriterId;
 use crate::store::testing::in_store;
 use jiff::SignedDuration;
 
-const SCHEMAS: [&str; 5] = [
+const SCHEMAS: [&str; 6] = [
     sessions::SCHEMA,
     sessions::SCHEMA_7,
     sessions::SCHEMA_11,
+    sessions::SCHEMA_13,
     SCHEMA,
-    SCHEMA_14,
+    SCHEMA_15,
 ];
 
 fn at(text: &str) -> Timestamp {

@@ -71,7 +71,7 @@ mod tests {
     use crate::journal::Part;
     use crate::journal::SCHEMA;
     use crate::journal::SCHEMA_12;
-    use crate::journal::SCHEMA_13;
+    use crate::journal::SCHEMA_14;
     use crate::journal::Subject;
     use crate::journal::Trust;
     use crate::journal::Verified;
@@ -89,7 +89,7 @@ mod tests {
 
     const MIGRATIONS: [Migration; 1] = [Migration {
         number: 1,
-        sql: &[SCHEMA, SCHEMA_12, SCHEMA_13],
+        sql: &[SCHEMA, SCHEMA_12, SCHEMA_14],
     }];
 
     fn day(number: i64) -> Timestamp {

@@ -6,7 +6,7 @@
 
 mod table;
 
-pub use table::SCHEMA as SCHEMA_13;
+pub use table::SCHEMA as SCHEMA_14;
 
 use super::Subject;
 use crate::session::SessionId;

@@ -49,11 +49,13 @@ pub enum What {
     EventRefused,
     /// Its calls to a server go to another replica.
     Moved,
+    /// The instance that a server has for it was started again.
+    Revived,
 }
 
 impl What {
     /// All there are.
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::Named,
         Self::Paused,
         Self::Resumed,
@@ -66,6 +68,7 @@ impl What {
         Self::Event,
         Self::EventRefused,
         Self::Moved,
+        Self::Revived,
     ];
 
     /// The word that is stored.
@@ -83,6 +86,7 @@ impl What {
             Self::Event => "event",
             Self::EventRefused => "event-refused",
             Self::Moved => "moved",
+            Self::Revived => "revived",
         }
     }
 

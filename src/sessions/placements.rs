@@ -113,7 +113,12 @@ mod tests {
     use crate::sessions;
     use crate::store::testing::in_store;
 
-    const SCHEMAS: [&str; 3] = [sessions::SCHEMA, sessions::SCHEMA_7, SCHEMA_11];
+    const SCHEMAS: [&str; 4] = [
+        sessions::SCHEMA,
+        sessions::SCHEMA_7,
+        SCHEMA_11,
+        sessions::SCHEMA_13,
+    ];
 
     #[tokio::test]
     async fn of_two_who_move_a_session_one_does_and_both_learn_where_it_is() {

@@ -1,7 +1,7 @@
 use super::*;
 use crate::store::testing::in_store;
 
-const SCHEMAS: [&str; 3] = [SCHEMA, SCHEMA_7, SCHEMA_11];
+const SCHEMAS: [&str; 4] = [SCHEMA, SCHEMA_7, SCHEMA_11, SCHEMA_13];
 
 fn at(text: &str) -> Timestamp {
     text.parse().unwrap()

@@ -50,6 +50,7 @@ fn settings(script: &str, env: &[(&str, &str)]) -> Settings {
         max_message: Settings::MAX_MESSAGE,
         declared: None,
         spread: countersign::downstream::Spread::default(),
+        instances: countersign::downstream::Instances::default(),
     }
 }
 

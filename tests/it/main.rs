@@ -17,6 +17,7 @@ mod golden;
 mod hostile;
 mod house;
 mod http;
+mod instances;
 mod journal;
 mod killing;
 mod kinds;

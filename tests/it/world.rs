@@ -169,9 +169,14 @@ impl World {
 
     /// Waits until the log of the brokers has this text.
     pub(crate) fn wait_for_log(&self, text: &str) {
+        self.wait_for_text("broker.log", text);
+    }
+
+    /// Waits until a file has this text.
+    pub(crate) fn wait_for_text(&self, name: &str, text: &str) {
         let begun = Instant::now();
-        while !self.read("broker.log").contains(text) {
-            assert!(begun.elapsed() < PATIENCE, "the log never says {text:?}");
+        while !self.read(name).contains(text) {
+            assert!(begun.elapsed() < PATIENCE, "{name} never says {text:?}");
             std::thread::sleep(Duration::from_millis(10));
         }
     }

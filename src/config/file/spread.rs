@@ -1,9 +1,15 @@
-//! Servers at several places: `urls` and `affinity`.
+//! Servers at several places (`urls`, `affinity`) and of several instances
+//! (`instance` and what goes with it).
 
+use super::NO_TIME;
 use super::ServerSection;
 use super::Wrong;
+use super::whole;
 use super::wrong;
+use crate::broker::Resume;
 use crate::downstream::Affinity;
+use crate::downstream::Instance;
+use crate::downstream::Instances;
 use crate::downstream::Place;
 use crate::downstream::Remote;
 use crate::downstream::Spread;
@@ -29,7 +35,75 @@ impl AffinityWord {
     }
 }
 
+/// Whose calls an instance takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum InstanceWord {
+    #[default]
+    Shared,
+    PerSession,
+    PerPrincipal,
+}
+
+impl InstanceWord {
+    fn meant(self) -> Instance {
+        match self {
+            Self::Shared => Instance::Shared,
+            Self::PerSession => Instance::PerSession,
+            Self::PerPrincipal => Instance::PerPrincipal,
+        }
+    }
+}
+
 impl ServerSection {
+    /// What is wrong with what is said of instances.
+    pub(super) fn validate_instances(&self) -> Result<(), Wrong> {
+        let shared = self.instance == InstanceWord::Shared;
+        for (key, there) in [
+            ("max_instances", self.max_instances.is_some()),
+            ("instance_idle", self.instance_idle.is_some()),
+        ] {
+            if there && shared {
+                let problem = "it goes with `instance = \"per-session\"` or `\"per-principal\"`: write that, or leave it out";
+                return Err(wrong(key, problem));
+            }
+        }
+        if self.max_instances == Some(0) {
+            return Err(wrong("max_instances", "write a number above zero"));
+        }
+        if self.instance_idle.is_some_and(|idle| !idle.is_positive()) {
+            return Err(wrong("instance_idle", NO_TIME));
+        }
+        if self.resume_tool.is_some() && self.instance != InstanceWord::PerSession {
+            let problem = "only the instance of one session can be told to resume it: write `instance = \"per-session\"`, or leave it out";
+            return Err(wrong("resume_tool", problem));
+        }
+        if self.resume_argument.is_some() && self.resume_tool.is_none() {
+            let problem = "it goes with `resume_tool`: write that too, or leave it out";
+            return Err(wrong("resume_argument", problem));
+        }
+        Ok(())
+    }
+
+    /// How many instances there are of the server.
+    pub(super) fn instances(&self) -> Instances {
+        let default = Instances::default();
+        Instances {
+            of: self.instance.meant(),
+            most: self.max_instances.unwrap_or(default.most),
+            idle: self.instance_idle.map_or(default.idle, whole),
+        }
+    }
+
+    /// How a session's instance that was started again is told to resume.
+    pub(super) fn resume(&self) -> Option<Resume> {
+        let tool = self.resume_tool.as_deref()?;
+        Some(Resume {
+            tool: tool.into(),
+            argument: self.resume_argument.as_deref().unwrap_or("session").into(),
+        })
+    }
+
     /// The first of its places, and how calls are spread over all of them.
     pub(super) fn places(&self, urls: &[String], folder: &Path) -> Result<(Place, Spread), Wrong> {
         if self.command.is_some() {

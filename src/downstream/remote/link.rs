@@ -4,6 +4,7 @@
 mod answers;
 mod listening;
 mod open;
+mod transport;
 
 use super::Company;
 use super::Remote;
@@ -26,10 +27,10 @@ use crate::downstream::subscriptions::Updates;
 use crate::downstream::wire::Control;
 use crate::downstream::wire::Frame;
 use crate::downstream::wire::MODERN;
-use crate::json;
 use crate::json::Object;
 use crate::permit::Permit;
 use crate::tool::Declared;
+use crate::tool::Level;
 use crate::tool::ServerName;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -85,6 +86,10 @@ pub(in crate::downstream) struct HttpLink {
     /// The transport session of a legacy server.
     session: Mutex<Option<HeaderValue>>,
     reopening: tokio::sync::Mutex<()>,
+    /// How often that was lost.
+    reopened: AtomicU64,
+    /// From which level on a legacy server was told to log, to tell it again.
+    level: Mutex<Option<Level>>,
     /// The server took no `initialize` by POST: it may have the older pair.
     suggests_pair: AtomicBool,
     why: OnceLock<String>,
@@ -127,6 +132,8 @@ impl HttpLink {
             era: OnceLock::new(),
             session: Mutex::default(),
             reopening: tokio::sync::Mutex::default(),
+            reopened: AtomicU64::new(0),
+            level: Mutex::default(),
             suggests_pair: AtomicBool::new(false),
             why: OnceLock::new(),
             session_lost: Mutex::new(ended.child_token()),
@@ -250,6 +257,9 @@ impl HttpLink {
     ) -> Result<Answer, Ended> {
         let listens = matches!(control, Control::Listen { .. });
         let opens = matches!(control, Control::Initialize { .. });
+        if let Control::SetLevel { level } = control {
+            *self.level.lock().unwrap_or_else(PoisonError::into_inner) = Some(level);
+        }
         let id = self.take_id();
         let frame = Frame::control(id, control);
         let headers = || self.with_session(self.headers(&frame));
@@ -359,56 +369,8 @@ impl HttpLink {
         self.ended.cancel();
     }
 
-    /// Opens a new transport session where this one was lost. Of many calls that
-    /// find it lost, one does it.
-    async fn reopen(&self, lost: &HeaderValue) -> Result<(), String> {
-        let _one_at_a_time = self.reopening.lock().await;
-        if self.session().as_ref() != Some(lost) {
-            return Ok(());
-        }
-        self.set_session(None);
-        let revision = match self
-            .request(Control::Initialize {
-                declared: &self.declared,
-            })
-            .await
-        {
-            Ok(Answer::Result(result)) => Object::parse(&result)
-                .ok()
-                .and_then(|result| result.get("protocolVersion").and_then(json::text))
-                .map(std::borrow::Cow::into_owned),
-            Ok(Answer::Error(_) | Answer::Invalid(_)) | Err(Ended) => None,
-        };
-        let known = self.era.get().map(ToString::to_string);
-        if revision.is_none() || revision != known {
-            let why = "the server lost our transport session, and opens no new one like it";
-            self.end(why.to_owned());
-            return Err(why.to_owned());
-        }
-        self.notify(Control::Initialized).await;
-        self.note_change();
-        self.lose_session();
-        Ok(())
-    }
-
     fn take_id(&self) -> u64 {
         self.next_id.fetch_add(1, Ordering::Relaxed)
-    }
-
-    fn session(&self) -> Option<HeaderValue> {
-        let session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
-        session.clone()
-    }
-
-    fn set_session(&self, session: Option<HeaderValue>) {
-        *self.session.lock().unwrap_or_else(PoisonError::into_inner) = session;
-    }
-
-    fn with_session(&self, mut headers: HeaderMap) -> HeaderMap {
-        if let Some(session) = self.session() {
-            headers.insert(SESSION, session);
-        }
-        headers
     }
 
     /// What goes with every request, by the era of the server.

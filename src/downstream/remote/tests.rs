@@ -73,6 +73,7 @@ fn settings(url: &str, headers: &[(&str, &str)], transport: Transport) -> Settin
         max_message: 100_000,
         declared: None,
         spread: crate::downstream::Spread::default(),
+        instances: crate::downstream::Instances::default(),
     }
 }
 

@@ -48,6 +48,7 @@ fn starts(command: &str, args: &[&str], start_timeout: Duration) -> Fixture {
         max_message: Settings::MAX_MESSAGE,
         declared: None,
         spread: crate::downstream::Spread::default(),
+        instances: crate::downstream::Instances::default(),
     };
     Fixture {
         server: Downstream::start(settings, sender),

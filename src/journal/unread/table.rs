@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use rusqlite::OptionalExtension;
 use rusqlite::params;
 
-/// The table as of version 13 of the store, and what was noted among the calls that
+/// The table as of version 14 of the store, and what was noted among the calls that
 /// ended unknown before.
 pub const SCHEMA: &str = "
 CREATE TABLE unread_call (           -- ended, and nobody may have read its answer

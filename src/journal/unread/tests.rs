@@ -1,6 +1,6 @@
 use super::*;
 use crate::journal::SCHEMA;
-use crate::journal::SCHEMA_13;
+use crate::journal::SCHEMA_14;
 use crate::principal::PrincipalId;
 use crate::store::testing::in_store;
 
@@ -30,7 +30,7 @@ fn writer() -> WriterId {
 
 #[tokio::test]
 async fn each_call_is_a_note_of_its_own_and_given_once_the_oldest_first() {
-    let given = in_store(&[SCHEMA, SCHEMA_13], |tx| {
+    let given = in_store(&[SCHEMA, SCHEMA_14], |tx| {
         let now = at(NOON);
         for number in [2, 1, 3] {
             unread(tx, &subject(number, "alice", "{}"), now)?;
@@ -54,7 +54,7 @@ async fn each_call_is_a_note_of_its_own_and_given_once_the_oldest_first() {
 
 #[tokio::test]
 async fn a_note_stays_until_its_answer_was_read_or_its_time_is_over() {
-    let given = in_store(&[SCHEMA, SCHEMA_13], |tx| {
+    let given = in_store(&[SCHEMA, SCHEMA_14], |tx| {
         let same = subject(9, "alice", "{}");
         for number in [1, 2] {
             unread(tx, &subject(number, "alice", "{}"), at(NOON))?;
@@ -80,7 +80,7 @@ async fn a_note_stays_until_its_answer_was_read_or_its_time_is_over() {
 
 #[tokio::test]
 async fn a_session_has_a_bounded_number_of_notes() {
-    let (dropped, noted) = in_store(&[SCHEMA, SCHEMA_13], |tx| {
+    let (dropped, noted) = in_store(&[SCHEMA, SCHEMA_14], |tx| {
         let mut dropped = Vec::new();
         for number in 1..=MOST_UNREAD + 2 {
             let number = u8::try_from(number).unwrap();
