@@ -7,6 +7,7 @@ mod keeping;
 mod starting;
 
 pub use check::Checked;
+pub use check::catalogue;
 pub use check::check;
 pub use check::schema;
 pub use doctor::Finding;
@@ -28,6 +29,7 @@ use crate::config::Config;
 use crate::config::Fingerprint;
 use crate::config::RulesAt;
 use crate::downstream;
+use crate::escalations;
 use crate::events;
 use crate::http;
 use crate::journal;
@@ -58,7 +60,7 @@ use tokio_util::sync::CancellationToken;
 
 /// The tables of every record room, by the version of the store that brought
 /// them.
-pub const MIGRATIONS: [Migration; 14] = [
+pub const MIGRATIONS: [Migration; 17] = [
     Migration {
         number: 1,
         sql: &[
@@ -129,7 +131,19 @@ pub const MIGRATIONS: [Migration; 14] = [
     },
     Migration {
         number: 14,
-        sql: &[sessions::SCHEMA_14],
+        sql: &[journal::SCHEMA_14],
+    },
+    Migration {
+        number: 15,
+        sql: &[events::SCHEMA_15],
+    },
+    Migration {
+        number: 16,
+        sql: &[escalations::SCHEMA],
+    },
+    Migration {
+        number: 17,
+        sql: &[sessions::SCHEMA_17],
     },
 ];
 

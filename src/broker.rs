@@ -7,7 +7,10 @@ mod call;
 mod catalogue;
 mod close;
 mod custody;
+mod earlier;
 mod entry;
+mod escalate;
+mod escalations;
 mod events;
 mod follow;
 mod forward;
@@ -34,6 +37,7 @@ mod start_error;
 mod subscriptions;
 mod tasks;
 mod transports;
+mod units;
 mod upkeep;
 
 #[cfg(test)]
@@ -49,6 +53,7 @@ pub use crate::tool::Lists;
 pub use answer::Answer;
 pub use answer::Asked;
 pub use answer::Carrier;
+pub use answer::NotKept;
 pub use answer::Question;
 pub use answer::Refusal;
 pub use answer::SessionRefusal;
@@ -62,6 +67,11 @@ pub use catalogue::Naming;
 pub use catalogue::Rules;
 pub use catalogue::Shape;
 pub use custody::Custody;
+pub use escalate::Requested;
+pub use escalations::DecisionRefusal;
+pub use escalations::Ground;
+pub use escalations::Ruling;
+pub use escalations::escalation_json;
 pub use events::EventRefusal;
 pub use events::event_json;
 pub use forward::Webhooks;
@@ -72,20 +82,19 @@ pub use receipt::Awaited;
 pub use receipt::Receipt;
 pub use resources::Listing;
 pub use resume::Standing;
-pub use resume::Unit;
-pub use resume::Units;
 pub use said::Resume;
 pub use said::ServerRules;
 pub use start_error::StartError;
 pub use subscriptions::Listener;
 pub use subscriptions::Word;
+pub use units::Unit;
+pub use units::Units;
 
 use crate::cause::Chain;
 use crate::downstream::Replicas;
+use crate::events::Labels as EventLabels;
 use crate::journal::Effect;
 use crate::journal::Signer;
-use crate::journal::Subject;
-use crate::json;
 use crate::meters::Charges;
 use crate::outcome::Outcome;
 use crate::permit::Permit;
@@ -95,8 +104,6 @@ use crate::store::Store;
 use crate::store::StoreError;
 use crate::store::Writer;
 use crate::tool::Asking;
-use crate::tool::CallId;
-use crate::tool::Digest;
 use crate::tool::Kind;
 use crate::tool::Meter;
 use crate::tool::Offered;
@@ -106,6 +113,7 @@ use arc_swap::ArcSwap;
 use catalogue::Leads;
 use catalogue::Route;
 use close::Held;
+use earlier::Patience;
 use jiff::SignedDuration;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -113,6 +121,7 @@ use kinds::Kinds;
 use known::Known as KnownSessions;
 use open_calls::OpenCalls;
 use place::Places;
+use retry::Cleared;
 use retry::Once;
 use serde_json::json as value;
 use std::collections::BTreeMap;
@@ -168,6 +177,8 @@ pub struct Settings {
     pub own: OwnTools,
     /// Who is told of events from outside.
     pub webhooks: Webhooks,
+    /// Which labels such events bring.
+    pub event_labels: EventLabels,
 }
 
 impl Settings {
@@ -253,20 +264,20 @@ impl Broker {
         line: CallLine,
         came: Instant,
     ) -> Result<Answer, Refusal> {
-        let now = Timestamp::now();
-        let (route, task) = self.route(&call, now).await?;
-        let labels = labels::of(&route, task.as_ref());
-        if call.asking == Asking::Complete && call.of_prompt() {
-            let prompt = self.catalogue.load().route(Asking::Prompt, &call.name);
-            call = call.completing(prompt.as_ref().map_or("", |prompt| prompt.tool.native()));
-        }
-        let admitted = self.admit_once((&call, &route), (&labels, &line), (came, now));
-        let (charges, permit, subject) = match admitted.await? {
-            Once::Admitted(admitted) => *admitted,
+        let cleared = match self.clear(&mut call, &line, came).await? {
+            Once::Cleared(cleared) => *cleared,
             Once::Before(answer) => return Ok(answer),
         };
+        let Cleared {
+            permit,
+            charges,
+            route,
+            task,
+            labels,
+            subject,
+        } = cleared;
         let server = match &route.leads {
-            Leads::Own(own) => return Ok(self.serve(permit, (*own, &route), call, now).await),
+            Leads::Own(own) => return Ok(self.serve(permit, (*own, &route), call).await),
             Leads::Out(server) => server,
         };
         let keyed = call.key.is_some();
@@ -284,12 +295,20 @@ impl Broker {
             }
         };
         let effect = Effect::of(route.gate.rules().access);
-        let ending = keyed.then(|| retry::ending(closing.outcome, &answer, effect));
+        let ending = keyed.then(|| retry::ending(&closing, &answer));
         if let Some((subject, awaited)) = subject.zip(awaited) {
             self.await_reading((subject, effect), (&closing, &answer), awaited);
         }
         let held = Held { charges, labels };
         Ok(self.close(&route, (closing, ending), held, answer).await)
+    }
+
+    /// A prompt whose argument is completed is named as its server names it.
+    fn complete(&self, call: &mut ToolCall) {
+        if call.asking == Asking::Complete && call.of_prompt() {
+            let prompt = self.catalogue.load().route(Asking::Prompt, &call.name);
+            call.complete(prompt.as_ref().map_or("", |prompt| prompt.tool.native()));
+        }
     }
 
     /// Step 4: where the name leads. A name that nobody has may be that of a
@@ -385,7 +404,7 @@ impl Broker {
         }
         let arguments = call.arguments.as_deref().unwrap_or(NO_ARGUMENTS);
         let policies = route.policies;
-        let subject = subject(call, route.tool.to_string(), arguments, policies);
+        let subject = call.subject(route.tool.to_string(), arguments, policies);
         match route.gate.read(arguments) {
             Ok(reading) => Ok(Candidate {
                 subject,
@@ -393,7 +412,9 @@ impl Broker {
                 reading,
                 key: call.key.clone(),
                 continues: call.continued.as_ref().and_then(|continued| continued.call),
+                patience: Patience::default(),
                 early: BTreeSet::new(),
+                to_decide_on: (route.gate.may_escalate()).then(|| arguments.into()),
                 kept_arguments: kept::arguments(
                     self.settings.keep,
                     &route.gate.rules().keeping,
@@ -422,7 +443,7 @@ impl Broker {
     ) -> Refusal {
         let arguments = call.arguments.as_deref().unwrap_or(NO_ARGUMENTS);
         let policies = self.catalogue.load().bundle().digest();
-        let subject = subject(call, tool, arguments, policies);
+        let subject = call.subject(tool, arguments, policies);
         let detail = value!({ "code": code });
         let recorded = self.record_refused(subject, Outcome::UnknownTool, detail, now);
         match recorded.await {
@@ -461,19 +482,6 @@ impl Broker {
     /// The key that seals what clients keep for us.
     pub fn sealing(&self) -> &[u8; 32] {
         &self.sealing
-    }
-}
-
-fn subject(call: &ToolCall, tool: String, arguments: &str, policies: Digest) -> Subject {
-    // Arguments that were checked at the edge have a canonical form.
-    let canonical = json::canonical(arguments).unwrap_or_else(|_unchecked| arguments.to_owned());
-    Subject {
-        call: CallId::next(),
-        session: call.session,
-        principal: call.principal.clone(),
-        tool,
-        arguments: Digest::of(canonical.as_bytes()),
-        policies,
     }
 }
 

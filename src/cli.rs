@@ -4,6 +4,7 @@ mod config_path;
 mod connect;
 mod difference;
 mod doctor;
+mod escalation;
 mod import;
 mod init;
 mod journal;
@@ -24,9 +25,9 @@ use crate::config::GLOBAL_POLICY;
 use crate::config::PRINCIPALS_EXAMPLE;
 use crate::demo;
 use crate::downstream;
-use crate::json;
 use crate::principal::PrincipalId;
 use crate::telemetry;
+use crate::visible;
 use anyhow::Context;
 use clap::CommandFactory;
 use clap::Parser;
@@ -138,6 +139,9 @@ enum Command {
     /// Look at sessions, and stop them
     #[command(subcommand)]
     Session(session::Command),
+    /// Look at calls that wait for a decision, and decide on them
+    #[command(subcommand)]
+    Escalation(escalation::Command),
     /// Look at what meters have counted
     #[command(subcommand)]
     Meter(meter::Command),
@@ -244,6 +248,7 @@ impl Cli {
             Command::Doctor => return doctor::run(load(), form),
             Command::Policy(command) => command.run(&load()?, form)?,
             Command::Session(command) => command.run(&load()?, form)?,
+            Command::Escalation(command) => command.run(&load()?, form)?,
             Command::Meter(command) => command.run(&load()?, form)?,
             Command::Journal(command) => return command.run(load, form),
             Command::Store(command) => return command.run(&load()?, form),
@@ -322,7 +327,7 @@ fn own_program() -> PathBuf {
 /// it was written by clients and servers, so nothing but line breaks moves the
 /// cursor, and nothing is there that cannot be seen.
 fn print(text: &str) -> anyhow::Result<()> {
-    let text = visible(text, |c| json::hidden(c) && c != '\n');
+    let text = seen(text, |c| visible::hidden(c) && c != '\n');
     let mut stdout = std::io::stdout().lock();
     match stdout
         .write_all(text.as_bytes())
@@ -342,7 +347,7 @@ fn print_json(document: &serde_json::Value) -> anyhow::Result<()> {
 fn escaped(document: &str) -> String {
     let mut text = String::with_capacity(document.len());
     for c in document.chars() {
-        if json::hidden(c) {
+        if visible::hidden(c) {
             for unit in c.encode_utf16(&mut [0; 2]) {
                 text.push_str(&format!("\\u{unit:04x}"));
             }
@@ -355,10 +360,10 @@ fn escaped(document: &str) -> String {
 
 /// A text of somebody else as one line.
 fn one_line(text: &str) -> String {
-    visible(text, json::hidden)
+    seen(text, visible::hidden)
 }
 
-fn visible(text: &str, hidden: impl Fn(char) -> bool) -> String {
+fn seen(text: &str, hidden: impl Fn(char) -> bool) -> String {
     let mut visible = String::with_capacity(text.len());
     for c in text.chars() {
         if hidden(c) {

@@ -27,6 +27,7 @@ use crate::broker::OwnTools;
 use crate::broker::Rules;
 use crate::broker::ServerRules;
 use crate::downstream;
+use crate::events;
 use crate::policy::PolicyFile;
 use crate::principal::PrincipalId;
 use crate::principal::Principals;
@@ -197,6 +198,11 @@ impl Config {
             broker: broker::Settings {
                 webhooks: webhooks::webhooks(&file.session.webhooks, folder)
                     .map_err(|(key, problem)| value(&key, problem))?,
+                event_labels: file
+                    .session
+                    .events
+                    .labels()
+                    .map_err(|(key, problem)| value(&key, problem))?,
                 meters,
                 ..broker_settings(&file, rules, custody)
                     .map_err(|(key, problem)| value(key, problem))?
@@ -283,6 +289,7 @@ fn broker_settings(
         meters: Vec::new(),
         own,
         webhooks: broker::Webhooks::default(),
+        event_labels: events::Labels::default(),
         custody,
     })
 }

@@ -19,8 +19,10 @@ pub use outbox::next_due;
 pub use outbox::record;
 pub use outbox::release;
 pub use table::SCHEMA;
+pub use table::SCHEMA_15;
 
 use crate::json;
+use crate::session::Label;
 use crate::session::SessionId;
 use crate::sessions;
 use crate::sessions::By;
@@ -28,7 +30,11 @@ use crate::sessions::State;
 use crate::sessions::What;
 use crate::store::StoreError;
 use crate::store::Tx;
+use crate::visible;
+use jiff::SignedDuration;
 use jiff::Timestamp;
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 /// The longest id, in bytes.
 pub const MAX_ID: usize = 128;
@@ -57,11 +63,10 @@ impl New {
     ///
     /// When a part of it does not fit.
     pub fn read(id: &str, kind: &str, body: &str) -> Result<Self, Unfit> {
-        if !(1..=MAX_ID).contains(&id.len()) || id.contains(char::is_control) {
+        if !visible::is_name(id, MAX_ID) {
             return Err(Unfit::Id);
         }
-        let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-/:".contains(&b);
-        if !(1..=MAX_KIND).contains(&kind.len()) || !kind.bytes().all(plain) {
+        if !is_kind(kind) {
             return Err(Unfit::Kind);
         }
         if body.len() > MAX_BODY {
@@ -92,11 +97,43 @@ impl New {
     }
 }
 
+/// Whether a word can be the kind of an event.
+pub fn is_kind(word: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-/:".contains(&b);
+    (1..=MAX_KIND).contains(&word.len()) && word.bytes().all(plain)
+}
+
+/// Which labels events bring into their sessions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Labels {
+    /// Those of the kinds that are not named.
+    pub others: BTreeSet<Label>,
+    /// Those of one kind.
+    pub kinds: BTreeMap<String, BTreeSet<Label>>,
+}
+
+impl Labels {
+    fn of(&self, kind: &str) -> &BTreeSet<Label> {
+        self.kinds.get(kind).unwrap_or(&self.others)
+    }
+}
+
+/// What follows from an event besides the event.
+#[derive(Clone, Copy, Debug)]
+pub struct Follows<'a> {
+    /// To whom it is forwarded.
+    pub outbox: &'a Outbox,
+    /// What joins the session with it.
+    pub labels: &'a Labels,
+    /// For how long that sticks to the session's owner.
+    pub stick: SignedDuration,
+}
+
 /// Why an event is not taken. The text is for whoever sends it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unfit {
     /// The id is none.
-    #[error("an event has an `id` of 1 to {MAX_ID} bytes without control characters")]
+    #[error("an event has an `id` of 1 to {MAX_ID} bytes without characters that cannot be seen")]
     Id,
     /// The kind is none.
     #[error("an event has a `kind` of 1 to {MAX_KIND} of the characters A-Z a-z 0-9 . _ - / :")]
@@ -114,9 +151,9 @@ pub enum Unfit {
 /// Why a session takes no event. The text is for whoever sends it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    /// There is another event of this id.
+    /// The same sender sent another event of this id.
     #[error(
-        "the session has an event of this `id` already, which says something else: choose another id for another event"
+        "you sent the session an event of this `id` already, which says something else: choose another id for another event"
     )]
     Other,
     /// There are too many.
@@ -156,9 +193,9 @@ impl Event {
     }
 }
 
-/// Takes an event into a session, lets the session go on where it is paused and
-/// not frozen, and has the event forwarded. One that was taken before is returned
-/// as it was.
+/// Takes an event into a session, labels the session, lets it go on where it is paused
+/// and not frozen, and has the event forwarded. One that its sender sent before is
+/// returned as it was.
 ///
 /// # Errors
 ///
@@ -167,11 +204,11 @@ pub fn take(
     tx: &Tx<'_>,
     state: &State,
     new: &New,
-    outbox: &Outbox,
+    follows: Follows<'_>,
     (by, now): (By<'_>, Timestamp),
 ) -> Result<Result<Event, Refused>, StoreError> {
     let session = state.facts.id;
-    if let Some(known) = table::event(tx, session, &new.id)? {
+    if let Some(known) = table::event(tx, session, (by, &new.id))? {
         return Ok(match new.is_like(&known) {
             true => Ok(known),
             false => Err(Refused::Other),
@@ -185,6 +222,9 @@ pub fn take(
         return Ok(Err(Refused::Full));
     }
     sessions::note(tx, session, What::Event, Some(&detail(new)), by, now)?;
+    let labels = follows.labels.of(&new.kind);
+    let from = (by, format!("event {}", new.id));
+    sessions::label_from(tx, session, labels, (from, follows.stick), now)?;
     let resumed = !state.facts.frozen && sessions::resume(tx, session, (By::Event(&new.id), now))?;
     let event = Event {
         number: last + 1,
@@ -197,7 +237,7 @@ pub fn take(
         resumed,
     };
     table::insert(tx, session, &event)?;
-    outbox::enqueue(tx, (session, &event), outbox)?;
+    outbox::enqueue(tx, (session, &event), follows.outbox)?;
     Ok(Ok(event))
 }
 

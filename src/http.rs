@@ -12,6 +12,7 @@
 //!           │   ├─ listening    their streams, opened or found again
 //!           │   └─ redelivery   what those said, kept for a while
 //!           └─ pair      HTTP+SSE (2024-11-05)
+//!       ├─ escalations  calls that wait for a decision
 //!       ├─ events    what arrives in a session from outside
 //!       └─ routes    everything else
 //! ```
@@ -19,6 +20,7 @@
 mod accept;
 mod body;
 mod caller;
+mod escalations;
 mod events;
 mod guard;
 mod legacy;
@@ -166,15 +168,26 @@ impl Core {
             return guard::preflight(origin);
         }
         let answer = match Target::of(request.uri().path()) {
-            None => match events::named(request.uri().path()) {
-                None => routes::answer(&edge.routes, request).await,
-                Some(_) if edge.ending.is_cancelled() => status::ending(),
-                Some(named) => Box::pin(events::answer(&self, &named, request)).await,
-            },
+            None => self.besides(request).await,
             Some(_) if edge.ending.is_cancelled() => status::ending(),
             Some(target) => Box::pin(self.endpoint(target, request)).await,
         };
         guard::shared_with(origin, answer)
+    }
+
+    /// Answers what is asked at no endpoint of MCP.
+    async fn besides(&self, request: Request<Incoming>) -> Response<Body> {
+        let path = request.uri().path();
+        let (named, asked) = (events::named(path), escalations::Asked::of(path));
+        let is_ours = named.is_some() || asked.is_some();
+        if is_ours && self.edge.ending.is_cancelled() {
+            return status::ending();
+        }
+        match (named, asked) {
+            (Some(named), _) => Box::pin(events::answer(self, &named, request)).await,
+            (None, Some(asked)) => Box::pin(escalations::answer(self, asked, request)).await,
+            (None, None) => routes::answer(&self.edge.routes, request).await,
+        }
     }
 
     async fn endpoint(self, target: Target, request: Request<Incoming>) -> Response<Body> {

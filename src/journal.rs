@@ -15,6 +15,7 @@ mod retention;
 mod signer;
 mod spooled;
 mod table;
+mod unread;
 mod unsettled;
 mod verify;
 mod view;
@@ -39,13 +40,18 @@ pub use spooled::open_spooled;
 pub use spooled::refuse_spooled;
 pub use table::SCHEMA;
 pub use table::SCHEMA_3;
-pub use unsettled::TOLD_FOR;
-pub use unsettled::caller_of;
+pub use unread::MOST_UNREAD;
+pub use unread::SCHEMA_14;
+pub use unread::TOLD_FOR;
+pub use unread::forget_unread;
+pub use unread::give_unread;
+pub use unread::is_read;
+pub use unread::still_unread;
+pub use unread::unread;
+pub use unread::waiting;
 pub use unsettled::ending_of;
-pub use unsettled::forget_unsettled;
 pub use unsettled::settle;
 pub use unsettled::tell_unsettled;
-pub use unsettled::unread;
 pub use unsettled::unsettled_call;
 pub use unsettled::unsettled_calls;
 pub use unsettled::unsettled_of;
@@ -272,7 +278,7 @@ pub fn recover(
         return Ok(0);
     }
     if dead != writer {
-        unsettled::note_last(tx, dead, now)?;
+        unread::recover(tx, dead, now)?;
     }
     let left_open = table::in_flight_of(tx, dead)?;
     for left in &left_open {

@@ -14,7 +14,6 @@ mod splice;
 
 pub use canonical::canonical;
 pub use canonical::write_string;
-pub use quoted::hidden;
 pub use quoted::quoted;
 pub use redact::redacted;
 pub use scan::JsonError;

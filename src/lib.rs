@@ -10,6 +10,7 @@ pub mod outcome;
 pub mod principal;
 pub mod session;
 pub mod tool;
+pub mod visible;
 
 pub mod crash;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -18,6 +19,7 @@ pub mod json;
 pub mod policy;
 pub mod store;
 
+pub mod escalations;
 pub mod events;
 pub mod journal;
 pub mod keys;

@@ -18,7 +18,7 @@ mod tasks;
 mod work;
 mod write;
 
-use crate::json::hidden;
+use crate::visible::hidden;
 
 pub use connection::Connection;
 pub use connection::Opening;

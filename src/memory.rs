@@ -11,6 +11,7 @@ use crate::principal::PrincipalId;
 use crate::session::SessionId;
 use crate::store::StoreError;
 use crate::store::Tx;
+use crate::visible;
 use jiff::Timestamp;
 
 /// The longest key, in bytes.
@@ -35,10 +36,9 @@ impl Key {
     ///
     /// # Errors
     ///
-    /// When it is empty, too long, or has control characters.
+    /// When it is empty, too long, or has characters that cannot be seen.
     pub fn read(text: &str) -> Result<Self, Unfit> {
-        let usable = (1..=MAX_KEY).contains(&text.len()) && !text.contains(char::is_control);
-        if usable {
+        if visible::is_name(text, MAX_KEY) {
             Ok(Self(text.into()))
         } else {
             Err(Unfit::Key)

@@ -215,7 +215,8 @@ impl Charges {
         self.counts.iter().try_for_each(|count| count.refund(tx))
     }
 
-    /// Keeps the charges for the call that goes on where this one asked for more.
+    /// Keeps the charges for the call that goes on where this one asked for more, or
+    /// that repeats it.
     ///
     /// # Errors
     ///
@@ -313,6 +314,15 @@ fn after(
         totals: totals?,
         counts: counts?,
     })
+}
+
+/// Nobody goes on from this call, nor repeats it.
+///
+/// # Errors
+///
+/// When that cannot be noted.
+pub fn release(tx: &Tx<'_>, call: CallId) -> Result<(), StoreError> {
+    table::held_delete(tx, call)
 }
 
 /// How many digits of money are minor units in the totals of this store: those

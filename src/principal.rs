@@ -4,6 +4,7 @@
 //! anything that a client wrote into a message (MCP 2026-07-28, `basic/index`
 //! on `clientInfo`: self-reported, not for security decisions).
 
+use crate::visible;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::fmt;
@@ -28,7 +29,7 @@ pub enum PrincipalNameError {
     Empty,
     /// The text cannot be one.
     #[error(
-        "`{0}` cannot name an issuer or subject: write 1 to 255 characters without `|` and control characters"
+        "`{0}` cannot name an issuer or subject: write 1 to 255 bytes without `|` and characters that cannot be seen"
     )]
     Unusable(String),
 }
@@ -42,13 +43,11 @@ impl PrincipalId {
     /// # Errors
     ///
     /// When either part is empty, longer than 255 bytes, or contains `|` or a
-    /// control character.
+    /// character that cannot be seen.
     pub fn new(issuer: &str, subject: &str) -> Result<Self, PrincipalNameError> {
         for text in [issuer, subject] {
-            let usable = (1..=255).contains(&text.len())
-                && !text.contains(|c: char| c == '|' || c.is_control());
-            if !usable {
-                let text = text.chars().take(80).collect();
+            if !visible::is_name(text, 255) || text.contains('|') {
+                let text = text.escape_debug().take(80).collect();
                 return Err(PrincipalNameError::Unusable(text));
             }
         }

@@ -14,6 +14,7 @@ use crate::store::StoreError;
 use crate::store::Tx;
 use crate::tool::CallId;
 use crate::tool::Digest;
+use crate::visible;
 use jiff::SignedDuration;
 use jiff::Timestamp;
 use std::sync::Arc;
@@ -24,14 +25,14 @@ pub const KEPT: SignedDuration = SignedDuration::from_hours(24);
 /// The largest answer that is kept, in bytes.
 pub const MAX_BODY: usize = 1 << 20;
 
-/// What a client calls one thing that it wants done: 1 to 255 bytes without control
-/// characters, of its own choice.
+/// What a client calls one thing that it wants done: 1 to 255 bytes of its own choice,
+/// all of characters that can be seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdempotencyKey(Arc<str>);
 
 /// The text is no key.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("an idempotency key has 1 to 255 bytes and no control characters")]
+#[error("an idempotency key has 1 to 255 bytes and no characters that cannot be seen")]
 pub struct KeyError;
 
 impl IdempotencyKey {
@@ -39,10 +40,9 @@ impl IdempotencyKey {
     ///
     /// # Errors
     ///
-    /// When it is empty, too long, or has control characters.
+    /// When it is empty, too long, or has characters that cannot be seen.
     pub fn read(text: &str) -> Result<Self, KeyError> {
-        let usable = (1..=255).contains(&text.len()) && !text.contains(char::is_control);
-        if usable {
+        if visible::is_name(text, 255) {
             Ok(Self(text.into()))
         } else {
             Err(KeyError)
@@ -123,28 +123,26 @@ pub enum Ending {
     Answered(Kept),
     /// It had no effect, or goes on in another call.
     Free,
-    /// Nobody knows.
+    /// Nobody knows, or its server waits for an answer in the middle of it.
     Unknown,
 }
 
-/// What is known of the key of a call. Forgets keys that are too old first.
+/// What is known of the key of a call. One that is too old is new.
 ///
 /// # Errors
 ///
-/// When the store cannot be read or written.
+/// When the store cannot be read.
 pub fn find(
     tx: &Tx<'_>,
     subject: &Subject,
     key: &IdempotencyKey,
     now: Timestamp,
 ) -> Result<Known, StoreError> {
-    if let Ok(before) = now.checked_sub(KEPT) {
-        table::attempts_forget(tx, before)?;
-    }
     if crash::mutated("forget-keys") {
         return Ok(Known::New);
     }
-    let found = table::attempt(tx, subject, key)?;
+    let since = now.checked_sub(KEPT).unwrap_or(Timestamp::MIN);
+    let found = table::attempt(tx, subject, key, since)?;
     Ok(match found {
         None => Known::New,
         Some((call, tool, arguments)) if same(subject, (&tool, &arguments)) => Known::Same(call),
@@ -187,6 +185,17 @@ pub fn end(tx: &Tx<'_>, call: CallId, ending: &Ending) -> Result<(), StoreError>
     }
 }
 
+/// What is kept of an answer that nobody read.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Unread {
+    /// All of it.
+    Kept(Kept),
+    /// That it was too large to keep.
+    TooLarge,
+    /// Nothing: its broker ended before.
+    Nothing,
+}
+
 /// Keeps the answer of a call, which nobody read.
 ///
 /// # Errors
@@ -198,29 +207,40 @@ pub fn keep_unread(
     kept: &Kept,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    match kept.body.len() <= MAX_BODY {
-        true => table::unread_put(tx, call, kept, now),
-        false => Ok(()),
+    let fits = kept.body.len() <= MAX_BODY;
+    table::unread_put(tx, call, fits.then_some(kept), now)
+}
+
+/// What is kept of the answer of a call, which nobody read.
+///
+/// # Errors
+///
+/// When the store cannot be read.
+pub fn unread_of(tx: &Tx<'_>, call: CallId) -> Result<Unread, StoreError> {
+    table::unread(tx, call)
+}
+
+/// Drops what is kept of the answer of a call: somebody read it, or nobody will.
+///
+/// # Errors
+///
+/// When it cannot be written.
+pub fn drop_unread(tx: &Tx<'_>, call: CallId) -> Result<(), StoreError> {
+    table::unread_delete(tx, call)
+}
+
+/// Forgets the answers that nobody asked for in time, and the keys that are too old.
+/// Returns whose keys those were.
+///
+/// # Errors
+///
+/// When the store cannot be read or written.
+pub fn forget(tx: &Tx<'_>, now: Timestamp) -> Result<Vec<CallId>, StoreError> {
+    if let Ok(before) = now.checked_sub(TOLD_FOR) {
+        table::unread_forget(tx, before)?;
     }
-}
-
-/// Takes out the answer of a call, which nobody read: it is given once.
-///
-/// # Errors
-///
-/// When the store cannot be read or written.
-pub fn take_unread(tx: &Tx<'_>, call: CallId) -> Result<Option<Kept>, StoreError> {
-    table::unread_take(tx, call)
-}
-
-/// Forgets the answers that nobody asked for in time, and returns whose they were.
-///
-/// # Errors
-///
-/// When the store cannot be read or written.
-pub fn unread_before(tx: &Tx<'_>, now: Timestamp) -> Result<Vec<CallId>, StoreError> {
-    match now.checked_sub(TOLD_FOR) {
-        Ok(before) => table::unread_forget(tx, before),
+    match now.checked_sub(KEPT) {
+        Ok(before) => table::attempts_forget(tx, before),
         Err(_out_of_range) => Ok(Vec::new()),
     }
 }
@@ -339,7 +359,7 @@ mod tests {
     #[test]
     fn a_key_can_be_read_by_people() {
         assert!(IdempotencyKey::read("a b/ä").is_ok());
-        for bad in ["", "a\n", &"x".repeat(256)] {
+        for bad in ["", "a\n", "a\u{200b}", &"x".repeat(256)] {
             assert_eq!(IdempotencyKey::read(bad), Err(KeyError));
         }
     }

@@ -344,6 +344,9 @@ pub struct ToolRules {
     /// Whether an answer that the tool itself calls an error gives the amount
     /// back to the meters.
     pub refund_on_failure: bool,
+    /// Whether a call that is made twice does what it does once, so that one of which
+    /// nobody knows how it ended may be sent again.
+    pub idempotent: bool,
     /// How long a call may take, where it differs from the server's.
     pub timeout: Option<Duration>,
     /// What is kept of its calls.
@@ -377,6 +380,13 @@ impl ToolRules {
     }
 }
 
+impl ToolRules {
+    /// Whether a call may be sent again of which nobody knows how it ended.
+    pub fn is_repeatable(&self) -> bool {
+        self.idempotent || self.access == Access::Read
+    }
+}
+
 impl Default for ToolRules {
     /// What holds of a tool that the operator does not mention.
     fn default() -> Self {
@@ -393,6 +403,7 @@ impl Default for ToolRules {
             labels: BTreeSet::new(),
             sink: false,
             refund_on_failure: false,
+            idempotent: false,
             timeout: None,
             keeping: Keeping::default(),
         }

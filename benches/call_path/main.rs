@@ -102,8 +102,8 @@ fn reading(criterion: &mut Criterion, world: &World) {
 
 fn deciding(criterion: &mut Criterion, world: &World) {
     let mut group = criterion.benchmark_group("decide");
-    let more = world.bundle_with(&naive::policies_of_another_tool(MORE_POLICIES));
-    let more = more.gate(&world::tool(world::PAY_TOOL)).unwrap();
+    let more = world.catalogue_with(&naive::policies_of_another_tool(MORE_POLICIES));
+    let more = more.bundle().gate(&world::tool(world::PAY_TOOL)).unwrap();
     let pay = &world.gate(world::PAY_TOOL);
     let get = &world.gate(world::GET_TOOL);
     for (name, gate, arguments) in [

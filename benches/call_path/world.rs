@@ -5,16 +5,11 @@ use crate::folder::shipped;
 use countersign::app;
 use countersign::broker::Broker;
 use countersign::broker::Carrier;
+use countersign::broker::Catalogue;
 use countersign::broker::ToolCall;
 use countersign::config::Config;
-use countersign::pins;
-use countersign::policy::Bundle;
 use countersign::policy::Facts;
 use countersign::policy::Gate;
-use countersign::policy::Inputs;
-use countersign::policy::PolicyFile;
-use countersign::policy::PolicyServer;
-use countersign::policy::PolicyTool;
 use countersign::policy::Reading;
 use countersign::policy::Totals;
 use countersign::principal::PrincipalId;
@@ -107,38 +102,12 @@ impl World {
     }
 
     /// The shipped policies and these.
-    pub(crate) fn bundle_with(&self, more: &str) -> Bundle {
-        let mut rules = self.config.rules.load().unwrap();
-        rules.files.push(PolicyFile {
-            name: "more.cedar".to_owned(),
-            text: more.to_owned(),
-        });
-        let servers: Vec<_> = self.config.broker.servers.iter().collect();
-        let servers: Vec<_> = servers
-            .into_iter()
-            .map(|(name, own)| {
-                let pins = self.store.read(|tx| pins::of_server(tx, name)).unwrap();
-                let tools = pins.into_iter().flatten().map(|pin| PolicyTool {
-                    rules: own.tools[&*pin.definition.id.name].clone(),
-                    definition: pin.definition,
-                    pinned: true,
-                });
-                PolicyServer {
-                    name: name.clone(),
-                    trust: own.trust.clone(),
-                    tools: Some(tools.collect()),
-                }
-            })
-            .collect();
-        Bundle::build(&Inputs {
-            files: &rules.files,
-            servers: &servers,
-            own: &[],
-            principals: &rules.principals,
-            money_scale: 2,
-            meters: &[],
-        })
-        .unwrap()
+    pub(crate) fn catalogue_with(&self, more: &str) -> Catalogue {
+        let file = self.path("policies/more.cedar");
+        std::fs::write(&file, more).unwrap();
+        let catalogue = app::catalogue(&self.config, &self.store).unwrap();
+        std::fs::remove_file(file).unwrap();
+        catalogue
     }
 
     /// What is true of the session in the middle of a day.

@@ -12,6 +12,7 @@ use crate::downstream::Replicas;
 use crate::downstream::State;
 use crate::pins;
 use crate::pins::Pin;
+use crate::store::Store;
 use crate::tool::Access;
 use crate::tool::ServerName;
 use jiff::Timestamp;
@@ -84,7 +85,10 @@ pub(super) fn stored_pins(config: &Config, checked: &mut Checked) -> anyhow::Res
         return Ok(Pins::new());
     }
     writeln!(checked.report, "store          {}", config.store.display())?;
-    let store = existing_store(&config.store)?;
+    pins_in(config, &existing_store(&config.store)?)
+}
+
+fn pins_in(config: &Config, store: &Store) -> anyhow::Result<Pins> {
     let pins = store.read(|tx| {
         let mut known = Pins::new();
         for server in config.broker.servers.keys() {
@@ -95,6 +99,28 @@ pub(super) fn stored_pins(config: &Config, checked: &mut Checked) -> anyhow::Res
         Ok(known)
     })?;
     Ok(pins)
+}
+
+/// The policies for the tools that are pinned, without any server.
+///
+/// # Errors
+///
+/// When they cannot be read, or are not valid.
+pub fn catalogue(config: &Config, store: &Store) -> anyhow::Result<Catalogue> {
+    let rules = config.rules.load()?;
+    let pins = pins_in(config, store)?;
+    let known = Known {
+        pins: &pins,
+        resources: &BTreeMap::new(),
+        downstreams: &BTreeMap::new(),
+    };
+    let shape = config.broker.shape();
+    Ok(Catalogue::build(
+        &rules,
+        &config.broker.servers,
+        known,
+        shape,
+    )?)
 }
 
 /// Starts each server, and puts what it lists beside what is pinned.

@@ -4,7 +4,12 @@ use super::Catalogue;
 use super::Refusal;
 use super::Settings;
 use super::catalogue::Route;
+use super::earlier::Before;
+use super::earlier::Follows;
+use super::earlier::Patience;
 use super::entry::Entry;
+use super::escalate::Decided;
+use super::escalate::Grant;
 use super::kept;
 use super::kept::KeptText;
 use super::metered;
@@ -25,7 +30,6 @@ use crate::policy::Reading;
 use crate::policy::Verdict;
 use crate::retries;
 use crate::retries::IdempotencyKey;
-use crate::retries::Known;
 use crate::session::Label;
 use crate::session::SessionFacts;
 use crate::sessions;
@@ -51,8 +55,12 @@ pub(super) struct Candidate {
     pub(super) key: Option<IdempotencyKey>,
     /// The call that it goes on from.
     pub(super) continues: Option<CallId>,
+    /// Whether it waits for an earlier one under its key.
+    pub(super) patience: Patience,
     /// Labels of what may reach the client before the call ends: they join with a yes.
     pub(super) early: BTreeSet<Label>,
+    /// The arguments as they came, where somebody may be asked to decide on them.
+    pub(super) to_decide_on: Option<Box<str>>,
     /// The arguments to keep beside the record.
     pub(super) kept_arguments: Option<KeptText>,
 }
@@ -70,10 +78,12 @@ pub(super) enum Judged {
     Allowed(Allowed),
     /// With the outcome and the detail that are recorded.
     Refused(Outcome, Value, Box<Refusal>),
+    /// Somebody can lift that.
+    Liftable(Denial, Escalation),
 }
 
 /// Why a call is not sent: what is recorded, and what its caller learns.
-type Said = (Outcome, Value, Box<Refusal>);
+pub(super) type Said = (Outcome, Value, Box<Refusal>);
 
 pub(super) type Admission = Result<Admitted, Refusal>;
 
@@ -82,7 +92,9 @@ impl Candidate {
     pub(super) fn durability(&self, settings: &Settings, bundle: &Bundle) -> Durability {
         // Who gives a key relies on it.
         let keyed = self.key.is_some() && self.effect() == Effect::Possible;
-        if !self.is_limited(bundle) && !keyed && self.early.is_empty() {
+        // What a person was asked or decided must not be forgotten.
+        let may_ask = self.route.gate.may_escalate();
+        if !self.is_limited(bundle) && !keyed && !may_ask && self.early.is_empty() {
             settings.durability
         } else {
             Durability::Power
@@ -116,31 +128,13 @@ impl Candidate {
                 return refuse(Outcome::Denied, json!({ "code": code }), *refusal);
             }
         };
-        match self.known_key(tx, now)? {
-            Known::New => {}
-            Known::Same(earlier) => {
-                return match self.refused_again(tx, &session, (settings, now))? {
-                    None => Ok(Err(Refusal::Attempted { earlier })),
-                    Some((outcome, detail, refusal)) => refuse(outcome, detail, *refusal),
-                };
-            }
-            Known::Other => {
-                let call = subject.call;
-                let code = json!({ "code": "key_reused" });
-                return refuse(Outcome::Denied, code, Refusal::KeyReused { call });
-            }
-        }
-        let noted = match self.continues {
-            Some(asked) => journal::unsettled_call(tx, subject)?.filter(|call| *call == asked),
-            None => None,
+        let follows = match self.before(tx, writer, &session, (settings, now))? {
+            Before::Nothing => None,
+            Before::Follows(follows) => Some(follows),
+            Before::Runs(earlier) => return Ok(Err(Refusal::Attempted { earlier })),
+            Before::Said((outcome, detail, refusal)) => return refuse(outcome, detail, *refusal),
         };
-        if noted.is_none()
-            && let Some((outcome, detail, refusal)) =
-                self.like_earlier(tx, writer, &session, (settings, now))?
-        {
-            return refuse(outcome, detail, *refusal);
-        }
-        let metered = self.metered(tx, settings, now)?;
+        let metered = self.metered(tx, settings, follows, now)?;
         let (charging, after) = match metered {
             Ok(metered) => metered,
             Err(overflow) => {
@@ -148,18 +142,17 @@ impl Candidate {
                 return refuse(Outcome::InvalidArguments, detail, refusal);
             }
         };
-        let facts = facts(session, after);
-        match self.judge(&facts, now) {
-            Judged::Allowed(allowed) => {
+        let facts = facts(session.clone(), after);
+        match self.decided(tx, (facts, catalogue), follows, now)? {
+            Decided::Allowed(allowed, grant) => {
+                if let Some(grant) = &grant {
+                    grant.use_up(tx, subject.call, now)?;
+                }
                 let charges = charging.charge(tx)?;
-                self.label(tx, &facts.session, (settings, now))?;
-                if noted.is_some() {
-                    journal::settle(tx, subject)?;
-                }
-                if let Some(key) = &self.key {
-                    retries::begin(tx, subject, key, now)?;
-                }
-                let detail = self.allowed_detail(&allowed, &charges);
+                self.label(tx, &session, (settings, now))?;
+                self.take_place(tx, follows, &charges, now)?;
+                let after = (follows, grant.as_ref());
+                let detail = self.allowed_detail(&allowed, &charges, after);
                 let opening = (subject, self.effect(), &detail);
                 let entry = journal::open(tx, writer, opening, &allowed, now)?;
                 self.keep_arguments(tx)?;
@@ -169,70 +162,34 @@ impl Candidate {
                     charges,
                 }))
             }
-            Judged::Refused(outcome, detail, refusal) => refuse(outcome, detail, *refusal),
+            Decided::Refused((outcome, detail, refusal)) => refuse(outcome, detail, *refusal),
         }
     }
 
-    /// What is said to a call that is like an earlier one of which nobody was told.
-    /// Who may not make the call learns nothing of the earlier.
-    fn like_earlier(
+    /// Binds the key of this call, and takes the place of the one that it follows:
+    /// nobody need be told of that any more. Where another may follow this one in turn,
+    /// what it was charged is kept for that.
+    fn take_place(
         &self,
         tx: &Tx<'_>,
-        writer: WriterId,
-        session: &SessionFacts,
-        (settings, now): (&Settings, Timestamp),
-    ) -> Result<Option<Said>, StoreError> {
-        if self.effect() == Effect::None || !self.concerns(tx, (writer, now))? {
-            return Ok(None);
+        follows: Option<Follows>,
+        charges: &Charges,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let subject = &self.subject;
+        if let Some(earlier) = follows.map(Follows::call)
+            && journal::unsettled_call(tx, subject)? == Some(earlier)
+        {
+            journal::settle(tx, subject)?;
         }
-        if let Some(refused) = self.refused_again(tx, session, (settings, now))? {
-            return Ok(Some(refused));
-        }
-        let Some(earlier) = journal::tell_unsettled(tx, writer, &self.subject, now)? else {
-            return Ok(None);
+        let Some(key) = &self.key else {
+            return Ok(());
         };
-        let told = self.told(tx, earlier, now)?;
-        Ok(told.map(|(outcome, code, refusal)| {
-            let detail = json!({ "code": code, "earlier": earlier.to_string() });
-            (outcome, detail, Box::new(refusal))
-        }))
-    }
-
-    /// Whether an earlier call that is the same is noted, and is this caller's to be
-    /// told of: an answer that nobody read is its own caller's only, and a key has an
-    /// answer of its own.
-    fn concerns(
-        &self,
-        tx: &Tx<'_>,
-        (writer, now): (WriterId, Timestamp),
-    ) -> Result<bool, StoreError> {
-        journal::recover_dead(tx, writer, now)?;
-        let Some(earlier) = journal::unsettled_call(tx, &self.subject)? else {
-            return Ok(false);
-        };
-        Ok(match journal::ending_of(tx, earlier)? {
-            Some((Outcome::Completed | Outcome::ToolFailed, _)) => {
-                let principal = self.subject.principal.to_string();
-                self.key.is_none() && journal::caller_of(tx, earlier)? == Some(principal)
-            }
-            Some(_) | None => true,
-        })
-    }
-
-    /// What policy says against a call that is in the totals already. None where it
-    /// says nothing.
-    fn refused_again(
-        &self,
-        tx: &Tx<'_>,
-        session: &SessionFacts,
-        (settings, now): (&Settings, Timestamp),
-    ) -> Result<Option<Said>, StoreError> {
-        let totals = self.charges(tx, settings, now)?.totals_with(tx)?;
-        let facts = facts(session.clone(), totals.unwrap_or_default());
-        Ok(match self.judge(&facts, now) {
-            Judged::Allowed(_) => None,
-            Judged::Refused(outcome, detail, refusal) => Some((outcome, detail, refusal)),
-        })
+        retries::begin(tx, subject, key, now)?;
+        match self.route.gate.rules().is_repeatable() {
+            true => charges.hold(tx, subject.call),
+            false => Ok(()),
+        }
     }
 
     /// Who is let into a session takes its labels along, and what the client may hear
@@ -257,58 +214,6 @@ impl Candidate {
         brought.join(tx, stick, now)
     }
 
-    /// What is said of an earlier call that is the same, of which nobody was told yet.
-    /// None where it ended so long ago that this one is meant.
-    fn told(
-        &self,
-        tx: &Tx<'_>,
-        earlier: CallId,
-        now: Timestamp,
-    ) -> Result<Option<(Outcome, &'static str, Refusal)>, StoreError> {
-        let (call, tool) = (self.subject.call, self.subject.tool.clone());
-        let Some((Outcome::Completed | Outcome::ToolFailed, ended)) =
-            journal::ending_of(tx, earlier)?
-        else {
-            let refusal = Refusal::EarlierUnknown {
-                call,
-                earlier,
-                tool,
-            };
-            return Ok(Some((Outcome::Denied, "earlier_unknown", refusal)));
-        };
-        if now.duration_since(ended) > journal::TOLD_FOR {
-            journal::settle(tx, &self.subject)?;
-            return Ok(None);
-        }
-        Ok(Some(match retries::take_unread(tx, earlier)? {
-            Some(kept) => {
-                journal::settle(tx, &self.subject)?;
-                let refusal = Refusal::Unread { earlier, kept };
-                (Outcome::Replayed, "unread", refusal)
-            }
-            None => {
-                let refusal = Refusal::EarlierUnread {
-                    call,
-                    earlier,
-                    tool,
-                };
-                (Outcome::Denied, "earlier_unread", refusal)
-            }
-        }))
-    }
-
-    /// What is known of the key of this call. One that goes on from the call under it
-    /// is no other attempt.
-    fn known_key(&self, tx: &Tx<'_>, now: Timestamp) -> Result<Known, StoreError> {
-        let Some(key) = &self.key else {
-            return Ok(Known::New);
-        };
-        Ok(match retries::find(tx, &self.subject, key, now)? {
-            Known::Same(earlier) if self.continues == Some(earlier) => Known::New,
-            known => known,
-        })
-    }
-
     /// What policy says to this call.
     pub(super) fn judge(&self, facts: &Facts, now: Timestamp) -> Judged {
         let subject = &self.subject;
@@ -317,19 +222,11 @@ impl Candidate {
         match gate.decide(call, &subject.principal, &self.reading, facts, now) {
             Verdict::Allow(allowed) => Judged::Allowed(allowed),
             Verdict::Deny(denial) => {
-                let detail = denied_detail(&denial, None);
+                let detail = denied_detail(&denial);
                 let refusal = Refusal::Denied { call, denial };
                 Judged::Refused(Outcome::Denied, detail, Box::new(refusal))
             }
-            Verdict::Escalate(denial, escalation) => {
-                let detail = denied_detail(&denial, Some(&escalation));
-                let refusal = Refusal::Escalated {
-                    call,
-                    denial,
-                    escalation,
-                };
-                Judged::Refused(Outcome::Escalated, detail, Box::new(refusal))
-            }
+            Verdict::Escalate(denial, escalation) => Judged::Liftable(denial, escalation),
         }
     }
 
@@ -346,9 +243,17 @@ impl Candidate {
     }
 
     /// What is recorded of a yes.
-    pub(super) fn allowed_detail(&self, allowed: &Allowed, charges: &Charges) -> Value {
+    pub(super) fn allowed_detail(
+        &self,
+        allowed: &Allowed,
+        charges: &Charges,
+        (follows, grant): (Option<Follows>, Option<&Grant>),
+    ) -> Value {
         let mut detail = Map::new();
         detail.insert("policies".to_owned(), json!(allowed.policies()));
+        if let Some(grant) = grant {
+            detail.insert("approval".to_owned(), grant.detail());
+        }
         if !charges.amounts.is_empty() {
             let amounts = charges.amounts.iter();
             let charged: Map<String, Value> = amounts
@@ -364,8 +269,9 @@ impl Candidate {
                 .collect();
             detail.insert("counted".to_owned(), Value::Object(counted));
         }
-        if let Some(asked) = self.continues {
-            detail.insert("continues".to_owned(), json!(asked.to_string()));
+        if let Some(follows) = follows {
+            let earlier = follows.call().to_string();
+            detail.insert(follows.word().to_owned(), json!(earlier));
         }
         if !self.reading.opaque().is_empty() {
             detail.insert("opaque".to_owned(), json!(self.reading.opaque()));
@@ -397,7 +303,7 @@ fn standing(entry: Entry, subject: &Subject) -> Result<SessionFacts, (&'static s
     }
 }
 
-fn facts(session: SessionFacts, after: After) -> Facts {
+pub(super) fn facts(session: SessionFacts, after: After) -> Facts {
     Facts {
         session,
         totals: after.totals,
@@ -406,16 +312,14 @@ fn facts(session: SessionFacts, after: After) -> Facts {
     }
 }
 
-fn denied_detail(denial: &Denial, escalation: Option<&Escalation>) -> Value {
+/// What is recorded of a no.
+pub(super) fn denied_detail(denial: &Denial) -> Value {
     let policies: Vec<_> = denial.reasons.iter().map(|reason| &reason.policy).collect();
     let mut detail = Map::new();
     detail.insert("code".to_owned(), json!(denial.code));
     detail.insert("policies".to_owned(), json!(policies));
     if !denial.errors.is_empty() {
         detail.insert("errors".to_owned(), json!(denial.errors));
-    }
-    if let Some(escalation) = escalation {
-        detail.insert("roles".to_owned(), json!(escalation.roles));
     }
     Value::Object(detail)
 }

@@ -1,9 +1,12 @@
 //! What a call comes back with. Which words the client reads is decided at
 //! the edge.
 
+use super::escalate::Requested;
 use crate::downstream::ConnectionId;
 use crate::downstream::Era;
 use crate::downstream::Unbridged;
+use crate::escalations::Decision;
+use crate::escalations::EscalationId;
 use crate::policy::Denial;
 use crate::policy::Escalation;
 use crate::retries::Kept;
@@ -15,6 +18,7 @@ use crate::tool::CallId;
 use crate::tool::Inquiry;
 use crate::tool::Kind;
 use crate::tool::ServerName;
+use jiff::Timestamp;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -152,6 +156,19 @@ pub enum Refusal {
         denial: Denial,
         /// Who can lift it.
         escalation: Escalation,
+        /// What stands for it.
+        requested: Requested,
+    },
+    /// Somebody was asked, and said no. Nothing was sent.
+    TurnedDown {
+        /// Our id of the call.
+        call: CallId,
+        /// What was decided on.
+        id: EscalationId,
+        /// Who decided, and why.
+        decision: Decision,
+        /// Until when the same call is answered so.
+        until: Timestamp,
     },
     /// An identical earlier call of the session ended unknown, and this is the
     /// first that the caller hears of it. Nothing was sent now.
@@ -169,16 +186,17 @@ pub enum Refusal {
         /// Our id of the first.
         earlier: CallId,
     },
-    /// The same call of the session was made shortly before, and its answer was not
-    /// read: this one is given it. Nothing was sent now.
-    Unread {
+    /// The same call was made before under the same key, or shortly before and its
+    /// answer was not read: this one is given it. Nothing was sent now. Only within the
+    /// broker, which makes an answer of it.
+    Replayed {
         /// Our id of the earlier.
         earlier: CallId,
         /// Its answer.
         kept: Kept,
     },
-    /// The same call of the session ended shortly before the broker did, so its answer
-    /// may not have been read. Nothing was sent now.
+    /// The same call of the session was made shortly before, its answer may not have
+    /// been read, and cannot be given again. Nothing was sent now.
     EarlierUnread {
         /// Our id of this call.
         call: CallId,
@@ -186,6 +204,8 @@ pub enum Refusal {
         earlier: CallId,
         /// `server/tool`.
         tool: String,
+        /// Why it cannot be given again.
+        why: NotKept,
     },
     /// Its key was given to another call before. Nothing was sent.
     KeyReused {
@@ -195,6 +215,14 @@ pub enum Refusal {
     /// It was made before under the same key, and the answer was too large to keep.
     /// Nothing was sent now.
     EarlierLost {
+        /// Our id of the call.
+        call: CallId,
+        /// Our id of the first.
+        earlier: CallId,
+    },
+    /// It was made before under the same key, and its server asked something in the
+    /// middle of it, which was not answered yet. Nothing was sent now.
+    EarlierAsks {
         /// Our id of the call.
         call: CallId,
         /// Our id of the first.
@@ -289,6 +317,15 @@ pub enum Refusal {
     NotRecorded,
     /// The same, because the disk has no room for it.
     NoRoom,
+}
+
+/// Why an answer that may not have been read cannot be given again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotKept {
+    /// Its broker ended right after the call.
+    Ended,
+    /// It was too large.
+    TooLarge,
 }
 
 /// How the session of a call is named.

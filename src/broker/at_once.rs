@@ -7,6 +7,7 @@ use super::Refusal;
 use super::admit::Admitted;
 use super::admit::Candidate;
 use super::admit::Judged;
+use super::earlier::Follows;
 use super::memory::Memory;
 use super::memory::Recalled;
 use crate::cause::Chain;
@@ -122,7 +123,8 @@ impl Broker {
         let charges = Charges::none(subject.session, subject.principal.clone());
         match candidate.judge(&facts, now) {
             Judged::Allowed(allowed) => {
-                let detail = candidate.allowed_detail(&allowed, &charges);
+                let follows = candidate.continues.map(Follows::Asked);
+                let detail = candidate.allowed_detail(&allowed, &charges, (follows, None));
                 let opening = (subject, effect, &detail);
                 let entry = journal::open_spooled(&desk.spool, opening, arguments, &allowed, now)?;
                 Some(Ok(entry.map(|entry| Admitted {
@@ -131,6 +133,8 @@ impl Broker {
                     charges,
                 })))
             }
+            // Whether it was asked for or granted, the store knows.
+            Judged::Liftable(..) => None,
             Judged::Refused(outcome, detail, refusal) => {
                 let detail = candidate.noted(detail);
                 let refused = (subject, outcome, &detail);

@@ -1,6 +1,7 @@
 //! A call as a client made it.
 
 use super::Awaited;
+use crate::journal::Subject;
 use crate::json;
 use crate::json::Object;
 use crate::json::Splice;
@@ -10,6 +11,7 @@ use crate::session::SessionId;
 use crate::tool::Asking;
 use crate::tool::CallId;
 use crate::tool::Declared;
+use crate::tool::Digest;
 use crate::tool::Level;
 use serde_json::Value;
 use std::sync::Arc;
@@ -71,6 +73,21 @@ pub enum Left {
 }
 
 impl ToolCall {
+    /// What is known of the call when its record is made.
+    pub(super) fn subject(&self, tool: String, arguments: &str, policies: Digest) -> Subject {
+        // Arguments that were checked at the edge have a canonical form.
+        let canonical =
+            json::canonical(arguments).unwrap_or_else(|_unchecked| arguments.to_owned());
+        Subject {
+            call: CallId::next(),
+            session: self.session,
+            principal: self.principal.clone(),
+            tool,
+            arguments: Digest::of(canonical.as_bytes()),
+            policies,
+        }
+    }
+
     /// Whether it completes an argument of a prompt.
     pub(super) fn of_prompt(&self) -> bool {
         let reference = |arguments: &Object<'_>| {
@@ -87,10 +104,10 @@ impl ToolCall {
         arguments.and_then(|arguments| reference(&arguments)) == Some(true)
     }
 
-    /// The same completion under the name that the server gave the prompt.
-    pub(super) fn completing(mut self, native: &str) -> Self {
+    /// Completes under the name that the server gave the prompt.
+    pub(super) fn complete(&mut self, native: &str) {
         let Some(text) = self.arguments.take() else {
-            return self;
+            return;
         };
         let named = Object::parse(&text)
             .ok()
@@ -100,6 +117,5 @@ impl ToolCall {
             Splice::new(&text).replace(named, native).finish().into()
         });
         self.arguments = Some(replaced.unwrap_or(text));
-        self
     }
 }

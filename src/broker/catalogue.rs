@@ -383,6 +383,14 @@ impl Catalogue {
         }
     }
 
+    /// What one of our own tools is called, where this principal has it.
+    pub(super) fn own_tool(&self, own: Own, principal: &PrincipalId) -> Option<Box<str>> {
+        let mut routes = self.tools.routes.iter();
+        let (name, route) =
+            routes.find(|(_, route)| matches!(&route.leads, Leads::Own(it) if *it == own))?;
+        self.shows(principal, route).then(|| name.as_str().into())
+    }
+
     /// Where a tool leads, by its own name.
     pub(super) fn route_of(&self, tool: &ToolId) -> Option<Arc<Route>> {
         let mut routes = self.tools.routes.values();
@@ -463,7 +471,7 @@ fn policy_own(own: &[(Own, Arc<ToolDefinition>)]) -> Vec<PolicyTool> {
         definition: Arc::clone(definition),
         rules: ToolRules {
             access: tool.access(),
-            risk: "low".to_owned(),
+            risk: tool.risk().to_owned(),
             ..ToolRules::unmentioned(definition.id.asking())
         },
         pinned: true,

@@ -10,6 +10,7 @@ use super::settle::Settlement;
 use crate::journal;
 use crate::journal::Closing;
 use crate::journal::Effect;
+use crate::meters;
 use crate::meters::Charges;
 use crate::retries;
 use crate::retries::Ending;
@@ -141,6 +142,9 @@ impl Broker {
             let first = journal::close(tx, writer, closing, now)?;
             if let Some(ending) = ending.as_ref().filter(|_| first) {
                 retries::end(tx, closing.call, ending)?;
+                if *ending != Ending::Unknown {
+                    meters::release(tx, closing.call)?;
+                }
             }
             match settlement {
                 Settlement::Refunded(charges) if first => charges.refund(tx),

@@ -2,6 +2,7 @@
 
 use super::Broker;
 use super::Catalogue;
+use super::Settings;
 use super::entry::Entry;
 use super::resume;
 use crate::cause::Chain;
@@ -11,6 +12,7 @@ use crate::events::New;
 use crate::events::Refused;
 use crate::policy::Denial;
 use crate::principal::PrincipalId;
+use crate::session::SessionFacts;
 use crate::session::SessionId;
 use crate::sessions;
 use crate::sessions::By;
@@ -23,6 +25,7 @@ use crate::store::Tx;
 use jiff::SignedDuration;
 use jiff::Timestamp;
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Why an event is not taken, or none are shown.
@@ -55,6 +58,17 @@ pub fn event_json(event: &Event) -> String {
     )
 }
 
+impl Settings {
+    /// What follows from an event from outside.
+    pub fn follows(&self) -> events::Follows<'_> {
+        events::Follows {
+            outbox: self.webhooks.outbox(),
+            labels: &self.event_labels,
+            stick: self.labels_stick,
+        }
+    }
+}
+
 impl Broker {
     /// Takes an event for the session that is named by its id, its handle or
     /// `owner/handle`. What comes of it is on the disk when this returns, because
@@ -73,23 +87,36 @@ impl Broker {
         let (who, named) = (principal.clone(), named.to_owned());
         let work = move |tx: &Tx<'_>| {
             let now = Timestamp::now();
-            let Some(session) = resume::find(tx, &who, &named)? else {
+            let asked = (&who, &*catalogue);
+            let found = match resume::find(tx, &who, &named)? {
+                Some(session) => sessions::state(tx, session)?,
+                None => None,
+            };
+            let Some(state) = found else {
+                // It takes as long as with a session that they may not know of.
+                let nowhere = nowhere(&who);
+                let _no = may_send(tx, asked, (&nowhere, new.kind()), now)?;
+                let _one = catalogue.bundle().may_join(&who, &nowhere.facts, &[], now);
                 return Ok(Err(EventRefusal::Unknown));
             };
-            let Some(state) = living(tx, session, settings.expire, now)? else {
-                return Ok(Err(EventRefusal::Unknown));
-            };
+            let session = state.facts.id;
             let by = (By::Principal(&who), now);
-            if let Err(denial) = may_send(tx, (&who, &catalogue), (&state, new.kind()), now)? {
-                events::note_refused(tx, session, &new, by)?;
+            if let Err(denial) = may_send(tx, asked, (&state, new.kind()), now)? {
+                // Whoever may neither send nor be there leaves no trace in it.
                 return Ok(Err(
                     match Entry::of(tx, (session, &who), &catalogue, now)? {
                         Entry::Gone => EventRefusal::Unknown,
-                        Entry::Open(_) | Entry::Ended(_) => EventRefusal::Denied(denial),
+                        Entry::Open(_) | Entry::Ended(_) => {
+                            events::note_refused(tx, session, &new, by)?;
+                            EventRefusal::Denied(denial)
+                        }
                     },
                 ));
             }
-            let taken = events::take(tx, &state, &new, settings.webhooks.outbox(), by)?;
+            let Some(state) = living(tx, state, settings.expire, now)? else {
+                return Ok(Err(EventRefusal::Unknown));
+            };
+            let taken = events::take(tx, &state, &new, settings.follows(), by)?;
             Ok(match taken {
                 Ok(event) => Ok((session, event)),
                 Err(refused) => Err(EventRefusal::Refused(refused)),
@@ -146,19 +173,33 @@ impl Broker {
     }
 }
 
-/// The state of a session, which ends where nobody used it for too long.
+/// A session that goes on, which ends where nobody used it for too long.
 fn living(
     tx: &Tx<'_>,
-    session: SessionId,
+    state: State,
     kept: Option<SignedDuration>,
     now: Timestamp,
 ) -> Result<Option<State>, StoreError> {
-    match sessions::state(tx, session)? {
-        Some(state) if state.ended.is_none() && state.is_stale(kept, now) => {
-            sessions::end(tx, session, Why::Expired, (By::Time, now))?;
-            sessions::state(tx, session)
-        }
-        state => Ok(state),
+    if state.ended.is_some() || !state.is_stale(kept, now) {
+        return Ok(Some(state));
+    }
+    let session = state.facts.id;
+    sessions::end(tx, session, Why::Expired, (By::Time, now))?;
+    sessions::state(tx, session)
+}
+
+/// A session that is not there.
+fn nowhere(owner: &PrincipalId) -> State {
+    State {
+        facts: SessionFacts {
+            id: SessionId::random(),
+            owner: owner.clone(),
+            labels: BTreeSet::new(),
+            frozen: false,
+            paused: false,
+        },
+        used: Timestamp::UNIX_EPOCH,
+        ended: None,
     }
 }
 

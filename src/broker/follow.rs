@@ -80,6 +80,8 @@ impl Upkeep {
                 _ = look.tick() => {
                     self.recover().await;
                     self.broker.expire_sessions().await;
+                    self.broker.expire_escalations().await;
+                    self.broker.forget_retries().await;
                     self.broker.checkpoint().await;
                     self.broker.trim().await;
                     self.follow_pins().await;

@@ -138,6 +138,7 @@ mod tests {
         sql: &[
             journal::SCHEMA,
             journal::SCHEMA_12,
+            journal::SCHEMA_14,
             sessions::SCHEMA,
             sessions::SCHEMA_7,
         ],

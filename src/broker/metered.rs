@@ -3,6 +3,8 @@
 use super::Refusal;
 use super::Settings;
 use super::admit::Candidate;
+use super::earlier::Follows;
+use crate::journal::Subject;
 use crate::meters;
 use crate::meters::After;
 use crate::meters::Caller;
@@ -12,6 +14,8 @@ use crate::meters::Held;
 use crate::meters::Moment;
 use crate::meters::Overflow;
 use crate::policy::Bundle;
+use crate::policy::Gate;
+use crate::policy::Reading;
 use crate::store::StoreError;
 use crate::store::Tx;
 use crate::tool::CallId;
@@ -53,6 +57,51 @@ impl Candidate {
         settings: &Settings,
         now: Timestamp,
     ) -> Result<Charges, StoreError> {
+        let weighed = Weighed {
+            subject: &self.subject,
+            gate: &self.route.gate,
+            reading: &self.reading,
+        };
+        weighed.charges(tx, settings, now)
+    }
+
+    /// What the call is charged, and the totals with it. What a call that asked for
+    /// more was charged, or that ended unknown and is repeated, counts once.
+    pub(super) fn metered(
+        &self,
+        tx: &Tx<'_>,
+        settings: &Settings,
+        follows: Option<Follows>,
+        now: Timestamp,
+    ) -> Result<Result<(Charging, After), Overflow>, StoreError> {
+        let mut charges = self.charges(tx, settings, now)?;
+        let carried = match follows {
+            Some(earlier) => charges.held_since(tx, earlier.call())?,
+            None => None,
+        };
+        let after = match &carried {
+            Some(held) => charges.totals_carried(tx, held)?,
+            None => charges.totals_after(tx)?,
+        };
+        Ok(after.map(|after| (Charging { charges, carried }, after)))
+    }
+}
+
+/// A call as far as the meters care.
+pub(super) struct Weighed<'a> {
+    pub(super) subject: &'a Subject,
+    pub(super) gate: &'a Gate,
+    pub(super) reading: &'a Reading,
+}
+
+impl Weighed<'_> {
+    /// What the call would be charged now.
+    pub(super) fn charges(
+        &self,
+        tx: &Tx<'_>,
+        settings: &Settings,
+        now: Timestamp,
+    ) -> Result<Charges, StoreError> {
         let amounts = self.reading.amounts();
         let day = if amounts.is_empty() {
             now.to_zoned(settings.zone.clone()).date()
@@ -86,32 +135,12 @@ impl Candidate {
             session: self.subject.session,
             principal,
             // Who has none is denied.
-            role: self.route.gate.role(principal).unwrap_or_default(),
-            tool: &self.route.tool,
+            role: self.gate.role(principal).unwrap_or_default(),
+            tool: self.gate.tool(),
         };
         Ok(counts
             .map(|(meter, value)| Count::new(meter, value, caller, moment))
             .collect())
-    }
-
-    /// What the call is charged, and the totals with it. What a call that asked for
-    /// more was charged counts once for all that go on from it.
-    pub(super) fn metered(
-        &self,
-        tx: &Tx<'_>,
-        settings: &Settings,
-        now: Timestamp,
-    ) -> Result<Result<(Charging, After), Overflow>, StoreError> {
-        let mut charges = self.charges(tx, settings, now)?;
-        let carried = match self.continues {
-            Some(asked) => charges.held_since(tx, asked)?,
-            None => None,
-        };
-        let after = match &carried {
-            Some(held) => charges.totals_carried(tx, held)?,
-            None => charges.totals_after(tx)?,
-        };
-        Ok(after.map(|after| (Charging { charges, carried }, after)))
     }
 }
 

@@ -3,9 +3,13 @@
 //! here, in the session of the call and in no other.
 
 mod answers;
+mod decisions;
 pub(super) mod pages;
 
 pub use pages::percent_decoded;
+
+pub(super) use decisions::digest_json;
+pub(super) use decisions::digest_line;
 
 use super::Answer;
 use super::Broker;
@@ -13,6 +17,7 @@ use super::Refusal;
 use super::ToolCall;
 use super::catalogue::Route;
 use super::close::Held;
+use super::escalations::Ground;
 use super::names;
 use super::retry;
 use super::settle;
@@ -20,7 +25,6 @@ use crate::cause::Chain;
 use crate::downstream::Era;
 use crate::downstream::Sent;
 use crate::journal;
-use crate::journal::Effect;
 use crate::meters::Charges;
 use crate::permit::Permit;
 use crate::pins;
@@ -60,6 +64,12 @@ pub(super) enum Own {
     AddNote,
     Notes,
     Events,
+    /// Waiting for a decision on a call of one's own.
+    Wait,
+    Withdraw,
+    /// What waits for somebody's decision.
+    Escalations,
+    Decide,
     /// Reading one of our own resources.
     Page,
     /// Being told of its changes.
@@ -68,7 +78,7 @@ pub(super) enum Own {
 
 impl Own {
     /// The tools.
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 15] = [
         Self::Status,
         Self::History,
         Self::Pause,
@@ -80,6 +90,10 @@ impl Own {
         Self::AddNote,
         Self::Notes,
         Self::Events,
+        Self::Wait,
+        Self::Withdraw,
+        Self::Escalations,
+        Self::Decide,
     ];
 
     fn name(self) -> &'static str {
@@ -95,6 +109,10 @@ impl Own {
             Self::AddNote => "note_add",
             Self::Notes => "note_list",
             Self::Events => "event_list",
+            Self::Wait => "escalation_wait",
+            Self::Withdraw => "escalation_withdraw",
+            Self::Escalations => "escalation_list",
+            Self::Decide => "escalation_decide",
             Self::Page => Asking::Read.method(),
             Self::Follow => Asking::Subscribe.method(),
         }
@@ -108,9 +126,34 @@ impl Own {
             | Self::List
             | Self::Notes
             | Self::Events
+            | Self::Wait
+            | Self::Escalations
             | Self::Page
             | Self::Follow => Access::Read,
-            Self::Pause | Self::Resume | Self::Put | Self::Delete | Self::AddNote => Access::Write,
+            Self::Pause
+            | Self::Resume
+            | Self::Put
+            | Self::Delete
+            | Self::AddNote
+            | Self::Withdraw
+            | Self::Decide => Access::Write,
+        }
+    }
+
+    /// How much harm it can do. What is `reserved` needs a permit of the operator's;
+    /// the built-in one covers everything else.
+    pub(super) fn risk(self) -> &'static str {
+        match self {
+            Self::Escalations | Self::Decide => "reserved",
+            _ => "low",
+        }
+    }
+
+    /// What its effect must survive.
+    fn durability(self) -> Durability {
+        match self {
+            Self::Withdraw | Self::Decide => Durability::Power,
+            _ => Durability::Process,
         }
     }
 }
@@ -141,6 +184,12 @@ impl OwnTools {
 pub(super) fn definitions() -> Vec<(Own, Arc<ToolDefinition>)> {
     static DEFINITIONS: LazyLock<Vec<(Own, Arc<ToolDefinition>)>> = LazyLock::new(read);
     DEFINITIONS.clone()
+}
+
+/// Which tool one of them is.
+pub(super) fn id(own: Own) -> Option<ToolId> {
+    let known = definitions().into_iter().find(|(known, _)| *known == own);
+    known.map(|(_, definition)| definition.id.clone())
 }
 
 /// A test holds that each is there.
@@ -175,9 +224,8 @@ impl Broker {
         permit: Permit,
         (own, route): (Own, &Arc<Route>),
         call: ToolCall,
-        now: Timestamp,
     ) -> Answer {
-        let id = permit.call();
+        let (id, now) = (permit.call(), Timestamp::now());
         let charges = Charges::none(call.session, call.principal.clone());
         let keyed = call.key.is_some();
         let answered = match own.access() {
@@ -185,17 +233,23 @@ impl Broker {
             Access::Write => {
                 let (route, keep) = (Arc::clone(route), self.settings.keep);
                 let writer = self.writer.id();
+                let (catalogue, settings) =
+                    (self.catalogue.load_full(), Arc::clone(&self.settings));
                 let work = move |tx: &Tx<'_>| {
-                    let said = change(tx, own, &call, now)?;
+                    let ground = Ground {
+                        catalogue: &catalogue,
+                        settings: &settings,
+                    };
+                    let said = change(tx, (own, ground), &call, now)?;
                     let (closing, answer) = settle::judged(id, &route, sent(&said), keep);
                     journal::close(tx, writer, &closing, now)?;
                     if keyed {
-                        let ending = retry::ending(closing.outcome, &answer, Effect::Possible);
+                        let ending = retry::ending(&closing, &answer);
                         retries::end(tx, id, &ending)?;
                     }
                     Ok(answer)
                 };
-                let written = self.store.write("own", Durability::Process, work).await;
+                let written = self.store.write("own", own.durability(), work).await;
                 match written {
                     Ok(answer) => return answer.into_inner(),
                     Err(error) => Err(error),
@@ -209,7 +263,7 @@ impl Broker {
             }
         });
         let (closing, answer) = settle::judged(id, route, sent, self.settings.keep);
-        let ending = keyed.then(|| retry::ending(closing.outcome, &answer, Effect::None));
+        let ending = keyed.then(|| retry::ending(&closing, &answer));
         let held = Held {
             charges,
             labels: BTreeSet::new(),
@@ -224,12 +278,24 @@ impl Broker {
 
     /// Reads on a thread that may wait, after what this process has yet to fold.
     async fn read_own(&self, own: Own, call: ToolCall) -> Result<Sent, StoreError> {
+        if own == Own::Wait {
+            return Ok(sent(&self.waited(&call).await));
+        }
         let (store, settings) = (Arc::clone(&self.store), Arc::clone(&self.settings));
+        let catalogue = self.catalogue.load_full();
         let read = tokio::task::spawn_blocking(move || {
             store.catch_up()?;
             let units = settings.units();
             store.read(|tx| match own {
                 Own::Page => pages::read(tx, &call, units),
+                Own::Escalations => {
+                    let ground = Ground {
+                        catalogue: &catalogue,
+                        settings: &settings,
+                    };
+                    let said = decisions::listed(tx, ground, &call, Timestamp::now())?;
+                    Ok(sent(&said))
+                }
                 tool => Ok(sent(&look(tx, tool, &call, units)?)),
             })
         });

@@ -9,11 +9,13 @@ use crate::journal;
 use crate::journal::Closing;
 use crate::journal::Effect;
 use crate::journal::Subject;
+use crate::meters;
 use crate::outcome::Outcome;
 use crate::retries;
 use crate::retries::Ending;
 use crate::store::Durability;
 use crate::store::Tx;
+use crate::tool::CallId;
 use jiff::Timestamp;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -59,6 +61,12 @@ impl PartialEq for Receipt {
 impl Eq for Receipt {}
 
 impl Awaited {
+    /// That nobody will read it.
+    pub(super) fn in_vain() -> Self {
+        let (_dropped, awaited) = Receipt::new();
+        awaited
+    }
+
     /// Whether it was read, once that is known.
     async fn is_read(&self) -> bool {
         tokio::select! {
@@ -81,26 +89,68 @@ impl Broker {
         if effect == Effect::None || !ended {
             return;
         }
-        let Ending::Answered(kept) = retry::ending(closing.outcome, answer, effect) else {
+        let Ending::Answered(kept) = retry::ending(closing, answer) else {
             return;
         };
-        let broker = Arc::clone(self);
+        let store = Arc::clone(&self.store);
         self.tasks.spawn(async move {
             if awaited.is_read().await {
                 return;
             }
             let now = Timestamp::now();
             let note = move |tx: &Tx<'_>| {
-                for old in retries::unread_before(tx, now)? {
-                    journal::forget_unsettled(tx, old)?;
+                retries::keep_unread(tx, subject.call, &kept, now)?;
+                for old in journal::unread(tx, &subject, now)? {
+                    retries::drop_unread(tx, old)?;
                 }
-                journal::unread(tx, &subject)?;
-                retries::keep_unread(tx, subject.call, &kept, now)
+                Ok(())
             };
-            let noted = broker.store.write("unread", Durability::Process, note).await;
+            let noted = store.write("unread", Durability::Process, note).await;
             if let Err(error) = noted {
                 tracing::error!(error = %Chain(&error), "an answer that nobody read could not be kept");
             }
         });
+    }
+
+    /// The answer of an earlier call is given now, or that call is told of: it stays
+    /// until that was read. Where nobody waits for a receipt it counts as read.
+    pub(super) fn await_rereading(&self, earlier: CallId, awaited: Option<Awaited>) {
+        let store = Arc::clone(&self.store);
+        self.tasks.spawn(async move {
+            let is_read = match awaited {
+                Some(awaited) => awaited.is_read().await,
+                None => true,
+            };
+            let note = move |tx: &Tx<'_>| match is_read {
+                true => {
+                    journal::is_read(tx, earlier)?;
+                    retries::drop_unread(tx, earlier)
+                }
+                false => journal::still_unread(tx, earlier),
+            };
+            let noted = store.write("reread", Durability::Process, note).await;
+            if let Err(error) = noted {
+                tracing::error!(error = %Chain(&error), "it could not be noted whether an answer was read");
+            }
+        });
+    }
+
+    /// Forgets what nobody asked for in time: answers that were not read, keys, and
+    /// what was charged under those.
+    pub(super) async fn forget_retries(&self) {
+        let now = Timestamp::now();
+        let forget = move |tx: &Tx<'_>| {
+            journal::forget_unread(tx, now)?;
+            let old = retries::forget(tx, now)?;
+            old.into_iter()
+                .try_for_each(|call| meters::release(tx, call))
+        };
+        let forgotten = self
+            .store
+            .write("forget", Durability::Process, forget)
+            .await;
+        if let Err(error) = forgotten {
+            tracing::warn!(error = %Chain(&error), "old retries could not be forgotten");
+        }
     }
 }

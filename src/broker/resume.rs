@@ -4,11 +4,15 @@
 use super::Broker;
 use super::Carrier;
 use super::Catalogue;
-use super::ServerRules;
 use super::Settings;
+use super::Units;
 use super::entry::Entry;
 use super::own::OWN;
+use super::own::digest_json;
+use super::own::digest_line;
 use crate::cause::Chain;
+use crate::escalations;
+use crate::escalations::Escalation;
 use crate::events;
 use crate::events::Event;
 use crate::journal;
@@ -19,11 +23,8 @@ use crate::memory;
 use crate::memory::Kept;
 use crate::memory::Note;
 use crate::meters;
-use crate::meters::Shown;
-use crate::meters::Source;
 use crate::meters::Total;
 use crate::outcome::Outcome;
-use crate::policy;
 use crate::principal::PrincipalId;
 use crate::session::Handle;
 use crate::session::SessionId;
@@ -32,9 +33,6 @@ use crate::sessions::Session;
 use crate::store::StoreError;
 use crate::store::Tx;
 use crate::tool::CallId;
-use crate::tool::Meter;
-use crate::tool::ServerName;
-use crate::tool::ToolId;
 use jiff::Timestamp;
 use serde_json::Value;
 use serde_json::json;
@@ -47,92 +45,9 @@ const CALLS: u32 = 8;
 const KEYS: usize = 20;
 const NOTES: u32 = 5;
 const EVENTS: u32 = 10;
+const ESCALATIONS: u32 = 20;
 /// How much of a text of somebody else is shown, in characters.
 const SHOWN: usize = 200;
-
-/// In what the totals of meters are shown.
-#[derive(Clone, Copy, Debug)]
-pub struct Units<'a> {
-    /// What the operator says of the tools: which arguments are money.
-    pub servers: &'a BTreeMap<ServerName, ServerRules>,
-    /// How many digits of money are minor units.
-    pub scale: u8,
-}
-
-impl Units<'_> {
-    /// A total as people write it: money with its decimals, everything else as the
-    /// whole number that it is.
-    pub fn amount(&self, total: &Total) -> String {
-        match self.is_money(&total.meter) {
-            true => policy::amount(total.total, self.scale),
-            false => total.total.to_string(),
-        }
-    }
-
-    /// In what a meter counts.
-    pub fn unit(&self, meter: &Source) -> Unit {
-        let is_money = match meter {
-            Source::OfTool(key) => self.is_money(key),
-            Source::Declared(meter) => match &meter.sum {
-                None => return Unit::Calls,
-                Some(argument) => self.sums_money(meter, argument),
-            },
-        };
-        match is_money {
-            true => Unit::Money,
-            false => Unit::Whole,
-        }
-    }
-
-    /// The same total in words.
-    pub fn shown(&self, one: &Shown) -> String {
-        match self.unit(&one.meter) {
-            Unit::Calls if one.total == 1 => "1 call".to_owned(),
-            Unit::Calls => format!("{} calls", one.total),
-            Unit::Money => policy::amount(one.total, self.scale),
-            Unit::Whole => one.total.to_string(),
-        }
-    }
-
-    /// An argument that is money in one of the tools is so in all of them, or policy
-    /// is not loaded.
-    fn sums_money(&self, meter: &Meter, argument: &str) -> bool {
-        self.servers.iter().any(|(server, rules)| {
-            rules.tools.iter().any(|(name, rules)| {
-                let tool = ToolId {
-                    server: server.clone(),
-                    name: name.as_str().into(),
-                };
-                meter.counts(&tool) && rules.money.iter().any(|money| money == argument)
-            })
-        })
-    }
-
-    fn is_money(&self, meter: &str) -> bool {
-        let named = || {
-            let (server, rest) = meter.split_once('/')?;
-            let (tool, argument) = rest.split_once('#')?;
-            let (_, rules) = self
-                .servers
-                .iter()
-                .find(|(name, _)| name.as_str() == server)?;
-            let rules = rules.tools.get(tool)?;
-            Some(rules.money.iter().any(|money| money == argument))
-        };
-        named() == Some(true)
-    }
-}
-
-/// In what a meter counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unit {
-    /// Calls.
-    Calls,
-    /// Money, in minor units (cents).
-    Money,
-    /// Whatever its argument counts.
-    Whole,
-}
 
 /// Where a session stands at one moment.
 #[derive(Debug)]
@@ -153,6 +68,10 @@ pub struct Standing {
     pub notes: Vec<Note>,
     /// The last that arrived from outside, the newest at the end.
     pub events: Vec<Event>,
+    /// The last calls of it that were escalated, the newest at the end.
+    pub escalations: Vec<Escalation>,
+    /// When it was looked at.
+    pub at: Timestamp,
 }
 
 impl Standing {
@@ -161,7 +80,7 @@ impl Standing {
     /// # Errors
     ///
     /// When the store cannot be read.
-    pub fn read(tx: &Tx<'_>, id: SessionId) -> Result<Option<Self>, StoreError> {
+    pub fn read(tx: &Tx<'_>, id: SessionId, now: Timestamp) -> Result<Option<Self>, StoreError> {
         let Some(session) = sessions::by_id(tx, id)? else {
             return Ok(None);
         };
@@ -170,6 +89,11 @@ impl Standing {
             newest: Some(CALLS),
             without: Some(OWN),
             ..Filter::default()
+        };
+        let asked = escalations::Filter {
+            session: Some(id),
+            live: false,
+            newest: Some(ESCALATIONS),
         };
         Ok(Some(Self {
             session,
@@ -180,6 +104,8 @@ impl Standing {
             values: memory::list(tx, id, "")?,
             notes: memory::notes(tx, id, NOTES)?,
             events: events::list(tx, id, None, EVENTS)?,
+            escalations: escalations::list(tx, &asked)?,
+            at: now,
         }))
     }
 
@@ -198,6 +124,8 @@ impl Standing {
             let amount = units.amount(total);
             lines.push(format!("Total of {}: {amount}", total.meter));
         }
+        let decided = self.escalations.iter();
+        lines.extend(decided.filter_map(|one| digest_line(one, self.at)));
         lines.extend(self.arrived());
         lines.extend(self.memory());
         lines.extend(self.notes.iter().map(note_line));
@@ -310,7 +238,10 @@ impl Standing {
         let waits = self.session.paused.as_ref();
         let waits = waits.is_some_and(|pause| pause.waiting_for.is_some());
         let arrived = !self.events.is_empty();
-        waits || arrived || !self.values.is_empty() || !self.notes.is_empty()
+        let decided = self.escalations.iter();
+        let decided = decided.filter_map(|one| one.decision.as_ref()?.reason.as_ref());
+        let said = decided.count() > 0;
+        waits || arrived || said || !self.values.is_empty() || !self.notes.is_empty()
     }
 
     /// The same for programs: amounts in minor units.
@@ -353,6 +284,9 @@ impl Standing {
                     "by": event.by,
                     "new": self.is_news(event),
                 })
+            }).collect::<Vec<_>>(),
+            "escalations": self.escalations.iter().map(|one| {
+                digest_json(one, self.at)
             }).collect::<Vec<_>>(),
             "memory": self.values.iter().map(|entry| &entry.key).collect::<Vec<_>>(),
         })
@@ -428,7 +362,7 @@ impl Broker {
             store.read(|tx| {
                 let who = (&principal, &carrier);
                 match named(tx, who, (&catalogue, &settings), now)? {
-                    Some(id) => Standing::read(tx, id),
+                    Some(id) => Standing::read(tx, id, now),
                     None => Ok(None),
                 }
             })

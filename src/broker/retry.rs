@@ -2,29 +2,29 @@
 //! are given what it came to.
 
 use super::Answer;
+use super::Awaited;
 use super::Broker;
 use super::Refusal;
 use super::ToolCall;
 use super::catalogue::Route;
+use super::earlier::Earlier;
+use super::earlier::Patience;
 use super::labels;
 use crate::downstream::CallLine;
 use crate::downstream::Era;
-use crate::journal;
+use crate::journal::Closing;
 use crate::journal::Effect;
 use crate::journal::Subject;
 use crate::meters::Charges;
 use crate::outcome::Outcome;
 use crate::permit::Permit;
-use crate::retries;
-use crate::retries::Attempt;
 use crate::retries::Ending;
 use crate::retries::Form;
 use crate::retries::Kept;
 use crate::session::Label;
 use crate::sessions::Brought;
-use crate::store::Durability;
 use crate::store::StoreError;
-use crate::store::Tx;
+use crate::tasks::Task;
 use crate::tool::CallId;
 use jiff::Timestamp;
 use serde_json::json;
@@ -40,132 +40,131 @@ const SELDOM: Duration = Duration::from_millis(100);
 /// How much longer than the call may take its end is waited for.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// How often a call is decided whose key was freed while it waited.
-const MOST_ATTEMPTS: u32 = 8;
-
 /// What a call came to before anything was sent.
 pub(super) enum Once {
-    /// It may be sent. What is known of it, where it may have to be told of later.
-    Admitted(Box<(Charges, Permit, Option<Subject>)>),
+    /// It may be sent.
+    Cleared(Box<Cleared>),
     /// It was made before, and this is what it comes to.
     Before(Answer),
 }
 
-/// How an earlier call under the same key stands.
-enum Earlier {
-    /// It has not ended.
-    Runs,
-    /// Its broker died in the middle of it.
-    Orphan,
-    Answered(Kept),
-    /// It ended, and its answer was too large to keep.
-    Lost,
-    Unknown,
-    /// Nothing was sent.
-    Free,
+/// A call that may be sent.
+pub(super) struct Cleared {
+    pub(super) permit: Permit,
+    pub(super) charges: Charges,
+    pub(super) route: Arc<Route>,
+    pub(super) task: Option<Task>,
+    /// What it may bring into its session.
+    pub(super) labels: BTreeSet<Label>,
+    /// What is known of it, where it may have to be told of later.
+    pub(super) subject: Option<Subject>,
+}
+
+/// How waiting for an earlier call ended.
+enum Waited {
+    /// It ended.
+    ForIt,
+    /// It may not have ended, and nobody waits longer.
+    InVain,
+    /// The client took its call back.
+    TakenBack,
 }
 
 impl Broker {
-    /// Steps 5 to 8 of a call that may have been made before under the same key: then
-    /// it is not sent, and given what the first came to.
-    pub(super) async fn admit_once(
+    /// Steps 4 to 8. A call that was made before under the same key waits for the end
+    /// of that one, and then is routed and decided like any that comes now: what was
+    /// frozen or changed meanwhile holds for it.
+    pub(super) async fn clear(
         &self,
-        (call, route): (&ToolCall, &Arc<Route>),
-        (labels, line): (&BTreeSet<Label>, &CallLine),
-        (came, now): (Instant, Timestamp),
+        call: &mut ToolCall,
+        line: &CallLine,
+        came: Instant,
     ) -> Result<Once, Refusal> {
-        for _ in 0..MOST_ATTEMPTS {
-            let mut candidate = self.read_arguments(call, route, now).await?;
-            candidate.early = labels::heard_before_the_end(labels, line);
+        let (mut patience, mut until) = (Patience::Left, None);
+        loop {
+            let now = Timestamp::now();
+            let (route, task) = self.route(call, now).await?;
+            let labels = labels::of(&route, task.as_ref());
+            self.complete(call);
+            let mut candidate = self.read_arguments(call, &route, now).await?;
+            candidate.early = labels::heard_before_the_end(&labels, line);
+            candidate.patience = patience;
             let wanted = call.key.is_some() || candidate.effect() == Effect::Possible;
             let subject = wanted.then(|| candidate.subject.clone());
-            match (self.admit(candidate, (came, now)).await, subject) {
-                (Err(Refusal::Attempted { earlier }), Some(subject)) => {
-                    let led = (&**route, labels, line);
+            match self.admit(candidate, (came, now)).await {
+                Ok((charges, permit)) => {
+                    return Ok(Once::Cleared(Box::new(Cleared {
+                        permit,
+                        charges,
+                        route,
+                        task,
+                        labels,
+                        subject,
+                    })));
+                }
+                Err(Refusal::Attempted { earlier }) => {
+                    let longest = route.deadline().saturating_add(GRACE);
+                    let until = *until.get_or_insert_with(|| Instant::now() + longest);
                     // In a box, because most calls need no room for it.
-                    let before = Box::pin(self.made_before(subject, earlier, led));
-                    if let Some(answer) = before.await {
-                        return answer.map(Once::Before);
+                    match Box::pin(self.wait_for(earlier, until, line)).await? {
+                        Waited::ForIt => {}
+                        Waited::InVain => patience = Patience::Over,
+                        Waited::TakenBack => return Ok(Once::Before(Answer::Cancelled)),
                     }
                 }
-                (Err(Refusal::Unread { earlier, kept }), subject) => {
-                    if let Some(subject) = subject {
-                        self.join_labels(brought(&subject, labels))
-                            .await
-                            .map_err(super::not_recorded)?;
-                    }
-                    let answer = Box::new(again(kept));
-                    return Ok(Once::Before(Answer::Replayed { earlier, answer }));
-                }
-                (admitted, subject) => {
-                    let (charges, permit) = admitted?;
-                    return Ok(Once::Admitted(Box::new((charges, permit, subject))));
+                Err(refusal) => {
+                    let brought = subject.map(|subject| brought(&subject, labels));
+                    let given = Box::pin(self.given_again(refusal, brought, call));
+                    return given.await.map(Once::Before);
                 }
             }
         }
-        Err(Refusal::NotRecorded)
     }
 
-    /// What a call comes to that was made before under the same key. None where the
-    /// first was not sent after all: then this one may be.
-    async fn made_before(
+    /// What goes to the client of a call that nothing was sent for. With the answer of
+    /// an earlier one goes a receipt, as it did with the first.
+    async fn given_again(
         &self,
-        subject: Subject,
-        earlier: CallId,
-        (route, labels, line): (&Route, &BTreeSet<Label>, &CallLine),
-    ) -> Option<Result<Answer, Refusal>> {
-        let call = subject.call;
-        let ended = tokio::select! {
-            biased;
-            () = line.cancelled.cancelled() => return Some(Ok(Answer::Cancelled)),
-            ended = self.end_of(earlier, route.deadline().saturating_add(GRACE)) => ended,
-        };
-        let tool = subject.tool.clone();
-        let came = match ended {
-            Err(error) => return Some(Err(super::not_recorded(error))),
-            Ok(Earlier::Free) => return None,
-            Ok(Earlier::Answered(kept)) => Ok(Answer::Replayed {
-                earlier,
-                answer: Box::new(again(kept)),
-            }),
-            Ok(Earlier::Lost) => Err(Refusal::EarlierLost { call, earlier }),
-            Ok(Earlier::Runs | Earlier::Orphan | Earlier::Unknown) => {
-                Err(Refusal::EarlierUnknown {
-                    call,
-                    earlier,
-                    tool,
-                })
+        refusal: Refusal,
+        brought: Option<Brought>,
+        call: &ToolCall,
+    ) -> Result<Answer, Refusal> {
+        let (earlier, came) = match refusal {
+            Refusal::Replayed { earlier, kept } => {
+                let answer = Box::new(again(kept));
+                (earlier, Ok(Answer::Replayed { earlier, answer }))
             }
+            Refusal::EarlierUnread { earlier, .. } => (earlier, Err(refusal)),
+            other => return Err(other),
         };
-        let outcome = match came {
-            Ok(_) => Outcome::Replayed,
-            Err(_) => Outcome::Denied,
-        };
-        let code = if came.is_ok() {
-            "replayed"
-        } else {
-            "earlier_unknown"
-        };
-        let detail = json!({ "code": code, "earlier": earlier.to_string() });
-        let brought = labels::come_with(outcome).then(|| brought(&subject, labels));
-        let recorded = self.record_refused(subject, outcome, detail, Timestamp::now());
-        let recorded = recorded.await;
-        if let Some(brought) = brought
+        if let (Ok(_), Some(brought)) = (&came, brought)
             && let Err(error) = self.join_labels(brought).await
         {
-            return Some(Err(super::not_recorded(error)));
+            self.await_rereading(earlier, Some(Awaited::in_vain()));
+            return Err(super::not_recorded(error));
         }
-        Some(recorded.and(came))
+        self.await_rereading(earlier, call.awaited.clone());
+        came
     }
 
-    async fn end_of(&self, earlier: CallId, patience: Duration) -> Result<Earlier, StoreError> {
-        let begun = Instant::now();
+    /// Returns when an earlier call has ended, for all one can see from here.
+    async fn wait_for(
+        &self,
+        earlier: CallId,
+        until: Instant,
+        line: &CallLine,
+    ) -> Result<Waited, Refusal> {
         let mut pause = SOON;
         loop {
-            match self.look_at(earlier).await? {
-                Earlier::Orphan => self.bury_the_dead().await?,
-                Earlier::Runs if begun.elapsed() < patience => tokio::time::sleep(pause).await,
-                ended => return Ok(ended),
+            match self.look_at(earlier).await.map_err(super::not_recorded)? {
+                Earlier::Runs if Instant::now() < until => {}
+                Earlier::Runs => return Ok(Waited::InVain),
+                _ => return Ok(Waited::ForIt),
+            }
+            tokio::select! {
+                biased;
+                () = line.cancelled.cancelled() => return Ok(Waited::TakenBack),
+                () = tokio::time::sleep(pause) => {}
             }
             pause = (pause * 2).min(SELDOM);
         }
@@ -173,47 +172,25 @@ impl Broker {
 
     async fn look_at(&self, earlier: CallId) -> Result<Earlier, StoreError> {
         let (store, own) = (Arc::clone(&self.store), self.writer.id());
-        let look = tokio::task::spawn_blocking(move || {
-            store.read(|tx| {
-                Ok(match retries::attempt(tx, earlier)? {
-                    Attempt::Free => Earlier::Free,
-                    Attempt::Ended(Some(kept)) => Earlier::Answered(kept),
-                    Attempt::Ended(None) => Earlier::Lost,
-                    Attempt::Open => match journal::in_flight_with(tx, earlier, own)? {
-                        journal::Flight::Living => Earlier::Runs,
-                        journal::Flight::Orphan => Earlier::Orphan,
-                        journal::Flight::Over => Earlier::Unknown,
-                    },
-                })
-            })
-        });
+        let look =
+            tokio::task::spawn_blocking(move || store.read(|tx| Earlier::of(tx, earlier, own)));
         // Where the runtime ends, nobody is told anything any more.
         look.await.unwrap_or(Ok(Earlier::Unknown))
-    }
-
-    async fn bury_the_dead(&self) -> Result<(), StoreError> {
-        let own = self.writer.id();
-        let buried = self
-            .store
-            .write("recover", Durability::Process, move |tx: &Tx<'_>| {
-                journal::recover_dead(tx, own, Timestamp::now())
-            });
-        buried.await.map(|_committed| ())
     }
 }
 
 /// What an answer brings that was given to an earlier call.
-fn brought(subject: &Subject, labels: &BTreeSet<Label>) -> Brought {
+fn brought(subject: &Subject, labels: BTreeSet<Label>) -> Brought {
     Brought {
-        labels: labels.clone(),
+        labels,
         session: subject.session,
         principal: subject.principal.clone(),
         call: subject.call,
     }
 }
 
-/// How a call under a key ended, by its outcome and its answer.
-pub(super) fn ending(outcome: Outcome, answer: &Answer, effect: Effect) -> Ending {
+/// How a call under a key ended, by its record and its answer.
+pub(super) fn ending(closing: &Closing, answer: &Answer) -> Ending {
     let kept = |form, era: &str, body: &str| {
         Ending::Answered(Kept {
             form,
@@ -221,16 +198,15 @@ pub(super) fn ending(outcome: Outcome, answer: &Answer, effect: Effect) -> Endin
             body: body.into(),
         })
     };
-    match (outcome, answer) {
+    match (closing.outcome, answer) {
         (_, Answer::Result { json, era }) => kept(Form::Result, &written(era), json),
         (_, Answer::ServerError { json }) => kept(Form::Error, "", json),
         (_, Answer::Task { json, id, .. }) => {
             let pair = json!([id, json]).to_string();
             kept(Form::Task, "", &pair)
         }
-        (Outcome::FailedBeforeSending | Outcome::InputRequired, _) => Ending::Free,
-        // What only reads may be sent again.
-        _ if effect == Effect::None => Ending::Free,
+        (Outcome::FailedBeforeSending, _) => Ending::Free,
+        (Outcome::InputRequired, _) if !closing.goes_on => Ending::Free,
         _ => Ending::Unknown,
     }
 }
@@ -261,3 +237,6 @@ fn again(kept: Kept) -> Answer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,6 +14,7 @@ use super::upkeep::Enlisted;
 use super::upkeep::Servers;
 use crate::downstream;
 use crate::downstream::Downstream;
+use crate::escalations;
 use crate::events;
 use crate::journal;
 use crate::journal::CallView;
@@ -34,6 +35,7 @@ use crate::sessions::Session;
 use crate::store::Durability;
 use crate::store::Migration;
 use crate::store::Store;
+use crate::store::testing::number;
 use crate::store::testing::tamper;
 use crate::tasks;
 use crate::tool::ServerName;
@@ -57,6 +59,7 @@ const MIGRATIONS: [Migration; 1] = [Migration {
     sql: &[
         journal::SCHEMA,
         journal::SCHEMA_12,
+        journal::SCHEMA_14,
         meters::SCHEMA,
         meters::SCHEMA_5,
         meters::SCHEMA_9,
@@ -70,8 +73,10 @@ const MIGRATIONS: [Migration; 1] = [Migration {
         sessions::SCHEMA_7,
         sessions::SCHEMA_11,
         sessions::SCHEMA_13,
-        sessions::SCHEMA_14,
+        sessions::SCHEMA_17,
         events::SCHEMA,
+        events::SCHEMA_15,
+        escalations::SCHEMA,
         pins::SCHEMA,
         pins::SCHEMA_8,
         pins::SCHEMA_10,
@@ -84,6 +89,10 @@ const POLICIES: &str = r#"
 @id("pay.limit") @message("That is too much.") @reason("amount_over_limit")
 forbid (principal, action == Broker::Action::"play/pay", resource)
 when { context.input.amount > principal.limit };
+
+@id("repay.total") @message("That is too much in all.")
+forbid (principal, action == Broker::Action::"play/repay", resource)
+when { context.meter has amount && context.meter.amount.sessionAfter > 20000 };
 
 @id("sessions.open")
 permit (principal, action == Broker::Action::"session/open", resource)
@@ -167,6 +176,11 @@ impl World {
         tamper(&self.store, sql);
     }
 
+    /// The one number that a query comes to.
+    pub(crate) fn number(&self, sql: &str) -> i64 {
+        number(&self.store, sql)
+    }
+
     /// Ends the server, and returns when the broker has noticed.
     pub(crate) async fn lose_server(&self) {
         self.server.hangs_up();
@@ -240,13 +254,21 @@ fn settings() -> Settings {
         meters: vec!["amount".to_owned()],
         ..ToolRules::default()
     };
+    let repay = ToolRules {
+        idempotent: true,
+        ..pay.clone()
+    };
     let slow = ToolRules {
         labels: ["untrusted-web".parse().unwrap()].into(),
         ..ToolRules::default()
     };
     let rules = ServerRules {
         trust: "internal".to_owned(),
-        tools: BTreeMap::from([("pay".to_owned(), pay), ("slow".to_owned(), slow)]),
+        tools: BTreeMap::from([
+            ("pay".to_owned(), pay),
+            ("repay".to_owned(), repay),
+            ("slow".to_owned(), slow),
+        ]),
         ..ServerRules::default()
     };
     Settings {
@@ -263,6 +285,7 @@ fn settings() -> Settings {
         meters: Vec::new(),
         own: super::OwnTools::default(),
         webhooks: super::Webhooks::default(),
+        event_labels: events::Labels::default(),
         custody: super::Custody {
             key: PathBuf::new(),
             every: None,

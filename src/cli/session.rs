@@ -245,7 +245,7 @@ fn show(config: &Config, store: &Store, session: &Session, form: Form) -> anyhow
         Ok((
             meters::of_session(tx, session.id)?,
             journal::calls(tx, &filter)?,
-            Standing::read(tx, session.id)?,
+            Standing::read(tx, session.id, Timestamp::now())?,
             crate::events::list(tx, session.id, None, ARRIVED)?,
             sessions::history(tx, session.id, CHANGES)?,
         ))

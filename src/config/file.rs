@@ -4,11 +4,14 @@
 mod spread;
 mod tool;
 
+pub(super) use tool::labels;
+
 use super::http;
 use super::imported::Entry;
 use super::journal::JournalSection;
 use super::meters::MeterSection;
 use super::references;
+use super::webhooks::EventsSection;
 use super::webhooks::WebhookSection;
 use crate::broker::ServerRules;
 use crate::downstream;
@@ -138,6 +141,7 @@ pub(super) struct SessionSection {
     pub(super) labels_stick: SignedDuration,
     pub(super) tools: OwnToolsSection,
     pub(super) webhooks: Vec<WebhookSection>,
+    pub(super) events: EventsSection,
 }
 
 /// The broker's own tools.
@@ -158,6 +162,7 @@ impl Default for SessionSection {
             labels_stick: SignedDuration::from_hours(1),
             tools: OwnToolsSection::default(),
             webhooks: Vec::new(),
+            events: EventsSection::default(),
         }
     }
 }

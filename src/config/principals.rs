@@ -8,6 +8,7 @@ use crate::principal::Limits;
 use crate::principal::Principal;
 use crate::principal::PrincipalId;
 use crate::principal::Principals;
+use crate::visible;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -15,6 +16,9 @@ use std::path::Path;
 
 /// The example, shipped and read by a test.
 pub const EXAMPLE: &str = include_str!("../../fixtures/config/principals.toml");
+
+/// The longest name of a role or a team, in bytes.
+const MAX_NAME: usize = 255;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -114,6 +118,9 @@ impl PrincipalSection {
     ) -> Result<Principal, (String, String)> {
         let id = PrincipalId::new(&self.issuer, &self.subject)
             .map_err(|error| ("subject".to_owned(), error.to_string()))?;
+        for team in &self.teams {
+            can_name(team).map_err(|problem| ("teams".to_owned(), problem))?;
+        }
         if !roles.contains_key(&self.role) {
             let problem = format!("there is no role `{}`: {}", self.role, known(roles.keys()));
             return Err(("role".to_owned(), problem));
@@ -183,6 +190,17 @@ fn read_agent(
     })
 }
 
+/// Refuses a name that looks like another.
+fn can_name(text: &str) -> Result<(), String> {
+    match visible::is_name(text, MAX_NAME) {
+        true => Ok(()),
+        false => Err(format!(
+            "`{}` is no name: write 1 to {MAX_NAME} bytes without characters that cannot be seen",
+            text.escape_debug()
+        )),
+    }
+}
+
 fn known<'a>(names: impl Iterator<Item = &'a String>) -> String {
     let names: Vec<_> = names.map(|name| format!("`{name}`")).collect();
     if names.is_empty() {
@@ -195,6 +213,7 @@ fn known<'a>(names: impl Iterator<Item = &'a String>) -> String {
 /// Refuses roles that include an undeclared one, or themselves.
 fn check_roles(roles: &BTreeMap<String, BTreeSet<String>>) -> Result<(), (String, String)> {
     for (role, included) in roles {
+        can_name(role).map_err(|problem| (role.escape_debug().to_string(), problem))?;
         if let Some(stranger) = included.iter().find(|name| !roles.contains_key(*name)) {
             let problem = format!(
                 "it includes `{stranger}`, which is not declared: {}",

@@ -238,6 +238,16 @@ fn what_is_no_label_and_no_time_for_one_is_refused() {
             "session.labels_stick",
             "`0s`",
         ),
+        (
+            "[session.events]\nlabels = [\"A B\"]",
+            "session.events.labels",
+            "a-z 0-9",
+        ),
+        (
+            "[session.events.kinds]\n\"two words\" = []",
+            "session.events.kinds",
+            "of the characters",
+        ),
     ]);
 }
 
@@ -280,6 +290,16 @@ fn an_error_of_the_principals_says_where_it_is_and_what_is_allowed() {
             good.clone() + "agent = \"gpt\"\n",
             "agent",
             "none is declared",
+        ),
+        (
+            good.replace("\"al\"", "\"a\u{200b}l\""),
+            "subject",
+            "cannot be seen",
+        ),
+        (
+            one("Junior", "\"1\"", "\"Juni\u{202e}or\" = []"),
+            "roles.",
+            "cannot be seen",
         ),
         (
             good.clone() + "attributes = { x = 1.5 }\n",

@@ -1,10 +1,13 @@
 //! `[[session.webhooks]]`: who is told of events from outside.
 
+use super::file::labels;
 use super::references;
 use crate::broker::Webhooks;
 use crate::downstream::Hook;
 use crate::downstream::HookError;
+use crate::events;
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 #[derive(Debug, Deserialize)]
@@ -18,6 +21,45 @@ pub(super) struct WebhookSection {
     /// Which kinds of events; all where there are none.
     #[serde(default)]
     kinds: Vec<String>,
+}
+
+/// Which labels events from outside bring into their sessions.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct EventsSection {
+    labels: Vec<String>,
+    /// Those of some kinds, in the place of the others.
+    kinds: BTreeMap<String, Vec<String>>,
+}
+
+impl EventsSection {
+    /// What is said of them, or the key with what is wrong.
+    pub(super) fn labels(&self) -> Result<events::Labels, (String, String)> {
+        let read = |key: &str, written: &[String]| {
+            labels(written).map_err(|(_labels, problem)| (format!("session.events.{key}"), problem))
+        };
+        let mut found = events::Labels {
+            others: read("labels", &self.labels)?,
+            kinds: BTreeMap::new(),
+        };
+        for (kind, written) in &self.kinds {
+            let key = format!("kinds.{kind}");
+            check_kind(kind).map_err(|problem| ("session.events.kinds".to_owned(), problem))?;
+            found.kinds.insert(kind.clone(), read(&key, written)?);
+        }
+        Ok(found)
+    }
+}
+
+fn check_kind(kind: &str) -> Result<(), String> {
+    match events::is_kind(kind) {
+        true => Ok(()),
+        false => Err(format!(
+            "`{}`: {}",
+            kind.escape_debug(),
+            events::Unfit::Kind
+        )),
+    }
 }
 
 /// All of them, or the key with what is wrong.
@@ -37,6 +79,9 @@ pub(super) fn webhooks(
         {
             let problem = "another section names the same: write all its kinds in one".to_owned();
             return Err(wrong(("url".to_owned(), problem)));
+        }
+        for kind in &section.kinds {
+            check_kind(kind).map_err(|problem| wrong(("kinds".to_owned(), problem)))?;
         }
         let hook = section.hook(folder).map_err(wrong)?;
         webhooks.add(&name, section.kinds.clone(), hook);

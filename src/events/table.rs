@@ -2,6 +2,7 @@
 
 use super::Event;
 use crate::session::SessionId;
+use crate::sessions::By;
 use crate::store::StoreError;
 use crate::store::Tx;
 use jiff::Timestamp;
@@ -49,6 +50,46 @@ CREATE TABLE event_try (
 ) STRICT, WITHOUT ROWID;
 ";
 
+/// What version 15 of the store has instead: an id is its sender's own. What refers to
+/// the events is made anew with them.
+pub const SCHEMA_15: &str = "
+CREATE TABLE event_of_sender (       -- only grows
+    session BLOB NOT NULL REFERENCES session (id),
+    number INTEGER NOT NULL,         -- from 1 for each session
+    id TEXT NOT NULL,                -- its sender's name for it
+    kind TEXT NOT NULL,
+    body TEXT NOT NULL,              -- JSON, as it was sent
+    by TEXT NOT NULL,                -- principal:<key>, operator
+    at INTEGER NOT NULL,             -- ms since 1970 UTC
+    resumed INTEGER NOT NULL,        -- whether a paused session went on with it
+    PRIMARY KEY (session, number),
+    UNIQUE (session, by, id)
+) STRICT, WITHOUT ROWID;
+INSERT INTO event_of_sender (session, number, id, kind, body, by, at, resumed)
+    SELECT session, number, id, kind, body, by, at, resumed FROM event;
+CREATE TABLE delivery_kept AS SELECT * FROM event_delivery;
+DROP TABLE event_delivery;
+DROP TABLE event;
+ALTER TABLE event_of_sender RENAME TO event;
+CREATE TABLE event_delivery (        -- to a webhook; a row for each of its targets
+    session BLOB NOT NULL,
+    event INTEGER NOT NULL,          -- its number
+    target TEXT NOT NULL,            -- as the configuration names it
+    due INTEGER,                     -- ms: when it is tried next, or taken from a
+                                     -- writer that does not come back; null at its end
+    writer INTEGER,                  -- who is trying
+    since INTEGER,                   -- ms: when it was first tried
+    tries INTEGER NOT NULL DEFAULT 0,
+    ended TEXT,                      -- delivered, given-up
+    PRIMARY KEY (session, event, target),
+    FOREIGN KEY (session, event) REFERENCES event (session, number)
+) STRICT, WITHOUT ROWID;
+INSERT INTO event_delivery (session, event, target, due, writer, since, tries, ended)
+    SELECT session, event, target, due, writer, since, tries, ended FROM delivery_kept;
+DROP TABLE delivery_kept;
+CREATE INDEX event_delivery_by_due ON event_delivery (target, due) WHERE due IS NOT NULL;
+";
+
 /// The columns of an event, as `read` wants them.
 const COLUMNS: &str = "number, id, kind, body, by, at, resumed";
 
@@ -75,14 +116,14 @@ pub(super) fn insert(tx: &Tx<'_>, session: SessionId, event: &Event) -> Result<(
 pub(super) fn event(
     tx: &Tx<'_>,
     session: SessionId,
-    id: &str,
+    (by, id): (By<'_>, &str),
 ) -> Result<Option<Event>, StoreError> {
     let read = || {
         tx.sql()
             .prepare_cached(&format!(
-                "SELECT {COLUMNS} FROM event WHERE session = ?1 AND id = ?2"
+                "SELECT {COLUMNS} FROM event WHERE session = ?1 AND by = ?2 AND id = ?3"
             ))?
-            .query_row(params![session.as_bytes(), id], columns)
+            .query_row(params![session.as_bytes(), by.to_string(), id], columns)
             .optional()
     };
     let found = read().map_err(StoreError::sql("look for an event"))?;

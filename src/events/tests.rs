@@ -4,13 +4,14 @@ use crate::store::WriterId;
 use crate::store::testing::in_store;
 use jiff::SignedDuration;
 
-const SCHEMAS: [&str; 6] = [
+const SCHEMAS: [&str; 7] = [
     sessions::SCHEMA,
     sessions::SCHEMA_7,
     sessions::SCHEMA_11,
     sessions::SCHEMA_13,
-    sessions::SCHEMA_14,
+    sessions::SCHEMA_17,
     SCHEMA,
+    SCHEMA_15,
 ];
 
 fn at(text: &str) -> Timestamp {
@@ -46,7 +47,16 @@ fn send(
 ) -> Result<Result<Event, Refused>, StoreError> {
     let state = sessions::state(tx, session)?.unwrap();
     let by = (By::Operator, at("2026-11-27T12:00:00.123456789Z"));
-    take(tx, &state, new, outbox, by)
+    let labels = Labels {
+        others: ["outside".parse().unwrap()].into(),
+        kinds: BTreeMap::from([("verification".to_owned(), BTreeSet::new())]),
+    };
+    let follows = Follows {
+        outbox,
+        labels: &labels,
+        stick: SignedDuration::from_hours(1),
+    };
+    take(tx, &state, new, follows, by)
 }
 
 #[tokio::test]
@@ -77,12 +87,60 @@ async fn an_event_is_taken_once_and_answered_alike_each_time() {
     assert_eq!((first.number, second.number), (1, 2));
     assert_eq!(second.words(), "a text");
     assert_eq!(listed, [first, second]);
-    // The ones that were no second event left nothing behind.
-    assert_eq!(history.len(), 2);
+    // The ones that were no second event left nothing behind; the last one has a label.
+    assert_eq!(history.len(), 3);
     let sent = sent.iter().map(|one| (one.event.0, one.target.as_str()));
     let mut sent: Vec<_> = sent.collect();
     sent.sort_unstable();
     assert_eq!(sent, [(1, "all"), (1, "some"), (2, "all")]);
+}
+
+#[tokio::test]
+async fn an_id_is_its_senders_and_hides_nothing_of_another() {
+    let numbers = with(|tx, session, outbox| {
+        let none = Labels::default();
+        let follows = Follows {
+            outbox,
+            labels: &none,
+            stick: SignedDuration::ZERO,
+        };
+        let [sam, mia] = ["sam", "mia"].map(|name| PrincipalId::parse(name).unwrap());
+        let mut numbers = Vec::new();
+        for (by, body) in [
+            (By::Principal(&sam), "1"),
+            (By::Principal(&mia), "2"),
+            (By::Operator, "3"),
+            (By::Principal(&sam), "1"),
+            (By::Principal(&mia), "1"),
+        ] {
+            let state = sessions::state(tx, session)?.unwrap();
+            let by = (by, at("2026-11-27T12:00:00Z"));
+            let taken = take(tx, &state, &new("e", "k", body), follows, by)?;
+            numbers.push(taken.map(|event| event.number));
+        }
+        Ok(numbers)
+    })
+    .await;
+    assert_eq!(numbers, [Ok(1), Ok(2), Ok(3), Ok(1), Err(Refused::Other)]);
+}
+
+#[tokio::test]
+async fn an_event_labels_its_session_as_its_kind_says_once() {
+    let (seen, history) = with(|tx, session, outbox| {
+        let mut seen = Vec::new();
+        for (id, kind) in [("e1", "verification"), ("e2", "note"), ("e2", "note")] {
+            send(tx, session, &new(id, kind, "1"), outbox)?.unwrap();
+            let labels = sessions::state(tx, session)?.unwrap().facts.labels;
+            seen.push(labels.into_iter().collect::<Vec<_>>().join(" "));
+        }
+        Ok((seen, sessions::history(tx, session, 10)?))
+    })
+    .await;
+    assert_eq!(seen, ["", "outside", "outside"]);
+    let told = history
+        .iter()
+        .filter(|change| change.detail.as_deref() == Some("outside (event e2)"));
+    assert_eq!(told.count(), 1);
 }
 
 #[tokio::test]
@@ -111,6 +169,7 @@ async fn what_does_not_fit_or_is_too_much_is_refused() {
     for (id, kind, body, unfit) in [
         ("", "k", "1", Unfit::Id),
         ("a\nb", "k", "1", Unfit::Id),
+        ("a\u{200b}", "k", "1", Unfit::Id),
         (&*"x".repeat(MAX_ID + 1), "k", "1", Unfit::Id),
         ("e", "", "1", Unfit::Kind),
         ("e", "two words", "1", Unfit::Kind),

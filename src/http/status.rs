@@ -2,6 +2,7 @@
 
 use super::body::Body;
 use super::body::Events;
+use crate::broker::DecisionRefusal;
 use crate::broker::EventRefusal;
 use crate::broker::Receipt;
 use crate::events::Refused;
@@ -245,6 +246,20 @@ pub(super) fn event_refused(refusal: &EventRefusal) -> Response<Body> {
         }
     };
     problem(status, code, &message)
+}
+
+/// Why a decision was not taken, or nothing is shown.
+pub(super) fn decision_refused(refusal: &DecisionRefusal) -> Response<Body> {
+    let (status, code) = match refusal {
+        DecisionRefusal::Unknown => (StatusCode::NOT_FOUND, "unknown_escalation"),
+        DecisionRefusal::Over(_) => (StatusCode::CONFLICT, "escalation_over"),
+        DecisionRefusal::Own => (StatusCode::FORBIDDEN, "own_call"),
+        DecisionRefusal::NotEnough(_) => (StatusCode::FORBIDDEN, "approval_not_enough"),
+        DecisionRefusal::Stale(_) => (StatusCode::CONFLICT, "escalation_stale"),
+        DecisionRefusal::Reason => (StatusCode::BAD_REQUEST, "unfit_reason"),
+        DecisionRefusal::NotRecorded => return unavailable(&refusal.to_string()),
+    };
+    problem(status, code, &refusal.to_string())
 }
 
 /// An event that cannot be read.

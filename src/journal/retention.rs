@@ -71,6 +71,7 @@ mod tests {
     use crate::journal::Part;
     use crate::journal::SCHEMA;
     use crate::journal::SCHEMA_12;
+    use crate::journal::SCHEMA_14;
     use crate::journal::Subject;
     use crate::journal::Trust;
     use crate::journal::Verified;
@@ -88,7 +89,7 @@ mod tests {
 
     const MIGRATIONS: [Migration; 1] = [Migration {
         number: 1,
-        sql: &[SCHEMA, SCHEMA_12],
+        sql: &[SCHEMA, SCHEMA_12, SCHEMA_14],
     }];
 
     fn day(number: i64) -> Timestamp {
@@ -178,7 +179,7 @@ mod tests {
     #[test]
     fn a_call_of_which_somebody_is_to_be_told_stays_with_all_that_came_after() {
         let found = after(|tx| {
-            journal::unread(tx, &subject(3))?;
+            journal::unread(tx, &subject(3), day(3))?;
             trim(tx, 8)
         });
         assert_eq!((begin(&found), found.records), (3, 8));

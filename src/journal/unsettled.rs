@@ -6,6 +6,7 @@ mod table;
 use super::Subject;
 use super::recover_dead;
 use super::table::LeftOpen;
+use super::unread;
 use crate::outcome::Outcome;
 use crate::session::SessionId;
 use crate::store::StoreError;
@@ -13,7 +14,6 @@ use crate::store::Tx;
 use crate::store::WriterId;
 use crate::tool::CallId;
 use crate::tool::Digest;
-use jiff::SignedDuration;
 use jiff::Timestamp;
 
 /// Notes that nobody knows what a call did; `told` is who tells its caller.
@@ -58,18 +58,21 @@ pub fn tell_unsettled(
     }
 }
 
-/// The calls of a session that ended unknown, each by its tool and the digest of
-/// its arguments.
+/// The calls of a session of which the next identical one may have to be told: they
+/// ended unknown, or nobody may have read their answers. Each by its tool and the
+/// digest of its arguments.
 ///
 /// # Errors
 ///
 /// When the store cannot be read.
 pub fn unsettled_of(tx: &Tx<'_>, session: SessionId) -> Result<Vec<(String, Digest)>, StoreError> {
-    table::unsettled_of(tx, session)
+    let mut noted = table::unsettled_of(tx, session)?;
+    noted.extend(unread::of(tx, session)?);
+    Ok(noted)
 }
 
 /// The calls of a session that ended unknown and are not settled: the tool, and which
-/// call. Not those of which only the answer may be unread.
+/// call.
 ///
 /// # Errors
 ///
@@ -99,24 +102,6 @@ pub fn settle(tx: &Tx<'_>, subject: &Subject) -> Result<(), StoreError> {
     table::unsettled_delete(tx, subject)
 }
 
-/// Notes that nobody read the answer of a call: the same one of the session is told.
-///
-/// # Errors
-///
-/// When it cannot be written.
-pub fn unread(tx: &Tx<'_>, subject: &Subject) -> Result<(), StoreError> {
-    table::unread_insert(tx, subject)
-}
-
-/// Takes back whatever was noted of a call.
-///
-/// # Errors
-///
-/// When it cannot be written.
-pub fn forget_unsettled(tx: &Tx<'_>, call: CallId) -> Result<(), StoreError> {
-    table::unsettled_forget(tx, call)
-}
-
 /// How a call ended, and when. None while it has not.
 ///
 /// # Errors
@@ -124,30 +109,4 @@ pub fn forget_unsettled(tx: &Tx<'_>, call: CallId) -> Result<(), StoreError> {
 /// When the store cannot be read.
 pub fn ending_of(tx: &Tx<'_>, call: CallId) -> Result<Option<(Outcome, Timestamp)>, StoreError> {
     table::ending(tx, call)
-}
-
-/// Notes the calls that a dead writer closed just before it died: their answers may
-/// not have been written any more.
-pub(super) fn note_last(tx: &Tx<'_>, dead: WriterId, now: Timestamp) -> Result<(), StoreError> {
-    // Whoever makes such a call after so long means another.
-    if let Ok(before) = now.checked_sub(TOLD_FOR) {
-        table::read_or_not_forget(tx, before)?;
-    }
-    table::last_closed_insert(tx, dead, LAST.as_millis())
-}
-
-/// How long before the last record of a writer its answers may still have been on
-/// their way when it died.
-const LAST: SignedDuration = SignedDuration::from_millis(500);
-
-/// For how long a call is told that is like one whose answer may not have been read.
-pub const TOLD_FOR: SignedDuration = SignedDuration::from_mins(5);
-
-/// The key of the principal who made a call.
-///
-/// # Errors
-///
-/// When the store cannot be read.
-pub fn caller_of(tx: &Tx<'_>, call: CallId) -> Result<Option<String>, StoreError> {
-    table::caller(tx, call)
 }

@@ -1,5 +1,7 @@
 //! Texts of others among our own words.
 
+use crate::visible::hidden;
+
 /// A text of somebody else as a JSON string, at most so many characters of it. What
 /// cannot be seen, or changes how its neighbours look, is escaped: so the text ends
 /// where its quotes end, and stands on one line.
@@ -24,15 +26,6 @@ pub fn quoted(text: &str, most: usize) -> String {
     }
     quoted.push('"');
     quoted
-}
-
-/// Whether a character changes how its neighbours look, or cannot be seen.
-pub fn hidden(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{feff}'
-            | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{fff9}'..='\u{fffb}'
-            | '\u{e0000}'..='\u{e0fff}')
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@
 
 mod absent;
 mod again;
+mod decided;
 #[cfg(test)]
 mod tests;
 
@@ -29,8 +30,6 @@ use crate::broker::Refusal;
 use crate::broker::SessionRefusal;
 use crate::json::Object;
 use crate::json::Splice;
-use crate::policy::Denial;
-use crate::policy::Escalation;
 use crate::tool::Asking;
 use crate::tool::CallId;
 use crate::tool::ServerName;
@@ -41,6 +40,7 @@ use std::time::Duration;
 use absent::away;
 use absent::not_offered;
 use absent::unknown;
+use decided::messages;
 
 /// JSON-RPC, by our own word: nobody may be asked this. Outside of the codes that
 /// JSON-RPC reserves (MCP 2026-07-28, basic/index, error codes).
@@ -149,19 +149,20 @@ fn refused(refusal: &Refusal, reader: Reader) -> Reply {
         Refusal::UnknownTool { asking, name } => unknown(*asking, name, reader.client),
         Refusal::NotOffered { name, needs, .. } => not_offered(name, needs, reader.client),
         Refusal::NotAsked => Reply::Error(Fault::new(INVALID_PARAMS, NOT_ASKED).json()),
-        Refusal::InvalidArguments { call, problem } => say(
-            call,
-            &[
-                "The arguments do not fit the tool's schema. Nothing was sent.".to_owned(),
-                format!("Correct this and call again: {}", shown(problem, 400)),
-            ],
-        ),
-        Refusal::Denied { call, denial } => denied(call, denial, None, reader),
+        Refusal::InvalidArguments { call, problem } => say(call, &unfit(problem)),
+        Refusal::Denied { call, denial } => decided::denied(call, denial, reader),
         Refusal::Escalated {
             call,
             denial,
             escalation,
-        } => denied(call, denial, Some(escalation), reader),
+            requested,
+        } => decided::escalated(call, (denial, escalation), requested, reader),
+        Refusal::TurnedDown {
+            call,
+            id,
+            decision,
+            until,
+        } => decided::turned_down(call, *id, (decision, *until), reader),
         Refusal::EarlierUnknown {
             call,
             earlier,
@@ -169,12 +170,16 @@ fn refused(refusal: &Refusal, reader: Reader) -> Reply {
         } => say(call, &told_of(earlier, tool)),
         Refusal::SessionGone { session } => failed(&again::gone(*session), None, reader),
         // The broker waits for the first itself.
-        Refusal::Attempted { .. } | Refusal::Unread { .. } => not_recorded(),
-        Refusal::EarlierUnread { call, earlier, tool } => {
-            say(call, &again::unread(earlier, tool))
-        }
+        Refusal::Attempted { .. } | Refusal::Replayed { .. } => not_recorded(),
+        Refusal::EarlierUnread {
+            call,
+            earlier,
+            tool,
+            why,
+        } => say(call, &again::unread(earlier, tool, *why)),
         Refusal::KeyReused { call } => say(call, &again::key_reused()),
         Refusal::EarlierLost { call, earlier } => say(call, &again::lost(earlier)),
+        Refusal::EarlierAsks { call, earlier } => say(call, &again::asks(earlier)),
         Refusal::SessionEnded { call, end } => say(call, &again::ended(*end)),
         Refusal::ServerUnavailable { call, server, why: _ } => away(call, server, reader),
         Refusal::ServerBusy { call, server, why } => say(
@@ -213,6 +218,14 @@ fn refused(refusal: &Refusal, reader: Reader) -> Reply {
         Refusal::NotRecorded => not_recorded(),
         Refusal::NoRoom => no_room(),
     }
+}
+
+/// What is said of arguments that do not fit.
+fn unfit(problem: &str) -> [String; 2] {
+    [
+        "The arguments do not fit the tool's schema. Nothing was sent.".to_owned(),
+        format!("Correct this and call again: {}", shown(problem, 400)),
+    ]
 }
 
 /// What is said of an answer that did not come.
@@ -258,77 +271,6 @@ fn not_recorded() -> Reply {
 fn no_room() -> Reply {
     let message = "the broker's disk is full, so the call could not be recorded and nothing was sent; tell the operator, who has to make room";
     Reply::Error(Fault::new(INTERNAL_ERROR, message).json())
-}
-
-fn denied(
-    call: &CallId,
-    denial: &Denial,
-    escalation: Option<&Escalation>,
-    reader: Reader,
-) -> Reply {
-    let mut lines = messages(denial);
-    lines.push(match escalation {
-        Some(escalation) => format!(
-            "{} may decide on exactly this call: ask for that.",
-            one_of(&escalation.roles)
-        ),
-        None => "This decision is final for this call.".to_owned(),
-    });
-    lines.push("Do not split, rephrase or repeat it.".to_owned());
-    lines.push(reference(call));
-    let codes: Vec<&str> = denial.reasons.iter().map(|reason| &*reason.code).collect();
-    let mut decision = json!({
-        "call": call.to_string(),
-        "decision": if escalation.is_some() { "escalate" } else { "deny" },
-        "code": denial.code,
-        "final": escalation.is_none(),
-        "reasons": codes,
-        "roles": escalation.map_or(&[][..], |escalation| &escalation.roles),
-    });
-    if let (Some(escalation), Some(members)) = (escalation, decision.as_object_mut()) {
-        // In seconds, as OAuth has it.
-        members.insert("expiresIn".to_owned(), escalation.expires.as_secs().into());
-    }
-    failed(&lines, Some(decision), reader)
-}
-
-/// The operator's messages, each once; where there is none, what is known.
-fn messages(denial: &Denial) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for message in denial
-        .reasons
-        .iter()
-        .filter_map(|reason| reason.message.as_ref())
-    {
-        if !lines.contains(message) {
-            lines.push(message.clone());
-        }
-    }
-    if lines.is_empty() {
-        lines.push(if denial.errors.is_empty() {
-            format!("Not allowed by policy ({}). Nothing was sent.", denial.code)
-        } else {
-            "Policy could not be evaluated for this call, so nothing was sent. Tell the operator."
-                .to_owned()
-        });
-    }
-    lines
-}
-
-/// `A Manager or an Auditor`.
-fn one_of(roles: &[String]) -> String {
-    let named: Vec<String> = roles
-        .iter()
-        .map(|role| {
-            let vowel = role.starts_with(|c: char| "AEIOUaeiou".contains(c));
-            format!("{} {role}", if vowel { "an" } else { "a" })
-        })
-        .collect();
-    let joined = named.join(" or ");
-    match joined.strip_prefix('a') {
-        Some(rest) => format!("A{rest}"),
-        None => "A person with the right role".to_owned(),
-    }
 }
 
 fn seconds(count: u64) -> String {

@@ -124,7 +124,7 @@ pub(super) fn held_insert(
 ) -> Result<(), StoreError> {
     tx.sql()
         .execute(
-            "INSERT INTO meter_held (call, meter, day, value) VALUES (?1, ?2, ?3, ?4)",
+            "INSERT OR REPLACE INTO meter_held (call, meter, day, value) VALUES (?1, ?2, ?3, ?4)",
             params![call.as_bytes(), &**meter, day.to_string(), value],
         )
         .map(|_one_row| ())

@@ -10,6 +10,7 @@ use crate::tool::Hints;
 use crate::tool::ServerName;
 use crate::tool::ToolDefinition;
 use crate::tool::ToolId;
+use crate::visible::hidden;
 use serde_json::Map;
 use serde_json::Value;
 use serde_json::json;
@@ -59,9 +60,7 @@ pub fn definition(server: &ServerName, entry: &str) -> Result<ToolDefinition, De
         .map_err(DefinitionError::Json)?;
     let name = object.get("name").and_then(json::text);
     let name = name
-        .filter(|name| {
-            (1..=MAX_NAME).contains(&name.chars().count()) && !name.contains(char::is_control)
-        })
+        .filter(|name| (1..=MAX_NAME).contains(&name.chars().count()) && !name.contains(hidden))
         .ok_or(DefinitionError::Name)?;
     let input_schema = object
         .get("inputSchema")

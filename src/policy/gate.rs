@@ -76,6 +76,22 @@ impl Gate {
         self.reader.counted().iter()
     }
 
+    /// Whether there is a forbid of this tool that a person can lift.
+    pub fn may_escalate(&self) -> bool {
+        self.slice.stops().any(|(_, stop)| stop.escalate.is_some())
+    }
+
+    /// Whether somebody is a member of one of these roles.
+    pub fn has_role(&self, principal: &PrincipalId, roles: &[String]) -> bool {
+        let Some(user) = self.world.users.get(principal) else {
+            return false;
+        };
+        roles.iter().any(|role| {
+            let role = self.world.types.role(role);
+            self.world.entities.is_ancestor_of(&role, user)
+        })
+    }
+
     /// The role that a principal was given.
     pub fn role(&self, principal: &PrincipalId) -> Option<&str> {
         self.world.roles.get(principal).map(String::as_str)

@@ -4,6 +4,7 @@ use super::Attempt;
 use super::Form;
 use super::IdempotencyKey;
 use super::Kept;
+use super::Unread;
 use crate::journal::Subject;
 use crate::store::StoreError;
 use crate::store::Tx;
@@ -41,33 +42,36 @@ CREATE TABLE unread (                -- answers that nobody read, for a few minu
 /// The word for an answer that was too large to keep.
 const LOST: &str = "lost";
 
-pub(super) fn attempts_forget(tx: &Tx<'_>, before: Timestamp) -> Result<(), StoreError> {
+pub(super) fn attempts_forget(tx: &Tx<'_>, before: Timestamp) -> Result<Vec<CallId>, StoreError> {
     let forget = || {
         tx.sql()
-            .prepare_cached("DELETE FROM attempt WHERE at < ?1")?
-            .execute([before.as_millisecond()])
+            .prepare_cached("DELETE FROM attempt WHERE at < ?1 RETURNING call")?
+            .query_map([before.as_millisecond()], |row| {
+                row.get(0).map(CallId::from_bytes)
+            })?
+            .collect::<Result<Vec<_>, _>>()
     };
-    forget()
-        .map(|_rows| ())
-        .map_err(StoreError::sql("forget old keys of calls"))
+    forget().map_err(StoreError::sql("forget old keys of calls"))
 }
 
 pub(super) fn attempt(
     tx: &Tx<'_>,
     subject: &Subject,
     key: &IdempotencyKey,
+    since: Timestamp,
 ) -> Result<Option<(CallId, String, Digest)>, StoreError> {
     let read = || {
         tx.sql()
             .prepare_cached(
                 "SELECT call, tool, arguments FROM attempt
-                 WHERE session = ?1 AND principal = ?2 AND key = ?3",
+                 WHERE session = ?1 AND principal = ?2 AND key = ?3 AND at >= ?4",
             )?
             .query_row(
                 params![
                     subject.session.as_bytes(),
                     subject.principal.to_string(),
-                    key.as_str()
+                    key.as_str(),
+                    since.as_millisecond(),
                 ],
                 |row| {
                     let call = CallId::from_bytes(row.get(0)?);
@@ -132,10 +136,11 @@ pub(super) fn attempt_end(
         .map_err(StoreError::sql("keep the answer of a call"))
 }
 
+/// None where it is too large.
 pub(super) fn unread_put(
     tx: &Tx<'_>,
     call: CallId,
-    kept: &Kept,
+    kept: Option<&Kept>,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     tx.sql()
@@ -144,49 +149,57 @@ pub(super) fn unread_put(
             params![
                 call.as_bytes(),
                 now.as_millisecond(),
-                kept.form.as_str(),
-                kept.era,
-                &*kept.body,
+                kept.map_or(LOST, |kept| kept.form.as_str()),
+                kept.map_or("", |kept| &kept.era),
+                kept.map_or("", |kept| &*kept.body),
             ],
         )
         .map(|_one_row| ())
         .map_err(StoreError::sql("keep an answer that nobody read"))
 }
 
-pub(super) fn unread_take(tx: &Tx<'_>, call: CallId) -> Result<Option<Kept>, StoreError> {
-    let take = || {
+pub(super) fn unread(tx: &Tx<'_>, call: CallId) -> Result<Unread, StoreError> {
+    type Columns = (String, String, String);
+    let read = || {
         tx.sql()
-            .prepare_cached("DELETE FROM unread WHERE call = ?1 RETURNING form, era, body")?
+            .prepare_cached("SELECT form, era, body FROM unread WHERE call = ?1")?
             .query_row([call.as_bytes()], |row| {
-                Ok((
-                    row.get::<_, String>(0)?,
-                    row.get(1)?,
-                    row.get::<_, String>(2)?,
-                ))
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
             })
             .optional()
     };
-    let found = take().map_err(StoreError::sql("take out an answer that nobody read"))?;
-    let Some((form, era, body)) = found else {
-        return Ok(None);
-    };
-    let form = Form::read(&form).ok_or_else(|| StoreError::Damaged {
+    let found: Option<Columns> = read().map_err(StoreError::sql("read an unread answer"))?;
+    Ok(match found {
+        None => Unread::Nothing,
+        Some((form, ..)) if form == LOST => Unread::TooLarge,
+        Some((form, era, body)) => Unread::Kept(kept(call, (&form, era, body))?),
+    })
+}
+
+fn kept(call: CallId, (form, era, body): (&str, String, String)) -> Result<Kept, StoreError> {
+    let form = Form::read(form).ok_or_else(|| StoreError::Damaged {
         what: format!("the answer of call {call}"),
     })?;
     let body = body.into();
-    Ok(Some(Kept { form, era, body }))
+    Ok(Kept { form, era, body })
 }
 
-pub(super) fn unread_forget(tx: &Tx<'_>, before: Timestamp) -> Result<Vec<CallId>, StoreError> {
+pub(super) fn unread_delete(tx: &Tx<'_>, call: CallId) -> Result<(), StoreError> {
+    tx.sql()
+        .execute("DELETE FROM unread WHERE call = ?1", [call.as_bytes()])
+        .map(|_rows| ())
+        .map_err(StoreError::sql("drop an answer"))
+}
+
+pub(super) fn unread_forget(tx: &Tx<'_>, before: Timestamp) -> Result<(), StoreError> {
     let forget = || {
         tx.sql()
-            .prepare_cached("DELETE FROM unread WHERE at < ?1 RETURNING call")?
-            .query_map([before.as_millisecond()], |row| {
-                row.get(0).map(CallId::from_bytes)
-            })?
-            .collect::<Result<Vec<_>, _>>()
+            .prepare_cached("DELETE FROM unread WHERE at < ?1")?
+            .execute([before.as_millisecond()])
     };
-    forget().map_err(StoreError::sql("forget answers that nobody read"))
+    forget()
+        .map(|_rows| ())
+        .map_err(StoreError::sql("forget answers that nobody read"))
 }
 
 pub(super) fn attempt_of(tx: &Tx<'_>, call: CallId) -> Result<Attempt, StoreError> {
@@ -204,11 +217,7 @@ pub(super) fn attempt_of(tx: &Tx<'_>, call: CallId) -> Result<Attempt, StoreErro
         None => Attempt::Free,
         Some((None, ..)) => Attempt::Open,
         Some((Some(form), Some(era), Some(body))) => {
-            let form = Form::read(&form).ok_or_else(|| StoreError::Damaged {
-                what: format!("the answer of call {call}"),
-            })?;
-            let body = body.into();
-            Attempt::Ended(Some(Kept { form, era, body }))
+            Attempt::Ended(Some(kept(call, (&form, era, body))?))
         }
         Some((Some(_lost), ..)) => Attempt::Ended(None),
     })

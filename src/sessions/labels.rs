@@ -95,20 +95,37 @@ pub fn label(
 ) -> Result<bool, StoreError> {
     let added = table::labels_add(tx, session, words(labels))?;
     if !added.is_empty() {
-        let detail = listed(&added);
-        note(
-            tx,
-            session,
-            What::Labelled,
-            Some(&detail),
-            By::Operator,
-            now,
-        )?;
+        let (by, detail) = (By::Operator, listed(&added));
+        note(tx, session, What::Labelled, Some(&detail), by, now)?;
     }
     if let Some(owner) = table::owner(tx, session)? {
         stick_to(tx, &owner, words(labels), (stick, now))?;
     }
     Ok(!added.is_empty())
+}
+
+/// Labels a session by what somebody sent to it, and has that stick to its owner, who
+/// will read it. What it is stands in the session's history.
+///
+/// # Errors
+///
+/// When it cannot be written; then nobody may see what was sent.
+pub fn label_from(
+    tx: &Tx<'_>,
+    session: SessionId,
+    labels: &BTreeSet<Label>,
+    ((by, what), stick): ((By<'_>, String), SignedDuration),
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let added = table::labels_add(tx, session, words(labels))?;
+    if !added.is_empty() {
+        let detail = format!("{} ({what})", listed(&added));
+        note(tx, session, What::Labelled, Some(&detail), by, now)?;
+    }
+    match table::owner(tx, session)? {
+        Some(owner) => stick_to(tx, &owner, words(labels), (stick, now)),
+        None => Ok(()),
+    }
 }
 
 /// Takes labels off a session by an operator's word. They still stick to whoever met

@@ -118,7 +118,7 @@ mod tests {
         sessions::SCHEMA_7,
         SCHEMA_11,
         sessions::SCHEMA_13,
-        sessions::SCHEMA_14,
+        sessions::SCHEMA_17,
     ];
 
     #[tokio::test]

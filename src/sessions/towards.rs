@@ -6,7 +6,7 @@
 
 mod table;
 
-pub use table::SCHEMA_14;
+pub use table::SCHEMA_17;
 
 use super::Holder;
 use crate::session::SessionId;
@@ -113,7 +113,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_writer_speaks_in_it_and_the_next_takes_it_over_when_that_is_dead() {
-        let ids = in_store(&[SCHEMA_14], |tx| {
+        let ids = in_store(&[SCHEMA_17], |tx| {
             let now: Timestamp = "2026-11-29T12:00:00Z".parse().unwrap();
             let [one, two, three] = [1, 2, 3].map(WriterId::from_number);
             let towards = |id: &str| Towards {

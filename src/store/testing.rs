@@ -34,6 +34,13 @@ pub(crate) fn tamper(store: &Store, sql: &str) {
     other.execute_batch(sql).unwrap();
 }
 
+/// The one number that a query on the store's file comes to.
+pub(crate) fn number(store: &Store, sql: &str) -> i64 {
+    let other = Connection::open(store.path()).unwrap();
+    other.busy_timeout(super::BUSY_TIMEOUT).unwrap();
+    other.query_row(sql, [], |row| row.get(0)).unwrap()
+}
+
 /// How long a store is held at most, so that a test that waits for itself fails and
 /// does not hang.
 const HELD_AT_MOST: Duration = Duration::from_secs(60);

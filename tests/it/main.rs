@@ -9,6 +9,7 @@ mod conformance;
 mod crash;
 mod downstream;
 mod ends;
+mod escalations;
 mod events;
 mod expiring;
 mod fake;

@@ -1,20 +1,16 @@
 //! Principals × tools as one snapshot: an edit of a policy shows its reach here.
 
 use crate::world::World;
-use countersign::pins;
-use countersign::policy::Bundle;
+use countersign::app;
+use countersign::broker::Catalogue;
 use countersign::policy::Facts;
 use countersign::policy::Gate;
-use countersign::policy::Inputs;
-use countersign::policy::PolicyServer;
-use countersign::policy::PolicyTool;
 use countersign::policy::Totals;
 use countersign::policy::Verdict;
 use countersign::principal::PrincipalId;
 use countersign::session::SessionFacts;
 use countersign::session::SessionId;
 use countersign::tool::CallId;
-use countersign::tool::ServerName;
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -36,34 +32,12 @@ const ASKED: [(&str, &[&str]); 3] = [
     ("close_claim", &[r#"{"claim_id":"99","reason":"done"}"#]),
 ];
 
-fn bundle(world: &World) -> Bundle {
+fn catalogue(world: &World) -> Catalogue {
     // A start of the broker pins the tools of the claims server.
     let mut broker = world.broker().initialized();
     broker.ask("tools/list", json!({}));
     assert!(broker.end());
-    let config = world.config();
-    let name: ServerName = "claims".parse().unwrap();
-    let rules = &config.broker.servers[&name];
-    let pins = world.store().read(|tx| pins::of_server(tx, &name));
-    let tools = pins.unwrap().unwrap().into_iter().map(|pin| PolicyTool {
-        rules: rules.tools[&*pin.definition.id.name].clone(),
-        definition: pin.definition,
-        pinned: true,
-    });
-    let loaded = config.rules.load().unwrap();
-    Bundle::build(&Inputs {
-        files: &loaded.files,
-        servers: &[PolicyServer {
-            name: name.clone(),
-            trust: rules.trust.clone(),
-            tools: Some(tools.collect()),
-        }],
-        own: &[],
-        principals: &loaded.principals,
-        money_scale: 2,
-        meters: &[],
-    })
-    .unwrap()
+    app::catalogue(&world.config(), &world.store()).unwrap()
 }
 
 fn decision(gate: &Arc<Gate>, principal: &PrincipalId, arguments: &str, labels: &[&str]) -> String {
@@ -110,7 +84,8 @@ fn decision(gate: &Arc<Gate>, principal: &PrincipalId, arguments: &str, labels: 
 #[test]
 fn principals_by_tools() {
     let world = World::new();
-    let bundle = bundle(&world);
+    let catalogue = catalogue(&world);
+    let bundle = catalogue.bundle();
     let principals = world.config().rules.principals().unwrap();
     let mut table = String::new();
     for principal in principals.by_id.keys() {

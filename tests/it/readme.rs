@@ -159,7 +159,9 @@ fn every_block_of_the_readme_does_what_it_says() {
     let languages: Vec<_> = blocks.iter().map(|block| &*block.language).collect();
     assert_eq!(
         languages,
-        ["sh", "sh", "sh", "sh", "toml", "json", "sh", "cedar", "sh"],
+        [
+            "sh", "sh", "sh", "sh", "toml", "json", "sh", "cedar", "sh", "sh"
+        ],
         "a new block needs a place in this test"
     );
     let texts: Vec<_> = blocks.iter().map(|block| &*block.text).collect();
@@ -172,6 +174,7 @@ fn every_block_of_the_readme_does_what_it_says() {
         client,
         serve,
         limit,
+        lift,
         after,
     ] = texts[..]
     else {
@@ -203,6 +206,7 @@ fn every_block_of_the_readme_does_what_it_says() {
 
     newcomer.serves(serve);
     newcomer.limits(limit, client);
+    newcomer.lifts(lift, client);
 
     let shown = newcomer.runs(after);
     for part in [
@@ -311,6 +315,30 @@ limits = { call = "100000.00", session = "100000.00", day = "100000.00" }"#;
         let denied = wire.call("claims__approve_payment", pay(10_001));
         let message = "error: Limit Exceeded. Escalate to Manager.";
         assert!(denied.starts_with(message), "{denied}");
+        assert!(wire.end());
+    }
+}
+
+impl Newcomer {
+    /// What was stopped is approved with the commands of the README, and passes once.
+    fn lifts(&self, commands: &str, client: &str) {
+        let made = self.runs("countersign key new mia");
+        let mut words = made.split_whitespace();
+        let key = words.find(|word| word.starts_with("csk_")).unwrap();
+        let mut wire = self.connects(client).initialized();
+        let pay = json!({"claim_id": "99", "amount": 10_001, "payee": "ACME"});
+        let mut call = || wire.call("claims__approve_payment", pay.clone());
+        let denied = call();
+        let mut words = denied.split([' ', ',', '.']);
+        let id = words.find(|word| word.starts_with("esc-"));
+        let id = id.unwrap_or_else(|| panic!("nobody is asked: {denied}"));
+        let commands = commands
+            .replace("esc-4k7m-2qpx-9d3h", id)
+            .replace("csk_of_whoever_decides", key);
+        let said = self.runs(&commands);
+        assert!(said.contains(&format!("{id} is approved by mia")), "{said}");
+        assert!(call().starts_with("Paid $10001.00"));
+        assert!(call().starts_with("error: Limit Exceeded."));
         assert!(wire.end());
     }
 }

@@ -30,6 +30,9 @@ fn steady(text: &str) -> String {
     for line in text.lines() {
         let mut words: Vec<String> = line.split(' ').map(str::to_owned).collect();
         for word in &mut words {
+            if word.starts_with("esc-") {
+                *word = "ESCALATION".to_owned();
+            }
             let bare = word.trim_end_matches([',', '.', ':', 'Z']).to_owned();
             let is_date = bare.len() == 10 && bare.starts_with("20") && bare.contains('-');
             let is_time = (bare.len() == 5 || bare.len() == 8)

@@ -123,6 +123,33 @@ fn a_key_whose_call_ended_unknown_is_told_so_and_never_sent_again() {
 }
 
 #[test]
+fn a_call_that_may_be_repeated_is_sent_again_under_its_key_and_charged_once() {
+    let world = World::holding();
+    world.edit(
+        "countersign.toml",
+        "refund_on_failure = false",
+        "idempotent = true\nrefund_on_failure = false",
+    );
+    let mut broker = world.broker().initialized();
+    broker.request("tools/call", keyed(APPROVE, payment(9_000), "pay-1"));
+    world.wait_until_paid(1);
+    broker.kill();
+    std::fs::remove_file(world.path("hold")).unwrap();
+    let mut broker = world.broker().initialized();
+    let again = pay(&mut broker, 9_000, "pay-1");
+    assert!(!is_replayed(&again) && again["result"]["isError"] != true);
+    assert!(is_replayed(&pay(&mut broker, 9_000, "pay-1")));
+    assert_eq!(world.paid(), [900_000; 2]);
+    let calls = world.calls("claim-99");
+    assert_eq!(calls[1].detail["repeats"], calls[0].call.to_string());
+    // The session has room for one more of these, and would have none had it been
+    // charged twice.
+    let more = pay(&mut broker, 9_001, "pay-2");
+    assert!(more["result"]["isError"] != true, "{more}");
+    assert!(world.journal_problems().is_empty());
+}
+
+#[test]
 fn a_refused_call_keeps_no_key() {
     let world = World::new();
     let mut broker = world.broker().initialized();
@@ -239,6 +266,16 @@ fn what_a_broker_closed_just_before_it_died_is_told_to_the_same_call() {
         json!({"name": APPROVE, "arguments": payment(900)}),
     );
     assert!(broker.was_killed());
+    // What a broker told just before it died may have reached nobody either.
+    let mut teller = world.broker_with(|command| {
+        command.env("COUNTERSIGN_CRASH", "reply.before-write:2");
+    });
+    assert!(teller.request_initialize().is_some());
+    teller.request(
+        "tools/call",
+        json!({"name": APPROVE, "arguments": payment(900)}),
+    );
+    assert!(teller.was_killed());
     let mut broker = world.broker().initialized();
     let told = text_of(&pay_plain(&mut broker, 900));
     assert!(told.contains("made a moment ago"), "{told}");

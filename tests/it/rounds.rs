@@ -146,6 +146,41 @@ fn a_modern_client_answers_a_legacy_server_whose_call_stays_open() {
 }
 
 #[test]
+fn a_key_is_bound_to_a_call_that_stays_open_until_it_has_ended() {
+    let world = world(LEGACY);
+    let mut broker = world.broker();
+    let keyed = || {
+        let mut request = ask(600);
+        request["_meta"]["dev.countersign/idempotency-key"] = "one".into();
+        request
+    };
+    let asked = broker.ask("tools/call", keyed());
+    for _ in 0..2 {
+        let told = broker.ask("tools/call", keyed());
+        let said = told["result"]["content"][0]["text"].as_str().unwrap();
+        assert!(said.contains("its server asked something"), "{said}");
+    }
+    let mut next = going_on(keyed(), &asked);
+    next["_meta"] = keyed()["_meta"].take();
+    let answered = broker.ask("tools/call", next);
+    assert_eq!(answered["result"]["heard"]["id"], "q1", "{answered}");
+    let again = broker.ask("tools/call", keyed());
+    assert_eq!(again["result"]["heard"], answered["result"]["heard"]);
+    assert!(broker.end());
+    assert_eq!(
+        outcomes(&world),
+        [
+            "input-required",
+            "denied",
+            "denied",
+            "completed",
+            "replayed"
+        ]
+    );
+    assert_eq!(world.journal_problems(), []);
+}
+
+#[test]
 fn a_legacy_client_is_asked_what_a_modern_server_wants_to_know() {
     let world = world(MODERN);
     let mut broker = legacy_client(&world);

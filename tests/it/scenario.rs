@@ -120,6 +120,7 @@ fn every_scenario_leaves_the_trail_that_was_reviewed() {
         "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}",
         "(id)",
     );
+    settings.add_filter("esc-[0-9a-z]{4}-[0-9a-z]{4}-[0-9a-z]{4}", "(escalation)");
     settings.set_prepend_module_to_snapshot(false);
     settings.bind(|| {
         for file in files {

@@ -1,10 +1,12 @@
 //! What the broker's own tools answer.
 
 use super::Own;
+use super::decisions;
 use crate::broker::ToolCall;
+use crate::broker::Units;
+use crate::broker::escalations::Ground;
 use crate::broker::event_json;
 use crate::broker::resume::Standing;
-use crate::broker::resume::Units;
 use crate::broker::resume::call_json;
 use crate::broker::resume::call_line;
 use crate::broker::resume::event_line;
@@ -50,6 +52,15 @@ impl Said {
         }
     }
 
+    /// With an object that is text already.
+    pub(super) fn with(text: impl Into<String>, structured: String) -> Self {
+        Self {
+            text: text.into(),
+            structured,
+            failed: false,
+        }
+    }
+
     /// Nothing was done, and why.
     pub(super) fn failed(why: impl ToString) -> Self {
         let why = why.to_string();
@@ -86,7 +97,7 @@ pub(super) fn look(
     let session = call.session;
     let newest = arguments.number("limit").unwrap_or(LINES);
     match own {
-        Own::Status => Ok(match Standing::read(tx, session)? {
+        Own::Status => Ok(match Standing::read(tx, session, Timestamp::now())? {
             Some(standing) => Said::new(standing.text(units), &standing.json()),
             None => Said::failed("there is no such session any more"),
         }),
@@ -95,7 +106,14 @@ pub(super) fn look(
         Own::List => values(tx, session, &arguments.text("prefix").unwrap_or_default()),
         Own::Notes => notes(tx, session, newest),
         Own::Events => events(tx, session, (arguments.number("before"), newest)),
-        Own::Pause | Own::Resume | Own::Put | Own::Delete | Own::AddNote => Ok(Said::failed(
+        Own::Wait | Own::Escalations => Ok(Said::failed("this is asked for elsewhere")),
+        Own::Pause
+        | Own::Resume
+        | Own::Put
+        | Own::Delete
+        | Own::AddNote
+        | Own::Withdraw
+        | Own::Decide => Ok(Said::failed(
             "this changes something, and was asked to read",
         )),
         Own::Page | Own::Follow => Ok(Said::failed("this is no tool")),
@@ -233,7 +251,7 @@ pub(super) fn events(
 /// Does what changes something.
 pub(super) fn change(
     tx: &Tx<'_>,
-    own: Own,
+    (own, ground): (Own, Ground<'_>),
     call: &ToolCall,
     now: Timestamp,
 ) -> Result<Said, StoreError> {
@@ -282,36 +300,40 @@ pub(super) fn change(
                 Err(unfit) => Said::failed(unfit),
             }
         }
+        Own::Withdraw => decisions::withdrawn(tx, call, now)?,
+        Own::Decide => decisions::decided(tx, ground, call, now)?,
         Own::Status
         | Own::History
         | Own::Get
         | Own::List
         | Own::Notes
         | Own::Events
+        | Own::Wait
+        | Own::Escalations
         | Own::Page
         | Own::Follow => Said::failed("this reads, and was asked to change something"),
     })
 }
 
 /// The arguments of a call, which fit the schema.
-struct Arguments<'a>(Option<Object<'a>>);
+pub(super) struct Arguments<'a>(Option<Object<'a>>);
 
 impl<'a> Arguments<'a> {
-    fn of(call: &'a ToolCall) -> Self {
+    pub(super) fn of(call: &'a ToolCall) -> Self {
         let text = call.arguments.as_deref().unwrap_or("{}");
         Self(Object::parse(text).ok())
     }
 
     /// As it was written.
-    fn raw(&self, name: &str) -> Option<&'a str> {
+    pub(super) fn raw(&self, name: &str) -> Option<&'a str> {
         self.0.as_ref()?.get(name)
     }
 
-    fn text(&self, name: &str) -> Option<String> {
+    pub(super) fn text(&self, name: &str) -> Option<String> {
         self.raw(name).and_then(crate::json::text).map(Into::into)
     }
 
-    fn number(&self, name: &str) -> Option<u32> {
+    pub(super) fn number(&self, name: &str) -> Option<u32> {
         self.raw(name)?.parse().ok()
     }
 

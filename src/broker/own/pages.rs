@@ -4,8 +4,8 @@
 use super::answers;
 use super::answers::Said;
 use crate::broker::ToolCall;
+use crate::broker::Units;
 use crate::broker::resume::Standing;
-use crate::broker::resume::Units;
 use crate::downstream::Era;
 use crate::downstream::Resource;
 use crate::downstream::Resources;
@@ -15,6 +15,7 @@ use crate::memory::Key;
 use crate::session::SessionId;
 use crate::store::StoreError;
 use crate::store::Tx;
+use jiff::Timestamp;
 use serde_json::Value;
 use serde_json::json;
 use std::fmt::Write as _;
@@ -194,7 +195,7 @@ fn content(
     let json = |said: Said| Some((JSON, said.structured));
     Ok(match page {
         Page::Status => {
-            let standing = Standing::read(tx, session)?;
+            let standing = Standing::read(tx, session, Timestamp::now())?;
             standing.map(|standing| ("text/plain", standing.text(units)))
         }
         Page::Memory => json(answers::values(tx, session, "")?),

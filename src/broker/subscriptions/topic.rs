@@ -268,13 +268,15 @@ fn passes(refusal: &Refusal) -> bool {
         | Refusal::InvalidArguments { .. }
         | Refusal::Denied { .. }
         | Refusal::Escalated { .. }
+        | Refusal::TurnedDown { .. }
         | Refusal::EarlierUnknown { .. }
         | Refusal::SessionEnded { .. }
         | Refusal::Attempted { .. }
         | Refusal::KeyReused { .. }
-        | Refusal::Unread { .. }
+        | Refusal::Replayed { .. }
         | Refusal::EarlierUnread { .. }
         | Refusal::EarlierLost { .. }
+        | Refusal::EarlierAsks { .. }
         | Refusal::SessionGone { .. } => false,
     }
 }

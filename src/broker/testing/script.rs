@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 /// The server as a test holds it: what reaches it, and what it does next.
 ///
 /// `echo` answers with its arguments, `steps` reports progress three times
-/// first, `slow` and `pay` answer when they are told to, `wait` never does.
+/// first, `slow`, `pay` and `repay` answer when they are told to, `wait` never does.
 pub(crate) struct Script {
     heard: mpsc::UnboundedReceiver<String>,
     orders: mpsc::UnboundedSender<Order>,
@@ -24,6 +24,7 @@ pub(crate) struct Script {
 
 enum Order {
     Answer,
+    Spoil,
     List(Vec<&'static str>),
     HangUp,
 }
@@ -38,7 +39,7 @@ impl Script {
         let play = Play {
             to,
             hears,
-            tools: vec!["echo", "steps", "wait", "slow", "pay"],
+            tools: vec!["echo", "steps", "wait", "slow", "pay", "repay"],
             held: Vec::new(),
         };
         let script = Self {
@@ -55,9 +56,14 @@ impl Script {
         self.heard.recv().await.unwrap()
     }
 
-    /// Answers the calls of `slow` and `pay` that it has read.
+    /// Answers the calls of `slow`, `pay` and `repay` that it has read.
     pub(crate) fn answers(&self) {
         self.orders.send(Order::Answer).unwrap();
+    }
+
+    /// Answers them with what is no answer, so that nobody knows how they ended.
+    pub(crate) fn spoils(&self) {
+        self.orders.send(Order::Spoil).unwrap();
     }
 
     /// Has these tools from now on, and says so.
@@ -104,6 +110,12 @@ impl Play {
                 Some(order) = ordered.recv() => match order {
                     Order::Answer => {
                         for answer in std::mem::take(&mut self.held) {
+                            self.say(&answer).await;
+                        }
+                    }
+                    Order::Spoil => {
+                        for mut answer in std::mem::take(&mut self.held) {
+                            answer["error"] = value!({"code": 1, "message": "both"});
                             self.say(&answer).await;
                         }
                     }
@@ -155,7 +167,7 @@ impl Play {
         let answer = answer(id, text);
         match &*name {
             "wait" => {}
-            "slow" | "pay" => self.held.push(answer),
+            "slow" | "pay" | "repay" => self.held.push(answer),
             "steps" => {
                 let meta = params.get("_meta").map(|meta| Object::parse(meta).unwrap());
                 let token = meta.and_then(|meta| meta.get("progressToken"));
@@ -194,7 +206,7 @@ fn answer(id: &Value, result: Value) -> Value {
 
 fn tool(name: &str) -> Value {
     let schema = match name {
-        "pay" => value!({
+        "pay" | "repay" => value!({
             "type": "object",
             "properties": {"amount": {"type": "number"}},
             "required": ["amount"],

@@ -55,12 +55,12 @@ impl Sent {
         };
         let id = self.id.unwrap_or_else(|| Uuid::new_v4().to_string());
         let new = New::read(&id, &self.kind, &body)?;
-        let outbox = config.broker.webhooks.outbox().clone();
+        let settings = config.broker.clone();
         let id = session.id;
         let taken = store.write_blocking("event", move |tx: &Tx<'_>| {
             let by = (By::Operator, Timestamp::now());
             match sessions::state(tx, id)? {
-                Some(state) => events::take(tx, &state, &new, &outbox, by),
+                Some(state) => events::take(tx, &state, &new, settings.follows(), by),
                 None => Ok(Err(events::Refused::Over)),
             }
         })?;

@@ -28,6 +28,7 @@ pub(super) struct ToolSection {
     url: Vec<String>,
     under: BTreeMap<String, String>,
     refund_on_failure: bool,
+    idempotent: bool,
     pub(super) timeout: Option<SignedDuration>,
     labels: Vec<String>,
     sink: bool,
@@ -49,6 +50,7 @@ impl Default for ToolSection {
             url: Vec::new(),
             under: BTreeMap::new(),
             refund_on_failure: false,
+            idempotent: false,
             timeout: None,
             labels: Vec::new(),
             sink: false,
@@ -123,6 +125,7 @@ impl ToolSection {
             uris: Vec::new(),
             under: self.under.clone(),
             refund_on_failure: self.refund_on_failure,
+            idempotent: self.idempotent,
             labels: labels(&self.labels).unwrap_or_default(),
             sink: self.sink,
             timeout: self.timeout.map(whole),
@@ -136,7 +139,7 @@ fn pointers(written: &[String]) -> Result<Vec<Pointer>, PointerError> {
 }
 
 /// Labels as they are written.
-pub(super) fn labels(written: &[String]) -> Result<BTreeSet<Label>, Wrong> {
+pub(in crate::config) fn labels(written: &[String]) -> Result<BTreeSet<Label>, Wrong> {
     let read = written.iter().map(|label| label.parse());
     read.collect::<Result<_, _>>()
         .map_err(|error: LabelError| ("labels".to_owned(), error.to_string()))

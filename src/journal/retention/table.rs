@@ -67,7 +67,8 @@ pub(super) fn first_kept(
                 "SELECT seq FROM journal
                  WHERE writer = ?1 AND seq > ?2 AND seq <= ?3
                      AND (at >= ?4 OR call IN (SELECT call FROM in_flight)
-                          OR call IN (SELECT call FROM unsettled))
+                          OR call IN (SELECT call FROM unsettled)
+                          OR call IN (SELECT call FROM unread_call))
                  ORDER BY seq LIMIT 1",
             )?
             .query_row(

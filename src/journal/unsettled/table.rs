@@ -79,13 +79,7 @@ pub(super) fn unsettled_calls(
 ) -> Result<Vec<(String, CallId)>, StoreError> {
     let read = || {
         tx.sql()
-            .prepare_cached(
-                "SELECT tool, call FROM unsettled AS noted WHERE session = ?1
-                     AND NOT EXISTS (SELECT 1 FROM journal AS last
-                         WHERE last.call = noted.call AND last.kind = 'close'
-                             AND last.outcome IN ('completed', 'tool-failed'))
-                 ORDER BY call",
-            )?
+            .prepare_cached("SELECT tool, call FROM unsettled WHERE session = ?1 ORDER BY call")?
             .query_map([session.as_bytes()], |row| {
                 Ok((row.get(0)?, CallId::from_bytes(row.get(1)?)))
             })?
@@ -139,26 +133,6 @@ fn same_call(subject: &Subject) -> (&[u8; 16], &str, &[u8; 32]) {
     )
 }
 
-/// Where another call that is the same is noted already, that one stands.
-pub(super) fn unread_insert(tx: &Tx<'_>, subject: &Subject) -> Result<(), StoreError> {
-    let (session, tool, arguments) = same_call(subject);
-    tx.sql()
-        .execute(
-            "INSERT OR IGNORE INTO unsettled (session, tool, arguments, call, told)
-             VALUES (?1, ?2, ?3, ?4, NULL)",
-            params![session, tool, arguments, subject.call.as_bytes()],
-        )
-        .map(|_rows| ())
-        .map_err(StoreError::sql("note an answer that nobody read"))
-}
-
-pub(super) fn unsettled_forget(tx: &Tx<'_>, call: CallId) -> Result<(), StoreError> {
-    tx.sql()
-        .execute("DELETE FROM unsettled WHERE call = ?1", [call.as_bytes()])
-        .map(|_rows| ())
-        .map_err(StoreError::sql("forget an answer that nobody read"))
-}
-
 pub(super) fn ending(
     tx: &Tx<'_>,
     call: CallId,
@@ -180,53 +154,4 @@ pub(super) fn ending(
     let outcome = outcome.parse().map_err(|_unknown| damaged())?;
     let at = Timestamp::from_millisecond(at).map_err(|_range| damaged())?;
     Ok(Some((outcome, at)))
-}
-
-/// Forgets the calls of which it was noted that nobody read their answers, and that
-/// ended before this time.
-pub(super) fn read_or_not_forget(tx: &Tx<'_>, before: Timestamp) -> Result<(), StoreError> {
-    tx.sql()
-        .execute(
-            "DELETE FROM unsettled WHERE call IN (
-                 SELECT noted.call FROM unsettled AS noted
-                 JOIN journal AS last ON last.call = noted.call AND last.kind = 'close'
-                 WHERE last.outcome IN ('completed', 'tool-failed') AND last.at < ?1)",
-            [before.as_millisecond()],
-        )
-        .map(|_rows| ())
-        .map_err(StoreError::sql("forget answers that nobody read"))
-}
-
-/// The calls that a writer closed within so many milliseconds before its last record.
-/// Whether they changed anything is known to whoever is asked to make one again.
-pub(super) fn last_closed_insert(
-    tx: &Tx<'_>,
-    dead: WriterId,
-    within: i128,
-) -> Result<(), StoreError> {
-    tx.sql()
-        .execute(
-            "INSERT OR IGNORE INTO unsettled (session, tool, arguments, call, told)
-             SELECT first.session, first.tool, first.digest, first.call, NULL
-             FROM journal AS last
-             JOIN journal AS first ON first.call = last.call AND first.kind = 'open'
-             WHERE last.writer = ?1 AND last.kind = 'close'
-                 AND last.outcome IN ('completed', 'tool-failed')
-                 AND last.seq > (SELECT max(seq) FROM journal WHERE writer = ?1) - 10000
-                 AND last.at >= (SELECT at FROM journal WHERE writer = ?1
-                     ORDER BY seq DESC LIMIT 1) - ?2",
-            params![dead.number(), i64::try_from(within).unwrap_or(0)],
-        )
-        .map(|_rows| ())
-        .map_err(StoreError::sql("note what a dead writer closed last"))
-}
-
-pub(super) fn caller(tx: &Tx<'_>, call: CallId) -> Result<Option<String>, StoreError> {
-    let read = || {
-        tx.sql()
-            .prepare_cached("SELECT principal FROM journal WHERE call = ?1 AND kind = 'open'")?
-            .query_row([call.as_bytes()], |row| row.get(0))
-            .optional()
-    };
-    read().map_err(StoreError::sql("look who made a call"))
 }

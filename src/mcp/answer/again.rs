@@ -1,5 +1,6 @@
 //! What is said of a call that was made before, and of a session that is over.
 
+use crate::broker::NotKept;
 use crate::json::Object;
 use crate::json::Splice;
 use crate::mcp::shown;
@@ -70,11 +71,25 @@ pub(super) fn lost(earlier: &CallId) -> [String; 2] {
     ]
 }
 
-/// What is said of the first call that is like one whose answer may not have been read.
-pub(super) fn unread(earlier: &CallId, tool: &str) -> [String; 3] {
+/// What is said where the server of the first call waits for an answer.
+pub(super) fn asks(earlier: &CallId) -> [String; 2] {
     [
         format!(
-            "The same call of `{}` was made a moment ago in this session, and took effect as its server said; the broker ended right after it, so the answer may not have arrived. Nothing was sent now.",
+            "The same call was made before under this key ({earlier}), and its server asked something in the middle of it, which was not answered. Nothing was sent now."
+        ),
+        "Answer what it asked. If that cannot be answered any more, find out whether the call took effect, or ask a person, before it is made under another key.".to_owned(),
+    ]
+}
+
+/// What is said of a call that is like one whose answer may not have been read.
+pub(super) fn unread(earlier: &CallId, tool: &str, why: NotKept) -> [String; 3] {
+    let why = match why {
+        NotKept::Ended => "the broker ended right after it, so the answer may not have arrived",
+        NotKept::TooLarge => "the answer did not arrive, and was too large to be kept",
+    };
+    [
+        format!(
+            "The same call of `{}` was made a moment ago in this session, and took effect as its server said; {why}. Nothing was sent now.",
             shown(tool, 128)
         ),
         "Read what it changed instead of repeating it. If another call that is the same is meant, make it once more.".to_owned(),

@@ -105,7 +105,7 @@ pub(super) fn held_insert(
 ) -> Result<(), StoreError> {
     tx.sql()
         .execute(
-            "INSERT INTO meter_count_held (call, meter, scope, slot, value)
+            "INSERT OR REPLACE INTO meter_count_held (call, meter, scope, slot, value)
              VALUES (?1, ?2, ?3, ?4, ?5)",
             params![call.as_bytes(), place.meter, place.scope, slot, value],
         )

@@ -236,7 +236,9 @@ fn a_slice_answers_as_the_full_set_does() {
 fn a_forbid_that_is_missing_from_a_slice_is_noticed() {
     let bundle = bundle();
     let mut tried = 0;
-    for gate in bundle.gates.values() {
+    // No case calls a tool of the broker's own.
+    let gates = bundle.gates.values();
+    for gate in gates.filter(|gate| gate.tool.server.as_str() != "countersign") {
         let whole = uncut(&bundle, gate);
         for policy in gate.slice.policies.policies() {
             let name: &str = policy.id().as_ref();

@@ -387,12 +387,8 @@ fn a_frozen_session_is_denied_whatever_else_is_permitted() {
 
 #[test]
 fn the_answer_to_plain_calls_is_given_to_no_other_call() {
-    let mut world = World::of_tool(json!({"type": "object"}), ToolRules::default());
-    world.add(
-        "global.cedar",
-        include_str!("../../../policies/global.cedar"),
-    );
-    let gate = &world.gate("t/x");
+    let world = World::of_tool(json!({"type": "object"}), ToolRules::default());
+    let gate = &world.with_global().gate("t/x");
     let plain = facts(gate, "{}");
     let mut tainted = plain.clone();
     tainted.session.labels.insert("untrusted-web".to_owned());

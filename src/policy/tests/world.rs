@@ -37,6 +37,8 @@ pub(super) struct World {
     pub(super) servers: Vec<PolicyServer>,
     pub(super) principals: Principals,
     pub(super) meters: Vec<Arc<Meter>>,
+    /// Those of the broker's own tools that policies name.
+    own: Vec<PolicyTool>,
 }
 
 impl World {
@@ -47,11 +49,25 @@ impl World {
             "claims.cedar",
             include_str!("../../../policies/claims.cedar"),
         );
-        world.add(
+        world.with_global()
+    }
+
+    /// The same with the shipped rules for every server, and the tools that they name.
+    pub(super) fn with_global(mut self) -> Self {
+        let rules = ToolRules {
+            risk: "reserved".to_owned(),
+            ..ToolRules::default()
+        };
+        let own = |name| {
+            let schema = json!({"type": "object"});
+            tool("countersign", name, schema, rules.clone())
+        };
+        self.own = ["escalation_list", "escalation_decide"].map(own).into();
+        self.add(
             "global.cedar",
             include_str!("../../../policies/global.cedar"),
         );
-        world
+        self
     }
 
     /// The same without policies.
@@ -61,6 +77,7 @@ impl World {
             servers: vec![claims(), files()],
             principals: principals(),
             meters: Vec::new(),
+            own: Vec::new(),
         }
     }
 
@@ -90,7 +107,7 @@ impl World {
         Bundle::build(&Inputs {
             files: &self.files,
             servers: &self.servers,
-            own: &[],
+            own: &self.own,
             principals: &self.principals,
             money_scale: 2,
             meters: &self.meters,

@@ -8,8 +8,8 @@ use crate::tool::ServerName;
 use jiff::Timestamp;
 use rusqlite::params;
 
-/// What version 14 of the store adds.
-pub const SCHEMA_14: &str = "
+/// What version 17 of the store adds.
+pub const SCHEMA_17: &str = "
 CREATE TABLE towards_server (        -- transport sessions that servers gave us
     server TEXT NOT NULL,
     holder TEXT NOT NULL,            -- session:<id>, principal:<key>, or empty

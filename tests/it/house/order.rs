@@ -11,7 +11,14 @@ use syn::Item;
 
 /// The rooms in their order, a line per layer.
 const LAYERS: [&[&str]; 7] = [
-    &["cause", "outcome", "principal", "session", "tool"],
+    &[
+        "visible",
+        "cause",
+        "outcome",
+        "principal",
+        "session",
+        "tool",
+    ],
     &["json", "crash", "fuzzing", "policy", "store"],
     &[
         "journal",

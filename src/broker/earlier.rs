@@ -1,0 +1,291 @@
+//! What a call comes to where the same one was made before: under the same key, or
+//! lately without one. It is decided in the transaction that admits the call, and
+//! policy is asked first: who may not make the call learns nothing of the earlier.
+
+use super::Refusal;
+use super::Settings;
+use super::admit;
+use super::admit::Candidate;
+use super::admit::Said;
+use super::answer::NotKept;
+use crate::journal;
+use crate::journal::Effect;
+use crate::journal::Flight;
+use crate::outcome::Outcome;
+use crate::retries;
+use crate::retries::Attempt;
+use crate::retries::Kept;
+use crate::retries::Known;
+use crate::retries::Unread;
+use crate::session::SessionFacts;
+use crate::store::StoreError;
+use crate::store::Tx;
+use crate::store::WriterId;
+use crate::tool::CallId;
+use jiff::Timestamp;
+use serde_json::json;
+
+/// Whether a call still waits for the end of an earlier one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Patience {
+    /// It does.
+    #[default]
+    Left,
+    /// It waited as long as the earlier may take.
+    Over,
+}
+
+/// The call that another takes the place of, with its key and with what it was charged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Follows {
+    /// One that asked something, and goes on in this one.
+    Asked(CallId),
+    /// One that ended unknown, and does no harm where it is done twice.
+    Unknown(CallId),
+}
+
+impl Follows {
+    pub(super) fn call(self) -> CallId {
+        match self {
+            Self::Asked(call) | Self::Unknown(call) => call,
+        }
+    }
+
+    /// What the record of the later calls it.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Asked(_) => "continues",
+            Self::Unknown(_) => "repeats",
+        }
+    }
+}
+
+/// What was found of earlier calls that are the same.
+pub(super) enum Before {
+    /// Nothing that matters.
+    Nothing,
+    /// One whose place this one takes.
+    Follows(Follows),
+    /// One that has not ended: its end is waited for.
+    Runs(CallId),
+    /// One that this call is told of, or policy's no.
+    Said(Said),
+}
+
+/// How the call stands that was made under the same key.
+pub(super) enum Earlier {
+    /// It has not ended.
+    Runs,
+    /// Its broker died in the middle of it.
+    Orphan,
+    Answered(Kept),
+    /// It ended, and its answer was too large to keep.
+    Lost,
+    /// Its server asked something in the middle of it, and waits for the answer as far
+    /// as is known.
+    Asks,
+    Unknown,
+    /// Nothing was sent.
+    Free,
+}
+
+impl Earlier {
+    /// How it stands now, as this writer sees it.
+    pub(super) fn of(tx: &Tx<'_>, call: CallId, own: WriterId) -> Result<Self, StoreError> {
+        Ok(match retries::attempt(tx, call)? {
+            Attempt::Free => Self::Free,
+            Attempt::Ended(Some(kept)) => Self::Answered(kept),
+            Attempt::Ended(None) => Self::Lost,
+            Attempt::Open => match journal::in_flight_with(tx, call, own)? {
+                Flight::Living => Self::Runs,
+                Flight::Orphan => Self::Orphan,
+                Flight::Over => match journal::ending_of(tx, call)? {
+                    Some((Outcome::InputRequired, _)) => Self::Asks,
+                    Some(_) | None => Self::Unknown,
+                },
+            },
+        })
+    }
+}
+
+impl Candidate {
+    /// What was found of earlier calls that are the same.
+    pub(super) fn before(
+        &self,
+        tx: &Tx<'_>,
+        writer: WriterId,
+        session: &SessionFacts,
+        (settings, now): (&Settings, Timestamp),
+    ) -> Result<Before, StoreError> {
+        if let Some(key) = &self.key {
+            match retries::find(tx, &self.subject, key, now)? {
+                Known::New => {}
+                // One that goes on from the call under its key is no other attempt.
+                Known::Same(earlier) if self.continues == Some(earlier) => {}
+                Known::Same(earlier) => {
+                    return match self.refused_again(tx, (session, earlier), (settings, now))? {
+                        Some(refused) => Ok(Before::Said(refused)),
+                        None => self.attempted(tx, writer, earlier, now),
+                    };
+                }
+                Known::Other => {
+                    let code = json!({ "code": "key_reused" });
+                    let call = self.subject.call;
+                    let refusal = Box::new(Refusal::KeyReused { call });
+                    return Ok(Before::Said((Outcome::Denied, code, refusal)));
+                }
+            }
+        }
+        let goes_on = self.continues.map(Follows::Asked);
+        let noted = match goes_on {
+            Some(_) => journal::unsettled_call(tx, &self.subject)?,
+            None => None,
+        };
+        if (noted.is_none() || noted != self.continues)
+            && let Some(said) = self.like_earlier(tx, writer, session, (settings, now))?
+        {
+            return Ok(Before::Said(said));
+        }
+        Ok(goes_on.map_or(Before::Nothing, Before::Follows))
+    }
+
+    /// What a call comes to whose key was given to the same one before.
+    fn attempted(
+        &self,
+        tx: &Tx<'_>,
+        writer: WriterId,
+        earlier: CallId,
+        now: Timestamp,
+    ) -> Result<Before, StoreError> {
+        let mut stands = Earlier::of(tx, earlier, writer)?;
+        if let Earlier::Orphan = stands {
+            journal::recover_dead(tx, writer, now)?;
+            stands = Earlier::of(tx, earlier, writer)?;
+        }
+        let (call, tool) = (self.subject.call, self.subject.tool.clone());
+        let said = |outcome, code: &str, refusal| {
+            let detail = json!({ "code": code, "earlier": earlier.to_string() });
+            Before::Said((outcome, detail, Box::new(refusal)))
+        };
+        let refused = |code: &str, refusal| said(Outcome::Denied, code, refusal);
+        Ok(match stands {
+            Earlier::Free => Before::Nothing,
+            Earlier::Runs if self.patience == Patience::Left => Before::Runs(earlier),
+            Earlier::Answered(kept) => {
+                let refusal = Refusal::Replayed { earlier, kept };
+                said(Outcome::Replayed, "replayed", refusal)
+            }
+            Earlier::Lost => refused("earlier_lost", Refusal::EarlierLost { call, earlier }),
+            Earlier::Asks => {
+                let refusal = Refusal::EarlierAsks { call, earlier };
+                refused("earlier_asks", refusal)
+            }
+            Earlier::Unknown if self.route.gate.rules().is_repeatable() => {
+                Before::Follows(Follows::Unknown(earlier))
+            }
+            Earlier::Runs | Earlier::Orphan | Earlier::Unknown => {
+                let refusal = Refusal::EarlierUnknown {
+                    call,
+                    earlier,
+                    tool,
+                };
+                refused("earlier_unknown", refusal)
+            }
+        })
+    }
+
+    /// What is said to a call that is like an earlier one of which nobody was told. An
+    /// answer that nobody read is its own caller's only, and a key has an answer of its
+    /// own.
+    fn like_earlier(
+        &self,
+        tx: &Tx<'_>,
+        writer: WriterId,
+        session: &SessionFacts,
+        (settings, now): (&Settings, Timestamp),
+    ) -> Result<Option<Said>, StoreError> {
+        if self.effect() == Effect::None {
+            return Ok(None);
+        }
+        // Any that died: what it had begun may be in its spool only.
+        journal::recover_dead(tx, writer, now)?;
+        let unknown = journal::unsettled_call(tx, &self.subject)?;
+        let unread = match self.key {
+            None => journal::waiting(tx, &self.subject, now)?,
+            Some(_) => None,
+        };
+        let Some(earlier) = unknown.or(unread) else {
+            return Ok(None);
+        };
+        if let Some(refused) = self.refused_again(tx, (session, earlier), (settings, now))? {
+            return Ok(Some(refused));
+        }
+        if let Some(earlier) = journal::tell_unsettled(tx, writer, &self.subject, now)? {
+            let refusal = Refusal::EarlierUnknown {
+                call: self.subject.call,
+                earlier,
+                tool: self.subject.tool.clone(),
+            };
+            return Ok(Some(told(
+                (Outcome::Denied, "earlier_unknown"),
+                earlier,
+                refusal,
+            )));
+        }
+        match unread {
+            Some(_) => self.unread(tx, writer, now),
+            None => Ok(None),
+        }
+    }
+
+    /// The oldest answer that nobody read of a call that is the same.
+    fn unread(
+        &self,
+        tx: &Tx<'_>,
+        writer: WriterId,
+        now: Timestamp,
+    ) -> Result<Option<Said>, StoreError> {
+        let Some(earlier) = journal::give_unread(tx, writer, &self.subject, now)? else {
+            return Ok(None);
+        };
+        let not_kept = |why| Refusal::EarlierUnread {
+            call: self.subject.call,
+            earlier,
+            tool: self.subject.tool.clone(),
+            why,
+        };
+        let (recorded, refusal) = match retries::unread_of(tx, earlier)? {
+            Unread::Kept(kept) => (
+                (Outcome::Replayed, "unread"),
+                Refusal::Replayed { earlier, kept },
+            ),
+            Unread::TooLarge => (
+                (Outcome::Denied, "earlier_lost"),
+                not_kept(NotKept::TooLarge),
+            ),
+            Unread::Nothing => (
+                (Outcome::Denied, "earlier_unread"),
+                not_kept(NotKept::Ended),
+            ),
+        };
+        Ok(Some(told(recorded, earlier, refusal)))
+    }
+
+    /// What policy says against a call that is in the totals already. None where it
+    /// says nothing.
+    fn refused_again(
+        &self,
+        tx: &Tx<'_>,
+        (session, earlier): (&SessionFacts, CallId),
+        (settings, now): (&Settings, Timestamp),
+    ) -> Result<Option<Said>, StoreError> {
+        let totals = self.charges(tx, settings, now)?.totals_with(tx)?;
+        let facts = admit::facts(session.clone(), totals.unwrap_or_default());
+        self.judge_again(tx, (facts, earlier), now)
+    }
+}
+
+fn told((outcome, code): (Outcome, &str), earlier: CallId, refusal: Refusal) -> Said {
+    let detail = json!({ "code": code, "earlier": earlier.to_string() });
+    (outcome, detail, Box::new(refusal))
+}

@@ -1,0 +1,311 @@
+//! What becomes of a call that policy stopped and somebody may lift that for: it is
+//! asked for once, and an approval is used up in the transaction that opens the record.
+
+use super::Catalogue;
+use super::Refusal;
+use super::admit::Candidate;
+use super::admit::Judged;
+use super::admit::Said;
+use super::earlier::Follows;
+use super::own::Own;
+use crate::escalations;
+use crate::escalations::Decision;
+use crate::escalations::EscalationId;
+use crate::escalations::Opened;
+use crate::escalations::Request;
+use crate::escalations::State;
+use crate::escalations::Stop;
+use crate::outcome::Outcome;
+use crate::policy::Allowed;
+use crate::policy::Denial;
+use crate::policy::Escalation;
+use crate::policy::Facts;
+use crate::principal::PrincipalId;
+use crate::store::StoreError;
+use crate::store::Tx;
+use crate::tool::Asking;
+use crate::tool::CallId;
+use jiff::SignedDuration;
+use jiff::Timestamp;
+use serde_json::Value;
+use serde_json::json;
+
+/// Why an approval was not enough any more.
+const LAPSED_TOOL: &str = "the tool is not what it was when the call was escalated";
+const LAPSED_POLICY: &str = "with this approval policy does not allow the call any more";
+
+/// What a caller is told of the request that stands for its call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Requested {
+    /// Somebody may decide on it now.
+    Waits {
+        /// Its id.
+        id: EscalationId,
+        /// How often the call was made, this time included.
+        tries: u32,
+        /// For how long.
+        expires_in: SignedDuration,
+        /// What became of an approval that was given before, where it fits no more.
+        lapsed: Option<&'static str>,
+        /// What the tool is called that waits for the decision, where the caller has
+        /// it.
+        wait: Option<Box<str>>,
+    },
+    /// Too many of the caller's requests wait already: this one was not stored.
+    TooMany,
+}
+
+/// A no that somebody can lift.
+struct Liftable {
+    denial: Denial,
+    escalation: Escalation,
+    /// What the tool is called that waits for the decision.
+    wait: Option<Box<str>>,
+}
+
+/// An approval that lets a call pass.
+#[derive(Debug)]
+pub(super) struct Grant {
+    id: EscalationId,
+    by: PrincipalId,
+    /// The call that used it up, where this one goes on from it.
+    carried: Option<CallId>,
+}
+
+impl Grant {
+    /// Uses it up, in the transaction that opens the record of this call.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be, and so the call must not be sent.
+    pub(super) fn use_up(
+        &self,
+        tx: &Tx<'_>,
+        call: CallId,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let used = match self.carried {
+            Some(before) => escalations::carry(tx, self.id, (before, call))?,
+            None => escalations::consume(tx, self.id, call, now)?,
+        };
+        // It was read in this transaction, so nobody else can have used it.
+        match used {
+            true => Ok(()),
+            false => Err(StoreError::Damaged {
+                what: format!("the escalation {}", self.id),
+            }),
+        }
+    }
+
+    /// What is recorded of it.
+    pub(super) fn detail(&self) -> Value {
+        json!({"escalation": self.id.to_string(), "by": self.by.to_string()})
+    }
+}
+
+/// What was decided of a call, with what was decided of it by people.
+pub(super) enum Decided {
+    /// It may be sent, with an approval to use up where it needed one.
+    Allowed(Allowed, Option<Grant>),
+    /// It may not.
+    Refused(Said),
+}
+
+impl Candidate {
+    /// Decides the call, asks for an approval where one could help, and finds the one
+    /// that was given.
+    pub(super) fn decided(
+        &self,
+        tx: &Tx<'_>,
+        (mut facts, catalogue): (Facts, &Catalogue),
+        follows: Option<Follows>,
+        now: Timestamp,
+    ) -> Result<Decided, StoreError> {
+        let (denial, escalation) = match self.judge(&facts, now) {
+            Judged::Allowed(allowed) => return Ok(Decided::Allowed(allowed, None)),
+            Judged::Refused(outcome, detail, refusal) => {
+                return Ok(Decided::Refused((outcome, detail, refusal)));
+            }
+            Judged::Liftable(denial, escalation) => (denial, escalation),
+        };
+        if let Some(earlier) = follows.map(Follows::call)
+            && let Some((id, by)) = used_by(tx, earlier)?
+        {
+            facts.approval = Some(by.clone());
+            if let Judged::Allowed(allowed) = self.judge(&facts, now) {
+                let carried = Some(earlier);
+                return Ok(Decided::Allowed(allowed, Some(Grant { id, by, carried })));
+            }
+        }
+        // Following a resource is no one call.
+        if self.route.tool.asking() == Asking::Subscribe {
+            let detail = detail_of(&denial, &escalation);
+            let call = self.subject.call;
+            let refusal = Box::new(Refusal::Denied { call, denial });
+            return Ok(Decided::Refused((Outcome::Denied, detail, refusal)));
+        }
+        let stopped = Liftable {
+            denial,
+            escalation,
+            wait: catalogue.own_tool(Own::Wait, &self.subject.principal),
+        };
+        let Some(standing) = escalations::standing(tx, &self.subject, now)? else {
+            return self.ask(tx, stopped, None, now);
+        };
+        let id = standing.id;
+        let void = |why| escalations::void(tx, id, why, now).map(|_ended| why);
+        if standing.state.is_live() && standing.definition != self.route.definition {
+            return self.ask(tx, stopped, Some(void(LAPSED_TOOL)?), now);
+        }
+        match (standing.state, standing.decision) {
+            (State::Approved, Some(decision)) => {
+                facts.approval = Some(decision.by.clone());
+                if let Judged::Allowed(allowed) = self.judge(&facts, now) {
+                    let grant = Grant {
+                        id,
+                        by: decision.by,
+                        carried: None,
+                    };
+                    return Ok(Decided::Allowed(allowed, Some(grant)));
+                }
+                self.ask(tx, stopped, Some(void(LAPSED_POLICY)?), now)
+            }
+            (State::Refused, Some(decision)) => {
+                escalations::tried_again(tx, id)?;
+                let expires = standing.expires;
+                Ok(Decided::Refused(self.turned_down(id, decision, expires)))
+            }
+            _ => {
+                escalations::tried_again(tx, id)?;
+                let requested = Requested::Waits {
+                    id,
+                    tries: standing.tries.saturating_add(1),
+                    expires_in: standing.expires.duration_since(now),
+                    lapsed: None,
+                    wait: stopped.wait.clone(),
+                };
+                Ok(Decided::Refused(self.escalated(stopped, requested)))
+            }
+        }
+    }
+
+    /// Whether policy lets the call pass that was made before and is made again: with
+    /// the approval that it used up then.
+    pub(super) fn judge_again(
+        &self,
+        tx: &Tx<'_>,
+        (mut facts, earlier): (Facts, CallId),
+        now: Timestamp,
+    ) -> Result<Option<Said>, StoreError> {
+        let (denial, escalation) = match self.judge(&facts, now) {
+            Judged::Allowed(_) => return Ok(None),
+            Judged::Refused(outcome, detail, refusal) => {
+                return Ok(Some((outcome, detail, refusal)));
+            }
+            Judged::Liftable(denial, escalation) => (denial, escalation),
+        };
+        if let Some((_, by)) = used_by(tx, earlier)? {
+            facts.approval = Some(by);
+            if let Judged::Allowed(_) = self.judge(&facts, now) {
+                return Ok(None);
+            }
+        }
+        let detail = detail_of(&denial, &escalation);
+        let call = self.subject.call;
+        let refusal = Box::new(Refusal::Denied { call, denial });
+        Ok(Some((Outcome::Denied, detail, refusal)))
+    }
+
+    /// Asks for an approval of this call.
+    fn ask(
+        &self,
+        tx: &Tx<'_>,
+        stopped: Liftable,
+        lapsed: Option<&'static str>,
+        now: Timestamp,
+    ) -> Result<Decided, StoreError> {
+        let stops: Vec<Stop> = stopped
+            .denial
+            .reasons
+            .iter()
+            .map(|reason| Stop {
+                policy: reason.policy.clone(),
+                code: reason.code.clone(),
+                message: reason.message.clone(),
+            })
+            .collect();
+        let request = Request {
+            subject: &self.subject,
+            definition: self.route.definition,
+            body: self.to_decide_on.as_deref().unwrap_or("{}"),
+            roles: &stopped.escalation.roles,
+            stops: &stops,
+            expires: now
+                .saturating_add(stopped.escalation.expires)
+                .unwrap_or(now),
+        };
+        let requested = match escalations::open(tx, &request, now)? {
+            Opened::New(id) => Requested::Waits {
+                id,
+                tries: 1,
+                expires_in: stopped.escalation.expires,
+                lapsed,
+                wait: stopped.wait.clone(),
+            },
+            Opened::TooMany => Requested::TooMany,
+        };
+        Ok(Decided::Refused(self.escalated(stopped, requested)))
+    }
+
+    fn escalated(&self, stopped: Liftable, requested: Requested) -> Said {
+        let Liftable {
+            denial, escalation, ..
+        } = stopped;
+        let mut detail = detail_of(&denial, &escalation);
+        let outcome = match &requested {
+            Requested::Waits { id, .. } => {
+                insert(&mut detail, "escalation", json!(id.to_string()));
+                Outcome::Escalated
+            }
+            Requested::TooMany => Outcome::Denied,
+        };
+        let refusal = Refusal::Escalated {
+            call: self.subject.call,
+            denial,
+            escalation,
+            requested,
+        };
+        (outcome, detail, Box::new(refusal))
+    }
+
+    /// What is said to a call on which somebody decided no.
+    fn turned_down(&self, id: EscalationId, decision: Decision, until: Timestamp) -> Said {
+        let detail = json!({"code": "escalation_refused", "escalation": id.to_string()});
+        let refusal = Refusal::TurnedDown {
+            call: self.subject.call,
+            id,
+            decision,
+            until,
+        };
+        (Outcome::Denied, detail, Box::new(refusal))
+    }
+}
+
+/// The approval that this call used up.
+fn used_by(tx: &Tx<'_>, call: CallId) -> Result<Option<(EscalationId, PrincipalId)>, StoreError> {
+    let used = escalations::used_by(tx, call)?;
+    Ok(used.and_then(|used| Some((used.id, used.decision?.by))))
+}
+
+/// What is recorded of a no that could be lifted.
+fn detail_of(denial: &Denial, escalation: &Escalation) -> Value {
+    let mut detail = super::admit::denied_detail(denial);
+    insert(&mut detail, "roles", json!(escalation.roles));
+    detail
+}
+
+fn insert(detail: &mut Value, key: &str, value: Value) {
+    if let Some(members) = detail.as_object_mut() {
+        members.insert(key.to_owned(), value);
+    }
+}

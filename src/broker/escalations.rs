@@ -1,0 +1,493 @@
+//! Deciding on escalations: who may see one, who may approve or refuse it, and what
+//! its caller hears of that.
+
+use super::Broker;
+use super::Catalogue;
+use super::Settings;
+use super::metered::Weighed;
+use super::own;
+use super::own::Own;
+use crate::cause::Chain;
+use crate::escalations;
+use crate::escalations::Approve;
+use crate::escalations::Decision;
+use crate::escalations::Escalation;
+use crate::escalations::EscalationId;
+use crate::escalations::Filter;
+use crate::escalations::MAX_REASON;
+use crate::escalations::State;
+use crate::journal::Subject;
+use crate::pins;
+use crate::policy::Denial;
+use crate::policy::Facts;
+use crate::policy::Verdict;
+use crate::principal::PrincipalId;
+use crate::sessions;
+use crate::store::Committed;
+use crate::store::Durability;
+use crate::store::StoreError;
+use crate::store::Tx;
+use crate::tool::Asking;
+use crate::tool::CallId;
+use crate::tool::Digest;
+use crate::tool::ToolId;
+use crate::visible::hidden;
+use jiff::Timestamp;
+use serde_json::Value;
+use serde_json::json;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How often somebody who waits looks whether it was decided.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// What a decision is made on: the policies in force, and how totals are counted.
+#[derive(Clone, Copy, Debug)]
+pub struct Ground<'a> {
+    /// The policies.
+    pub catalogue: &'a Catalogue,
+    /// How the broker is set.
+    pub settings: &'a Settings,
+}
+
+/// Why a decision was not taken. The text is for whoever decides.
+#[derive(Debug, thiserror::Error)]
+pub enum DecisionRefusal {
+    /// There is none of this id, or none that they may know of: the same to them.
+    #[error(
+        "there is no such escalation for you: `countersign escalation list` names those that there are"
+    )]
+    Unknown,
+    /// Nothing can be decided any more.
+    #[error("it is {} already: nothing can be decided any more", .0.as_str())]
+    Over(State),
+    /// It is their own.
+    #[error("nobody decides on their own call")]
+    Own,
+    /// With their approval policy would not let the call pass.
+    #[error("your approval would not let this call pass: {}", told(.0))]
+    NotEnough(Denial),
+    /// What it was asked for is not so any more.
+    #[error("nothing can be approved: {0}")]
+    Stale(&'static str),
+    /// The reason cannot be kept.
+    #[error("a reason has at most {MAX_REASON} bytes, and no characters that cannot be seen")]
+    Reason,
+    /// The store failed.
+    #[error("the decision could not be recorded: try it again in a moment")]
+    NotRecorded,
+}
+
+fn told(denial: &Denial) -> String {
+    let messages = denial.reasons.iter().map(|reason| match &reason.message {
+        Some(message) => format!("{message} ({})", reason.policy),
+        None => reason.policy.clone(),
+    });
+    let messages: Vec<String> = messages.collect();
+    match messages.is_empty() {
+        true => denial.code.clone(),
+        false => messages.join(" "),
+    }
+}
+
+/// Somebody's ruling on an escalation.
+#[derive(Clone, Debug)]
+pub struct Ruling {
+    /// Yes or no.
+    pub approve: Approve,
+    /// Why.
+    pub reason: Option<String>,
+}
+
+impl Ruling {
+    fn fits(&self) -> bool {
+        let reason = self.reason.as_deref().unwrap_or_default();
+        reason.len() <= MAX_REASON && !reason.contains(|c| hidden(c) && c != '\n')
+    }
+}
+
+impl Ground<'_> {
+    /// Whether somebody may know of an escalation: its caller, and whoever has one of
+    /// its roles and is let to the list.
+    pub fn shows(&self, who: &PrincipalId, escalation: &Escalation) -> bool {
+        let of_role = || {
+            let tool = tool_of(escalation);
+            let gate = tool.and_then(|tool| self.catalogue.bundle().gate(&tool));
+            gate.is_some_and(|gate| gate.has_role(who, &escalation.roles))
+        };
+        *who == escalation.principal || (self.may(who, Own::Escalations) && of_role())
+    }
+
+    fn may(&self, who: &PrincipalId, own: Own) -> bool {
+        own::id(own).is_some_and(|tool| self.catalogue.bundle().lists(who, &tool))
+    }
+
+    /// The escalations that somebody may know of, the oldest first.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    pub fn list(
+        &self,
+        tx: &Tx<'_>,
+        who: &PrincipalId,
+        filter: &Filter,
+    ) -> Result<Vec<Escalation>, StoreError> {
+        let mut found = escalations::list(tx, filter)?;
+        found.retain(|one| self.shows(who, one));
+        Ok(found)
+    }
+
+    /// One of them.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    pub fn find(
+        &self,
+        tx: &Tx<'_>,
+        who: &PrincipalId,
+        id: EscalationId,
+    ) -> Result<Option<Escalation>, StoreError> {
+        let found = escalations::find(tx, id)?;
+        Ok(found.filter(|one| self.shows(who, one)))
+    }
+
+    /// Takes somebody's ruling on an escalation. An approval is taken only where policy,
+    /// asked now, lets the call pass with it.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails; then nothing was decided.
+    pub fn decide(
+        &self,
+        tx: &Tx<'_>,
+        (by, id): (&PrincipalId, EscalationId),
+        ruling: &Ruling,
+        now: Timestamp,
+    ) -> Result<Result<Escalation, DecisionRefusal>, StoreError> {
+        let Some(mut escalation) = self.find(tx, by, id)? else {
+            return Ok(Err(DecisionRefusal::Unknown));
+        };
+        if *by == escalation.principal {
+            return Ok(Err(DecisionRefusal::Own));
+        }
+        if !self.may(by, Own::Decide) {
+            return Ok(Err(DecisionRefusal::Unknown));
+        }
+        match escalation.state_at(now) {
+            State::Pending => {}
+            over => return Ok(Err(DecisionRefusal::Over(over))),
+        }
+        if !ruling.fits() {
+            return Ok(Err(DecisionRefusal::Reason));
+        }
+        if ruling.approve == Approve::Yes
+            && let Err(refused) = self.would_pass(tx, &escalation, by, now)?
+        {
+            return Ok(Err(refused));
+        }
+        let decision = Decision {
+            by: by.clone(),
+            at: now,
+            reason: ruling.reason.clone().filter(|text| !text.trim().is_empty()),
+        };
+        if !escalations::decide(tx, id, (ruling.approve, &decision))? {
+            return Ok(Err(DecisionRefusal::Over(State::Expired)));
+        }
+        if let Some(decided) = escalations::find(tx, id)? {
+            escalation = decided;
+        }
+        Ok(Ok(escalation))
+    }
+
+    /// Whether the call would pass now with this approval.
+    fn would_pass(
+        &self,
+        tx: &Tx<'_>,
+        escalation: &Escalation,
+        by: &PrincipalId,
+        now: Timestamp,
+    ) -> Result<Result<(), DecisionRefusal>, StoreError> {
+        let stale = |why| Ok(Err(DecisionRefusal::Stale(why)));
+        let gone = "the tool is not there any more";
+        let Some(tool) = tool_of(escalation) else {
+            return stale(gone);
+        };
+        let bundle = self.catalogue.bundle();
+        let (Some(gate), Some(definition)) = (bundle.gate(&tool), definition(tx, &tool)?) else {
+            return stale(gone);
+        };
+        if definition != escalation.definition {
+            return stale("the tool is not what it was when the call was stopped");
+        }
+        let state = sessions::state(tx, escalation.session)?;
+        let Some(state) = state.filter(|state| state.ended.is_none()) else {
+            return stale("the session of the call is over");
+        };
+        let body = escalation.body.as_deref();
+        let Some(reading) = body.and_then(|body| gate.read(body).ok()) else {
+            return stale("its arguments do not fit the tool any more");
+        };
+        let subject = Subject {
+            call: CallId::next(),
+            session: escalation.session,
+            principal: escalation.principal.clone(),
+            tool: escalation.tool.clone(),
+            arguments: escalation.arguments,
+            policies: bundle.digest(),
+        };
+        let weighed = Weighed {
+            subject: &subject,
+            gate,
+            reading: &reading,
+        };
+        let charges = weighed.charges(tx, self.settings, now)?;
+        let Ok(after) = charges.totals_after(tx)? else {
+            return stale("its amount does not fit a total");
+        };
+        let facts = Facts {
+            session: state.facts,
+            totals: after.totals,
+            meters: after.counts,
+            approval: Some(by.clone()),
+        };
+        let principal = &escalation.principal;
+        Ok(
+            match gate.decide(subject.call, principal, &reading, &facts, now) {
+                Verdict::Allow(_) => Ok(()),
+                Verdict::Deny(denial) | Verdict::Escalate(denial, _) => {
+                    Err(DecisionRefusal::NotEnough(denial))
+                }
+            },
+        )
+    }
+}
+
+/// The tool of an escalation.
+fn tool_of(escalation: &Escalation) -> Option<ToolId> {
+    let (server, name) = escalation.tool.split_once('/')?;
+    Some(ToolId {
+        server: server.parse().ok()?,
+        name: name.into(),
+    })
+}
+
+/// The digest of a tool's definition as it is pinned.
+fn definition(tx: &Tx<'_>, tool: &ToolId) -> Result<Option<Digest>, StoreError> {
+    if tool.server.as_str() == own::OWN {
+        let mut known = own::definitions().into_iter();
+        return Ok(known
+            .find(|(_, definition)| definition.id == *tool)
+            .map(|(_, definition)| definition.digest));
+    }
+    if !matches!(tool.asking(), Asking::Tool | Asking::Prompt) {
+        // What is asked by a method of its own is described by us.
+        let fixed = pins::fixed(&tool.server, tool.asking());
+        return Ok(fixed.ok().map(|definition| definition.digest));
+    }
+    let pins = pins::of_server(tx, &tool.server)?.unwrap_or_default();
+    let pin = pins.into_iter().find(|pin| pin.definition.id == *tool);
+    Ok(pin.map(|pin| pin.definition.digest))
+}
+
+/// An escalation as it is published: the text of an object, with the arguments as they
+/// were sent.
+pub fn escalation_json(escalation: &Escalation, now: Timestamp) -> String {
+    let value = escalation_value(escalation, now).to_string();
+    let arguments = escalation.body.as_deref().unwrap_or("null");
+    match value.strip_suffix('}') {
+        Some(open) => format!(r#"{open},"arguments":{arguments}}}"#),
+        None => value,
+    }
+}
+
+/// The same without the arguments.
+pub(super) fn escalation_value(escalation: &Escalation, now: Timestamp) -> Value {
+    let stops = escalation
+        .stops
+        .iter()
+        .map(|stop| json!({"policy": stop.policy, "code": stop.code, "message": stop.message}));
+    let decision = escalation.decision.as_ref().map(|decision| {
+        json!({
+            "by": decision.by.to_string(),
+            "at": decision.at.to_string(),
+            "reason": decision.reason,
+        })
+    });
+    json!({
+        "id": escalation.id.to_string(),
+        "state": escalation.state_at(now).as_str(),
+        "session": escalation.session.to_string(),
+        "principal": escalation.principal.to_string(),
+        "tool": escalation.tool,
+        "call": escalation.call.to_string(),
+        "argumentsDigest": escalation.arguments.to_string(),
+        "roles": escalation.roles,
+        "reasons": stops.collect::<Vec<_>>(),
+        "asked": escalation.asked.to_string(),
+        "expires": escalation.expires.to_string(),
+        "tries": escalation.tries,
+        "decision": decision,
+        "usedBy": escalation.used_by.map(|call| call.to_string()),
+    })
+}
+
+impl Broker {
+    /// Reads what somebody may know of escalations, on a thread that may wait.
+    async fn of_ground<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Tx<'_>, Ground<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, DecisionRefusal> {
+        let store = Arc::clone(&self.store);
+        let (catalogue, settings) = (self.catalogue.load_full(), Arc::clone(&self.settings));
+        let read = tokio::task::spawn_blocking(move || {
+            let ground = Ground {
+                catalogue: &catalogue,
+                settings: &settings,
+            };
+            store.read(|tx| look(tx, ground))
+        });
+        match read.await {
+            Ok(Ok(found)) => Ok(found),
+            Ok(Err(error)) => Err(not_recorded(&error)),
+            Err(_stopping) => Err(DecisionRefusal::NotRecorded),
+        }
+    }
+
+    /// The escalations that somebody may know of, the oldest first.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    pub async fn escalations(
+        &self,
+        who: &PrincipalId,
+        filter: Filter,
+    ) -> Result<Vec<Escalation>, DecisionRefusal> {
+        let who = who.clone();
+        let found = self.of_ground(move |tx, ground| ground.list(tx, &who, &filter));
+        found.await
+    }
+
+    /// One of them.
+    ///
+    /// # Errors
+    ///
+    /// When there is none of this id that they may know of.
+    pub async fn escalation(
+        &self,
+        who: &PrincipalId,
+        id: EscalationId,
+    ) -> Result<Escalation, DecisionRefusal> {
+        let who = who.clone();
+        let found = self.of_ground(move |tx, ground| ground.find(tx, &who, id));
+        found.await?.ok_or(DecisionRefusal::Unknown)
+    }
+
+    /// Takes somebody's ruling on an escalation. It is on the disk when this returns.
+    ///
+    /// # Errors
+    ///
+    /// When it is not taken.
+    pub async fn decide(
+        &self,
+        by: &PrincipalId,
+        id: EscalationId,
+        ruling: Ruling,
+    ) -> Result<Escalation, DecisionRefusal> {
+        let (catalogue, settings) = (self.catalogue.load_full(), Arc::clone(&self.settings));
+        let by = by.clone();
+        let work = move |tx: &Tx<'_>| {
+            let ground = Ground {
+                catalogue: &catalogue,
+                settings: &settings,
+            };
+            ground.decide(tx, (&by, id), &ruling, Timestamp::now())
+        };
+        let decided = self.store.write("decide", Durability::Power, work).await;
+        decided.map_or_else(|error| Err(not_recorded(&error)), Committed::into_inner)
+    }
+
+    /// Takes a request of somebody's own back.
+    ///
+    /// # Errors
+    ///
+    /// When it is not theirs, or has ended.
+    pub async fn withdraw(
+        &self,
+        who: &PrincipalId,
+        id: EscalationId,
+    ) -> Result<Escalation, DecisionRefusal> {
+        let who = who.clone();
+        let work = move |tx: &Tx<'_>| withdraw(tx, &who, id, Timestamp::now());
+        let ended = self.store.write("withdraw", Durability::Power, work).await;
+        ended.map_or_else(|error| Err(not_recorded(&error)), Committed::into_inner)
+    }
+
+    /// Waits until something became of a request of somebody's own, for so long.
+    pub(super) async fn await_decision(
+        &self,
+        who: &PrincipalId,
+        id: EscalationId,
+        patience: Duration,
+    ) -> Result<Escalation, DecisionRefusal> {
+        let until = Instant::now() + patience;
+        loop {
+            let found = self.escalation(who, id).await?;
+            let waits = found.state_at(Timestamp::now()) == State::Pending;
+            if !waits || self.stopping.is_cancelled() {
+                return Ok(found);
+            }
+            let next = (Instant::now() + LOOK_EVERY).min(until);
+            tokio::select! {
+                () = tokio::time::sleep_until(next) => {}
+                () = self.stopping.cancelled() => {}
+            }
+            if Instant::now() >= until {
+                return self.escalation(who, id).await;
+            }
+        }
+    }
+
+    /// Ends what nobody decided in time.
+    pub(super) async fn expire_escalations(&self) {
+        let work = |tx: &Tx<'_>| escalations::expire(tx, EXPIRE_AT_ONCE, Timestamp::now());
+        let expired = self.store.write("expire", Durability::Process, work).await;
+        match expired.map(Committed::into_inner) {
+            Ok(0) => {}
+            Ok(count) => tracing::info!(escalations = count, "escalations expired"),
+            Err(error) => {
+                tracing::warn!(error = %Chain(&error), "old escalations could not be ended");
+            }
+        }
+    }
+}
+
+/// How many end in one transaction.
+const EXPIRE_AT_ONCE: u32 = 1_000;
+
+/// Takes a request of somebody's own back.
+pub(super) fn withdraw(
+    tx: &Tx<'_>,
+    who: &PrincipalId,
+    id: EscalationId,
+    now: Timestamp,
+) -> Result<Result<Escalation, DecisionRefusal>, StoreError> {
+    let own = escalations::find(tx, id)?.filter(|one| one.principal == *who);
+    let Some(own) = own else {
+        return Ok(Err(DecisionRefusal::Unknown));
+    };
+    let state = own.state_at(now);
+    if !state.is_live() || !escalations::withdraw(tx, id, now)? {
+        return Ok(Err(DecisionRefusal::Over(state)));
+    }
+    let ended = escalations::find(tx, id)?;
+    Ok(ended.ok_or(DecisionRefusal::Unknown))
+}
+
+fn not_recorded(error: &StoreError) -> DecisionRefusal {
+    tracing::error!(error = %Chain(error), "an escalation could not be read or decided");
+    DecisionRefusal::NotRecorded
+}

@@ -1,0 +1,213 @@
+//! The tools by which an agent waits for a decision, and a person decides.
+
+use super::answers::Arguments;
+use super::answers::Said;
+use crate::broker::Broker;
+use crate::broker::ToolCall;
+use crate::broker::escalations::DecisionRefusal;
+use crate::broker::escalations::Ground;
+use crate::broker::escalations::Ruling;
+use crate::broker::escalations::escalation_json;
+use crate::broker::escalations::withdraw;
+use crate::escalations::Approve;
+use crate::escalations::Escalation;
+use crate::escalations::EscalationId;
+use crate::escalations::Filter;
+use crate::escalations::IdError;
+use crate::escalations::State;
+use crate::json::quoted;
+use crate::store::StoreError;
+use crate::store::Tx;
+use jiff::Timestamp;
+use serde_json::json;
+use std::time::Duration;
+
+/// How long the wait is where nobody says how long, and at most, in seconds: clients
+/// give up after a minute.
+const WAIT: u32 = 25;
+const WAIT_AT_MOST: u32 = 50;
+/// How many are listed where nobody says how many.
+const LISTED: u32 = 50;
+/// How much of somebody's text is shown, in characters.
+const SHOWN: usize = 500;
+/// How much of the arguments is shown, in characters.
+const ARGUMENTS: usize = 4_000;
+
+impl Arguments<'_> {
+    fn id(&self) -> Result<EscalationId, Said> {
+        let id = self.text("id").unwrap_or_default();
+        id.parse().map_err(|error: IdError| Said::failed(error))
+    }
+}
+
+impl Broker {
+    /// Waits for a decision. It takes time, so it is no work of a transaction.
+    pub(super) async fn waited(&self, call: &ToolCall) -> Said {
+        let arguments = Arguments::of(call);
+        let id = match arguments.id() {
+            Ok(id) => id,
+            Err(said) => return said,
+        };
+        let seconds = arguments.number("seconds").unwrap_or(WAIT);
+        let patience = Duration::from_secs(u64::from(seconds.min(WAIT_AT_MOST)));
+        let own = self.await_decision(&call.principal, id, patience).await;
+        match own {
+            Ok(found) if found.principal == call.principal => of_own(&found, Timestamp::now()),
+            Ok(_) => Said::failed(DecisionRefusal::Unknown),
+            Err(refusal) => Said::failed(refusal),
+        }
+    }
+}
+
+/// What an agent is told of its own request.
+fn of_own(found: &Escalation, now: Timestamp) -> Said {
+    let state = found.state_at(now);
+    let decided = found.decision.as_ref().map(|decision| {
+        let reason = decision.reason.as_deref();
+        let reason = reason.map_or_else(String::new, |text| format!(": {}", quoted(text, SHOWN)));
+        (decision.by.to_string(), reason)
+    });
+    let (by, reason) = decided.unwrap_or_else(|| ("nobody".to_owned(), String::new()));
+    let text = match state {
+        State::Pending => format!(
+            "Still pending. Go on with other work, and wait again later; it is open until {}.",
+            found.expires.strftime("%Y-%m-%d %H:%MZ")
+        ),
+        State::Approved => format!(
+            "Approved by {by}{reason}. Make the same call of {} again now, with exactly the same arguments: it passes once.",
+            found.tool
+        ),
+        State::Refused => format!(
+            "Refused by {by}{reason}. This is final for this call: do not split, rephrase or repeat it."
+        ),
+        State::Used => "Approved, and used: the call was made with it.".to_owned(),
+        State::Expired => {
+            "Expired: nobody decided in time, or the call was not made in time.".to_owned()
+        }
+        State::Withdrawn => "Withdrawn by its caller.".to_owned(),
+        State::Void => {
+            let why = found.ended.as_ref().and_then(|(_, why)| why.as_deref());
+            let why = why.map_or_else(String::new, |why| format!(": {why}"));
+            format!("Void{why}.")
+        }
+    };
+    Said::with(text, escalation_json(found, now))
+}
+
+/// Takes one's own request back.
+pub(super) fn withdrawn(tx: &Tx<'_>, call: &ToolCall, now: Timestamp) -> Result<Said, StoreError> {
+    let id = match Arguments::of(call).id() {
+        Ok(id) => id,
+        Err(said) => return Ok(said),
+    };
+    Ok(match withdraw(tx, &call.principal, id, now)? {
+        Ok(ended) => Said::with("Withdrawn.", escalation_json(&ended, now)),
+        Err(refusal) => Said::failed(refusal),
+    })
+}
+
+/// What somebody may decide on.
+pub(super) fn listed(
+    tx: &Tx<'_>,
+    ground: Ground<'_>,
+    call: &ToolCall,
+    now: Timestamp,
+) -> Result<Said, StoreError> {
+    let arguments = Arguments::of(call);
+    let filter = Filter {
+        session: None,
+        live: arguments.raw("all") != Some("true"),
+        newest: Some(arguments.number("limit").unwrap_or(LISTED)),
+    };
+    let found = ground.list(tx, &call.principal, &filter)?;
+    let lines: Vec<String> = found.iter().map(|one| line(one, now)).collect();
+    let bodies: Vec<String> = found.iter().map(|one| escalation_json(one, now)).collect();
+    let text = match lines.is_empty() {
+        true => "Nothing waits for a decision.".to_owned(),
+        false => lines.join("\n"),
+    };
+    let structured = format!(r#"{{"escalations":[{}]}}"#, bodies.join(","));
+    Ok(Said::with(text, structured))
+}
+
+/// One of them for a person, or a model that decides.
+fn line(one: &Escalation, now: Timestamp) -> String {
+    let codes: Vec<&str> = one.stops.iter().map(|stop| stop.code.as_str()).collect();
+    let arguments = one.body.as_deref().unwrap_or_default();
+    format!(
+        "- {} {}: {} of {} ({}), until {}: {}",
+        one.id,
+        one.state_at(now).as_str(),
+        one.tool,
+        one.principal,
+        codes.join(", "),
+        one.expires.strftime("%Y-%m-%d %H:%MZ"),
+        quoted(arguments, ARGUMENTS)
+    )
+}
+
+/// Takes somebody's word.
+pub(super) fn decided(
+    tx: &Tx<'_>,
+    ground: Ground<'_>,
+    call: &ToolCall,
+    now: Timestamp,
+) -> Result<Said, StoreError> {
+    let arguments = Arguments::of(call);
+    let id = match arguments.id() {
+        Ok(id) => id,
+        Err(said) => return Ok(said),
+    };
+    let approve = match arguments.text("decision").as_deref() {
+        Some("approve") => Approve::Yes,
+        Some("refuse") => Approve::No,
+        _ => return Ok(Said::failed("`decision` is `approve` or `refuse`")),
+    };
+    let ruling = Ruling {
+        approve,
+        reason: arguments.text("reason"),
+    };
+    Ok(
+        match ground.decide(tx, (&call.principal, id), &ruling, now)? {
+            Ok(decided) => {
+                let state = decided.state.as_str();
+                let text = format!("{id} is {state}.");
+                Said::with(text, escalation_json(&decided, now))
+            }
+            Err(refusal) => Said::failed(refusal),
+        },
+    )
+}
+
+/// How a person is told of one, for the digest of a session.
+pub(in crate::broker) fn digest_line(one: &Escalation, now: Timestamp) -> Option<String> {
+    let state = one.state_at(now);
+    let decision = one.decision.as_ref();
+    let by = decision.map_or_else(String::new, |decision| {
+        let reason = decision.reason.as_deref();
+        let reason = reason.map_or_else(String::new, |text| format!(": {}", quoted(text, SHOWN)));
+        format!(" by {}{reason}", decision.by)
+    });
+    let what = format!("{} of {} by {}", one.id, one.tool, one.principal);
+    let until = one.expires.strftime("%Y-%m-%d %H:%MZ");
+    Some(match state {
+        State::Pending => format!("Waiting for a decision until {until}: {what}."),
+        State::Approved => {
+            format!("Approved{by}, open until {until}: {what}. The same call passes once.")
+        }
+        State::Refused => format!("Refused{by}: {what}."),
+        State::Expired => format!("Expired without a decision: {what}."),
+        State::Used | State::Withdrawn | State::Void => return None,
+    })
+}
+
+/// How it stands in the digest for programs.
+pub(in crate::broker) fn digest_json(one: &Escalation, now: Timestamp) -> serde_json::Value {
+    json!({
+        "id": one.id.to_string(),
+        "state": one.state_at(now).as_str(),
+        "tool": one.tool,
+        "by": one.principal.to_string(),
+        "expires": one.expires.to_string(),
+    })
+}

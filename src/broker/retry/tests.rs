@@ -1,0 +1,245 @@
+use super::*;
+use crate::broker::Carrier;
+use crate::broker::Receipt;
+use crate::broker::testing::World;
+use crate::broker::testing::alice;
+use crate::retries::IdempotencyKey;
+use crate::session::SessionId;
+use crate::tool::Asking;
+use tokio_util::sync::CancellationToken;
+
+impl World {
+    async fn claim(&self) -> SessionId {
+        let named = Carrier::Named("claim-1".to_owned());
+        self.broker.session(&alice(), &named).await.unwrap()
+    }
+
+    fn calls_tool(
+        &self,
+        session: SessionId,
+        (tool, arguments, key): (&str, &str, Option<&str>),
+    ) -> (impl Future<Output = Answer> + use<>, Receipt) {
+        let (receipt, awaited) = Receipt::new();
+        let call = ToolCall {
+            principal: alice(),
+            session,
+            asking: Asking::Tool,
+            name: format!("play__{tool}").into(),
+            arguments: Some(arguments.into()),
+            rest: Vec::new(),
+            continued: None,
+            task: None,
+            declared: Arc::default(),
+            log: None,
+            key: key.map(|key| IdempotencyKey::read(key).unwrap()),
+            awaited: Some(awaited),
+            meta: None,
+        };
+        let line = CallLine {
+            progress: None,
+            asks: None,
+            logs: None,
+            cancelled: CancellationToken::new(),
+            gone: CancellationToken::new(),
+        };
+        let broker = Arc::clone(&self.broker);
+        (async move { broker.call_tool(call, line).await }, receipt)
+    }
+
+    /// One of `echo`, with what becomes of its answer.
+    async fn echo(&self, session: SessionId, arguments: &str) -> (Answer, Receipt) {
+        let (call, receipt) = self.calls_tool(session, ("echo", arguments, None));
+        (call.await, receipt)
+    }
+
+    /// Waits until it is noted that so many answers were not read and are given to
+    /// nobody now.
+    async fn wait_until_unread(&self, count: i64) {
+        let since = Instant::now();
+        while self.number("SELECT count(*) FROM unread_call WHERE given IS NULL") != count {
+            assert!(since.elapsed() < Duration::from_secs(60), "never noted");
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+fn earlier(answer: &Answer) -> Option<CallId> {
+    match answer {
+        Answer::Replayed { earlier, .. } => Some(*earlier),
+        _ => None,
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_given_and_not_read_stays_until_it_is() {
+    let mut world = World::new().await;
+    let session = world.claim().await;
+    let (first, unread) = world.echo(session, "{}").await;
+    assert_eq!(earlier(&first), None);
+    drop(unread);
+    for _ in 0..3 {
+        world.wait_until_unread(1).await;
+        let (again, unread) = world.echo(session, "{}").await;
+        assert!(earlier(&again).is_some(), "{again:?}");
+        // While it is given, the same call is meant.
+        let (meant, read) = world.echo(session, "{}").await;
+        assert_eq!(earlier(&meant), None);
+        read.read();
+        drop(unread);
+    }
+    world.wait_until_unread(1).await;
+    let (again, read) = world.echo(session, "{}").await;
+    assert!(earlier(&again).is_some());
+    read.read();
+    world.wait_until_unread(0).await;
+    let (meant, _) = world.echo(session, "{}").await;
+    assert_eq!(earlier(&meant), None);
+    for _ in 0..5 {
+        assert_eq!(world.server.hears().await, "echo {}");
+    }
+    assert_eq!(world.end().await, [""; 0]);
+}
+
+#[tokio::test]
+async fn calls_that_are_the_same_are_each_given_their_own_answer_the_oldest_first() {
+    let world = World::new().await;
+    let session = world.claim().await;
+    // One is read while the other is not: whoever comes then is given the other's.
+    let (_, one) = world.echo(session, "{}").await;
+    let (_, two) = world.echo(session, "{}").await;
+    let made: Vec<CallId> = world.calls().iter().map(|call| call.call).collect();
+    drop((one, two));
+    world.wait_until_unread(2).await;
+    let mut given = Vec::new();
+    for _ in 0..3 {
+        let (answer, receipt) = world.echo(session, "{}").await;
+        receipt.read();
+        given.push(earlier(&answer));
+    }
+    assert_eq!(given, [Some(made[0]), Some(made[1]), None]);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn an_unread_answer_that_is_too_large_is_told_and_not_made_again() {
+    let mut world = World::new().await;
+    let session = world.claim().await;
+    let large = format!("{{\"a\":\"{}\"}}", "x".repeat(crate::retries::MAX_BODY));
+    let (_, unread) = world.echo(session, &large).await;
+    drop(unread);
+    world.wait_until_unread(1).await;
+    world.server.hears().await;
+    let (told, read) = world.echo(session, &large).await;
+    read.read();
+    let why = match told {
+        Answer::Refused(Refusal::EarlierUnread { why, .. }) => why,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(why, crate::broker::NotKept::TooLarge);
+    assert_eq!(world.end().await, [""; 0]);
+}
+
+#[tokio::test]
+async fn an_answer_under_a_key_that_is_too_large_is_told_and_not_made_again() {
+    let mut world = World::new().await;
+    let session = world.claim().await;
+    let large = format!("{{\"a\":\"{}\"}}", "x".repeat(crate::retries::MAX_BODY));
+    let call = ("echo", large.as_str(), Some("one"));
+    let answered = world.calls_tool(session, call).0.await;
+    assert!(matches!(answered, Answer::Result { .. }));
+    world.server.hears().await;
+    for _ in 0..2 {
+        let told = world.calls_tool(session, call).0.await;
+        assert!(
+            matches!(told, Answer::Refused(Refusal::EarlierLost { .. })),
+            "{told:?}"
+        );
+    }
+    assert_eq!(world.calls()[1].detail["code"], "earlier_lost");
+    assert_eq!(world.end().await, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_retry_that_waited_is_decided_once_more() {
+    let mut world = World::new().await;
+    let session = world.claim().await;
+    let call = ("slow", "{}", Some("one"));
+    let first = tokio::spawn(world.calls_tool(session, call).0);
+    world.server.hears().await;
+    let retry = tokio::spawn(world.calls_tool(session, call).0);
+    let mut retry = retry;
+    let early = tokio::time::timeout(Duration::from_millis(100), &mut retry).await;
+    assert!(early.is_err(), "it does not wait");
+    world.tamper("UPDATE session SET frozen = 1");
+    world.server.answers();
+    assert!(matches!(first.await.unwrap(), Answer::Result { .. }));
+    let refused = retry.await.unwrap();
+    assert!(
+        matches!(refused, Answer::Refused(Refusal::Denied { .. })),
+        "{refused:?}"
+    );
+    world.tamper("UPDATE session SET frozen = NULL");
+    let again = world.calls_tool(session, call).0.await;
+    assert!(earlier(&again).is_some(), "{again:?}");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_retry_is_not_refused_because_the_first_used_up_the_limit() {
+    let mut world = World::new().await;
+    let session = world.claim().await;
+    // Policy allows two of these in a session, and no more.
+    let pays = |key| ("repay", "{\"amount\":100}", Some(key));
+    for key in ["one", "two"] {
+        let paid = tokio::spawn(world.calls_tool(session, pays(key)).0);
+        world.server.hears().await;
+        world.server.answers();
+        assert!(matches!(paid.await.unwrap(), Answer::Result { .. }));
+    }
+    let more = world.calls_tool(session, pays("three")).0.await;
+    assert!(matches!(more, Answer::Refused(Refusal::Denied { .. })));
+    for key in ["one", "two"] {
+        let again = world.calls_tool(session, pays(key)).0.await;
+        assert!(earlier(&again).is_some(), "{again:?}");
+    }
+    assert_eq!(world.paid(session), 20_000);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_tool_that_may_be_repeated_is_sent_again_and_charged_once() {
+    let mut world = World::new().await;
+    let session = world.claim().await;
+    let pays = |tool| (tool, "{\"amount\":100}", Some(tool));
+    // The other ended unknown too, and nobody said that it may be repeated.
+    for tool in ["repay", "pay"] {
+        let lost = tokio::spawn(world.calls_tool(session, pays(tool)).0);
+        world.server.hears().await;
+        world.server.spoils();
+        let lost = lost.await.unwrap();
+        assert!(
+            matches!(lost, Answer::Refused(Refusal::InvalidAnswer { .. })),
+            "{lost:?}"
+        );
+    }
+    assert_eq!(world.paid(session), 20_000);
+    let told = world.calls_tool(session, pays("pay")).0.await;
+    assert!(matches!(
+        told,
+        Answer::Refused(Refusal::EarlierUnknown { .. })
+    ));
+    let again = tokio::spawn(world.calls_tool(session, pays("repay")).0);
+    assert_eq!(world.server.hears().await, "repay {\"amount\":100}");
+    world.server.answers();
+    let again = again.await.unwrap();
+    assert!(matches!(again, Answer::Result { .. }), "{again:?}");
+    assert_eq!(world.paid(session), 20_000);
+    let replayed = world.calls_tool(session, pays("repay")).0.await;
+    let made = world.calls();
+    let repeats = &made[3];
+    assert_eq!(repeats.detail["repeats"], made[0].call.to_string());
+    assert_eq!(repeats.detail["charged"], made[0].detail["charged"]);
+    assert_eq!(earlier(&replayed), Some(repeats.call));
+    assert_eq!(world.number("SELECT count(*) FROM meter_held"), 0);
+    world.end().await;
+}

@@ -1,0 +1,235 @@
+//! `countersign escalation`: calls that wait for a decision, and deciding on them.
+
+use super::Form;
+use super::one_line;
+use super::print;
+use super::print_json;
+use crate::app;
+use crate::broker::Ground;
+use crate::broker::Ruling;
+use crate::broker::escalation_json;
+use crate::config::Config;
+use crate::escalations;
+use crate::escalations::Approve;
+use crate::escalations::Escalation;
+use crate::escalations::EscalationId;
+use crate::escalations::Filter;
+use crate::keys;
+use crate::sessions;
+use crate::store::Store;
+use crate::store::Tx;
+use anyhow::Context;
+use clap::Subcommand;
+use jiff::Timestamp;
+use serde_json::Value;
+use serde_json::json;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+/// How many are listed, the newest.
+const LISTED: u32 = 200;
+
+/// Where the approver's key is found.
+const KEY: &str = "COUNTERSIGN_KEY";
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// List the calls that wait for a decision, or were approved and not made yet
+    List {
+        /// Those that were refused, used or are over, too
+        #[arg(long)]
+        all: bool,
+    },
+    /// Show one, with its arguments and what stopped it
+    Show {
+        /// Its id: `esc-4k7m-2qpx-9d3h`
+        id: EscalationId,
+    },
+    /// Let exactly this call pass once, as whoever the key is of
+    Approve(Deciding),
+    /// Refuse exactly this call, as whoever the key is of
+    Refuse(Deciding),
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Deciding {
+    /// Its id: `esc-4k7m-2qpx-9d3h`
+    id: EscalationId,
+    /// Why, for whoever called and for the record
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    /// The file that holds your key [default: the variable `COUNTERSIGN_KEY`]
+    #[arg(long, value_name = "FILE")]
+    key_file: Option<PathBuf>,
+}
+
+impl Command {
+    pub(super) fn run(self, config: &Config, form: Form) -> anyhow::Result<()> {
+        let store = app::existing_store(&config.store)?;
+        match self {
+            Self::List { all } => list(&store, all, form),
+            Self::Show { id } => show(&store, id, form),
+            Self::Approve(deciding) => deciding.run((config, store), Approve::Yes, form),
+            Self::Refuse(deciding) => deciding.run((config, store), Approve::No, form),
+        }
+    }
+}
+
+fn list(store: &Store, all: bool, form: Form) -> anyhow::Result<()> {
+    let filter = Filter {
+        session: None,
+        live: !all,
+        newest: Some(LISTED),
+    };
+    let found = store.read(|tx| escalations::list(tx, &filter))?;
+    let now = Timestamp::now();
+    if form == Form::Json {
+        let found: anyhow::Result<Vec<Value>> =
+            found.iter().map(|one| published(one, now)).collect();
+        return print_json(&json!({ "escalations": found? }));
+    }
+    if found.is_empty() {
+        return print("nothing waits for a decision\n");
+    }
+    let mut text = String::new();
+    for one in &found {
+        let codes: Vec<&str> = one.stops.iter().map(|stop| stop.code.as_str()).collect();
+        writeln!(
+            text,
+            "{}  {:<9}  {}  {} by {}: {}",
+            one.id,
+            one.state_at(now).as_str(),
+            one.asked.strftime("%Y-%m-%d %H:%MZ"),
+            one_line(&one.tool),
+            one.principal,
+            one_line(&codes.join(", "))
+        )?;
+    }
+    print(&text)
+}
+
+/// As the interface for programs has it.
+fn published(one: &Escalation, now: Timestamp) -> anyhow::Result<Value> {
+    Ok(serde_json::from_str(&escalation_json(one, now))?)
+}
+
+fn show(store: &Store, id: EscalationId, form: Form) -> anyhow::Result<()> {
+    let (found, handles) = store.read(|tx| {
+        let found = escalations::find(tx, id)?;
+        let handles = match &found {
+            Some(one) => sessions::handles(tx, one.session)?,
+            None => Vec::new(),
+        };
+        Ok((found, handles))
+    })?;
+    let found = found.with_context(|| {
+        format!("there is no escalation {id}: see `countersign escalation list --all`")
+    })?;
+    let now = Timestamp::now();
+    if form == Form::Json {
+        return print_json(&published(&found, now)?);
+    }
+    print(&whole(&found, &handles, now)?)
+}
+
+/// Everything there is to decide on, a line each.
+fn whole(one: &Escalation, handles: &[String], now: Timestamp) -> anyhow::Result<String> {
+    let mut text = String::new();
+    let at = |time: Timestamp| time.strftime("%Y-%m-%d %H:%M:%SZ").to_string();
+    writeln!(text, "{}  {}", one.id, one.state_at(now).as_str())?;
+    let session = match handles {
+        [] => one.session.to_string(),
+        named => named.join(", "),
+    };
+    writeln!(text, "call       {}", one.call)?;
+    writeln!(text, "by         {} in session {session}", one.principal)?;
+    writeln!(text, "tool       {}", one_line(&one.tool))?;
+    let body = one
+        .body
+        .as_deref()
+        .unwrap_or("(see the record of the call)");
+    writeln!(text, "arguments  {}", one_line(body))?;
+    for stop in &one.stops {
+        let message = stop.message.as_deref().unwrap_or_default();
+        let message = one_line(message);
+        writeln!(
+            text,
+            "stopped by {} ({}): {message}",
+            one_line(&stop.policy),
+            one_line(&stop.code)
+        )?;
+    }
+    writeln!(text, "may lift   {}", one_line(&one.roles.join(" or ")))?;
+    writeln!(text, "asked      {}, {} times", at(one.asked), one.tries)?;
+    writeln!(text, "open until {}", at(one.expires))?;
+    if let Some(decision) = &one.decision {
+        let reason = decision.reason.as_deref().map(one_line).unwrap_or_default();
+        writeln!(
+            text,
+            "decided    {} by {}: {reason}",
+            at(decision.at),
+            decision.by
+        )?;
+    }
+    if let Some(call) = one.used_by {
+        writeln!(text, "used by    {call}")?;
+    }
+    if let Some((ended, Some(why))) = &one.ended {
+        writeln!(text, "ended      {}: {}", at(*ended), one_line(why))?;
+    }
+    Ok(text)
+}
+
+impl Deciding {
+    fn run(
+        self,
+        (config, store): (&Config, Store),
+        approve: Approve,
+        form: Form,
+    ) -> anyhow::Result<()> {
+        let key = self.key()?;
+        let catalogue = app::catalogue(config, &store)?;
+        let settings = config.broker.clone();
+        let id = self.id;
+        let ruling = Ruling {
+            approve,
+            reason: self.reason,
+        };
+        let decided = store.write_blocking("decide", move |tx: &Tx<'_>| {
+            let now = Timestamp::now();
+            let Some(by) = keys::holder(tx, key.trim())? else {
+                return Ok(None);
+            };
+            let ground = Ground {
+                catalogue: &catalogue,
+                settings: &settings,
+            };
+            Ok(Some(ground.decide(tx, (&by, id), &ruling, now)?))
+        })?;
+        let decided = decided.context(
+            "that key is of nobody here, or was revoked: make one with `countersign key new PRINCIPAL`",
+        )?;
+        let decided = decided.with_context(|| id.to_string())?;
+        if form == Form::Json {
+            return print_json(&published(&decided, Timestamp::now())?);
+        }
+        let by = decided.decision.as_ref().map(|decision| &decision.by);
+        let by = by.map_or_else(String::new, |by| format!(" by {by}"));
+        let then = match approve {
+            Approve::Yes => ": the same call passes once",
+            Approve::No => "",
+        };
+        print(&format!("{id} is {}{by}{then}\n", decided.state.as_str()))
+    }
+
+    /// The key of whoever decides. Their name is not enough.
+    fn key(&self) -> anyhow::Result<String> {
+        if let Some(file) = &self.key_file {
+            return std::fs::read_to_string(file)
+                .with_context(|| format!("cannot read the key from `{}`", file.display()));
+        }
+        std::env::var(KEY).with_context(|| {
+            format!("who decides? Put your key into the variable `{KEY}`, or name the file that holds it with `--key-file`; `countersign key new PRINCIPAL` makes one")
+        })
+    }
+}

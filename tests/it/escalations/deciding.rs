@@ -1,0 +1,216 @@
+//! Who decides, by which way, and what the caller hears of it.
+
+use super::MUCH;
+use super::WAIT;
+use super::approved;
+use super::broker_of;
+use super::id_in;
+use super::passes;
+use super::pay;
+use super::says;
+use super::state;
+use super::stopped;
+use crate::http::talk::Talk;
+use crate::world::APPROVE;
+use crate::world::World;
+use crate::world::text_of;
+use serde_json::json;
+
+#[test]
+fn only_whom_policy_lets_decides_and_nobody_on_their_own_call() {
+    let world = World::new();
+    world.append(
+        "principals.toml",
+        "\n[[principals]]\nsubject = \"max\"\nrole = \"Manager\"\nlimits = { call = \"20000.00\", session = \"20000.00\", day = \"20000.00\" }\n",
+    );
+    let [alice_key, mia, sam, max] = ["alice", "mia", "sam", "max"].map(|name| world.key(name));
+    let mut alice = world.broker().initialized();
+    let id = stopped(&mut alice);
+    let refused = |key: &str, why: &str| {
+        let (done, printed) = says(&world, key, &["approve", &id]);
+        assert!(!done && printed.contains(why), "{printed}");
+    };
+    refused(&alice_key, "nobody decides on their own call");
+    refused(&sam, "there is no such escalation for you");
+    refused("csk_0", "of nobody here, or was revoked");
+    // A Manager whose own limit is below the payment.
+    refused(
+        &max,
+        "your approval would not let this call pass: Limit Exceeded.",
+    );
+    let (done, printed) = says(&world, &mia, &["approve", "esc-0000-0000-0000"]);
+    assert!(!done && printed.contains("no such escalation"), "{printed}");
+    assert_eq!(state(&world, &id), "pending");
+
+    let (done, printed) = says(&world, &max, &["refuse", &id, "--reason", "no invoice"]);
+    assert!(done, "{printed}");
+    let told = text_of(&alice.ask("tools/call", pay(MUCH, "claim-99")));
+    assert!(
+        told.starts_with("error: max refused this call: \"no invoice\"."),
+        "{told}"
+    );
+    // What was decided stays so.
+    let (done, printed) = says(&world, &mia, &["approve", &id]);
+    assert!(!done && printed.contains("refused already"), "{printed}");
+    assert!(world.paid().is_empty());
+    assert!(world.journal_problems().is_empty());
+}
+
+#[test]
+fn of_two_who_decide_at_once_one_does() {
+    let world = World::new();
+    let mia = world.key("mia");
+    let mut alice = world.broker().initialized();
+    let id = stopped(&mut alice);
+    let words = std::thread::scope(|scope| {
+        let words = ["approve", "refuse", "approve", "refuse"].map(|word| {
+            let (world, mia, id) = (&world, &mia, &id);
+            scope.spawn(move || says(world, mia, &[word, id]).0)
+        });
+        words.map(|word| word.join().unwrap())
+    });
+    assert_eq!(
+        words.into_iter().filter(|done| *done).count(),
+        1,
+        "{words:?}"
+    );
+    let passed = passes(&mut alice, pay(MUCH, "claim-99"));
+    assert_eq!(passed, state(&world, &id) == "used");
+    assert_eq!(world.paid().len(), usize::from(passed));
+}
+
+#[test]
+fn an_agent_waits_and_is_told_and_a_second_client_decides() {
+    let world = World::new();
+    let mut alice = world.broker().initialized();
+    let mut mia = broker_of(&world, "mia");
+    let listed = alice.ask("tools/list", json!({})).to_string();
+    assert!(
+        listed.contains(WAIT) && !listed.contains("escalation_decide"),
+        "{listed}"
+    );
+    let listed = mia.ask("tools/list", json!({})).to_string();
+    assert!(
+        listed.contains("countersign__escalation_decide"),
+        "{listed}"
+    );
+
+    let id = stopped(&mut alice);
+    let now = alice.call(WAIT, json!({"id": id, "seconds": 0}));
+    assert!(now.starts_with("Still pending."), "{now}");
+    let others = mia.call(WAIT, json!({"id": id, "seconds": 0}));
+    assert!(others.starts_with("error: there is no such"), "{others}");
+    let waiting = alice.request(
+        "tools/call",
+        json!({"name": WAIT, "arguments": {"id": id, "seconds": 50}}),
+    );
+    let seen = mia.call("countersign__escalation_list", json!({}));
+    assert!(seen.contains(&id) && seen.contains("50000"), "{seen}");
+    let word = json!({"id": id, "decision": "approve", "reason": "seen \u{202e}the invoice"});
+    let unfit = mia.call("countersign__escalation_decide", word);
+    assert!(unfit.contains("characters that cannot be seen"), "{unfit}");
+    let word = json!({"id": id, "decision": "approve", "reason": "seen the invoice"});
+    let decided = mia.call("countersign__escalation_decide", word);
+    assert_eq!(decided, format!("{id} is approved."));
+    let told = text_of(&alice.answer_to(waiting).unwrap());
+    assert!(
+        told.starts_with("Approved by mia: \"seen the invoice\". Make the same call of claims/approve_payment again"),
+        "{told}"
+    );
+    let status = alice.call("countersign__session_status", json!({}));
+    assert!(
+        status.contains("Approved by mia: \"seen the invoice\", open until"),
+        "{status}"
+    );
+    assert!(passes(&mut alice, pay(MUCH, "claim-99")));
+    assert_eq!(world.paid(), [5_000_000]);
+}
+
+#[test]
+fn a_request_is_taken_back_by_its_caller_only() {
+    let world = World::new();
+    let mia = world.key("mia");
+    let mut alice = world.broker().initialized();
+    let id = stopped(&mut alice);
+    approved(&world, &mia, &id);
+    let mut mias = broker_of(&world, "mia");
+    let withdraw = "countersign__escalation_withdraw";
+    let others = mias.call(withdraw, json!({"id": id}));
+    assert!(others.starts_with("error: there is no such"), "{others}");
+    assert_eq!(alice.call(withdraw, json!({"id": id})), "Withdrawn.");
+    let again = alice.call(withdraw, json!({"id": id}));
+    assert!(again.contains("withdrawn already"), "{again}");
+    assert!(!passes(&mut alice, pay(MUCH, "claim-99")));
+    assert!(world.paid().is_empty());
+}
+
+#[test]
+fn programs_decide_over_http() {
+    let world = World::new();
+    let [alice, mia] = ["alice", "mia"].map(|name| world.key(name));
+    let mut agent = world.broker().initialized();
+    let id = stopped(&mut agent);
+    let broker = world.serve();
+    let talk =
+        |key: &str| Talk::new(broker.address()).with("authorization", &format!("Bearer {key}"));
+    let path = format!("/api/escalations/{id}");
+    let (mut alices, mut mias) = (talk(&alice), talk(&mia));
+    let listed = mias.send("GET", "/api/escalations", &[], "").json();
+    let [one] = &listed["escalations"].as_array().unwrap()[..] else {
+        panic!("{listed}");
+    };
+    assert_eq!((&one["id"], &one["state"]), (&json!(id), &json!("pending")));
+    assert_eq!(one["arguments"]["amount"], MUCH);
+    // Its caller sees it and does not decide.
+    assert_eq!(alices.send("GET", &path, &[], "").status, 200);
+    let own = alices.post(&format!("{path}/approve"), "{}");
+    assert_eq!(
+        (own.status, &own.json()["error"]["code"]),
+        (403, &json!("own_call"))
+    );
+    for (verb, body, status) in [
+        ("approve", r#"{"why":1}"#, 400),
+        ("approve", r#"{"reason":1}"#, 400),
+        ("approve", "[", 400),
+        ("other", "{}", 405),
+    ] {
+        let answer = mias.post(&format!("{path}/{verb}"), body);
+        assert_eq!(answer.status, status, "{verb} {body}: {answer:?}");
+    }
+    let done = mias
+        .post(&format!("{path}/approve"), r#"{"reason":"seen"}"#)
+        .json();
+    assert_eq!(done["state"], "approved");
+    assert_eq!(done["decision"]["by"], "mia");
+    let again = mias.post(&format!("{path}/refuse"), "{}");
+    assert_eq!(again.status, 409, "{again:?}");
+    assert!(passes(&mut agent, pay(MUCH, "claim-99")));
+    let unknown = mias.send("GET", "/api/escalations/esc-0000-0000-0000", &[], "");
+    assert_eq!(unknown.status, 404);
+    let nobody = Talk::new(broker.address()).send("GET", "/api/escalations", &[], "");
+    assert_eq!(nobody.status, 401);
+    assert_eq!(world.paid(), [5_000_000]);
+}
+
+/// What an agent wrote moves no cursor and hides nothing.
+#[test]
+fn hostile_arguments_are_harmless_in_a_terminal() {
+    let world = World::new();
+    let mut alice = world.broker().initialized();
+    let payee = "ACME\u{1b}[2J\u{1b}]0;x\u{7}\r\u{202e}evil\u{200b}";
+    let call = json!({"name": APPROVE, "_meta": {"dev.countersign/session": "claim-99"},
+        "arguments": {"claim_id": "99", "amount": MUCH, "payee": payee, "memo": "m".repeat(1 << 20)}});
+    let id = id_in(&alice.ask("tools/call", call));
+    for args in [
+        &["escalation", "show", &id][..],
+        &["escalation", "list"],
+        &["--json", "escalation", "show", &id],
+    ] {
+        let (done, printed) = world.run(args);
+        assert!(done, "{printed}");
+        let hidden = printed
+            .chars()
+            .find(|c| *c != '\n' && (c.is_control() || "\u{202e}\u{200b}".contains(*c)));
+        assert_eq!(hidden, None);
+    }
+}
