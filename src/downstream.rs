@@ -243,6 +243,8 @@ struct Failure {
 enum Cause {
     /// The command cannot be run; only the operator can change that.
     Command,
+    /// It said that it does not serve for now.
+    Unavailable,
     /// Anything else; the next attempt may go well.
     Server,
 }

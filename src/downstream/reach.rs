@@ -125,6 +125,14 @@ impl Reach {
         }
     }
 
+    /// Whether the server said that it does not serve for now.
+    pub(super) fn is_down(&self) -> bool {
+        match self {
+            Self::Pipe(_) => false,
+            Self::Http(link) => link.is_down(),
+        }
+    }
+
     /// How often its transport session was lost and opened anew.
     pub(super) fn reopened(&self) -> u64 {
         match self {

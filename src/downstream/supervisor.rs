@@ -282,8 +282,12 @@ impl Supervisor {
         let since = Instant::now();
         let why = self.watch(&running.connection.link).await;
         let ran = since.elapsed();
+        let cause = match running.connection.link.is_down() {
+            true => Cause::Unavailable,
+            false => Cause::Server,
+        };
         Trouble {
-            cause: Cause::Server,
+            cause,
             why: running.end(&why).await,
             ran,
         }

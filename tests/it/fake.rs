@@ -33,6 +33,8 @@ pub(crate) struct State {
     is_dead: bool,
     /// Answers each call with this status, once it has counted it.
     pub(crate) refuses: Option<u16>,
+    /// Closes the connection when it is asked this, once.
+    pub(crate) breaks: Option<&'static str>,
     /// Its streams, so that they end with it.
     streams: Vec<TcpStream>,
     /// What it was asked besides pings, in order: method and transport session.
@@ -145,7 +147,15 @@ struct Request {
 fn serve(stream: &TcpStream, state: &Mutex<State>) {
     let mut from = BufReader::new(stream);
     while let Some(request) = read(&mut from) {
-        let answer = answered(&request, &mut state.lock().unwrap());
+        let mut locked = state.lock().unwrap();
+        let method = request.body["method"].as_str();
+        if method.is_some() && locked.breaks == method {
+            locked.breaks = None;
+            let _gone_already = stream.shutdown(Shutdown::Both);
+            return;
+        }
+        let answer = answered(&request, &mut locked);
+        drop(locked);
         let mut to = stream;
         if to.write_all(answer.as_bytes()).is_err() {
             return;

@@ -252,3 +252,24 @@ fn a_principal_has_one_replica_in_all_sessions_and_nobody_has_one_where_none_is_
     places.sort();
     assert_eq!(places, ["a", "b", "c"]);
 }
+
+#[test]
+fn a_replica_that_is_back_at_once_keeps_its_sessions() {
+    let fakes = ["a", "b"].map(Fake::start);
+    let [a, b] = &fakes;
+    let desk = Desk::on(world(&[a, b], ""));
+    let mut talk = desk.talk();
+    let place = asks(&mut talk, 0);
+    let on = match place.as_str() {
+        "a" => a,
+        _ => b,
+    };
+    // Its lists are read again in the new transport session, and the connection breaks.
+    on.state().breaks = Some("tools/list");
+    on.forget();
+    assert_eq!(asks(&mut talk, 0), place);
+    desk.world
+        .wait_for_text("serve.log", "the server is not running");
+    assert_eq!(asks(&mut talk, 0), place);
+    assert!(desk.moves().iter().all(Vec::is_empty));
+}

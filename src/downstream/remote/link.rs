@@ -97,6 +97,8 @@ pub(in crate::downstream) struct HttpLink {
     is_resumed: bool,
     /// From which level on a legacy server was told to log, to tell it again.
     level: Mutex<Option<Level>>,
+    /// The server said that it does not serve for now.
+    down: AtomicBool,
     /// The server took no `initialize` by POST: it may have the older pair.
     suggests_pair: AtomicBool,
     why: OnceLock<String>,
@@ -143,6 +145,7 @@ impl HttpLink {
             renewed: Notify::new(),
             is_resumed: false,
             level: Mutex::default(),
+            down: AtomicBool::new(false),
             suggests_pair: AtomicBool::new(false),
             why: OnceLock::new(),
             session_lost: Mutex::new(ended.child_token()),
@@ -363,6 +366,11 @@ impl HttpLink {
                 false
             }
         }
+    }
+
+    /// Whether it ended because the server said that it does not serve for now.
+    pub(in crate::downstream) fn is_down(&self) -> bool {
+        self.down.load(Ordering::Relaxed)
     }
 
     /// Why the link ended.

@@ -7,6 +7,7 @@
 
 use super::Replica;
 use super::Replicas;
+use crate::downstream::Cause;
 use crate::downstream::Downstream;
 use crate::downstream::Phase;
 use crate::tool::Digest;
@@ -19,6 +20,10 @@ use tokio::time::Instant;
 /// How long a holder that is on no replica yet waits for all of them to have
 /// answered or failed once.
 const FIRST_LOOK: Duration = Duration::from_secs(2);
+
+/// How long a holder waits for its replica to be there again, where that was lost just
+/// now.
+const ONCE_MORE: Duration = Duration::from_secs(5);
 
 /// Whose calls go to one and the same replica.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,7 +66,8 @@ impl Replicas {
         let replica = known.ok_or(Absent::NotListed)?;
         let begun = replica.server.settled();
         let _settled_or_late = tokio::time::timeout(self.start_timeout(), begun).await;
-        match replica.server.is_reached().await {
+        let there = replica.server.is_reached().await || replica.server.is_back().await;
+        match there {
             true => Ok(replica),
             false => Err(Absent::Away),
         }
@@ -122,6 +128,30 @@ impl Downstream {
             Some(link) if !link.has_ended() => link.is_reached().await,
             Some(_) | None => false,
         }
+    }
+
+    /// Whether one more attempt finds it there, where it was lost just now. One that
+    /// said that it does not serve, or was tried in vain since, is away.
+    async fn is_back(&self) -> bool {
+        let mut phase = self.watched();
+        let back = async {
+            loop {
+                match &*phase.borrow_and_update() {
+                    Phase::Ready { link, .. } if !link.has_ended() => return true,
+                    Phase::Failed(lost) if lost.attempts == 1 && lost.cause == Cause::Server => {
+                        self.wake();
+                    }
+                    Phase::Ready { link, .. } if !link.is_down() => {}
+                    Phase::Ready { .. } | Phase::Failed(_) | Phase::Starting | Phase::Stopped => {
+                        return false;
+                    }
+                }
+                if phase.changed().await.is_err() {
+                    return false;
+                }
+            }
+        };
+        tokio::time::timeout(ONCE_MORE, back).await.unwrap_or(false)
     }
 
     /// Makes the next attempt to start it come early.

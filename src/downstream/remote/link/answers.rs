@@ -28,6 +28,7 @@ use hyper::StatusCode;
 use hyper::header::HeaderValue;
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::atomic::Ordering;
 use std::task::Poll;
 use tokio::sync::mpsc;
 
@@ -117,6 +118,7 @@ impl HttpLink {
             Exchange::Down(why) => {
                 if self.company == Company::AmongOthers {
                     // The next call goes to another, and this one is opened anew.
+                    self.down.store(true, Ordering::Relaxed);
                     self.end(why.clone());
                 }
                 Err(Failed::Lost(why))
