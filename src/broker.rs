@@ -7,6 +7,7 @@ mod call;
 mod catalogue;
 mod close;
 mod custody;
+mod deciding;
 mod earlier;
 mod entry;
 mod escalate;
@@ -72,6 +73,7 @@ pub use escalations::DecisionRefusal;
 pub use escalations::Ground;
 pub use escalations::Ruling;
 pub use escalations::escalation_json;
+pub use escalations::escalation_value;
 pub use events::EventRefusal;
 pub use events::event_json;
 pub use forward::Webhooks;
@@ -414,7 +416,7 @@ impl Broker {
                 continues: call.continued.as_ref().and_then(|continued| continued.call),
                 patience: Patience::default(),
                 early: BTreeSet::new(),
-                to_decide_on: (route.gate.may_escalate()).then(|| arguments.into()),
+                to_decide_on: call.to_decide_on(route).then(|| arguments.into()),
                 kept_arguments: kept::arguments(
                     self.settings.keep,
                     &route.gate.rules().keeping,

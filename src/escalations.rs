@@ -20,11 +20,23 @@ use crate::store::StoreError;
 use crate::store::Tx;
 use crate::tool::CallId;
 use crate::tool::Digest;
+use jiff::SignedDuration;
 use jiff::Timestamp;
 
 /// How many requests of one principal may wait at a time. Whoever has so many is
 /// asking too much of the people who decide.
 pub const MAX_PENDING: u32 = 100;
+
+/// How many requests of one principal are taken within an hour, those that ended
+/// included.
+const MAX_LATELY: u32 = 200;
+const LATELY: SignedDuration = SignedDuration::from_hours(1);
+
+/// How large the arguments of all that waits for one principal are, in bytes.
+const MAX_BYTES: i64 = 16 << 20;
+
+/// How long it is known what became of a request.
+const KEPT: SignedDuration = SignedDuration::from_hours(24 * 366);
 
 /// The longest reason that is given with a decision, in bytes.
 pub const MAX_REASON: usize = 2_000;
@@ -190,8 +202,10 @@ pub enum Opened {
 ///
 /// When it cannot be written.
 pub fn open(tx: &Tx<'_>, request: &Request<'_>, now: Timestamp) -> Result<Opened, StoreError> {
-    let waiting = table::pending_of(tx, &request.subject.principal, now)?;
-    if waiting >= MAX_PENDING {
+    let since = now.saturating_sub(LATELY).unwrap_or(now);
+    let principal = &request.subject.principal;
+    let (waiting, bytes, lately) = table::asked_by(tx, principal, (since, now))?;
+    if waiting >= MAX_PENDING || lately >= MAX_LATELY || bytes >= MAX_BYTES {
         return Ok(Opened::TooMany);
     }
     let id = EscalationId::random();
@@ -210,7 +224,7 @@ pub fn standing(
     subject: &Subject,
     now: Timestamp,
 ) -> Result<Option<Escalation>, StoreError> {
-    let Some(last) = table::last_for(tx, subject)? else {
+    let Some(last) = table::last_for(tx, subject, now)? else {
         return Ok(None);
     };
     if last.state.is_live() && last.expires <= now {
@@ -218,9 +232,7 @@ pub fn standing(
         table::end(tx, last.id, (State::Expired, None), now)?;
         return Ok(None);
     }
-    let says_something =
-        last.state.is_live() || (last.state == State::Refused && last.expires > now);
-    Ok(says_something.then_some(last))
+    Ok(Some(last))
 }
 
 /// Counts one more try of the same call.
@@ -350,5 +362,8 @@ pub fn list(tx: &Tx<'_>, filter: &Filter) -> Result<Vec<Escalation>, StoreError>
 ///
 /// When it cannot be written.
 pub fn expire(tx: &Tx<'_>, most: u32, now: Timestamp) -> Result<usize, StoreError> {
+    if let Ok(before) = now.checked_sub(KEPT) {
+        table::forget(tx, before, most)?;
+    }
     table::expire(tx, most, now)
 }

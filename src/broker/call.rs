@@ -1,6 +1,7 @@
 //! A call as a client made it.
 
 use super::Awaited;
+use super::catalogue::Route;
 use crate::journal::Subject;
 use crate::json;
 use crate::json::Object;
@@ -15,6 +16,9 @@ use crate::tool::Digest;
 use crate::tool::Level;
 use serde_json::Value;
 use std::sync::Arc;
+
+/// The largest arguments that somebody is asked to decide on, in bytes.
+const MOST_TO_DECIDE_ON: usize = 2 << 20;
 
 /// One call as a client made it.
 #[derive(Clone, Debug)]
@@ -73,6 +77,22 @@ pub enum Left {
 }
 
 impl ToolCall {
+    /// Whether somebody may be asked to decide on it: where what they are shown, and
+    /// what an approval is bound to, is all that is sent. Following a resource is no
+    /// one call.
+    pub(super) fn to_decide_on(&self, route: &Route) -> bool {
+        let arguments = self.arguments.as_deref().unwrap_or_default();
+        let unasked = self
+            .continued
+            .as_ref()
+            .is_some_and(|continued| continued.call.is_none());
+        route.gate.may_escalate()
+            && self.rest.is_empty()
+            && !unasked
+            && self.asking != Asking::Subscribe
+            && arguments.len() <= MOST_TO_DECIDE_ON
+    }
+
     /// What is known of the call when its record is made.
     pub(super) fn subject(&self, tool: String, arguments: &str, policies: Digest) -> Subject {
         // Arguments that were checked at the edge have a canonical form.

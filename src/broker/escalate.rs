@@ -20,10 +20,8 @@ use crate::policy::Allowed;
 use crate::policy::Denial;
 use crate::policy::Escalation;
 use crate::policy::Facts;
-use crate::principal::PrincipalId;
 use crate::store::StoreError;
 use crate::store::Tx;
-use crate::tool::Asking;
 use crate::tool::CallId;
 use jiff::SignedDuration;
 use jiff::Timestamp;
@@ -56,9 +54,11 @@ pub enum Requested {
 }
 
 /// A no that somebody can lift.
-struct Liftable {
+struct Liftable<'a> {
     denial: Denial,
     escalation: Escalation,
+    /// What is decided on.
+    arguments: &'a str,
     /// What the tool is called that waits for the decision.
     wait: Option<Box<str>>,
 }
@@ -67,7 +67,7 @@ struct Liftable {
 #[derive(Debug)]
 pub(super) struct Grant {
     id: EscalationId,
-    by: PrincipalId,
+    decision: Decision,
     /// The call that used it up, where this one goes on from it.
     carried: Option<CallId>,
 }
@@ -99,7 +99,12 @@ impl Grant {
 
     /// What is recorded of it.
     pub(super) fn detail(&self) -> Value {
-        json!({"escalation": self.id.to_string(), "by": self.by.to_string()})
+        json!({
+            "escalation": self.id.to_string(),
+            "by": self.decision.by.to_string(),
+            "at": self.decision.at.to_string(),
+            "reason": self.decision.reason,
+        })
     }
 }
 
@@ -128,25 +133,36 @@ impl Candidate {
             }
             Judged::Liftable(denial, escalation) => (denial, escalation),
         };
-        if let Some(earlier) = follows.map(Follows::call)
-            && let Some((id, by)) = used_by(tx, earlier)?
+        // A round of the same call goes on with it. A call that is made again because
+        // nobody saw how it ended does not: it would be sent twice.
+        if let Some(Follows::Asked(earlier)) = follows
+            && let Some(used) = escalations::used_by(tx, earlier)?
+            && used.expires > now
+            && used.definition == self.route.definition
+            && let Some(decision) = used.decision
         {
-            facts.approval = Some(by.clone());
+            facts.approval = Some(decision.by.clone());
             if let Judged::Allowed(allowed) = self.judge(&facts, now) {
-                let carried = Some(earlier);
-                return Ok(Decided::Allowed(allowed, Some(Grant { id, by, carried })));
+                let (id, carried) = (used.id, Some(earlier));
+                let grant = Grant {
+                    id,
+                    decision,
+                    carried,
+                };
+                return Ok(Decided::Allowed(allowed, Some(grant)));
             }
         }
-        // Following a resource is no one call.
-        if self.route.tool.asking() == Asking::Subscribe {
+        // What nobody can be shown whole, nobody can approve.
+        let Some(arguments) = self.to_decide_on.as_deref() else {
             let detail = detail_of(&denial, &escalation);
             let call = self.subject.call;
             let refusal = Box::new(Refusal::Denied { call, denial });
             return Ok(Decided::Refused((Outcome::Denied, detail, refusal)));
-        }
+        };
         let stopped = Liftable {
             denial,
             escalation,
+            arguments,
             wait: catalogue.own_tool(Own::Wait, &self.subject.principal),
         };
         let Some(standing) = escalations::standing(tx, &self.subject, now)? else {
@@ -160,15 +176,20 @@ impl Candidate {
         match (standing.state, standing.decision) {
             (State::Approved, Some(decision)) => {
                 facts.approval = Some(decision.by.clone());
-                if let Judged::Allowed(allowed) = self.judge(&facts, now) {
-                    let grant = Grant {
-                        id,
-                        by: decision.by,
-                        carried: None,
-                    };
-                    return Ok(Decided::Allowed(allowed, Some(grant)));
+                match self.judge(&facts, now) {
+                    Judged::Allowed(allowed) => {
+                        let grant = Grant {
+                            id,
+                            decision,
+                            carried: None,
+                        };
+                        Ok(Decided::Allowed(allowed, Some(grant)))
+                    }
+                    Judged::Refused(outcome, detail, refusal) => {
+                        Ok(Decided::Refused((outcome, detail, refusal)))
+                    }
+                    Judged::Liftable(..) => self.ask(tx, stopped, Some(void(LAPSED_POLICY)?), now),
                 }
-                self.ask(tx, stopped, Some(void(LAPSED_POLICY)?), now)
             }
             (State::Refused, Some(decision)) => {
                 escalations::tried_again(tx, id)?;
@@ -204,8 +225,9 @@ impl Candidate {
             }
             Judged::Liftable(denial, escalation) => (denial, escalation),
         };
-        if let Some((_, by)) = used_by(tx, earlier)? {
-            facts.approval = Some(by);
+        let used = escalations::used_by(tx, earlier)?;
+        if let Some(decision) = used.and_then(|used| used.decision) {
+            facts.approval = Some(decision.by);
             if let Judged::Allowed(_) = self.judge(&facts, now) {
                 return Ok(None);
             }
@@ -220,7 +242,7 @@ impl Candidate {
     fn ask(
         &self,
         tx: &Tx<'_>,
-        stopped: Liftable,
+        stopped: Liftable<'_>,
         lapsed: Option<&'static str>,
         now: Timestamp,
     ) -> Result<Decided, StoreError> {
@@ -237,7 +259,7 @@ impl Candidate {
         let request = Request {
             subject: &self.subject,
             definition: self.route.definition,
-            body: self.to_decide_on.as_deref().unwrap_or("{}"),
+            body: stopped.arguments,
             roles: &stopped.escalation.roles,
             stops: &stops,
             expires: now
@@ -257,7 +279,7 @@ impl Candidate {
         Ok(Decided::Refused(self.escalated(stopped, requested)))
     }
 
-    fn escalated(&self, stopped: Liftable, requested: Requested) -> Said {
+    fn escalated(&self, stopped: Liftable<'_>, requested: Requested) -> Said {
         let Liftable {
             denial, escalation, ..
         } = stopped;
@@ -280,7 +302,11 @@ impl Candidate {
 
     /// What is said to a call on which somebody decided no.
     fn turned_down(&self, id: EscalationId, decision: Decision, until: Timestamp) -> Said {
-        let detail = json!({"code": "escalation_refused", "escalation": id.to_string()});
+        let detail = json!({
+            "code": "escalation_refused",
+            "escalation": id.to_string(),
+            "by": decision.by.to_string(),
+        });
         let refusal = Refusal::TurnedDown {
             call: self.subject.call,
             id,
@@ -289,12 +315,6 @@ impl Candidate {
         };
         (Outcome::Denied, detail, Box::new(refusal))
     }
-}
-
-/// The approval that this call used up.
-fn used_by(tx: &Tx<'_>, call: CallId) -> Result<Option<(EscalationId, PrincipalId)>, StoreError> {
-    let used = escalations::used_by(tx, call)?;
-    Ok(used.and_then(|used| Some((used.id, used.decision?.by))))
 }
 
 /// What is recorded of a no that could be lifted.

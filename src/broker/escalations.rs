@@ -1,13 +1,11 @@
 //! Deciding on escalations: who may see one, who may approve or refuse it, and what
 //! its caller hears of that.
 
-use super::Broker;
 use super::Catalogue;
 use super::Settings;
 use super::metered::Weighed;
 use super::own;
 use super::own::Own;
-use crate::cause::Chain;
 use crate::escalations;
 use crate::escalations::Approve;
 use crate::escalations::Decision;
@@ -22,9 +20,9 @@ use crate::policy::Denial;
 use crate::policy::Facts;
 use crate::policy::Verdict;
 use crate::principal::PrincipalId;
+use crate::session::SessionFacts;
+use crate::session::SessionId;
 use crate::sessions;
-use crate::store::Committed;
-use crate::store::Durability;
 use crate::store::StoreError;
 use crate::store::Tx;
 use crate::tool::Asking;
@@ -35,12 +33,7 @@ use crate::visible::hidden;
 use jiff::Timestamp;
 use serde_json::Value;
 use serde_json::json;
-use std::sync::Arc;
-use std::time::Duration;
-use tokio::time::Instant;
-
-/// How often somebody who waits looks whether it was decided.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
+use std::collections::BTreeSet;
 
 /// What a decision is made on: the policies in force, and how totals are counted.
 #[derive(Clone, Copy, Debug)]
@@ -65,6 +58,9 @@ pub enum DecisionRefusal {
     /// It is their own.
     #[error("nobody decides on their own call")]
     Own,
+    /// Policy does not let them decide so.
+    #[error("policy does not let you decide so: {}", told(.0))]
+    Denied(Denial),
     /// With their approval policy would not let the call pass.
     #[error("your approval would not let this call pass: {}", told(.0))]
     NotEnough(Denial),
@@ -101,6 +97,20 @@ pub struct Ruling {
 }
 
 impl Ruling {
+    /// The same as arguments of our tool, which policy is asked about whatever way it
+    /// comes.
+    fn arguments(&self, id: EscalationId) -> String {
+        let decision = match self.approve {
+            Approve::Yes => "approve",
+            Approve::No => "refuse",
+        };
+        let mut arguments = json!({"id": id.to_string(), "decision": decision});
+        if let (Some(reason), Some(members)) = (&self.reason, arguments.as_object_mut()) {
+            members.insert("reason".to_owned(), json!(reason));
+        }
+        arguments.to_string()
+    }
+
     fn fits(&self) -> bool {
         let reason = self.reason.as_deref().unwrap_or_default();
         reason.len() <= MAX_REASON && !reason.contains(|c| hidden(c) && c != '\n')
@@ -110,17 +120,43 @@ impl Ruling {
 impl Ground<'_> {
     /// Whether somebody may know of an escalation: its caller, and whoever has one of
     /// its roles and is let to the list.
-    pub fn shows(&self, who: &PrincipalId, escalation: &Escalation) -> bool {
+    pub fn shows(&self, who: &PrincipalId, escalation: &Escalation, now: Timestamp) -> bool {
         let of_role = || {
             let tool = tool_of(escalation);
             let gate = tool.and_then(|tool| self.catalogue.bundle().gate(&tool));
             gate.is_some_and(|gate| gate.has_role(who, &escalation.roles))
         };
-        *who == escalation.principal || (self.may(who, Own::Escalations) && of_role())
+        *who == escalation.principal
+            || (of_role() && self.may(who, (Own::Escalations, "{}"), now).is_ok())
     }
 
-    fn may(&self, who: &PrincipalId, own: Own) -> bool {
-        own::id(own).is_some_and(|tool| self.catalogue.bundle().lists(who, &tool))
+    /// Asks policy whether somebody may call one of our own tools with these arguments,
+    /// by whichever way they come, in no session.
+    fn may(
+        &self,
+        who: &PrincipalId,
+        (own, arguments): (Own, &str),
+        now: Timestamp,
+    ) -> Result<(), Option<Denial>> {
+        let tool = own::id(own).ok_or(None)?;
+        let gate = self.catalogue.bundle().gate(&tool).ok_or(None)?;
+        let reading = gate.read(arguments).map_err(|_unfit| None)?;
+        let facts = Facts {
+            session: SessionFacts {
+                id: SessionId::from_bytes([0; 16]),
+                owner: who.clone(),
+                labels: BTreeSet::new(),
+                frozen: false,
+                paused: false,
+            },
+            totals: Vec::new(),
+            meters: Vec::new(),
+            approval: None,
+        };
+        match gate.decide(CallId::next(), who, &reading, &facts, now) {
+            Verdict::Allow(_) => Ok(()),
+            Verdict::Deny(denial) | Verdict::Escalate(denial, _) => Err(Some(denial)),
+        }
     }
 
     /// The escalations that somebody may know of, the oldest first.
@@ -133,9 +169,17 @@ impl Ground<'_> {
         tx: &Tx<'_>,
         who: &PrincipalId,
         filter: &Filter,
+        now: Timestamp,
     ) -> Result<Vec<Escalation>, StoreError> {
-        let mut found = escalations::list(tx, filter)?;
-        found.retain(|one| self.shows(who, one));
+        // How many there are besides is nobody's to know, so the limit comes last.
+        let all = Filter {
+            newest: None,
+            ..filter.clone()
+        };
+        let mut found = escalations::list(tx, &all)?;
+        found.retain(|one| self.shows(who, one, now));
+        let most = filter.newest.map_or(usize::MAX, |newest| newest as usize);
+        found.drain(..found.len().saturating_sub(most));
         Ok(found)
     }
 
@@ -149,9 +193,10 @@ impl Ground<'_> {
         tx: &Tx<'_>,
         who: &PrincipalId,
         id: EscalationId,
+        now: Timestamp,
     ) -> Result<Option<Escalation>, StoreError> {
         let found = escalations::find(tx, id)?;
-        Ok(found.filter(|one| self.shows(who, one)))
+        Ok(found.filter(|one| self.shows(who, one, now)))
     }
 
     /// Takes somebody's ruling on an escalation. An approval is taken only where policy,
@@ -167,14 +212,17 @@ impl Ground<'_> {
         ruling: &Ruling,
         now: Timestamp,
     ) -> Result<Result<Escalation, DecisionRefusal>, StoreError> {
-        let Some(mut escalation) = self.find(tx, by, id)? else {
+        let Some(mut escalation) = self.find(tx, by, id, now)? else {
             return Ok(Err(DecisionRefusal::Unknown));
         };
         if *by == escalation.principal {
             return Ok(Err(DecisionRefusal::Own));
         }
-        if !self.may(by, Own::Decide) {
-            return Ok(Err(DecisionRefusal::Unknown));
+        if let Err(denied) = self.may(by, (Own::Decide, &ruling.arguments(id)), now) {
+            return Ok(Err(match denied {
+                Some(denial) => DecisionRefusal::Denied(denial),
+                None => DecisionRefusal::Unknown,
+            }));
         }
         match escalation.state_at(now) {
             State::Pending => {}
@@ -304,7 +352,7 @@ pub fn escalation_json(escalation: &Escalation, now: Timestamp) -> String {
 }
 
 /// The same without the arguments.
-pub(super) fn escalation_value(escalation: &Escalation, now: Timestamp) -> Value {
+pub fn escalation_value(escalation: &Escalation, now: Timestamp) -> Value {
     let stops = escalation
         .stops
         .iter()
@@ -334,140 +382,6 @@ pub(super) fn escalation_value(escalation: &Escalation, now: Timestamp) -> Value
     })
 }
 
-impl Broker {
-    /// Reads what somebody may know of escalations, on a thread that may wait.
-    async fn of_ground<T: Send + 'static>(
-        &self,
-        look: impl FnOnce(&Tx<'_>, Ground<'_>) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, DecisionRefusal> {
-        let store = Arc::clone(&self.store);
-        let (catalogue, settings) = (self.catalogue.load_full(), Arc::clone(&self.settings));
-        let read = tokio::task::spawn_blocking(move || {
-            let ground = Ground {
-                catalogue: &catalogue,
-                settings: &settings,
-            };
-            store.read(|tx| look(tx, ground))
-        });
-        match read.await {
-            Ok(Ok(found)) => Ok(found),
-            Ok(Err(error)) => Err(not_recorded(&error)),
-            Err(_stopping) => Err(DecisionRefusal::NotRecorded),
-        }
-    }
-
-    /// The escalations that somebody may know of, the oldest first.
-    ///
-    /// # Errors
-    ///
-    /// When the store cannot be read.
-    pub async fn escalations(
-        &self,
-        who: &PrincipalId,
-        filter: Filter,
-    ) -> Result<Vec<Escalation>, DecisionRefusal> {
-        let who = who.clone();
-        let found = self.of_ground(move |tx, ground| ground.list(tx, &who, &filter));
-        found.await
-    }
-
-    /// One of them.
-    ///
-    /// # Errors
-    ///
-    /// When there is none of this id that they may know of.
-    pub async fn escalation(
-        &self,
-        who: &PrincipalId,
-        id: EscalationId,
-    ) -> Result<Escalation, DecisionRefusal> {
-        let who = who.clone();
-        let found = self.of_ground(move |tx, ground| ground.find(tx, &who, id));
-        found.await?.ok_or(DecisionRefusal::Unknown)
-    }
-
-    /// Takes somebody's ruling on an escalation. It is on the disk when this returns.
-    ///
-    /// # Errors
-    ///
-    /// When it is not taken.
-    pub async fn decide(
-        &self,
-        by: &PrincipalId,
-        id: EscalationId,
-        ruling: Ruling,
-    ) -> Result<Escalation, DecisionRefusal> {
-        let (catalogue, settings) = (self.catalogue.load_full(), Arc::clone(&self.settings));
-        let by = by.clone();
-        let work = move |tx: &Tx<'_>| {
-            let ground = Ground {
-                catalogue: &catalogue,
-                settings: &settings,
-            };
-            ground.decide(tx, (&by, id), &ruling, Timestamp::now())
-        };
-        let decided = self.store.write("decide", Durability::Power, work).await;
-        decided.map_or_else(|error| Err(not_recorded(&error)), Committed::into_inner)
-    }
-
-    /// Takes a request of somebody's own back.
-    ///
-    /// # Errors
-    ///
-    /// When it is not theirs, or has ended.
-    pub async fn withdraw(
-        &self,
-        who: &PrincipalId,
-        id: EscalationId,
-    ) -> Result<Escalation, DecisionRefusal> {
-        let who = who.clone();
-        let work = move |tx: &Tx<'_>| withdraw(tx, &who, id, Timestamp::now());
-        let ended = self.store.write("withdraw", Durability::Power, work).await;
-        ended.map_or_else(|error| Err(not_recorded(&error)), Committed::into_inner)
-    }
-
-    /// Waits until something became of a request of somebody's own, for so long.
-    pub(super) async fn await_decision(
-        &self,
-        who: &PrincipalId,
-        id: EscalationId,
-        patience: Duration,
-    ) -> Result<Escalation, DecisionRefusal> {
-        let until = Instant::now() + patience;
-        loop {
-            let found = self.escalation(who, id).await?;
-            let waits = found.state_at(Timestamp::now()) == State::Pending;
-            if !waits || self.stopping.is_cancelled() {
-                return Ok(found);
-            }
-            let next = (Instant::now() + LOOK_EVERY).min(until);
-            tokio::select! {
-                () = tokio::time::sleep_until(next) => {}
-                () = self.stopping.cancelled() => {}
-            }
-            if Instant::now() >= until {
-                return self.escalation(who, id).await;
-            }
-        }
-    }
-
-    /// Ends what nobody decided in time.
-    pub(super) async fn expire_escalations(&self) {
-        let work = |tx: &Tx<'_>| escalations::expire(tx, EXPIRE_AT_ONCE, Timestamp::now());
-        let expired = self.store.write("expire", Durability::Process, work).await;
-        match expired.map(Committed::into_inner) {
-            Ok(0) => {}
-            Ok(count) => tracing::info!(escalations = count, "escalations expired"),
-            Err(error) => {
-                tracing::warn!(error = %Chain(&error), "old escalations could not be ended");
-            }
-        }
-    }
-}
-
-/// How many end in one transaction.
-const EXPIRE_AT_ONCE: u32 = 1_000;
-
 /// Takes a request of somebody's own back.
 pub(super) fn withdraw(
     tx: &Tx<'_>,
@@ -485,9 +399,4 @@ pub(super) fn withdraw(
     }
     let ended = escalations::find(tx, id)?;
     Ok(ended.ok_or(DecisionRefusal::Unknown))
-}
-
-fn not_recorded(error: &StoreError) -> DecisionRefusal {
-    tracing::error!(error = %Chain(error), "an escalation could not be read or decided");
-    DecisionRefusal::NotRecorded
 }

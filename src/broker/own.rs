@@ -13,6 +13,7 @@ pub(super) use decisions::digest_line;
 
 use super::Answer;
 use super::Broker;
+use super::Keep;
 use super::Refusal;
 use super::ToolCall;
 use super::catalogue::Route;
@@ -227,11 +228,16 @@ impl Broker {
     ) -> Answer {
         let (id, now) = (permit.call(), Timestamp::now());
         let charges = Charges::none(call.session, call.principal.clone());
+        let keep = match own {
+            // It shows arguments of others, of which their own records say what is kept.
+            Own::Escalations => Keep::Nothing,
+            _ => self.settings.keep,
+        };
         let keyed = call.key.is_some();
         let answered = match own.access() {
             Access::Read => self.read_own(own, call).await,
             Access::Write => {
-                let (route, keep) = (Arc::clone(route), self.settings.keep);
+                let route = Arc::clone(route);
                 let writer = self.writer.id();
                 let (catalogue, settings) =
                     (self.catalogue.load_full(), Arc::clone(&self.settings));
@@ -262,7 +268,7 @@ impl Broker {
                 why: "the store failed".to_owned(),
             }
         });
-        let (closing, answer) = settle::judged(id, route, sent, self.settings.keep);
+        let (closing, answer) = settle::judged(id, route, sent, keep);
         let ending = keyed.then(|| retry::ending(&closing, &answer));
         let held = Held {
             charges,

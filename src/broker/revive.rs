@@ -137,7 +137,9 @@ impl Broker {
                 .await);
         };
         let labels = labels::of(&route, None);
-        let candidate = self.read_arguments(&call, &route, now).await?;
+        let mut candidate = self.read_arguments(&call, &route, now).await?;
+        // It is ours: nobody is asked for it, and no approval of the owner's is used.
+        candidate.to_decide_on = None;
         let (charges, permit) = self.admit(candidate, (Instant::now(), now)).await?;
         let silent = CallLine {
             progress: None,

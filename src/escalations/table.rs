@@ -46,9 +46,9 @@ CREATE TABLE escalation (
 ) STRICT, WITHOUT ROWID;
 CREATE UNIQUE INDEX escalation_live ON escalation (session, principal, tool, arguments)
     WHERE state IN ('pending', 'approved');
-CREATE INDEX escalation_by_call ON escalation (session, principal, tool, arguments, asked);
+CREATE INDEX escalation_by_call ON escalation (principal, tool, arguments, asked);
 CREATE INDEX escalation_by_time ON escalation (asked);
-CREATE INDEX escalation_waiting ON escalation (principal, expires) WHERE state = 'pending';
+CREATE INDEX escalation_by_caller ON escalation (principal, asked);
 CREATE INDEX escalation_to_expire ON escalation (expires) WHERE state IN ('pending', 'approved');
 CREATE INDEX escalation_used_by ON escalation (used_by) WHERE used_by IS NOT NULL;
 ";
@@ -93,32 +93,48 @@ pub(super) fn insert(
         .map_err(StoreError::sql("store an escalation"))
 }
 
-pub(super) fn pending_of(
+/// How many of a principal's wait, with the bytes of their arguments, and how many were
+/// asked for since.
+pub(super) fn asked_by(
     tx: &Tx<'_>,
     principal: &PrincipalId,
-    now: Timestamp,
-) -> Result<u32, StoreError> {
+    (since, now): (Timestamp, Timestamp),
+) -> Result<(u32, i64, u32), StoreError> {
     tx.sql()
         .query_row(
-            "SELECT count(*) FROM escalation
-             WHERE principal = ?1 AND state = 'pending' AND expires > ?2",
-            params![principal.to_string(), now.as_millisecond()],
-            |row| row.get(0),
+            "SELECT count(*) FILTER (WHERE state = 'pending' AND expires > ?3),
+                    coalesce(sum(length(body)) FILTER (WHERE state = 'pending' AND expires > ?3), 0),
+                    count(*) FILTER (WHERE asked > ?2)
+             FROM escalation WHERE principal = ?1",
+            params![
+                principal.to_string(),
+                since.as_millisecond(),
+                now.as_millisecond()
+            ],
+            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
         )
         .map_err(StoreError::sql("count the escalations of a principal"))
 }
 
-/// The last one for exactly this call.
-pub(super) fn last_for(tx: &Tx<'_>, subject: &Subject) -> Result<Option<Escalation>, StoreError> {
+/// The one that still says something of exactly this call: one that is live, else one
+/// that was refused, in whichever session its caller asked.
+pub(super) fn last_for(
+    tx: &Tx<'_>,
+    subject: &Subject,
+    now: Timestamp,
+) -> Result<Option<Escalation>, StoreError> {
     let mut found = rows(
         tx,
-        "WHERE session = ?1 AND principal = ?2 AND tool = ?3 AND arguments = ?4
-         ORDER BY asked DESC, state IN ('pending', 'approved') DESC, id LIMIT 1",
+        "WHERE principal = ?2 AND tool = ?3 AND arguments = ?4
+           AND (session = ?1 AND state IN ('pending', 'approved')
+             OR state = 'refused' AND expires > ?5)
+         ORDER BY state IN ('pending', 'approved') DESC, asked DESC, id LIMIT 1",
         params![
             subject.session.as_bytes(),
             subject.principal.to_string(),
             subject.tool,
             subject.arguments.as_bytes(),
+            now.as_millisecond(),
         ],
     )?;
     Ok(found.pop())
@@ -238,6 +254,19 @@ pub(super) fn expire(tx: &Tx<'_>, most: u32, now: Timestamp) -> Result<usize, St
             params![now.as_millisecond(), most],
         )
         .map_err(StoreError::sql("end old escalations"))
+}
+
+/// Forgets what ended before.
+pub(super) fn forget(tx: &Tx<'_>, before: Timestamp, most: u32) -> Result<(), StoreError> {
+    tx.sql()
+        .execute(
+            "DELETE FROM escalation WHERE id IN (
+                 SELECT id FROM escalation
+                 WHERE asked < ?1 AND ended < ?1 ORDER BY asked LIMIT ?2)",
+            params![before.as_millisecond(), most],
+        )
+        .map(|_rows| ())
+        .map_err(StoreError::sql("forget old escalations"))
 }
 
 fn rows(

@@ -3,7 +3,6 @@
 use super::*;
 use crate::store::testing::in_store;
 use crate::tool::Digest;
-use jiff::SignedDuration;
 
 fn at(text: &str) -> Timestamp {
     text.parse().unwrap()
@@ -171,4 +170,43 @@ async fn what_was_asked_is_read_back_and_its_arguments_are_forgotten_at_the_end(
     assert_eq!(found.stops[0].policy, "claims.limit");
     assert_eq!(found.body.as_deref(), Some(r#"{"amount":50000}"#));
     assert_eq!(later.body, None);
+}
+
+/// What was asked while the clock was ahead hides nothing that was asked after.
+#[tokio::test]
+async fn what_is_live_is_found_whatever_ended_with_a_later_time() {
+    let (found, used) = in_store(&[SCHEMA], |tx| {
+        let now = at(NOON);
+        let what = subject(1, "alice", "claims/pay", "{}");
+        let ahead = opened(tx, &what, at("2026-11-29T18:00:00Z"))?;
+        withdraw(tx, ahead, now)?;
+        let id = opened(tx, &what, now)?;
+        let found = standing(tx, &what, now)?.map(|found| found.id == id);
+        decide(tx, id, (Approve::Yes, &decision(now)))?;
+        Ok((found, consume(tx, id, CallId::next(), now)?))
+    })
+    .await;
+    assert_eq!((found, used), (Some(true), true));
+}
+
+#[tokio::test]
+async fn a_refusal_counts_in_each_session_of_its_caller_and_asking_has_an_end() {
+    let (elsewhere, others, end) = in_store(&[SCHEMA], |tx| {
+        let now = at(NOON);
+        let id = opened(tx, &subject(1, "alice", "claims/pay", "{}"), now)?;
+        decide(tx, id, (Approve::No, &decision(now)))?;
+        let elsewhere = standing(tx, &subject(2, "alice", "claims/pay", "{}"), now)?;
+        let others = standing(tx, &subject(1, "bob", "claims/pay", "{}"), now)?;
+        let again = subject(1, "alice", "claims/pay", "[]");
+        let mut asks = 1;
+        while let Opened::New(id) = asked(tx, &again, now)? {
+            withdraw(tx, id, now)?;
+            asks += 1;
+            assert!(asks <= 1_000);
+        }
+        Ok((elsewhere.map(|found| found.state), others, asks))
+    })
+    .await;
+    assert_eq!((elsewhere, others), (Some(State::Refused), None));
+    assert_eq!(end, 200);
 }

@@ -8,6 +8,7 @@ use super::status;
 use crate::broker::DecisionRefusal;
 use crate::broker::Ruling;
 use crate::broker::escalation_json;
+use crate::broker::escalation_value;
 use crate::escalations::Approve;
 use crate::escalations::Escalation;
 use crate::escalations::EscalationId;
@@ -19,6 +20,8 @@ use hyper::Request;
 use hyper::Response;
 use hyper::body::Incoming;
 use jiff::Timestamp;
+use serde_json::Value;
+use serde_json::json;
 use url::form_urlencoded;
 
 /// How many are listed where nobody says how many, and at most.
@@ -156,8 +159,9 @@ async fn list(core: &Core, principal: &PrincipalId, query: Option<&str>) -> Resp
 
 fn listed(found: &[Escalation]) -> String {
     let now = Timestamp::now();
-    let found: Vec<String> = found.iter().map(|one| escalation_json(one, now)).collect();
-    format!(r#"{{"escalations":[{}]}}"#, found.join(","))
+    // Arguments may be large: they are shown with one.
+    let found: Vec<Value> = found.iter().map(|one| escalation_value(one, now)).collect();
+    json!({ "escalations": found }).to_string()
 }
 
 #[cfg(test)]

@@ -254,6 +254,7 @@ pub(super) fn decision_refused(refusal: &DecisionRefusal) -> Response<Body> {
         DecisionRefusal::Unknown => (StatusCode::NOT_FOUND, "unknown_escalation"),
         DecisionRefusal::Over(_) => (StatusCode::CONFLICT, "escalation_over"),
         DecisionRefusal::Own => (StatusCode::FORBIDDEN, "own_call"),
+        DecisionRefusal::Denied(_) => (StatusCode::FORBIDDEN, "may_not_decide"),
         DecisionRefusal::NotEnough(_) => (StatusCode::FORBIDDEN, "approval_not_enough"),
         DecisionRefusal::Stale(_) => (StatusCode::CONFLICT, "escalation_stale"),
         DecisionRefusal::Reason => (StatusCode::BAD_REQUEST, "unfit_reason"),

@@ -1,6 +1,7 @@
 //! Decision rows: a fixture says who calls which tool with which arguments, and
 //! exactly what policy answers.
 
+use countersign::pins;
 use countersign::policy::Bundle;
 use countersign::policy::Facts;
 use countersign::policy::Inputs;
@@ -26,6 +27,7 @@ use countersign::tool::ToolId;
 use countersign::tool::ToolRules;
 use jiff::SignedDuration;
 use serde::Deserialize;
+use serde_json::json;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -161,13 +163,30 @@ impl Fixture {
         let built = Bundle::build(&Inputs {
             files: &files,
             servers: &[server],
-            own: &[],
+            own: &own(),
             principals: &principals,
             money_scale: 2,
             meters: &[],
         });
         built.unwrap_or_else(|error| panic!("{error}"))
     }
+}
+
+/// The broker's own tools that the shipped policies name.
+fn own() -> Vec<PolicyTool> {
+    let names = ["escalation_list", "escalation_decide"];
+    let own = names.map(|name| {
+        let server = "countersign".parse().unwrap();
+        let entry = json!({"name": name, "inputSchema": {"type": "object"}});
+        PolicyTool {
+            definition: pins::definition(&server, &entry.to_string())
+                .unwrap()
+                .into(),
+            rules: ToolRules::default(),
+            pinned: true,
+        }
+    });
+    own.into()
 }
 
 impl PrincipalEntry {

@@ -44,19 +44,10 @@ pub(super) struct Said {
 }
 
 impl Said {
-    fn new(text: impl Into<String>, structured: &Value) -> Self {
+    pub(super) fn new(text: impl Into<String>, structured: &Value) -> Self {
         Self {
             text: text.into(),
             structured: structured.to_string(),
-            failed: false,
-        }
-    }
-
-    /// With an object that is text already.
-    pub(super) fn with(text: impl Into<String>, structured: String) -> Self {
-        Self {
-            text: text.into(),
-            structured,
             failed: false,
         }
     }

@@ -7,7 +7,7 @@ use crate::broker::ToolCall;
 use crate::broker::escalations::DecisionRefusal;
 use crate::broker::escalations::Ground;
 use crate::broker::escalations::Ruling;
-use crate::broker::escalations::escalation_json;
+use crate::broker::escalations::escalation_value;
 use crate::broker::escalations::withdraw;
 use crate::escalations::Approve;
 use crate::escalations::Escalation;
@@ -15,10 +15,12 @@ use crate::escalations::EscalationId;
 use crate::escalations::Filter;
 use crate::escalations::IdError;
 use crate::escalations::State;
+use crate::json::Object;
 use crate::json::quoted;
 use crate::store::StoreError;
 use crate::store::Tx;
 use jiff::Timestamp;
+use serde_json::Value;
 use serde_json::json;
 use std::time::Duration;
 
@@ -28,10 +30,12 @@ const WAIT: u32 = 25;
 const WAIT_AT_MOST: u32 = 50;
 /// How many are listed where nobody says how many.
 const LISTED: u32 = 50;
+const LISTED_AT_MOST: u32 = 200;
 /// How much of somebody's text is shown, in characters.
 const SHOWN: usize = 500;
-/// How much of the arguments is shown, in characters.
-const ARGUMENTS: usize = 4_000;
+/// How much of each argument is shown, in characters, and how many of them.
+const ARGUMENT: usize = 300;
+const ARGUMENTS: usize = 40;
 
 impl Arguments<'_> {
     fn id(&self) -> Result<EscalationId, Said> {
@@ -91,7 +95,7 @@ fn of_own(found: &Escalation, now: Timestamp) -> Said {
             format!("Void{why}.")
         }
     };
-    Said::with(text, escalation_json(found, now))
+    Said::new(text, &escalation_value(found, now))
 }
 
 /// Takes one's own request back.
@@ -101,7 +105,7 @@ pub(super) fn withdrawn(tx: &Tx<'_>, call: &ToolCall, now: Timestamp) -> Result<
         Err(said) => return Ok(said),
     };
     Ok(match withdraw(tx, &call.principal, id, now)? {
-        Ok(ended) => Said::with("Withdrawn.", escalation_json(&ended, now)),
+        Ok(ended) => Said::new("Withdrawn.", &escalation_value(&ended, now)),
         Err(refusal) => Said::failed(refusal),
     })
 }
@@ -117,33 +121,62 @@ pub(super) fn listed(
     let filter = Filter {
         session: None,
         live: arguments.raw("all") != Some("true"),
-        newest: Some(arguments.number("limit").unwrap_or(LISTED)),
+        newest: Some(
+            arguments
+                .number("limit")
+                .unwrap_or(LISTED)
+                .min(LISTED_AT_MOST),
+        ),
     };
-    let found = ground.list(tx, &call.principal, &filter)?;
+    let found = ground.list(tx, &call.principal, &filter, now)?;
     let lines: Vec<String> = found.iter().map(|one| line(one, now)).collect();
-    let bodies: Vec<String> = found.iter().map(|one| escalation_json(one, now)).collect();
+    let values: Vec<Value> = found.iter().map(|one| escalation_value(one, now)).collect();
     let text = match lines.is_empty() {
         true => "Nothing waits for a decision.".to_owned(),
         false => lines.join("\n"),
     };
-    let structured = format!(r#"{{"escalations":[{}]}}"#, bodies.join(","));
-    Ok(Said::with(text, structured))
+    Ok(Said::new(text, &json!({ "escalations": values })))
 }
 
 /// One of them for a person, or a model that decides.
 fn line(one: &Escalation, now: Timestamp) -> String {
     let codes: Vec<&str> = one.stops.iter().map(|stop| stop.code.as_str()).collect();
-    let arguments = one.body.as_deref().unwrap_or_default();
     format!(
-        "- {} {}: {} of {} ({}), until {}: {}",
+        "- {} {}: {} of {} ({}), until {}, with {}",
         one.id,
         one.state_at(now).as_str(),
         one.tool,
         one.principal,
         codes.join(", "),
         one.expires.strftime("%Y-%m-%d %H:%MZ"),
-        quoted(arguments, ARGUMENTS)
+        shown(one.body.as_deref())
     )
+}
+
+/// The arguments, each by itself, so that a long one hides no other.
+fn shown(body: Option<&str>) -> String {
+    let Some(members) = body.and_then(|body| Object::parse(body).ok()) else {
+        return "arguments that are not kept any more".to_owned();
+    };
+    let mut parts: Vec<String> = members
+        .iter()
+        .take(ARGUMENTS)
+        .map(|(name, value)| {
+            let length = value.chars().count();
+            let cut = match length > ARGUMENT {
+                true => format!(" ({} more characters)", length - ARGUMENT),
+                false => String::new(),
+            };
+            format!("{} = {}{cut}", quoted(name, SHOWN), quoted(value, ARGUMENT))
+        })
+        .collect();
+    let more = members.iter().count().saturating_sub(ARGUMENTS);
+    if more > 0 {
+        parts.push(format!(
+            "and {more} more arguments: see `countersign escalation show`"
+        ));
+    }
+    parts.join(", ")
 }
 
 /// Takes somebody's word.
@@ -172,7 +205,7 @@ pub(super) fn decided(
             Ok(decided) => {
                 let state = decided.state.as_str();
                 let text = format!("{id} is {state}.");
-                Said::with(text, escalation_json(&decided, now))
+                Said::new(text, &escalation_value(&decided, now))
             }
             Err(refusal) => Said::failed(refusal),
         },
@@ -202,7 +235,7 @@ pub(in crate::broker) fn digest_line(one: &Escalation, now: Timestamp) -> Option
 }
 
 /// How it stands in the digest for programs.
-pub(in crate::broker) fn digest_json(one: &Escalation, now: Timestamp) -> serde_json::Value {
+pub(in crate::broker) fn digest_json(one: &Escalation, now: Timestamp) -> Value {
     json!({
         "id": one.id.to_string(),
         "state": one.state_at(now).as_str(),

@@ -56,6 +56,7 @@ pub fn verify_export(export: impl BufRead, trust: &Trust) -> Result<Verified, Re
         before: None,
         records: 0,
         checkpoints: 0,
+        ended: false,
         whole: false,
     };
     if is_part {
@@ -95,12 +96,17 @@ struct File<'a> {
     records: usize,
     checkpoints: usize,
     whole: bool,
+    /// Its last line was seen: nothing may come after it.
+    ended: bool,
 }
 
 impl File<'_> {
     /// Takes a line in; none where it says nothing that can be read.
     fn take(&mut self, line: Line) -> Option<()> {
         let before = self.before.take();
+        if self.ended {
+            return None;
+        }
         match line {
             Line::Head { .. } => return None,
             Line::Checkpoint { text, signature } => {
@@ -135,7 +141,10 @@ impl File<'_> {
             Line::End {
                 records,
                 checkpoints,
-            } => self.whole = (records, checkpoints) == (self.records, self.checkpoints),
+            } => {
+                self.ended = true;
+                self.whole = (records, checkpoints) == (self.records, self.checkpoints);
+            }
         }
         Some(())
     }

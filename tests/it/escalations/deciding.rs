@@ -160,7 +160,8 @@ fn programs_decide_over_http() {
         panic!("{listed}");
     };
     assert_eq!((&one["id"], &one["state"]), (&json!(id), &json!("pending")));
-    assert_eq!(one["arguments"]["amount"], MUCH);
+    let whole = mias.send("GET", &path, &[], "").json();
+    assert_eq!(whole["arguments"]["amount"], MUCH);
     // Its caller sees it and does not decide.
     assert_eq!(alices.send("GET", &path, &[], "").status, 200);
     let own = alices.post(&format!("{path}/approve"), "{}");
@@ -213,4 +214,39 @@ fn hostile_arguments_are_harmless_in_a_terminal() {
             .find(|c| *c != '\n' && (c.is_control() || "\u{202e}\u{200b}".contains(*c)));
         assert_eq!(hidden, None);
     }
+}
+
+/// Whichever way a decision comes, policy is asked the same.
+#[test]
+fn what_policy_says_of_deciding_holds_for_every_way() {
+    let world = World::new();
+    world.write(
+        "policies/deciding.cedar",
+        r#"
+@id("with-reason")
+@message("Say why.")
+forbid (principal, action == Broker::Action::"countersign/escalation_decide", resource)
+when { context.input.decision == "approve" }
+unless { context.input has reason };
+"#,
+    );
+    let mia = world.key("mia");
+    let mut alice = world.broker().initialized();
+    let id = stopped(&mut alice);
+    let (done, printed) = says(&world, &mia, &["approve", &id]);
+    assert!(!done && printed.contains("Say why."), "{printed}");
+    let broker = world.serve();
+    let mut talk = Talk::new(broker.address()).with("authorization", &format!("Bearer {mia}"));
+    let path = format!("/api/escalations/{id}/approve");
+    let refused = talk.post(&path, "{}");
+    assert_eq!(refused.status, 403, "{refused:?}");
+    assert!(refused.body.contains("Say why."), "{refused:?}");
+    let mut mias = broker_of(&world, "mia");
+    let word = json!({"id": id, "decision": "approve"});
+    let refused = mias.call("countersign__escalation_decide", word);
+    assert!(refused.contains("Say why."), "{refused}");
+    assert_eq!(state(&world, &id), "pending");
+    let (done, printed) = says(&world, &mia, &["approve", &id, "--reason", "seen"]);
+    assert!(done, "{printed}");
+    assert!(passes(&mut alice, pay(MUCH, "claim-99")));
 }

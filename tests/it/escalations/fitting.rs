@@ -39,7 +39,11 @@ fn a_manager_lifts_the_limit_for_exactly_one_call() {
         .iter()
         .find(|call| call.detail["approval"] != json!(null));
     let approval = &paid.unwrap().detail["approval"];
-    assert_eq!(*approval, json!({"escalation": id, "by": "mia"}));
+    assert_eq!(
+        (&approval["escalation"], &approval["by"]),
+        (&json!(id), &json!("mia"))
+    );
+    assert!(approval["at"].as_str().unwrap().starts_with("20"));
     assert!(alice.end());
     assert!(world.journal_problems().is_empty());
 }
@@ -201,4 +205,44 @@ fn a_call_under_a_key_that_passed_by_an_approval_is_answered_again() {
     assert_eq!(text_of(&again), "Paid $50000.00 to ACME on claim 99.");
     assert!(!passes(&mut alice, keyed("k-2")));
     assert_eq!(world.paid(), [5_000_000]);
+}
+
+/// Whoever takes a call back, or ends its broker, must not have it twice.
+#[test]
+fn an_approved_call_that_ended_unknown_is_not_sent_again_even_where_its_tool_may_be() {
+    let world = World::holding();
+    world.edit(
+        "countersign.toml",
+        "risk = \"high\"",
+        "risk = \"high\"\nidempotent = true",
+    );
+    let mia = world.key("mia");
+    let keyed = || {
+        let mut call = pay(MUCH, "claim-99");
+        call["_meta"]["dev.countersign/idempotency-key"] = "k-1".into();
+        call
+    };
+    let mut alice = world.broker().initialized();
+    let id = id_in(&alice.ask("tools/call", keyed()));
+    approved(&world, &mia, &id);
+    alice.request("tools/call", keyed());
+    world.wait_until_paid(1);
+    alice.kill();
+    std::fs::remove_file(world.path("hold")).unwrap();
+    let mut again = world.broker().initialized();
+    let answer = again.ask("tools/call", keyed());
+    assert!(!text_of(&answer).starts_with("Paid"), "{answer}");
+    assert_eq!(world.paid(), [5_000_000]);
+    assert_eq!(state(&world, &id), "used");
+}
+
+#[test]
+fn what_nobody_is_shown_is_not_asked_for() {
+    let world = World::new();
+    let mut alice = world.broker().initialized();
+    let mut more = pay(MUCH, "claim-99");
+    more["amountOverride"] = json!(1);
+    let answer = text_of(&alice.ask("tools/call", more));
+    assert!(answer.contains("This decision is final"), "{answer}");
+    assert!(!answer.contains("esc-"), "{answer}");
 }

@@ -1,0 +1,166 @@
+//! What a running broker is asked about escalations: what there is, a ruling on one, and
+//! waiting for it.
+
+use super::Broker;
+use super::escalations::DecisionRefusal;
+use super::escalations::Ground;
+use super::escalations::Ruling;
+use super::escalations::withdraw;
+use crate::cause::Chain;
+use crate::escalations;
+use crate::escalations::Escalation;
+use crate::escalations::EscalationId;
+use crate::escalations::Filter;
+use crate::escalations::State;
+use crate::principal::PrincipalId;
+use crate::store::Committed;
+use crate::store::Durability;
+use crate::store::StoreError;
+use crate::store::Tx;
+use jiff::Timestamp;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How often somebody who waits looks whether it was decided.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// How many end in one transaction.
+const EXPIRE_AT_ONCE: u32 = 1_000;
+
+impl Broker {
+    /// Reads what somebody may know of escalations, on a thread that may wait.
+    async fn of_ground<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Tx<'_>, Ground<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, DecisionRefusal> {
+        let store = Arc::clone(&self.store);
+        let (catalogue, settings) = (self.catalogue.load_full(), Arc::clone(&self.settings));
+        let read = tokio::task::spawn_blocking(move || {
+            let ground = Ground {
+                catalogue: &catalogue,
+                settings: &settings,
+            };
+            store.read(|tx| look(tx, ground))
+        });
+        match read.await {
+            Ok(Ok(found)) => Ok(found),
+            Ok(Err(error)) => Err(not_recorded(&error)),
+            Err(_stopping) => Err(DecisionRefusal::NotRecorded),
+        }
+    }
+
+    /// The escalations that somebody may know of, the oldest first.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    pub async fn escalations(
+        &self,
+        who: &PrincipalId,
+        filter: Filter,
+    ) -> Result<Vec<Escalation>, DecisionRefusal> {
+        let who = who.clone();
+        let found =
+            self.of_ground(move |tx, ground| ground.list(tx, &who, &filter, Timestamp::now()));
+        found.await
+    }
+
+    /// One of them.
+    ///
+    /// # Errors
+    ///
+    /// When there is none of this id that they may know of.
+    pub async fn escalation(
+        &self,
+        who: &PrincipalId,
+        id: EscalationId,
+    ) -> Result<Escalation, DecisionRefusal> {
+        let who = who.clone();
+        let found = self.of_ground(move |tx, ground| ground.find(tx, &who, id, Timestamp::now()));
+        found.await?.ok_or(DecisionRefusal::Unknown)
+    }
+
+    /// Takes somebody's ruling on an escalation. It is on the disk when this returns.
+    ///
+    /// # Errors
+    ///
+    /// When it is not taken.
+    pub async fn decide(
+        &self,
+        by: &PrincipalId,
+        id: EscalationId,
+        ruling: Ruling,
+    ) -> Result<Escalation, DecisionRefusal> {
+        let (catalogue, settings) = (self.catalogue.load_full(), Arc::clone(&self.settings));
+        let by = by.clone();
+        let work = move |tx: &Tx<'_>| {
+            let ground = Ground {
+                catalogue: &catalogue,
+                settings: &settings,
+            };
+            ground.decide(tx, (&by, id), &ruling, Timestamp::now())
+        };
+        let decided = self.store.write("decide", Durability::Power, work).await;
+        decided.map_or_else(|error| Err(not_recorded(&error)), Committed::into_inner)
+    }
+
+    /// Takes a request of somebody's own back.
+    ///
+    /// # Errors
+    ///
+    /// When it is not theirs, or has ended.
+    pub async fn withdraw(
+        &self,
+        who: &PrincipalId,
+        id: EscalationId,
+    ) -> Result<Escalation, DecisionRefusal> {
+        let who = who.clone();
+        let work = move |tx: &Tx<'_>| withdraw(tx, &who, id, Timestamp::now());
+        let ended = self.store.write("withdraw", Durability::Power, work).await;
+        ended.map_or_else(|error| Err(not_recorded(&error)), Committed::into_inner)
+    }
+
+    /// Waits until something became of a request of somebody's own, for so long.
+    pub(super) async fn await_decision(
+        &self,
+        who: &PrincipalId,
+        id: EscalationId,
+        patience: Duration,
+    ) -> Result<Escalation, DecisionRefusal> {
+        let until = Instant::now() + patience;
+        loop {
+            let found = self.escalation(who, id).await?;
+            let waits = found.state_at(Timestamp::now()) == State::Pending;
+            if !waits || self.stopping.is_cancelled() {
+                return Ok(found);
+            }
+            let next = (Instant::now() + LOOK_EVERY).min(until);
+            tokio::select! {
+                () = tokio::time::sleep_until(next) => {}
+                () = self.stopping.cancelled() => {}
+            }
+            if Instant::now() >= until {
+                return self.escalation(who, id).await;
+            }
+        }
+    }
+
+    /// Ends what nobody decided in time.
+    pub(super) async fn expire_escalations(&self) {
+        let work = |tx: &Tx<'_>| escalations::expire(tx, EXPIRE_AT_ONCE, Timestamp::now());
+        let expired = self.store.write("expire", Durability::Process, work).await;
+        match expired.map(Committed::into_inner) {
+            Ok(0) => {}
+            Ok(count) => tracing::info!(escalations = count, "escalations expired"),
+            Err(error) => {
+                tracing::warn!(error = %Chain(&error), "old escalations could not be ended");
+            }
+        }
+    }
+}
+
+fn not_recorded(error: &StoreError) -> DecisionRefusal {
+    tracing::error!(error = %Chain(error), "an escalation could not be read or decided");
+    DecisionRefusal::NotRecorded
+}
