@@ -45,8 +45,12 @@ impl Import {
         let mut document: DocumentMut = ours.parse()?;
         let mut report = String::new();
         for Found { place, servers } in found {
-            let servers = servers?;
-            for server in &servers {
+            let mut servers = servers?;
+            let folder = place.folder(&std::env::current_dir()?);
+            for server in &mut servers {
+                if let Some(folder) = &folder {
+                    stays_in(&mut server.entry, folder);
+                }
                 let line = match add(&mut document, server)? {
                     Ok(()) => format!("added     {}  ({place})", server.server),
                     Err(why) => format!("left out  {}: {why}  ({place})", server.name),
@@ -110,6 +114,25 @@ impl Import {
             }
         }
     }
+}
+
+/// A server whose command or arguments name what lies in the folder of its project is
+/// started there, as its client does; ours are started beside our configuration.
+fn stays_in(entry: &mut Entry, folder: &Path) {
+    let lies_there = |text: &&String| {
+        let path = Path::new(text.as_str());
+        path.is_relative() && !text.is_empty() && folder.join(path).exists()
+    };
+    let command = entry.command.iter().filter(|text| text.contains('/'));
+    let needs_it = command.chain(&entry.args).any(|text| lies_there(&text));
+    if entry.command.is_none() || !(needs_it || entry.cwd.is_some()) {
+        return;
+    }
+    let started = match &entry.cwd {
+        Some(cwd) => folder.join(cwd),
+        None => folder.to_owned(),
+    };
+    entry.cwd = Some(started.to_string_lossy().into_owned());
 }
 
 /// Adds one section, or says why not.

@@ -85,6 +85,32 @@ impl Place {
         Self::new(None, path)
     }
 
+    /// The folder that the client starts these servers in, where they are of one
+    /// project; `here` is where one stands.
+    pub fn folder(&self, here: &Path) -> Option<PathBuf> {
+        if let Section::Project(folder) = &self.section {
+            return Some(PathBuf::from(folder));
+        }
+        if self.scope == Some(Scope::User) {
+            return None;
+        }
+        let beside = here.join(&self.path);
+        let beside = beside.parent()?;
+        let inside = |name: &str| beside.file_name().is_some_and(|own| own == name);
+        let is_shared = self.scope == Some(Scope::Project)
+            || self
+                .path
+                .file_name()
+                .is_some_and(|name| name == ".mcp.json")
+            || inside(".cursor")
+            || inside(".vscode");
+        let folder = match inside(".cursor") || inside(".vscode") {
+            true => beside.parent()?,
+            false => beside,
+        };
+        is_shared.then(|| folder.to_owned())
+    }
+
     /// The servers that stand there, in the text of its file.
     ///
     /// # Errors

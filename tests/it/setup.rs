@@ -8,6 +8,7 @@ use crate::world::Wire;
 use crate::world::names_of;
 use serde_json::Value;
 use serde_json::json;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
 use tempfile::TempDir;
@@ -41,6 +42,10 @@ impl Home {
 
     fn read(&self, name: &str) -> String {
         std::fs::read_to_string(self.path(name)).unwrap()
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.path(name), text).unwrap();
     }
 
     fn command(&self, args: &[&str]) -> Command {
@@ -135,6 +140,35 @@ fn three_servers_of_a_client_are_governed_in_five_commands() {
     home.does(&["connect", "claude-code", "--undo"]);
     assert_eq!(home.read("project/.mcp.json"), before);
     assert!(!home.path(".claude.json").exists());
+}
+
+/// A client starts the servers of a project in its folder, and so do we.
+#[test]
+fn a_server_that_lies_in_its_project_is_started_there() {
+    let home = Home::new();
+    let script = format!("#!/bin/sh\nexec {PROGRAM} claims-server --ledger \"$1\"\n");
+    home.write("project/serve.sh", &script);
+    let mode = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(home.path("project/serve.sh"), mode).unwrap();
+    std::fs::create_dir(home.path("project/data")).unwrap();
+    let servers = json!({
+        "own": {"command": "./serve.sh", "args": ["ledger.jsonl"]},
+        "shell": {"command": "sh", "args": ["serve.sh", "data/ledger.jsonl"]},
+        "elsewhere": {"command": PROGRAM, "args": ["claims-server", "--ledger", home.path("l.jsonl")]},
+    });
+    home.write(
+        "project/.mcp.json",
+        &json!({ "mcpServers": servers }).to_string(),
+    );
+    home.does(&["init"]);
+    home.does(&["import", ".mcp.json"]);
+    let written = home.read(".config/countersign/countersign.toml");
+    let project = home.path("project").canonicalize().unwrap();
+    let folders = written.matches(&format!("cwd = {project:?}")).count();
+    assert_eq!(folders, 2, "{written}");
+    home.does(&["policy", "new", "--permissive"]);
+    let said = home.does(&["check"]);
+    assert!(said.contains("no problems"), "{said}");
 }
 
 #[test]
