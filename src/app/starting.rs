@@ -33,6 +33,8 @@ pub enum Start {
 pub struct Starting {
     /// Where they belong, and their texts.
     pub files: Vec<(PathBuf, String)>,
+    /// Files of an earlier beginning that would still hold beside them.
+    pub replaced: Vec<PathBuf>,
     /// What is good to know, for people.
     pub notes: String,
 }
@@ -105,7 +107,14 @@ impl<'a> Seen<'a> {
             }
         }
         let mut files = rules.policy_files().unwrap_or_default();
-        files.retain(|file| file.name != STARTING_POLICIES);
+        let servers = self.config.broker.servers.keys();
+        let added: Vec<String> = servers.map(file_of).collect();
+        let mut replaced = Vec::new();
+        files.retain(|file| {
+            let is_added = added.contains(&file.name);
+            replaced.extend(is_added.then(|| rules.policies.join(&file.name)));
+            !is_added && file.name != STARTING_POLICIES
+        });
         files.push(PolicyFile {
             name: STARTING_POLICIES.to_owned(),
             text: text.clone(),
@@ -120,6 +129,7 @@ impl<'a> Seen<'a> {
         notes.push_str(&self.problems());
         Ok(Starting {
             files: vec![(rules.policies.join(STARTING_POLICIES), text)],
+            replaced,
             notes,
         })
     }
@@ -141,7 +151,7 @@ impl<'a> Seen<'a> {
             if start == Start::ReadOnly {
                 notes.push_str(&suggestions(server, pins));
             }
-            let name = format!("start-{server}.cedar");
+            let name = file_of(server);
             let path = rules.policies.join(&name);
             if let Some(why) = in_the_way(&before, server, &path, start) {
                 writeln!(notes, "{server}: {why}")?;
@@ -166,6 +176,7 @@ impl<'a> Seen<'a> {
         notes.push_str(&self.problems());
         Ok(Starting {
             files: written,
+            replaced: Vec::new(),
             notes,
         })
     }
@@ -192,6 +203,11 @@ impl<'a> Seen<'a> {
         let shape = broker.shape();
         Ok(Catalogue::build(&rules, &broker.servers, known, shape)?)
     }
+}
+
+/// The file of a server that came later.
+fn file_of(server: &ServerName) -> String {
+    format!("start-{server}.cedar")
 }
 
 fn never_seen(server: &ServerName) -> String {

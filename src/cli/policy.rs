@@ -78,6 +78,12 @@ impl New {
         let mut text = starting.notes;
         std::fs::create_dir_all(&config.rules.policies)
             .with_context(|| format!("cannot make `{}`", config.rules.policies.display()))?;
+        for path in &starting.replaced {
+            let aside = path.with_extension("cedar.old");
+            std::fs::rename(path, &aside)
+                .with_context(|| format!("cannot set `{}` aside", path.display()))?;
+            writeln!(text, "set aside {}", aside.display())?;
+        }
         for (path, policies) in &starting.files {
             let shown = path.display();
             let mut options = std::fs::OpenOptions::new();

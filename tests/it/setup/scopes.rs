@@ -161,8 +161,14 @@ fn policies_of_a_server_that_came_later_are_added_and_nothing_else_changes() {
     assert_eq!(std::fs::read_to_string(&added).unwrap(), "// nothing\n");
     std::fs::remove_file(&added).unwrap();
     home.does(&["policy", "new", "--read-only", "--add"]);
-    let added = std::fs::read_to_string(&added).unwrap();
-    assert!(added.contains("Broker::Action::\"read\", resource in Broker::Server::\"later\""));
+    let text = std::fs::read_to_string(&added).unwrap();
+    assert!(text.contains("Broker::Action::\"read\", resource in Broker::Server::\"later\""));
+
+    // Whoever begins anew is left with nothing of the earlier beginning.
+    let said = home.does(&["policy", "new", "--read-only", "--force"]);
+    assert!(said.contains("set aside"), "{said}");
+    assert!(!added.exists() && added.with_extension("cedar.old").exists());
+    home.does(&["policy", "new", "--permissive", "--force"]);
 }
 
 #[test]
