@@ -22,6 +22,8 @@ use crate::downstream::Sent;
 use crate::downstream::Standing;
 use crate::permit::Permit;
 use crate::principal::PrincipalId;
+use crate::session::Found;
+use crate::session::Rule;
 use crate::session::SessionId;
 use crate::tasks::Task;
 use crate::tool::Asking;
@@ -175,6 +177,7 @@ impl Topic {
         ToolCall {
             principal: listener.principal().clone(),
             session,
+            found: Found::by(Rule::Broker).into(),
             asking,
             name: (*self.uri).into(),
             arguments: Some(arguments.to_string().into()),
