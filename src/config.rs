@@ -35,6 +35,7 @@ use crate::store::Durability;
 use crate::tool::ServerName;
 use jiff::tz::TimeZone;
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -113,8 +114,20 @@ pub enum ConfigError {
         /// What is wrong, and what would be right.
         problem: String,
     },
+    /// There is no file of principals.
+    #[error(
+        "there is no file `{0}`, which says who may call: begin with `countersign example --principals > {0}` and change what it says, or name another file as `policy.principals`",
+        path.display()
+    )]
+    NoPrincipals {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
     /// There is no policy file.
-    #[error("there is no `*.cedar` file in `{}`: without policies nothing may be called, so nothing starts", path.display())]
+    #[error(
+        "there is no `*.cedar` file in `{}`, and without policies nothing may be called, so nothing starts: write some to begin with by `countersign policy new --permissive` (or `--read-only`), or name another folder as `policy.folder`",
+        path.display()
+    )]
     NoPolicies {
         /// Which folder.
         path: PathBuf,
@@ -349,7 +362,13 @@ impl RulesAt {
     ///
     /// When they cannot be read or do not hold together.
     pub fn principals(&self) -> Result<Principals, ConfigError> {
-        principals::parse(&self.principals, &read(&self.principals)?, self.money_scale)
+        let text = read(&self.principals).map_err(|error| match error {
+            ConfigError::Read { path, source } if source.kind() == ErrorKind::NotFound => {
+                ConfigError::NoPrincipals { path }
+            }
+            other => other,
+        })?;
+        principals::parse(&self.principals, &text, self.money_scale)
     }
 
     /// Reads the policies as they are now.
@@ -385,7 +404,12 @@ impl RulesAt {
             source,
         };
         let mut paths = Vec::new();
-        for entry in std::fs::read_dir(&self.policies).map_err(failed)? {
+        let entries = match std::fs::read_dir(&self.policies) {
+            // The same as an empty one.
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(paths),
+            entries => entries.map_err(failed)?,
+        };
+        for entry in entries {
             let path = entry.map_err(failed)?.path();
             if path
                 .extension()

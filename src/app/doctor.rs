@@ -9,6 +9,7 @@ use crate::clients::Client;
 use crate::clients::Place;
 use crate::config::Config;
 use crate::config::Imported;
+use crate::counted::Counted;
 use crate::keys;
 use serde_json::Value;
 use std::os::unix::fs::PermissionsExt;
@@ -145,7 +146,10 @@ fn store(config: &Config, findings: &mut Vec<Finding>) {
             "nobody could call over HTTP".to_owned(),
             "make a key with `countersign key new PRINCIPAL`, if you want to serve",
         )),
-        (keys, _) => findings.push(Finding::good(format!("{keys} keys for HTTP"))),
+        (0, Some(anyone)) => findings.push(Finding::good(format!(
+            "whoever calls over HTTP without a key is taken for {anyone}"
+        ))),
+        (keys, _) => findings.push(Finding::good(format!("{} for HTTP", Counted(keys, "key")))),
     }
 }
 
@@ -220,12 +224,19 @@ fn client_files(client: Client, around: &Around, findings: &mut Vec<Finding>) {
             ),
         });
     }
+    let reached = |server: &&Imported| server.left_out.is_none() && !is_ours(server);
     // Whom nobody connected is not expected to go by us.
     if !starts_us {
+        if around.has(client) {
+            let found = found.iter().map(|(place, servers)| {
+                let names = servers.iter().filter(reached);
+                (place, names.map(|server| server.name.as_str()).collect())
+            });
+            findings.push(not_connected(client, around, found.collect()));
+        }
         return;
     }
     for (place, servers) in &found {
-        let reached = |server: &&Imported| server.left_out.is_none() && !is_ours(server);
         let names = servers.iter().filter(reached);
         let names: Vec<&str> = names.map(|server| server.name.as_str()).collect();
         if !names.is_empty() {
@@ -241,4 +252,26 @@ fn client_files(client: Client, around: &Around, findings: &mut Vec<Finding>) {
             ));
         }
     }
+}
+
+/// That a client of this machine does not start us, and how it would.
+fn not_connected(client: Client, around: &Around, found: Vec<(&Place, Vec<&str>)>) -> Finding {
+    let first = found.iter().find(|(_, names)| !names.is_empty());
+    let Some((place, _)) = first else {
+        return Finding::note(
+            format!("{client} is on this machine, and does not start Countersign"),
+            &format!("`countersign connect {client}`, if it should"),
+        );
+    };
+    let names: Vec<&str> = found.iter().flat_map(|(_, names)| names).copied().collect();
+    Finding::note(
+        format!(
+            "{client} does not start Countersign, and reaches {} by itself ({place})",
+            names.join(", ")
+        ),
+        &format!(
+            "`countersign import {client}`, then {}, if its calls should be governed",
+            clients::taking_out(client, place, around)
+        ),
+    )
 }

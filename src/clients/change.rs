@@ -174,7 +174,6 @@ pub fn disconnecting(
         Some(file) => vec![Place::file(file.to_owned())],
         None => around.places(client),
     };
-    let looked = places.first().map(|place| place.path.clone());
     let mut files: BTreeMap<PathBuf, Vec<Section>> = BTreeMap::new();
     for place in places {
         let of_here =
@@ -184,14 +183,22 @@ pub fn disconnecting(
             files.entry(path).or_default().push(place.section);
         }
     }
+    let first = files.keys().next().cloned();
+    let mut looked: Vec<PathBuf> = files.keys().cloned().collect();
     let mut changes = Vec::new();
     for (path, sections) in files {
         changes.extend(Change::disconnecting(client.holder(), path, sections)?);
     }
     if changes.is_empty() {
+        // Of the folders above most have no file.
+        looked.retain(|path| path.is_file());
+        if looked.is_empty() {
+            looked.extend(first);
+        }
         return Err(ClientError::NotConnected {
             client,
-            path: looked.unwrap_or_default(),
+            looked,
+            folders: around.elsewhere(client),
         });
     }
     Ok(Changes {

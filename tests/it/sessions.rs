@@ -35,7 +35,12 @@ fn a_paused_session_sends_nothing_until_it_is_resumed() {
     let pause = ["session", "pause", "claim-99", "--waiting-for", waiting];
     assert!(done(&world, &pause).contains("is paused"));
     let refused = broker.call(GET, read());
+    let told = "It waits for \"the insurer's answer\".\nOnce that is there, the tool `countersign__session_resume` lets the session go on;";
     assert!(refused.contains("This session is paused"), "{refused}");
+    assert!(
+        refused.contains(told) && !refused.contains("final"),
+        "{refused}"
+    );
     let shown = done(&world, &["session", "show", "claim-99"]);
     assert!(
         shown.contains("waiting for the insurer's answer"),
