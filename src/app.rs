@@ -7,6 +7,7 @@ mod doctor;
 mod keeping;
 mod starting;
 
+pub use callers::can_be_session;
 pub use callers::declared;
 pub use callers::must_be_declared;
 pub use check::Checked;
@@ -171,7 +172,7 @@ pub async fn stdio(
     must_be_declared(&principal, &config.rules)?;
     let session = session.or(config.stdio_session);
     if let Some(name) = &session {
-        callers::can_be_session(name)?;
+        can_be_session(name)?;
     }
     let store = Arc::new(open_store(&config.store)?);
     let running = Running::start(store, config.broker, config.servers, config.rules).await?;

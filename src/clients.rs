@@ -16,6 +16,7 @@ pub use change::Changes;
 pub use change::Others;
 pub use change::connecting;
 pub use change::disconnecting;
+pub use change::replacing;
 pub use change::scoped;
 pub use change::taking_out;
 pub use entry::Launch;

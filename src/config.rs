@@ -159,7 +159,7 @@ impl Config {
     pub fn parse(path: &Path, text: &str, keeper: &Path) -> Result<Self, ConfigError> {
         let mut file: file::File = toml::from_str(text).map_err(|error| ConfigError::Shape {
             path: path.to_owned(),
-            message: error.to_string(),
+            message: error.to_string().trim_end().to_owned(),
         })?;
         let folder = path.parent().unwrap_or(Path::new("."));
         let value = |key: &str, problem: String| ConfigError::Value {
@@ -171,7 +171,14 @@ impl Config {
             let from = references::expanded(from, folder, "servers_from");
             let from = from.map_err(|(key, problem)| value(&key, problem))?;
             let from = folder.join(from);
-            for imported in imported::read(&from, &read(&from)?)? {
+            let text = std::fs::read_to_string(&from).map_err(|error| {
+                let problem = format!(
+                    "cannot read `{}` ({error}): name a client's file with servers, or leave it out",
+                    from.display()
+                );
+                value("servers_from", problem)
+            })?;
+            for imported in imported::read(&from, &text)? {
                 if imported.left_out.is_none() {
                     let section = file.servers.entry(imported.server.to_string());
                     section

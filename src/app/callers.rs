@@ -59,7 +59,11 @@ pub(super) fn problems(config: &Config, known: &Principals) -> Vec<String> {
 
 /// Refuses what can be the name of no session. Somebody else's is named with its owner,
 /// `alice/claim-99`.
-pub(super) fn can_be_session(name: &str) -> Result<(), HandleError> {
+///
+/// # Errors
+///
+/// When it cannot; the text says what can.
+pub fn can_be_session(name: &str) -> Result<(), HandleError> {
     if SessionId::from_str(name).is_ok() {
         return Ok(());
     }

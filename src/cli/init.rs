@@ -134,8 +134,11 @@ fn found(around: &Around) -> anyhow::Result<(String, Option<[String; 2]>)> {
             writeln!(text, "{client} has {} ({})", names.join(", "), found.place)?;
             first = first.or_else(|| {
                 let import = format!("countersign import {client}");
-                let connect = clients::taking_out(client, &found.place, around);
-                Some([import, connect.replace('`', "")])
+                let connect = match clients::replacing(client, &found.place, around) {
+                    (command, Some(folder)) => format!("(cd {} && {command})", folder.display()),
+                    (command, None) => command,
+                };
+                Some([import, connect])
             });
         }
     }
@@ -158,10 +161,11 @@ fn next(
     commands.push(format!("countersign policy new --permissive{add}"));
     commands.push("countersign check".to_owned());
     commands.extend(client.map(|[_, connect]| connect.clone()));
-    let first = match client {
-        Some(_) => "\nNext:\n",
-        None => {
-            "No MCP client with servers was found. Next: write a `[servers.NAME]` section into countersign.toml, then\n"
+    let first = match (client, has_started) {
+        // Where policies have begun there are servers, or were.
+        (Some(_), _) | (None, true) => "\nNext:\n",
+        (None, false) => {
+            "\nNo MCP client with servers was found. Next: write a `[servers.NAME]` section into countersign.toml, then\n"
         }
     };
     let commands = commands.iter().map(|command| format!("  {command}\n"));

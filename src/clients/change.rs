@@ -99,19 +99,26 @@ pub fn scoped(place: &Place) -> String {
     scope.unwrap_or_default()
 }
 
-/// The command that takes a client's servers out of a place.
+/// The command that takes a client's servers out of a place, for a sentence.
 pub fn taking_out(client: Client, place: &Place, around: &Around) -> String {
+    match replacing(client, place, around) {
+        (command, Some(folder)) => format!("`{command}` in `{}`", folder.display()),
+        (command, None) => format!("`{command}`"),
+    }
+}
+
+/// The command that takes a client's servers out of a place, and the folder to run it
+/// in where that is another.
+pub fn replacing(client: Client, place: &Place, around: &Around) -> (String, Option<PathBuf>) {
     let is_here = place.scope != Some(Scope::Project) || place.path.starts_with(around.project());
     // What is local covers the project too, and nobody else gets our path.
     let scope = match (client, place.scope) {
         (Client::ClaudeCode, Some(Scope::Local | Scope::Project)) => String::new(),
         _ => scoped(place),
     };
-    let command = format!("`countersign connect {client}{scope} --replace`");
-    match (is_here, place.path.parent()) {
-        (false, Some(folder)) => format!("{command} in `{}`", folder.display()),
-        _ => command,
-    }
+    let command = format!("countersign connect {client}{scope} --replace");
+    let elsewhere = place.path.parent().filter(|_folder| !is_here);
+    (command, elsewhere.map(Path::to_owned))
 }
 
 /// Whether an entry in `target` makes up for the servers of `place`: whoever has

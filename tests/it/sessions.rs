@@ -74,6 +74,26 @@ fn an_ended_session_says_so_and_is_never_opened_again() {
 }
 
 #[test]
+fn a_session_that_nobody_used_is_shown_as_expired_before_a_broker_records_it() {
+    let world = World::new();
+    let mut broker = world.broker().initialized();
+    assert!(broker.call(GET, read()).starts_with("Claim 99"));
+    assert!(broker.end());
+    let listed = done(&world, &["session", "list"]);
+    assert!(listed.ends_with("  open\n"), "{listed}");
+    world.edit(
+        "countersign.toml",
+        "# expire = \"2160h\"",
+        "expire = \"1ms\"",
+    );
+    let listed = done(&world, &["session", "list"]);
+    assert!(
+        listed.ends_with("  expired (not recorded yet)\n"),
+        "{listed}"
+    );
+}
+
+#[test]
 fn a_session_has_several_names_and_each_stays_with_it() {
     let world = World::new();
     let mut broker = world.broker().initialized();

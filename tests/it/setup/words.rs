@@ -391,3 +391,42 @@ fn an_argument_that_policy_cannot_see_is_named_to_the_operator_and_to_the_model(
     );
     assert!(client.end());
 }
+
+#[test]
+fn what_would_only_fail_later_and_what_is_no_address_is_refused_with_what_would_be_right() {
+    let home = set_up("--permissive");
+    fails(
+        &home,
+        &["connect", "claude-code", "--session", "a b"],
+        &["`a b` is no session handle: write 1 to 100"],
+    );
+    assert!(!home.path(".claude.json").exists());
+    fails(
+        &home,
+        &["serve", "--listen", "8080"],
+        &["write one like `127.0.0.1:7420`"],
+    );
+    let text = home.read(OURS);
+    home.write(OURS, &format!("servers_from = \"nosuch.json\"\n{text}"));
+    fails(
+        &home,
+        &["check"],
+        &["`servers_from`: cannot read `", "name a client's file"],
+    );
+}
+
+/// A server that does not start is told of once, with why, and not at every try.
+#[test]
+fn a_check_says_once_why_a_server_does_not_start() {
+    let home = set_up("--permissive");
+    let text = home.read(OURS);
+    home.write(
+        OURS,
+        &format!("{text}\n[servers.gone]\ncommand = \"no-such-program\"\n"),
+    );
+    let (well, said) = home.run(&["check"]);
+    assert!(
+        !well && said.matches("`no-such-program` was not found").count() == 1,
+        "{said}"
+    );
+}
