@@ -283,6 +283,12 @@ pub fn existing_store(path: &Path) -> anyhow::Result<Store> {
     Ok(store)
 }
 
+/// The same where tasks run: what a dead broker left is folded by a thread that may wait.
+async fn existing_store_apart(path: &Path) -> anyhow::Result<Store> {
+    let path = path.to_owned();
+    tokio::task::spawn_blocking(move || existing_store(&path)).await?
+}
+
 /// Ends orderly on SIGTERM and SIGINT. Where signals cannot be had, the end of
 /// stdin still ends us.
 async fn cancel_on_signal(shutdown: CancellationToken) {

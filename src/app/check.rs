@@ -2,7 +2,7 @@
 //! serve and without writing to the store.
 
 use super::callers;
-use super::existing_store;
+use super::existing_store_apart;
 use super::starting::READING;
 use crate::broker::Catalogue;
 use crate::broker::Known;
@@ -62,7 +62,7 @@ pub async fn check(config: &Config) -> anyhow::Result<Checked> {
     };
     let who = callers::problems(config, &rules.principals);
     checked.problems.extend(who);
-    let mut pins = stored_pins(config, &mut checked)?;
+    let mut pins = stored_pins(config, &mut checked).await?;
     let downstreams = look_at_servers(config, &mut pins, &mut checked).await?;
     checked.problems.extend(changed_tools(&pins));
     checked
@@ -85,14 +85,14 @@ pub async fn check(config: &Config) -> anyhow::Result<Checked> {
     Ok(checked)
 }
 
-pub(super) fn stored_pins(config: &Config, checked: &mut Checked) -> anyhow::Result<Pins> {
+pub(super) async fn stored_pins(config: &Config, checked: &mut Checked) -> anyhow::Result<Pins> {
     if !config.store.exists() {
         let path = config.store.display();
         writeln!(checked.report, "store          {path} (not there yet)")?;
         return Ok(Pins::new());
     }
     writeln!(checked.report, "store          {}", config.store.display())?;
-    pins_in(config, &existing_store(&config.store)?)
+    pins_in(config, &existing_store_apart(&config.store).await?)
 }
 
 fn pins_in(config: &Config, store: &Store) -> anyhow::Result<Pins> {
@@ -409,7 +409,7 @@ fn publish(catalogue: &Catalogue, rules: &Rules, facts: &mut Map<String, Value>)
 /// When the configuration or the principals cannot be read.
 pub async fn schema(config: &Config) -> anyhow::Result<String> {
     let mut checked = Checked::default();
-    let mut pins = stored_pins(config, &mut checked)?;
+    let mut pins = stored_pins(config, &mut checked).await?;
     let downstreams = look_at_servers(config, &mut pins, &mut checked).await?;
     for downstream in downstreams.values() {
         downstream.stop().await;

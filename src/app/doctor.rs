@@ -1,7 +1,7 @@
 //! `countersign doctor`: what is wrong with an installation, and what to do.
 
 use super::check::check;
-use super::existing_store;
+use super::existing_store_apart;
 use crate::cause::Chain;
 use crate::clients;
 use crate::clients::Around;
@@ -94,7 +94,7 @@ pub async fn doctor(config: Result<Config, anyhow::Error>, around: Option<Around
                 "configuration {}",
                 config.path.display()
             )));
-            store(config, &mut findings);
+            store(config, &mut findings).await;
             servers_and_policies(config, &mut findings).await;
         }
     }
@@ -106,7 +106,7 @@ pub async fn doctor(config: Result<Config, anyhow::Error>, around: Option<Around
     findings
 }
 
-fn store(config: &Config, findings: &mut Vec<Finding>) {
+async fn store(config: &Config, findings: &mut Vec<Finding>) {
     let path = config.store.display();
     if !config.store.exists() {
         findings.push(Finding::good(format!(
@@ -121,7 +121,7 @@ fn store(config: &Config, findings: &mut Vec<Finding>) {
             &format!("chmod 600 {path}"),
         ));
     }
-    let store = match existing_store(&config.store) {
+    let store = match existing_store_apart(&config.store).await {
         Ok(store) => store,
         Err(error) => {
             let what = Chain(error.as_ref()).to_string();

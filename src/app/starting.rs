@@ -82,7 +82,7 @@ pub async fn adding(config: &Config, start: Start) -> anyhow::Result<Starting> {
 impl<'a> Seen<'a> {
     async fn look(config: &'a Config) -> anyhow::Result<Self> {
         let mut checked = Checked::default();
-        let mut pins = check::stored_pins(config, &mut checked)?;
+        let mut pins = check::stored_pins(config, &mut checked).await?;
         let downstreams = check::look_at_servers(config, &mut pins, &mut checked).await?;
         Ok(Self {
             config,

@@ -415,6 +415,20 @@ fn what_would_only_fail_later_and_what_is_no_address_is_refused_with_what_would_
     );
 }
 
+/// What a broker that was killed left is folded before a store is looked into, also where
+/// tasks run.
+#[test]
+fn a_check_after_a_kill_does_not_panic() {
+    let home = set_up("--permissive");
+    home.does(&["connect", "claude-code"]);
+    for command in [&["check"][..], &["doctor"], &["policy", "schema"]] {
+        let mut client = home.client();
+        client.call("claims__get_claim", json!({"claim_id": "99"}));
+        client.kill();
+        home.does(command);
+    }
+}
+
 /// A server that does not start is told of once, with why, and not at every try.
 #[test]
 fn a_check_says_once_why_a_server_does_not_start() {
