@@ -171,13 +171,7 @@ impl Config {
             let from = references::expanded(from, folder, "servers_from");
             let from = from.map_err(|(key, problem)| value(&key, problem))?;
             let from = folder.join(from);
-            let text = std::fs::read_to_string(&from).map_err(|error| {
-                let problem = format!(
-                    "cannot read `{}` ({error}): name a client's file with servers, or leave it out",
-                    from.display()
-                );
-                value("servers_from", problem)
-            })?;
+            let text = taken_over(&from).map_err(|problem| value("servers_from", problem))?;
             for imported in imported::read(&from, &text)? {
                 if imported.left_out.is_none() {
                     let section = file.servers.entry(imported.server.to_string());
@@ -242,6 +236,16 @@ impl Config {
             },
         })
     }
+}
+
+/// The text of a client's file whose servers are taken over, or what is wrong with it.
+fn taken_over(path: &Path) -> Result<String, String> {
+    std::fs::read_to_string(path).map_err(|error| {
+        let shown = path.display();
+        format!(
+            "cannot read `{shown}` ({error}): name a client's file with servers, or leave it out"
+        )
+    })
 }
 
 fn broker_settings(
