@@ -24,6 +24,7 @@ mod metered;
 mod names;
 mod open_calls;
 mod own;
+mod paused;
 mod place;
 mod receipt;
 mod resolve;
@@ -55,6 +56,7 @@ pub use answer::Answer;
 pub use answer::Asked;
 pub use answer::Carrier;
 pub use answer::NotKept;
+pub use answer::Paused;
 pub use answer::Question;
 pub use answer::Refusal;
 pub use answer::SessionRefusal;
@@ -268,7 +270,7 @@ impl Broker {
     ) -> Result<Answer, Refusal> {
         let cleared = match self.clear(&mut call, &line, came).await? {
             Once::Cleared(cleared) => *cleared,
-            Once::Before(answer) => return Ok(answer),
+            Once::Before(answer) => return Ok(*answer),
         };
         let Cleared {
             permit,
