@@ -22,6 +22,7 @@ mod labels;
 mod memory;
 mod metered;
 mod names;
+mod on_approval;
 mod open_calls;
 mod own;
 mod place;
@@ -40,6 +41,7 @@ mod tasks;
 mod transports;
 mod units;
 mod upkeep;
+mod waiting;
 
 #[cfg(test)]
 pub(crate) mod testing;
@@ -60,6 +62,7 @@ pub use answer::Refusal;
 pub use answer::SessionRefusal;
 pub use call::Continued;
 pub use call::Left;
+pub use call::Origin;
 pub use call::ToolCall;
 pub use catalogue::Catalogue;
 pub use catalogue::Has;
@@ -91,6 +94,10 @@ pub use subscriptions::Listener;
 pub use subscriptions::Word;
 pub use units::Unit;
 pub use units::Units;
+pub use waiting::BegunTask;
+pub use waiting::Settled;
+pub use waiting::TaskStands;
+pub use waiting::TaskView;
 
 use crate::cause::Chain;
 use crate::downstream::Replicas;
@@ -279,7 +286,16 @@ impl Broker {
             subject,
         } = cleared;
         let server = match &route.leads {
-            Leads::Own(own) => return Ok(self.serve(permit, (*own, &route), call).await),
+            Leads::Own(own) => {
+                let own = (*own, &route);
+                return Ok(match task {
+                    Some(task) => {
+                        let about = (call, task, labels);
+                        Box::pin(self.serve_task(permit, own, about, &line)).await
+                    }
+                    None => self.serve(permit, own, call).await,
+                });
+            }
             Leads::Out(server) => server,
         };
         let keyed = call.key.is_some();
@@ -416,6 +432,7 @@ impl Broker {
                 continues: call.continued.as_ref().and_then(|continued| continued.call),
                 patience: Patience::default(),
                 early: BTreeSet::new(),
+                origin: call.origin.clone(),
                 to_decide_on: call.to_decide_on(route).then(|| arguments.into()),
                 kept_arguments: kept::arguments(
                     self.settings.keep,

@@ -205,7 +205,8 @@ pub(super) fn ending(closing: &Closing, answer: &Answer) -> Ending {
             let pair = json!([id, json]).to_string();
             kept(Form::Task, "", &pair)
         }
-        (Outcome::FailedBeforeSending, _) => Ending::Free,
+        // It may stand otherwise the next time.
+        (_, Answer::OwnTask(_)) | (Outcome::FailedBeforeSending, _) => Ending::Free,
         (Outcome::InputRequired, _) if !closing.goes_on => Ending::Free,
         _ => Ending::Unknown,
     }
@@ -218,7 +219,8 @@ fn written(era: &Era) -> String {
     }
 }
 
-fn again(kept: Kept) -> Answer {
+/// An answer that was kept.
+pub(super) fn again(kept: Kept) -> Answer {
     let json = kept.body;
     match kept.form {
         Form::Error => Answer::ServerError { json },

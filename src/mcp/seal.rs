@@ -93,6 +93,7 @@ fn bound(request: &ToolCall) -> Digest {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::broker::Origin;
     use crate::principal::PrincipalId;
     use crate::session::SessionId;
     use crate::tool::Asking;
@@ -113,6 +114,7 @@ mod tests {
             key: None,
             awaited: None,
             meta: None,
+            origin: Origin::default(),
         }
     }
 

@@ -207,6 +207,7 @@ impl Connection {
             key: None,
             awaited: None,
             meta: meta.text.clone(),
+            origin: self.origin(false),
         }
     }
 

@@ -6,6 +6,7 @@ use super::Listener;
 use super::Part;
 use super::listener::Heard;
 use super::listener::Of;
+use crate::broker::Origin;
 use crate::broker::Refusal;
 use crate::broker::ToolCall;
 use crate::broker::catalogue::Leads;
@@ -223,6 +224,7 @@ impl Broker {
             key: None,
             awaited: None,
             meta: None,
+            origin: Origin::default(),
         };
         let (route, _own) = self.route(&call, now).await?;
         let labels = labels::of(&route, None);
@@ -269,6 +271,8 @@ fn passes(refusal: &Refusal) -> bool {
         | Refusal::Denied { .. }
         | Refusal::Escalated { .. }
         | Refusal::TurnedDown { .. }
+        | Refusal::Settled { .. }
+        | Refusal::Overtaken
         | Refusal::EarlierUnknown { .. }
         | Refusal::SessionEnded { .. }
         | Refusal::Attempted { .. }
