@@ -191,7 +191,7 @@ impl Core {
     }
 
     async fn endpoint(self, target: Target, request: Request<Incoming>) -> Response<Body> {
-        let (principal, credential) = match caller::by_key(&self.edge, request.headers()) {
+        let caller = match caller::by_key(&self.edge, request.headers()) {
             Ok(caller) => caller,
             Err(refused) => return *refused,
         };
@@ -200,8 +200,8 @@ impl Core {
             Err(refused) => return *refused,
         };
         let asked = post::Asked {
-            principal,
-            credential,
+            principal: caller.principal,
+            credential: caller.credential,
             session,
         };
         match target.endpoint {

@@ -52,7 +52,7 @@ pub enum Requested {
         /// it.
         wait: Option<Box<str>>,
         /// The task by which its client waits, where it knows tasks.
-        task: Option<BegunTask>,
+        task: Option<Box<BegunTask>>,
     },
     /// Too many of the caller's requests wait already: this one was not stored.
     TooMany,
@@ -152,24 +152,8 @@ impl Candidate {
             }
             Judged::Liftable(denial, escalation) => (denial, escalation),
         };
-        // A round of the same call goes on with it. A call that is made again because
-        // nobody saw how it ended does not: it would be sent twice.
-        if let Some(Follows::Asked(earlier)) = follows
-            && let Some(used) = escalations::used_by(tx, earlier)?
-            && used.expires > now
-            && used.definition == self.route.definition
-            && let Some(decision) = used.decision
-        {
-            facts.approval = Some(decision.by.clone());
-            if let Judged::Allowed(allowed) = self.judge(&facts, now) {
-                let (id, carried) = (used.id, Some(earlier));
-                let grant = Grant {
-                    id,
-                    decision,
-                    carried,
-                };
-                return Ok(Decided::Allowed(allowed, Some(grant)));
-            }
+        if let Some(carried) = self.carried(tx, &mut facts, follows, now)? {
+            return Ok(carried);
         }
         // What nobody can be shown whole, nobody can approve.
         let Some(arguments) = self.to_decide_on.as_deref() else {
@@ -230,6 +214,35 @@ impl Candidate {
                 Ok(Decided::Refused(self.escalated(stopped, requested)))
             }
         }
+    }
+
+    /// A round of the same call goes on with the approval of the one before. A call that
+    /// is made again because nobody saw how it ended does not: it would be sent twice.
+    fn carried(
+        &self,
+        tx: &Tx<'_>,
+        facts: &mut Facts,
+        follows: Option<Follows>,
+        now: Timestamp,
+    ) -> Result<Option<Decided>, StoreError> {
+        if let Some(Follows::Asked(earlier)) = follows
+            && let Some(used) = escalations::used_by(tx, earlier)?
+            && used.expires > now
+            && used.definition == self.route.definition
+            && let Some(decision) = used.decision
+        {
+            facts.approval = Some(decision.by.clone());
+            if let Judged::Allowed(allowed) = self.judge(facts, now) {
+                let (id, carried) = (used.id, Some(earlier));
+                let grant = Grant {
+                    id,
+                    decision,
+                    carried,
+                };
+                return Ok(Some(Decided::Allowed(allowed, Some(grant))));
+            }
+        }
+        Ok(None)
     }
 
     /// Whether policy lets the call pass that was made before and is made again: with
@@ -309,7 +322,7 @@ impl Candidate {
         tx: &Tx<'_>,
         (id, takes_task): (EscalationId, bool),
         now: Timestamp,
-    ) -> Result<Option<BegunTask>, StoreError> {
+    ) -> Result<Option<Box<BegunTask>>, StoreError> {
         if !takes_task {
             return Ok(None);
         }
@@ -320,7 +333,8 @@ impl Candidate {
             credential: self.origin.credential.as_deref().map(str::to_owned),
         };
         let about = (id, &self.subject);
-        waiting::begun(tx, about, (&wish, &rules.labels), now)
+        let begun = waiting::begun(tx, about, (&wish, &rules.labels), now)?;
+        Ok(begun.map(Box::new))
     }
 
     fn escalated(&self, stopped: Liftable<'_>, requested: Requested) -> Said {
