@@ -287,14 +287,8 @@ impl Broker {
         } = cleared;
         let server = match &route.leads {
             Leads::Own(own) => {
-                let own = (*own, &route);
-                return Ok(match task {
-                    Some(task) => {
-                        let about = (call, task, labels);
-                        Box::pin(self.serve_task(permit, own, about, &line)).await
-                    }
-                    None => self.serve(permit, own, call).await,
-                });
+                let about = (call, task, labels);
+                return Ok(self.own(permit, (*own, &route), about, &line).await);
             }
             Leads::Out(server) => server,
         };
@@ -319,14 +313,6 @@ impl Broker {
         }
         let held = Held { charges, labels };
         Ok(self.close(&route, (closing, ending), held, answer).await)
-    }
-
-    /// A prompt whose argument is completed is named as its server names it.
-    fn complete(&self, call: &mut ToolCall) {
-        if call.asking == Asking::Complete && call.of_prompt() {
-            let prompt = self.catalogue.load().route(Asking::Prompt, &call.name);
-            call.complete(prompt.as_ref().map_or("", |prompt| prompt.tool.native()));
-        }
     }
 
     /// Step 4: where the name leads. A name that nobody has may be that of a

@@ -14,6 +14,7 @@ pub use id::EscalationId;
 pub use id::IdError;
 pub use table::SCHEMA;
 
+use crate::crash;
 use crate::journal::Subject;
 use crate::principal::PrincipalId;
 use crate::session::SessionId;
@@ -211,6 +212,7 @@ pub fn open(tx: &Tx<'_>, request: &Request<'_>, now: Timestamp) -> Result<Opened
     }
     let id = EscalationId::random();
     table::insert(tx, id, request, now)?;
+    crash::point("escalation.asked");
     Ok(Opened::New(id))
 }
 
@@ -231,6 +233,7 @@ pub fn standing(
     if last.state.is_live() && last.expires <= now {
         // For good: a clock that is set back does not reopen it.
         table::end(tx, last.id, (State::Expired, None), now)?;
+        crash::point("escalation.expired");
         return Ok(None);
     }
     Ok(Some(last))
@@ -242,7 +245,9 @@ pub fn standing(
 ///
 /// When it cannot be written.
 pub fn tried_again(tx: &Tx<'_>, id: EscalationId) -> Result<(), StoreError> {
-    table::try_again(tx, id)
+    table::try_again(tx, id)?;
+    crash::point("escalation.tried-again");
+    Ok(())
 }
 
 /// Notes what somebody decided. False where it does not wait any more.
@@ -259,7 +264,9 @@ pub fn decide(
         Approve::Yes => State::Approved,
         Approve::No => State::Refused,
     };
-    table::decide(tx, id, state, decision)
+    let decided = table::decide(tx, id, state, decision)?;
+    crash::point("escalation.decided");
+    Ok(decided)
 }
 
 /// The two things that can be decided.
@@ -283,7 +290,9 @@ pub fn consume(
     call: CallId,
     now: Timestamp,
 ) -> Result<bool, StoreError> {
-    table::consume(tx, id, call, now)
+    let used = table::consume(tx, id, call, now)?;
+    crash::point("escalation.used");
+    Ok(used)
 }
 
 /// Gives an approval back that a call used up which provably was not sent, in the
@@ -318,7 +327,9 @@ pub fn carry(
 ///
 /// When it cannot be written.
 pub fn void(tx: &Tx<'_>, id: EscalationId, why: &str, now: Timestamp) -> Result<bool, StoreError> {
-    table::end(tx, id, (State::Void, Some(why)), now)
+    let ended = table::end(tx, id, (State::Void, Some(why)), now)?;
+    crash::point("escalation.voided");
+    Ok(ended)
 }
 
 /// Ends a request because its caller takes it back. False where it had ended.
@@ -327,7 +338,9 @@ pub fn void(tx: &Tx<'_>, id: EscalationId, why: &str, now: Timestamp) -> Result<
 ///
 /// When it cannot be written.
 pub fn withdraw(tx: &Tx<'_>, id: EscalationId, now: Timestamp) -> Result<bool, StoreError> {
-    table::end(tx, id, (State::Withdrawn, None), now)
+    let ended = table::end(tx, id, (State::Withdrawn, None), now)?;
+    crash::point("escalation.withdrawn");
+    Ok(ended)
 }
 
 /// One request.

@@ -270,6 +270,7 @@ mod tests {
             tool: "claims/approve_payment".to_owned(),
             arguments: Digest::of(arguments.as_bytes()),
             policies: Digest::of(b""),
+            found: None,
         }
     }
 

@@ -24,6 +24,8 @@ use crate::outcome::Outcome;
 use crate::policy::Denial;
 use crate::policy::Reason;
 use crate::retries::IdempotencyKey;
+use crate::session::Found;
+use crate::session::Rule;
 use crate::sessions;
 use crate::store::Durability;
 use crate::store::StoreError;
@@ -246,6 +248,7 @@ impl Broker {
         Some(Ok(ToolCall {
             principal: found.principal.clone(),
             session: found.session,
+            found: Found::by(Rule::Broker).into(),
             asking: Asking::Tool,
             name: name.into(),
             arguments: Some(body.clone()),

@@ -25,6 +25,7 @@ use crate::session::Label;
 use crate::sessions::Brought;
 use crate::store::StoreError;
 use crate::tasks::Task;
+use crate::tool::Asking;
 use crate::tool::CallId;
 use jiff::Timestamp;
 use serde_json::json;
@@ -118,6 +119,14 @@ impl Broker {
                     return given.await.map(Once::Before);
                 }
             }
+        }
+    }
+
+    /// A prompt whose argument is completed is named as its server names it.
+    fn complete(&self, call: &mut ToolCall) {
+        if call.asking == Asking::Complete && call.of_prompt() {
+            let prompt = self.catalogue.load().route(Asking::Prompt, &call.name);
+            call.complete(prompt.as_ref().map_or("", |prompt| prompt.tool.native()));
         }
     }
 

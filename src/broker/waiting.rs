@@ -302,9 +302,26 @@ fn of_call(
 }
 
 impl Broker {
+    /// Answers what the broker itself is asked, about a task or else.
+    pub(super) async fn own(
+        self: &Arc<Self>,
+        permit: Permit,
+        own: (Own, &Arc<Route>),
+        (call, task, labels): (ToolCall, Option<Task>, BTreeSet<Label>),
+        line: &CallLine,
+    ) -> Answer {
+        match task {
+            Some(task) => {
+                let about = (call, task, labels);
+                Box::pin(self.serve_task(permit, own, about, line)).await
+            }
+            None => self.serve(permit, own, call).await,
+        }
+    }
+
     /// Answers what is asked about a task of our own. What it changes and the end of
     /// its record are one transaction.
-    pub(super) async fn serve_task(
+    async fn serve_task(
         self: &Arc<Self>,
         permit: Permit,
         (own, route): (Own, &Arc<Route>),

@@ -19,6 +19,7 @@ use crate::mcp::Work;
 use crate::mcp::batch;
 use crate::mcp::parse;
 use crate::principal::PrincipalId;
+use crate::session::Named;
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use http_body_util::LengthLimitError;
@@ -66,7 +67,7 @@ pub(super) struct Asked {
     pub(super) principal: PrincipalId,
     /// The id of the key that says so.
     pub(super) credential: Option<Arc<str>>,
-    pub(super) session: Option<String>,
+    pub(super) session: Option<Named>,
 }
 
 /// What a client reads.
@@ -160,7 +161,7 @@ pub(super) async fn streamable(
         Ok(Some(messages)) => return legacy::batched(core, asked, &head, messages).await,
         Err(refused) => return status::message(Era::Legacy, refused.answer()),
     }
-    let message = parse(&body).and_then(|message| message.in_session(asked.session.as_deref()));
+    let message = parse(&body).and_then(|message| message.in_session(asked.session.as_ref()));
     // It shares the buffer of its connection, which is read into again meanwhile.
     drop(body);
     let modern = match &message {
