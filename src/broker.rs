@@ -25,6 +25,7 @@ mod names;
 mod on_approval;
 mod open_calls;
 mod own;
+mod paused;
 mod place;
 mod receipt;
 mod resolve;
@@ -57,6 +58,7 @@ pub use answer::Answer;
 pub use answer::Asked;
 pub use answer::Carrier;
 pub use answer::NotKept;
+pub use answer::Paused;
 pub use answer::Question;
 pub use answer::Refusal;
 pub use answer::SessionRefusal;
@@ -275,7 +277,7 @@ impl Broker {
     ) -> Result<Answer, Refusal> {
         let cleared = match self.clear(&mut call, &line, came).await? {
             Once::Cleared(cleared) => *cleared,
-            Once::Before(answer) => return Ok(answer),
+            Once::Before(answer) => return Ok(*answer),
         };
         let Cleared {
             permit,
@@ -482,11 +484,6 @@ impl Broker {
                 Err(Refusal::NotRecorded)
             }
         }
-    }
-
-    /// The key that seals what clients keep for us.
-    pub fn sealing(&self) -> &[u8; 32] {
-        &self.sealing
     }
 }
 

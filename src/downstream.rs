@@ -89,6 +89,7 @@ pub use instances::Before;
 pub use instances::Instance;
 pub use instances::Instances;
 pub use instances::Opened;
+pub use instances::Stay;
 pub use keeper::keep;
 pub use kept::Keeper;
 pub use kept::Keeping;

@@ -272,6 +272,7 @@ fn passes(refusal: &Refusal) -> bool {
         | Refusal::NotAsked
         | Refusal::InvalidArguments { .. }
         | Refusal::Denied { .. }
+        | Refusal::Paused(_)
         | Refusal::Escalated { .. }
         | Refusal::TurnedDown { .. }
         | Refusal::Settled { .. }
