@@ -98,6 +98,7 @@ impl Candidate {
             code: code.to_owned(),
             reasons: vec![reason],
             errors: Vec::new(),
+            unseen: Vec::new(),
         };
         let escalation = self.origin.resumes.map(|id| id.to_string());
         let detail = json!({"code": code, "escalation": escalation});
