@@ -72,6 +72,7 @@ use tokio_util::sync::DropGuard;
 pub use asks::Ask;
 pub use asks::Asks;
 pub use asks::Reply;
+pub use asks::asks_only;
 pub use asks::wants_pages;
 pub use call::Answers;
 pub use call::CallLine;
