@@ -4,6 +4,7 @@
 mod check;
 mod doctor;
 mod keeping;
+mod notified;
 mod starting;
 
 pub use check::Checked;
@@ -36,6 +37,7 @@ use crate::journal;
 use crate::keys;
 use crate::memory;
 use crate::meters;
+use crate::outbox;
 use crate::pins;
 use crate::principal::PrincipalId;
 use crate::retries;
@@ -60,7 +62,7 @@ use tokio_util::sync::CancellationToken;
 
 /// The tables of every record room, by the version of the store that brought
 /// them.
-pub const MIGRATIONS: [Migration; 17] = [
+pub const MIGRATIONS: [Migration; 18] = [
     Migration {
         number: 1,
         sql: &[
@@ -144,6 +146,10 @@ pub const MIGRATIONS: [Migration; 17] = [
     Migration {
         number: 17,
         sql: &[sessions::SCHEMA_17],
+    },
+    Migration {
+        number: 18,
+        sql: &[outbox::SCHEMA, escalations::SCHEMA_18],
     },
 ];
 

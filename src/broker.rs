@@ -22,6 +22,7 @@ mod labels;
 mod memory;
 mod metered;
 mod names;
+mod notify;
 mod open_calls;
 mod own;
 mod place;
@@ -78,6 +79,8 @@ pub use events::EventRefusal;
 pub use events::event_json;
 pub use forward::Webhooks;
 pub use kept::Keep;
+pub use notify::Notices;
+pub use notify::Reader;
 pub use own::OwnTools;
 pub use own::percent_decoded;
 pub use receipt::Awaited;
@@ -177,7 +180,7 @@ pub struct Settings {
     pub meters: Vec<Arc<Meter>>,
     /// What is offered of the broker's own tools.
     pub own: OwnTools,
-    /// Who is told of events from outside.
+    /// Who is told of events from outside, and of escalations.
     pub webhooks: Webhooks,
     /// Which labels such events bring.
     pub event_labels: EventLabels,

@@ -6,6 +6,7 @@ mod http;
 mod imported;
 mod journal;
 mod meters;
+mod notify;
 mod principals;
 mod references;
 #[cfg(test)]
@@ -183,6 +184,10 @@ impl Config {
         }
         let meters = meters::meters(&file.meters, rules.keys())
             .map_err(|(key, problem)| value(&key, problem))?;
+        let notices = file
+            .escalations
+            .notices(folder)
+            .map_err(|(key, problem)| value(&key, problem))?;
         let stdio_principal = file
             .stdio
             .principal
@@ -197,7 +202,8 @@ impl Config {
             path: path.to_owned(),
             broker: broker::Settings {
                 webhooks: webhooks::webhooks(&file.session.webhooks, folder)
-                    .map_err(|(key, problem)| value(&key, problem))?,
+                    .map_err(|(key, problem)| value(&key, problem))?
+                    .with(notices),
                 event_labels: file
                     .session
                     .events

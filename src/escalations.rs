@@ -4,11 +4,16 @@
 //! had, and the digest of the canonical arguments. It is used up by one call, in the
 //! transaction that opens the record of that call.
 
+mod changes;
 mod id;
 mod table;
 #[cfg(test)]
 mod tests;
 
+pub use changes::Change;
+pub use changes::SCHEMA_18;
+pub use changes::changed;
+pub use changes::take_changes;
 pub use id::EscalationId;
 pub use id::IdError;
 pub use table::SCHEMA;

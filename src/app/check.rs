@@ -2,6 +2,7 @@
 //! serve and without writing to the store.
 
 use super::existing_store;
+use super::notified;
 use crate::broker::Catalogue;
 use crate::broker::Known;
 use crate::broker::Rules;
@@ -72,6 +73,7 @@ pub async fn check(config: &Config) -> anyhow::Result<Checked> {
         Ok(catalogue) => report_catalogue(&catalogue, &rules, &mut checked)?,
         Err(error) => checked.problems.push(error.to_string()),
     }
+    notified::report(config, &rules, &mut checked)?;
     for downstream in downstreams.values() {
         downstream.stop().await;
     }

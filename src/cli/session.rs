@@ -3,6 +3,9 @@
 mod events;
 mod label;
 
+pub(super) use events::delivered;
+pub(super) use events::tries;
+
 use super::Form;
 use super::journal::call_line;
 use super::journal::ending;

@@ -3,6 +3,7 @@
 
 mod deciding;
 mod fitting;
+mod notifying;
 
 use crate::world::APPROVE;
 use crate::world::Wire;

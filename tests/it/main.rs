@@ -33,6 +33,7 @@ mod preload;
 mod race;
 mod readme;
 mod real;
+mod receiver;
 mod relay;
 mod replicas;
 mod resume;
