@@ -10,6 +10,7 @@
 mod chain;
 mod checkpoint;
 mod export;
+mod found;
 mod line;
 mod retention;
 mod signer;
@@ -27,6 +28,7 @@ pub use checkpoint::is_due;
 pub use export::Asked;
 pub use export::ExportError;
 pub use export::export;
+pub use found::found;
 pub use line::checkpoints_in;
 pub use retention::trim_payloads;
 pub use retention::trim_records;
@@ -68,6 +70,7 @@ pub use view::calls;
 use crate::outcome::Outcome;
 use crate::policy::Allowed;
 use crate::principal::PrincipalId;
+use crate::session::Found;
 use crate::session::SessionId;
 use crate::store::Spool;
 use crate::store::StoreError;
@@ -79,6 +82,7 @@ use crate::tool::CallId;
 use crate::tool::Digest;
 use jiff::Timestamp;
 use serde_json::Value;
+use std::sync::Arc;
 
 /// What is known of a call when its record is made.
 #[derive(Clone, Debug)]
@@ -95,6 +99,8 @@ pub struct Subject {
     pub arguments: Digest,
     /// The digest of the policies that were in force.
     pub policies: Digest,
+    /// How its session was found, where that is known.
+    pub found: Option<Arc<Found>>,
 }
 
 /// Proof that the record of one allowed call is open. Only this room makes it,
@@ -442,7 +448,7 @@ impl Row {
             digest: Some(subject.arguments),
             policies: Some(subject.policies),
             outcome: None,
-            detail: detail.to_string(),
+            detail: found::told(subject, detail),
         }
     }
 }

@@ -269,6 +269,7 @@ mod tests {
             tool: "claims/approve_payment".to_owned(),
             arguments: Digest::of(arguments.as_bytes()),
             policies: Digest::of(b""),
+            found: None,
         }
     }
 

@@ -1,7 +1,13 @@
 //! The words of a session: its id, its handle, the state policy asks about.
 
+mod found;
 mod label;
 
+pub use found::Choice;
+pub use found::Found;
+pub use found::Named;
+pub use found::Rule;
+pub use found::RuleError;
 pub use label::Label;
 pub use label::LabelError;
 

@@ -20,6 +20,8 @@ use crate::mcp::Received;
 use crate::mcp::batch;
 use crate::mcp::unread;
 use crate::principal::PrincipalId;
+use crate::session::Named;
+use crate::session::Rule;
 use lines::Line;
 use lines::Lines;
 use std::io;
@@ -102,7 +104,7 @@ where
     let mut writing = JoinSet::new();
     writing.spawn(write(writer, queue));
     let opening = Opening {
-        session: settings.session,
+        session: settings.session.map(|text| Named::new(Rule::Option, text)),
         ..Opening::of(settings.principal)
     };
     let connection = Connection::new(broker, opening);

@@ -17,6 +17,8 @@ use countersign::policy::Facts;
 use countersign::policy::Gate;
 use countersign::policy::Reading;
 use countersign::policy::Verdict;
+use countersign::session::Found;
+use countersign::session::Rule;
 use countersign::sessions;
 use countersign::store::Durability;
 use countersign::store::Store;
@@ -89,6 +91,7 @@ impl Desk {
             tool: world::tool(tool).to_string(),
             arguments: Digest::of(canonical.as_bytes()),
             policies: world.broker.catalogue().bundle().digest(),
+            found: Some(Found::by(Rule::Option).into()),
         };
         let call = Call {
             subject,

@@ -31,6 +31,8 @@ use countersign::mcp::Opening;
 use countersign::mcp::Received;
 use countersign::policy::Gate;
 use countersign::policy::Verdict;
+use countersign::session::Named;
+use countersign::session::Rule;
 use countersign::store::Durability;
 use countersign::tool::CallId;
 use countersign::tool::Digest;
@@ -289,7 +291,7 @@ fn calling(criterion: &mut Criterion, world: &World) {
         });
     }
     let message = request(EXPOSED_GET, GET);
-    let named = Some("claim-99".to_owned());
+    let named = Some(Named::new(Rule::Option, "claim-99"));
     let connection = Connection::new(
         Arc::clone(&world.broker),
         Opening {

@@ -13,6 +13,8 @@ use countersign::policy::Gate;
 use countersign::policy::Reading;
 use countersign::policy::Totals;
 use countersign::principal::PrincipalId;
+use countersign::session::Found;
+use countersign::session::Rule;
 use countersign::session::SessionFacts;
 use countersign::session::SessionId;
 use countersign::store::Store;
@@ -134,6 +136,7 @@ impl World {
         ToolCall {
             principal: self.alice.clone(),
             session: self.session,
+            found: Found::by(Rule::Option).into(),
             asking: countersign::tool::Asking::Tool,
             name: name.into(),
             rest: Vec::new(),

@@ -18,6 +18,8 @@ use countersign::app;
 use countersign::journal;
 use countersign::outcome::Outcome;
 use countersign::principal::PrincipalId;
+use countersign::session::Found;
+use countersign::session::Rule;
 use countersign::sessions;
 use countersign::store::Store;
 use countersign::store::Tx;
@@ -165,6 +167,7 @@ fn fill(store: &Store, writer: WriterId, numbers: std::ops::Range<usize>) {
                     tool: "claims/approve_payment".to_owned(),
                     arguments: Digest::of(arguments.as_bytes()),
                     policies: Digest::of(b"policies"),
+                    found: Some(Found::by(Rule::Option).into()),
                 };
                 let detail = serde_json::json!({ "policies": ["claims.limit"] });
                 let what = (&subject, Outcome::Denied, &detail);

@@ -8,6 +8,7 @@ use crate::json::Object;
 use crate::json::Splice;
 use crate::principal::PrincipalId;
 use crate::retries::IdempotencyKey;
+use crate::session::Found;
 use crate::session::SessionId;
 use crate::tool::Asking;
 use crate::tool::CallId;
@@ -27,6 +28,8 @@ pub struct ToolCall {
     pub principal: PrincipalId,
     /// The session it belongs to, as [`Broker::session`](super::Broker::session) found it.
     pub session: SessionId,
+    /// How it was found.
+    pub found: Arc<Found>,
     /// What is asked.
     pub asking: Asking,
     /// The exposed name of the tool or prompt, the URI of the resource, or what
@@ -105,6 +108,7 @@ impl ToolCall {
             tool,
             arguments: Digest::of(canonical.as_bytes()),
             policies,
+            found: Some(Arc::clone(&self.found)),
         }
     }
 

@@ -285,6 +285,7 @@ impl Ground<'_> {
             tool: escalation.tool.clone(),
             arguments: escalation.arguments,
             policies: bundle.digest(),
+            found: None,
         };
         let weighed = Weighed {
             subject: &subject,

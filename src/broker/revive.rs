@@ -14,6 +14,8 @@ use crate::cause::Chain;
 use crate::downstream::Before;
 use crate::downstream::Downstream;
 use crate::downstream::Instance;
+use crate::session::Found;
+use crate::session::Rule;
 use crate::sessions;
 use crate::sessions::By;
 use crate::sessions::Holder;
@@ -163,6 +165,7 @@ fn resuming(resume: &Resume, session: &Session, before: &ToolCall) -> ToolCall {
     ToolCall {
         principal: session.owner.clone(),
         session: session.id,
+        found: Found::by(Rule::Broker).into(),
         asking: Asking::Tool,
         name: resume.tool.clone(),
         arguments: Some(Value::Object(arguments).to_string().into()),

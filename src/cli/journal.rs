@@ -6,6 +6,7 @@ mod verify;
 use super::Form;
 use super::one_line;
 use super::published;
+use super::session::explain;
 use crate::app;
 use crate::config::Config;
 use crate::journal;
@@ -75,7 +76,7 @@ fn key(config: &Config, form: Form) -> anyhow::Result<()> {
     }
 }
 
-fn call_id(text: &str) -> Result<CallId, String> {
+pub(super) fn call_id(text: &str) -> Result<CallId, String> {
     let id: Result<Uuid, _> = text.parse();
     id.map(|id| CallId::from_bytes(id.into_bytes()))
         .map_err(|_| {
@@ -163,6 +164,7 @@ fn show(store: &Store, call: CallId, form: Form) -> anyhow::Result<()> {
         [] => writeln!(text, "session    {}", view.session)?,
         _ => writeln!(text, "session    {} ({})", handles.join(", "), view.session)?,
     }
+    writeln!(text, "found by   {}", explain::rule(&view))?;
     writeln!(text, "tool       {}", one_line(&view.tool))?;
     writeln!(text, "outcome    {}", ending(&view, &living))?;
     if let Some(ended) = view.ended {

@@ -1,8 +1,10 @@
 //! The JSON forms of what commands print, for programs: stable names, times as
 //! RFC 3339, amounts in minor units. One place, so that a change shows.
 
+mod explained;
 mod journal;
 
+pub(super) use explained::explained;
 pub(super) use journal::public_key;
 pub(super) use journal::store;
 pub(super) use journal::verified;

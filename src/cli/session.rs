@@ -1,12 +1,14 @@
 //! `countersign session`.
 
 mod events;
+pub(super) mod explain;
 mod label;
 
 pub(super) use events::delivered;
 pub(super) use events::tries;
 
 use super::Form;
+use super::journal::call_id;
 use super::journal::call_line;
 use super::journal::ending;
 use super::one_line;
@@ -29,6 +31,7 @@ use crate::sessions::Why;
 use crate::store::Store;
 use crate::store::StoreError;
 use crate::store::Tx;
+use crate::tool::CallId;
 use anyhow::Context;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -51,6 +54,12 @@ pub(super) enum Command {
     },
     /// Show one session: its totals and what was called in it
     Show(Which),
+    /// Say which rule found the session of a call
+    Explain {
+        /// The id of the call
+        #[arg(value_parser = call_id)]
+        call: CallId,
+    },
     /// Give a session one more name
     Name {
         #[command(flatten)]
@@ -110,6 +119,7 @@ impl Command {
         match self {
             Self::List { owner } => list(&store, owner.as_ref(), form),
             Self::Show(which) => show(config, &store, &which.find(&store)?, form),
+            Self::Explain { call } => explain::explain(&store, call, form),
             Self::Name { which, handle } => which.name(&store, handle),
             Self::Pause { which, waiting_for } => {
                 let pauses = move |tx: &Tx<'_>, id, now| {

@@ -16,6 +16,7 @@ fn subject(session: u8, who: &str, tool: &str, arguments: &str) -> Subject {
         tool: tool.to_owned(),
         arguments: Digest::of(arguments.as_bytes()),
         policies: Digest::of(b""),
+        found: None,
     }
 }
 

@@ -29,6 +29,8 @@ use crate::mcp::agreed;
 use crate::mcp::parse;
 use crate::mcp::resuming;
 use crate::principal::PrincipalId;
+use crate::session::Named;
+use crate::session::Rule;
 use crate::session::TransportId;
 use crate::sessions;
 use crate::store::Committed;
@@ -216,7 +218,7 @@ pub(super) async fn batched(
     }
     let (mut answers, mut works) = (Vec::new(), Vec::new());
     for message in messages {
-        let message = parse(&message).and_then(|m| m.in_session(asked.session.as_deref()));
+        let message = parse(&message).and_then(|m| m.in_session(asked.session.as_ref()));
         let notification = matches!(message, Ok(Message::Notification(_)));
         match transport.connection.take(message) {
             Received::Nothing => {}
@@ -252,7 +254,7 @@ async fn initialize(
     let id = TransportId::random();
     let stored = sessions::Transport {
         owner: asked.principal,
-        named: asked.session,
+        named: asked.session.map(|named| named.text.as_ref().to_owned()),
         revision: revision.to_owned(),
         declared,
     };
@@ -299,7 +301,7 @@ fn opened(
             |id| extensions.as_ref()?.get(id),
         )
         .into(),
-        session: stored.named,
+        session: stored.named.map(|text| Named::new(Rule::Opening, text)),
         transport: Some(id.clone()),
         revision,
         closing: closing.clone(),

@@ -16,6 +16,8 @@ use crate::mcp::Outgoing;
 use crate::mcp::Received;
 use crate::mcp::parse;
 use crate::principal::PrincipalId;
+use crate::session::Named;
+use crate::session::Rule;
 use crate::session::TransportId;
 use bytes::Bytes;
 use hyper::Method;
@@ -72,8 +74,11 @@ pub(super) fn open(core: Core, asked: Asked, request: &Request<Incoming>) -> Res
         id.as_str()
     );
     let ending = core.edge.ending.child_token();
+    let opened_for = asked
+        .session
+        .map(|named| Named::new(Rule::Opening, named.text));
     let opening = Opening {
-        session: asked.session,
+        session: opened_for,
         closing: ending.clone(),
         // Nothing can bring an answer to the client once its stream is gone.
         gone: ending.clone(),
@@ -121,7 +126,7 @@ pub(super) async fn post(core: Core, asked: Asked, request: Request<Incoming>) -
         Ok((_head, body)) => body,
         Err(refused) => return *refused,
     };
-    let message = parse(&body).and_then(|message| message.in_session(asked.session.as_deref()));
+    let message = parse(&body).and_then(|message| message.in_session(asked.session.as_ref()));
     match stream.connection.take(message) {
         Received::Nothing => {}
         Received::Work(work) => {

@@ -19,6 +19,7 @@ use crate::mcp::Work;
 use crate::mcp::batch;
 use crate::mcp::parse;
 use crate::principal::PrincipalId;
+use crate::session::Named;
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use http_body_util::LengthLimitError;
@@ -63,7 +64,7 @@ pub(super) const NO_EVENTS: &str = "this is a stream: accept `text/event-stream`
 /// Who asks, and for which session, as far as the transport says it.
 pub(super) struct Asked {
     pub(super) principal: PrincipalId,
-    pub(super) session: Option<String>,
+    pub(super) session: Option<Named>,
 }
 
 /// What a client reads.
@@ -157,7 +158,7 @@ pub(super) async fn streamable(
         Ok(Some(messages)) => return legacy::batched(core, asked, &head, messages).await,
         Err(refused) => return status::message(Era::Legacy, refused.answer()),
     }
-    let message = parse(&body).and_then(|message| message.in_session(asked.session.as_deref()));
+    let message = parse(&body).and_then(|message| message.in_session(asked.session.as_ref()));
     // It shares the buffer of its connection, which is read into again meanwhile.
     drop(body);
     let modern = match &message {

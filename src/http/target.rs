@@ -4,6 +4,8 @@
 use super::body::Body;
 use super::guard;
 use super::status;
+use crate::session::Named;
+use crate::session::Rule;
 use hyper::HeaderMap;
 use hyper::Response;
 use hyper::header::HeaderName;
@@ -55,7 +57,7 @@ impl Target {
     pub(super) fn session(
         &self,
         headers: &HeaderMap,
-    ) -> Result<Option<String>, Box<Response<Body>>> {
+    ) -> Result<Option<Named>, Box<Response<Body>>> {
         let two = || {
             let problem = "the request names two sessions: give one, or the same one in the URL and in `Countersign-Session`";
             Box::new(status::bad(problem))
@@ -64,8 +66,12 @@ impl Target {
         let header = header.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
         match (&self.session, header) {
             (Some(path), Some(header)) if *path != header => Err(two()),
-            (Some(path), _) => Ok(Some(path.clone())),
-            (None, header) => Ok(header),
+            (Some(path), Some(_)) => Ok(Some(Named {
+                text: path.as_str().into(),
+                by: vec![Rule::Path, Rule::Header],
+            })),
+            (Some(path), None) => Ok(Some(Named::new(Rule::Path, path.as_str()))),
+            (None, header) => Ok(header.map(|header| Named::new(Rule::Header, header))),
         }
     }
 }

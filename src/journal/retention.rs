@@ -109,6 +109,7 @@ mod tests {
             tool: "claims/close_claim".to_owned(),
             arguments: Digest::of(b"{}"),
             policies: Digest::of(b"policies"),
+            found: None,
         }
     }
 

@@ -10,6 +10,7 @@ use super::Part;
 use super::Row;
 use super::Subject;
 use super::Unsettles;
+use super::found;
 use super::table;
 use super::unsettles;
 use crate::outcome::Outcome;
@@ -107,7 +108,7 @@ fn push_subject(record: &mut Record, (subject, detail): (&Subject, &Value), kept
     record.push(subject.policies.as_bytes());
     push_text(record, &subject.principal.to_string());
     push_text(record, &subject.tool);
-    push_text(record, &text_of(detail));
+    push_text(record, &found::told(subject, detail));
     push_bytes(record, kept.map(str::as_bytes));
 }
 
@@ -303,6 +304,7 @@ mod tests {
             tool: "claims/close_claim".to_owned(),
             arguments: Digest::of(b"{}"),
             policies: Digest::of(b"policies"),
+            found: None,
         }
     }
 

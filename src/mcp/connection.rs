@@ -32,6 +32,9 @@ use crate::broker::Listener;
 use crate::broker::ServerAsk;
 use crate::broker::SessionRefusal;
 use crate::principal::PrincipalId;
+use crate::session::Found;
+use crate::session::Named;
+use crate::session::Rule;
 use crate::session::SessionId;
 use crate::session::TransportId;
 use crate::tool::CallId;
@@ -62,7 +65,7 @@ const MAX_IN_FLIGHT: usize = 256;
 pub struct Connection {
     pub(super) broker: Arc<Broker>,
     pub(super) principal: PrincipalId,
-    session: Option<String>,
+    session: Option<Named>,
     transport: Option<TransportId>,
     own: OnceCell<SessionId>,
     legacy: AtomicBool,
@@ -92,9 +95,8 @@ pub struct Connection {
 pub struct Opening {
     /// Who calls.
     pub principal: PrincipalId,
-    /// The handle or id of the session that requests belong to when they name
-    /// none.
-    pub session: Option<String>,
+    /// The session that requests belong to when they name none.
+    pub session: Option<Named>,
     /// The transport session of a legacy client, which points to the durable one.
     pub transport: Option<TransportId>,
     /// The revision that `initialize` came to, where it was answered before, by
@@ -377,23 +379,34 @@ impl Connection {
     }
 
     /// The session of one request: the one it names, else the one of this
-    /// connection, else a legacy client's own, else the principal's default.
-    pub(super) async fn session(&self, meta: &Meta) -> Result<SessionId, SessionRefusal> {
+    /// connection, else a legacy client's own, else the principal's default; and
+    /// which of these it was.
+    pub(super) async fn session(
+        &self,
+        meta: &Meta,
+    ) -> Result<(SessionId, Arc<Found>), SessionRefusal> {
         let carrier = self.carrier(meta, meta.client());
         let open = || self.broker.session(&self.principal, &carrier);
-        match carrier {
-            Carrier::Named(_) | Carrier::Default => open().await,
+        let session = match carrier {
+            Carrier::Named(_) | Carrier::Default => open().await?,
             // Opened when it is first needed: many clients start a server and
             // never call it.
-            Carrier::Transport(_) | Carrier::New => self.own.get_or_try_init(open).await.copied(),
-        }
+            Carrier::Transport(_) | Carrier::New => *self.own.get_or_try_init(open).await?,
+        };
+        let last = match (meta.client(), &self.transport) {
+            (Client::Modern, _) => Rule::Default,
+            (Client::Legacy, Some(_)) => Rule::Transport,
+            (Client::Legacy, None) => Rule::Connection,
+        };
+        let found = Found::among(meta.session.as_deref(), self.session.as_ref(), last);
+        Ok((session, found.into()))
     }
 
     /// How the session of a request is named.
     fn carrier(&self, meta: &Meta, client: Client) -> Carrier {
-        let named = meta.session.as_deref().or(self.session.as_deref());
+        let named = meta.session.as_deref().or(self.session.as_ref());
         match (named, client, &self.transport) {
-            (Some(named), ..) => Carrier::Named(named.to_owned()),
+            (Some(named), ..) => Carrier::Named(named.text.as_ref().to_owned()),
             (None, Client::Modern, _) => Carrier::Default,
             (None, Client::Legacy, Some(transport)) => Carrier::Transport(transport.clone()),
             (None, Client::Legacy, None) => Carrier::New,

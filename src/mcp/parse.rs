@@ -24,6 +24,7 @@ use crate::broker::ClientReply;
 use crate::json;
 use crate::json::JsonError;
 use crate::json::Object;
+use crate::session::Named;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::fmt;
@@ -208,21 +209,24 @@ impl Message {
     /// # Errors
     ///
     /// When the message itself names another.
-    pub fn in_session(mut self, named: Option<&str>) -> Result<Self, ParseError> {
+    pub fn in_session(mut self, named: Option<&Named>) -> Result<Self, ParseError> {
         let (Self::Request(request), Some(named)) = (&mut self, named) else {
             return Ok(self);
         };
-        match &request.meta.session {
-            Some(own) if **own != *named => {
+        match &mut request.meta.session {
+            Some(own) if own.text != named.text => {
                 let message = "the request names two sessions: give one, or the same one in the URL, the header and `_meta`";
                 Err(ParseError {
                     id: Some(request.id.clone()),
                     fault: Box::new(Fault::new(INVALID_PARAMS, message)),
                 })
             }
-            Some(_) => Ok(self),
+            Some(own) => {
+                own.by.splice(0..0, named.by.iter().copied());
+                Ok(self)
+            }
             None => {
-                request.meta.session = Some(named.into());
+                request.meta.session = Some(Box::new(named.clone()));
                 Ok(self)
             }
         }

@@ -94,6 +94,8 @@ fn bound(request: &ToolCall) -> Digest {
 mod tests {
     use super::*;
     use crate::principal::PrincipalId;
+    use crate::session::Found;
+    use crate::session::Rule;
     use crate::session::SessionId;
     use crate::tool::Asking;
     use std::sync::Arc;
@@ -102,6 +104,7 @@ mod tests {
         ToolCall {
             principal: PrincipalId::parse("alice").unwrap(),
             session: SessionId::from_bytes([7; 16]),
+            found: Found::by(Rule::Default).into(),
             asking: Asking::Tool,
             name: "claims__pay".into(),
             arguments: Some(r#"{"a":1,"b":2}"#.into()),

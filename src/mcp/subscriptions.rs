@@ -27,6 +27,7 @@ use crate::broker::ToolCall;
 use crate::broker::Word;
 use crate::json::Object;
 use crate::json::Splice;
+use crate::session::Found;
 use crate::session::SessionId;
 use crate::tool::Asking;
 use serde_json::json as value;
@@ -176,7 +177,7 @@ impl Connection {
                 answers: None,
                 task: None,
             };
-            let asked = self.asked(session, meta, ask);
+            let asked = self.asked(session.clone(), meta, ask);
             let (broker, listener) = (Arc::clone(&self.broker), Arc::clone(listener));
             asking.spawn(async move {
                 let answer = broker.subscribe(asked, &listener).await;
@@ -192,10 +193,16 @@ impl Connection {
             .collect())
     }
 
-    pub(super) fn asked(&self, session: SessionId, meta: &Meta, ask: Ask) -> ToolCall {
+    pub(super) fn asked(
+        &self,
+        (session, found): (SessionId, Arc<Found>),
+        meta: &Meta,
+        ask: Ask,
+    ) -> ToolCall {
         ToolCall {
             principal: self.principal.clone(),
             session,
+            found,
             asking: ask.asking,
             name: ask.name,
             arguments: ask.arguments,

@@ -21,6 +21,7 @@ use crate::cause::Chain;
 use crate::json;
 use crate::json::Object;
 use crate::json::Splice;
+use crate::session::Found;
 use crate::session::SessionId;
 use crate::tool::Asking;
 use crate::tool::Extension;
@@ -124,7 +125,7 @@ impl Connection {
         };
         let mut asked = JoinSet::new();
         for (place, id) in page.ids.into_iter().enumerate() {
-            let asks = self.asks_after(session, &call, id.clone());
+            let asks = self.asks_after(session.clone(), &call, id.clone());
             asked.spawn(async move { Some((place, renamed(&asks.await?, &id))) });
         }
         let mut known: Vec<(usize, String)> =
@@ -143,7 +144,7 @@ impl Connection {
     /// What the server of a task says of it, where it says anything.
     fn asks_after(
         &self,
-        session: SessionId,
+        session: (SessionId, Arc<Found>),
         call: &Call<'_>,
         id: String,
     ) -> impl Future<Output = Option<Box<str>>> + Send + use<> {

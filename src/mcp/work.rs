@@ -210,10 +210,11 @@ impl Connection {
             Err(refusal) => Some(session_refused(&refusal, reader)),
             // Taken back before anything was done about it.
             Ok(_) if call.cancelled.is_cancelled() => None,
-            Ok(session) => {
+            Ok((session, found)) => {
                 let mut asked = ToolCall {
                     principal: self.principal.clone(),
                     session,
+                    found,
                     asking: ask.asking,
                     name: ask.name,
                     arguments: ask.arguments,

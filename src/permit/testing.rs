@@ -110,6 +110,7 @@ async fn admit(call: CallId) -> Permit {
         tool: tool.to_string(),
         arguments: Digest::of(b"{}"),
         policies: bundle.digest(),
+        found: None,
     };
     let writer = enlisted.id();
     let opened = store.write("admit", Durability::Process, move |tx| {

@@ -22,14 +22,14 @@ use talk::Answer;
 use talk::Talk;
 
 /// A world in which holders of keys may call over HTTP.
-struct Desk {
-    world: World,
+pub(crate) struct Desk {
+    pub(crate) world: World,
     broker: Serving,
     key: String,
 }
 
 impl Desk {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::configured("")
     }
 
@@ -47,11 +47,11 @@ impl Desk {
     }
 
     /// A connection of alice's.
-    fn talk(&self) -> Talk {
+    pub(crate) fn talk(&self) -> Talk {
         Talk::new(self.broker.address()).with("authorization", &format!("Bearer {}", self.key))
     }
 
-    fn restarted(self) -> Self {
+    pub(crate) fn restarted(self) -> Self {
         Self {
             broker: self.world.restarted(self.broker),
             ..self
@@ -59,11 +59,11 @@ impl Desk {
     }
 }
 
-fn request(id: u64, method: &str, params: &Value) -> String {
+pub(crate) fn request(id: u64, method: &str, params: &Value) -> String {
     json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}).to_string()
 }
 
-fn initialize(revision: &str) -> String {
+pub(crate) fn initialize(revision: &str) -> String {
     let client = json!({"name": "t", "version": "1"});
     let params = json!({"protocolVersion": revision, "capabilities": {}, "clientInfo": client});
     request(1, "initialize", &params)
@@ -77,7 +77,7 @@ fn call(id: u64, tool: &str, arguments: &Value) -> String {
     )
 }
 
-fn modern_params(mut params: Value) -> Value {
+pub(crate) fn modern_params(mut params: Value) -> Value {
     params["_meta"] = json!({
         "io.modelcontextprotocol/protocolVersion": "2026-07-28",
         "io.modelcontextprotocol/clientCapabilities": {},

@@ -13,6 +13,7 @@ mod ends;
 mod escalations;
 mod events;
 mod expiring;
+mod explaining;
 mod fake;
 mod golden;
 mod hostile;

@@ -4,6 +4,8 @@ use crate::broker::Receipt;
 use crate::broker::testing::World;
 use crate::broker::testing::alice;
 use crate::retries::IdempotencyKey;
+use crate::session::Found;
+use crate::session::Rule;
 use crate::session::SessionId;
 use crate::tool::Asking;
 use tokio_util::sync::CancellationToken;
@@ -23,6 +25,7 @@ impl World {
         let call = ToolCall {
             principal: alice(),
             session,
+            found: Found::by(Rule::Connection).into(),
             asking: Asking::Tool,
             name: format!("play__{tool}").into(),
             arguments: Some(arguments.into()),

@@ -16,6 +16,8 @@ use crate::broker::settle;
 use crate::downstream::Sent;
 use crate::downstream::Standing;
 use crate::principal::PrincipalId;
+use crate::session::Found;
+use crate::session::Rule;
 use crate::session::SessionId;
 use crate::tool::Asking;
 use crate::tool::ServerName;
@@ -212,6 +214,7 @@ impl Broker {
         let call = ToolCall {
             principal: listener.principal().clone(),
             session,
+            found: Found::by(Rule::Broker).into(),
             asking: Asking::Subscribe,
             name: (*topic.uri).into(),
             arguments: Some(value!({ "uri": &*topic.uri }).to_string().into()),

@@ -12,6 +12,7 @@ fn subject(call: u8, who: &str, arguments: &str) -> Subject {
         tool: "claims/approve_payment".to_owned(),
         arguments: Digest::of(arguments.as_bytes()),
         policies: Digest::of(b""),
+        found: None,
     }
 }
 

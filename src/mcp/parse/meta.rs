@@ -11,6 +11,8 @@ use crate::mcp::MODERN;
 use crate::mcp::write::Fault;
 use crate::mcp::write::INVALID_PARAMS;
 use crate::retries::IdempotencyKey;
+use crate::session::Named;
+use crate::session::Rule;
 use crate::tool::Declared;
 use crate::tool::Level;
 use std::sync::Arc;
@@ -50,8 +52,9 @@ pub struct Meta {
     pub declared: Arc<Declared>,
     /// From which level on a modern client wants to hear what servers log.
     pub log: Option<Level>,
-    /// The session that `dev.countersign/session` names.
-    pub session: Option<Box<str>>,
+    /// The session that the request names, by `dev.countersign/session` or by what
+    /// brought it.
+    pub session: Option<Box<Named>>,
     /// What the client calls this call, so that it is sent once.
     pub key: Option<Box<IdempotencyKey>>,
 }
@@ -109,7 +112,8 @@ pub(super) fn meta(raw: Option<&str>, modern_only: bool) -> Result<Meta, Fault> 
         progress,
         declared: Arc::new(can),
         log: level(member(LOG_LEVEL), LOG_LEVEL)?,
-        session: string(member(SESSION), SESSION)?.map(Into::into),
+        session: string(member(SESSION), SESSION)?
+            .map(|text| Box::new(Named::new(Rule::Meta, text))),
         key: string(member(KEY), KEY)?
             .map(|text| IdempotencyKey::read(&text).map(Box::new))
             .transpose()
