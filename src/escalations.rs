@@ -18,6 +18,7 @@ pub use id::EscalationId;
 pub use id::IdError;
 pub use table::SCHEMA;
 
+use crate::crash;
 use crate::journal::Subject;
 use crate::principal::PrincipalId;
 use crate::session::SessionId;
@@ -215,6 +216,7 @@ pub fn open(tx: &Tx<'_>, request: &Request<'_>, now: Timestamp) -> Result<Opened
     }
     let id = EscalationId::random();
     table::insert(tx, id, request, now)?;
+    crash::point("escalation.asked");
     Ok(Opened::New(id))
 }
 
@@ -235,6 +237,7 @@ pub fn standing(
     if last.state.is_live() && last.expires <= now {
         // For good: a clock that is set back does not reopen it.
         table::end(tx, last.id, (State::Expired, None), now)?;
+        crash::point("escalation.expired");
         return Ok(None);
     }
     Ok(Some(last))
@@ -246,7 +249,9 @@ pub fn standing(
 ///
 /// When it cannot be written.
 pub fn tried_again(tx: &Tx<'_>, id: EscalationId) -> Result<(), StoreError> {
-    table::try_again(tx, id)
+    table::try_again(tx, id)?;
+    crash::point("escalation.tried-again");
+    Ok(())
 }
 
 /// Notes what somebody decided. False where it does not wait any more.
@@ -263,7 +268,9 @@ pub fn decide(
         Approve::Yes => State::Approved,
         Approve::No => State::Refused,
     };
-    table::decide(tx, id, state, decision)
+    let decided = table::decide(tx, id, state, decision)?;
+    crash::point("escalation.decided");
+    Ok(decided)
 }
 
 /// The two things that can be decided.
@@ -287,7 +294,9 @@ pub fn consume(
     call: CallId,
     now: Timestamp,
 ) -> Result<bool, StoreError> {
-    table::consume(tx, id, call, now)
+    let used = table::consume(tx, id, call, now)?;
+    crash::point("escalation.used");
+    Ok(used)
 }
 
 /// Hands what one call used up on to the call that goes on from it. False where that
@@ -311,7 +320,9 @@ pub fn carry(
 ///
 /// When it cannot be written.
 pub fn void(tx: &Tx<'_>, id: EscalationId, why: &str, now: Timestamp) -> Result<bool, StoreError> {
-    table::end(tx, id, (State::Void, Some(why)), now)
+    let ended = table::end(tx, id, (State::Void, Some(why)), now)?;
+    crash::point("escalation.voided");
+    Ok(ended)
 }
 
 /// Ends a request because its caller takes it back. False where it had ended.
@@ -320,7 +331,9 @@ pub fn void(tx: &Tx<'_>, id: EscalationId, why: &str, now: Timestamp) -> Result<
 ///
 /// When it cannot be written.
 pub fn withdraw(tx: &Tx<'_>, id: EscalationId, now: Timestamp) -> Result<bool, StoreError> {
-    table::end(tx, id, (State::Withdrawn, None), now)
+    let ended = table::end(tx, id, (State::Withdrawn, None), now)?;
+    crash::point("escalation.withdrawn");
+    Ok(ended)
 }
 
 /// One request.

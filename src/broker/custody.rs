@@ -4,6 +4,7 @@ use super::Broker;
 use super::StartError;
 use super::upkeep::blocking;
 use crate::cause::Chain;
+use crate::crash;
 use crate::journal;
 use crate::journal::Signed;
 use crate::journal::Signer;
@@ -12,8 +13,12 @@ use crate::store::StoreError;
 use crate::store::Tx;
 use jiff::SignedDuration;
 use jiff::Timestamp;
+use std::fs::File;
 use std::fs::OpenOptions;
 use std::io;
+use std::io::Read;
+use std::io::Seek;
+use std::io::SeekFrom;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -108,7 +113,8 @@ impl Broker {
         };
         for _ in 0..TRIMS_AT_ONCE {
             let work = move |tx: &Tx<'_>| journal::trim_payloads(tx, before);
-            let some = self.store.write("trim", Durability::Process, work).await?;
+            let some = self.store.write("trim-payloads", Durability::Process, work);
+            let some = some.await?;
             if !some.into_inner() {
                 break;
             }
@@ -127,7 +133,8 @@ impl Broker {
         for _ in 0..TRIMS_AT_ONCE {
             let signer = Arc::clone(&self.signer);
             let work = move |tx: &Tx<'_>| journal::trim_records(tx, before, &signer, now);
-            let made = self.store.write("trim", Durability::Power, work).await?;
+            let made = self.store.write("trim-records", Durability::Power, work);
+            let made = made.await?;
             let Some(made) = made.into_inner() else {
                 break;
             };
@@ -151,13 +158,55 @@ impl Broker {
     }
 }
 
-/// One write for the whole line: brokers append to the same file.
+/// One write for the whole line: brokers append to the same file. A line that was cut
+/// off, by the end of the power or of the disk, spoils only itself.
 fn append(path: &Path, line: &str) -> io::Result<()> {
+    let begin = if is_torn(path) { "\n" } else { "" };
     let mut file = OpenOptions::new()
         .append(true)
         .create(true)
         .mode(0o600)
         .open(path)?;
-    file.write_all(format!("{line}\n").as_bytes())?;
-    file.sync_data()
+    crash::point("checkpoint.given.before-append");
+    if crash::strikes("checkpoint", "given", "torn") {
+        let half = line.get(..line.len() / 2).unwrap_or_default();
+        file.write_all(half.as_bytes())?;
+        crash::kill();
+    }
+    file.write_all(format!("{begin}{line}\n").as_bytes())?;
+    file.sync_data()?;
+    crash::point("checkpoint.given.after-append");
+    Ok(())
+}
+
+/// Whether the last line of a file has no end. One that cannot be read is taken to have
+/// one: whoever may only append need not read.
+fn is_torn(path: &Path) -> bool {
+    let last = || {
+        let mut file = File::open(path).ok()?;
+        file.seek(SeekFrom::End(-1)).ok()?;
+        let mut last = [0];
+        file.read_exact(&mut last).ok()?;
+        Some(last)
+    };
+    last().is_some_and(|last| last != *b"\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_that_was_cut_off_spoils_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("held.jsonl");
+        append(&path, "{1}").unwrap();
+        std::fs::write(&path, "{1}\n{2").unwrap();
+        append(&path, "{3}").unwrap();
+        append(&path, "{4}").unwrap();
+        assert_eq!(
+            std::fs::read_to_string(&path).unwrap(),
+            "{1}\n{2\n{3}\n{4}\n"
+        );
+    }
 }

@@ -149,7 +149,7 @@ impl Broker {
     /// Ends what nobody decided in time.
     pub(super) async fn expire_escalations(&self) {
         let work = |tx: &Tx<'_>| escalations::expire(tx, EXPIRE_AT_ONCE, Timestamp::now());
-        let expired = self.store.write("expire", Durability::Process, work).await;
+        let expired = self.store.write("lapse", Durability::Process, work).await;
         match expired.map(Committed::into_inner) {
             Ok(0) => {}
             Ok(count) => tracing::info!(escalations = count, "escalations expired"),

@@ -16,6 +16,7 @@ pub(super) use table::walk;
 use super::signer::PublicKey;
 use super::signer::Signature;
 use super::signer::Signer;
+use crate::crash;
 use crate::store::StoreError;
 use crate::store::Tx;
 use crate::store::WriterId;
@@ -196,6 +197,7 @@ pub fn checkpoint(
     let signature = signer.sign(&text);
     let signed = Signed { text, signature };
     table::insert(tx, &checkpoint, &signed)?;
+    crash::point("checkpoint.written");
     Ok(Some(signed))
 }
 

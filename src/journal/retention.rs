@@ -10,6 +10,7 @@ mod table;
 use super::checkpoint::Signed;
 use super::checkpoint::checkpoint;
 use super::signer::Signer;
+use crate::crash;
 use crate::store::StoreError;
 use crate::store::Tx;
 use jiff::Timestamp;
@@ -53,6 +54,7 @@ pub fn trim_records(
         let end = kept.map_or(most, |kept| kept - 1);
         if end > begin {
             table::records_delete(tx, writer, end)?;
+            crash::point("trim.records-gone");
             any = true;
         }
     }
@@ -60,6 +62,7 @@ pub fn trim_records(
         return Ok(None);
     }
     table::note_trimmed(tx, before)?;
+    crash::point("trim.noted");
     checkpoint(tx, signer, now)
 }
 

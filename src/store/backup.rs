@@ -88,7 +88,40 @@ pub fn put_back(from: &Path, to: &Path, aside: &str) -> Result<Option<PathBuf>, 
     if moved.is_err() {
         let _stays = std::fs::remove_file(&fresh);
     }
-    moved.map_err(failed)
+    let old = moved.map_err(failed)?;
+    // INVARIANT: looked at once more after the new file is in place. A broker that
+    // starts makes its lock first and looks for itself in the file then, so that one of
+    // the two finds the other.
+    let came = |path: &Path| writers::any_lives(path);
+    if came(to) || old.as_deref().is_some_and(came) {
+        if let Some(old) = &old {
+            take_back(old, to).map_err(failed)?;
+        }
+        return Err(StoreError::InUse {
+            path: to.to_owned(),
+        });
+    }
+    Ok(old)
+}
+
+/// Puts the old store back where it was, with its log and its folder of writers.
+fn take_back(old: &Path, to: &Path) -> io::Result<()> {
+    for ending in ["-wal", "-shm"] {
+        match std::fs::rename(beside(old, ending), beside(to, ending)) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => return Err(source),
+            Ok(()) | Err(_) => {}
+        }
+    }
+    // Whoever has come meanwhile may have a lock in a folder of that name already.
+    let (from, folder) = (beside(old, "-writers"), beside(to, "-writers"));
+    for file in std::fs::read_dir(&from).into_iter().flatten() {
+        let file = file?;
+        std::fs::create_dir_all(&folder)?;
+        std::fs::rename(file.path(), folder.join(file.file_name()))?;
+    }
+    let _not_there = std::fs::remove_dir(&from);
+    std::fs::rename(old, to)?;
+    flush_folder(to)
 }
 
 fn copy(from: &Path, to: &Path) -> io::Result<()> {
@@ -118,4 +151,53 @@ fn flush_folder(path: &Path) -> io::Result<()> {
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty());
     File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Writer;
+    use std::fs;
+
+    #[test]
+    fn who_started_on_a_file_that_was_replaced_meanwhile_is_told_to_start_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let [path, copy] = ["store.db", "copy.db"].map(|name| folder.path().join(name));
+        let now = jiff::Timestamp::UNIX_EPOCH;
+        let store = Store::open(&path, &[]).unwrap();
+        store.copy_to(&copy).unwrap();
+        // Between opening it and enlisting nobody has a lock.
+        put_back(&copy, &path, ".replaced").unwrap();
+        let late = Writer::enlist(&store, now);
+        assert!(matches!(late, Err(StoreError::Replaced { .. })), "{late:?}");
+        drop(store);
+        let store = Store::open(&path, &[]).unwrap();
+        let _writer = Writer::enlist(&store, now).unwrap();
+        let refused = put_back(&copy, &path, ".replaced-again");
+        assert!(matches!(refused, Err(StoreError::InUse { .. })));
+    }
+
+    #[test]
+    fn what_was_moved_away_comes_back_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let [old, to] = ["old.db", "store.db"].map(|name| folder.path().join(name));
+        for (path, text) in [
+            (old.clone(), "old"),
+            (beside(&old, "-wal"), "log"),
+            (to.clone(), "new"),
+        ] {
+            fs::write(path, text).unwrap();
+        }
+        for (store, lock) in [(&old, "one.lock"), (&to, "two.lock")] {
+            let writers = beside(store, "-writers");
+            fs::create_dir(&writers).unwrap();
+            fs::write(writers.join(lock), "").unwrap();
+        }
+        take_back(&old, &to).unwrap();
+        assert_eq!(fs::read_to_string(&to).unwrap(), "old");
+        assert_eq!(fs::read_to_string(beside(&to, "-wal")).unwrap(), "log");
+        let locks = fs::read_dir(beside(&to, "-writers")).unwrap();
+        assert_eq!(locks.count(), 2);
+        assert!(!old.exists() && !beside(&old, "-writers").exists());
+    }
 }

@@ -73,6 +73,12 @@ pub enum StoreError {
         /// Which file.
         path: PathBuf,
     },
+    /// Another file was put in its place while it was opened.
+    #[error("the store `{}` was replaced while this process started: start it again", path.display())]
+    Replaced {
+        /// Which file.
+        path: PathBuf,
+    },
     /// A statement failed.
     #[error("the store could not {doing}")]
     Sql {

@@ -2,6 +2,8 @@
 //! of the path, and afterwards the promise is checked. The named points are compiled
 //! in with `--features crash-points` only.
 
+mod custody;
+mod lifting;
 mod power;
 
 use crate::world::APPROVE;

@@ -8,6 +8,8 @@
 //! begins. Timing is chance too, so a seed repeats the choices and not the run.
 
 mod client;
+mod lifting;
+mod victims;
 
 use crate::crash::EACH_CALL;
 use crate::crash::EACH_RECORD;
@@ -18,6 +20,8 @@ use crate::world::World;
 use client::Client;
 use client::Ended;
 use countersign::outcome::Outcome;
+use lifting::LIFTED;
+use lifting::Lifting;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -28,6 +32,7 @@ use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
+use victims::victims;
 
 /// How many kills there are before the promise is checked.
 const ROUND: u32 = 50;
@@ -126,6 +131,7 @@ struct Round<'a> {
     /// The payments that came to an end that the client knows, by their cents.
     ended: &'a Mutex<BTreeMap<i64, Ended>>,
     handles: &'a Mutex<Vec<String>>,
+    lifting: &'a Lifting,
     mutation: Option<&'a str>,
 }
 
@@ -136,6 +142,11 @@ impl Round<'_> {
         while !self.over.load(Ordering::Relaxed) {
             let handle = format!("claim-{pair}-{}-{session}", self.number);
             self.handles.lock().unwrap().push(handle.clone());
+            if self.mutation.is_none() {
+                let number = self.next.fetch_add(1, Ordering::Relaxed);
+                let lifted = (&mut client, number);
+                self.lifting.makes_one(self, lifted, &mut chance);
+            }
             for turn in 0..EACH_SESSION {
                 if self.over.load(Ordering::Relaxed) {
                     break;
@@ -231,28 +242,6 @@ impl Drop for Over<'_> {
     }
 }
 
-/// The processes of a world besides our own: brokers of clients and tool servers.
-fn victims(world: &Path) -> Vec<rustix::process::Pid> {
-    let mut victims = Vec::new();
-    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
-        let name = entry.file_name();
-        let Ok(pid) = name.to_string_lossy().parse::<i32>() else {
-            continue;
-        };
-        let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        let line = String::from_utf8_lossy(&line).replace('\0', " ");
-        let is_broker = line.contains(&*world.to_string_lossy()) && line.contains(" stdio");
-        let cwd = std::fs::read_link(entry.path().join("cwd"));
-        let is_server = line.contains(" claims-server ")
-            && !line.contains(" __keep ")
-            && cwd.is_ok_and(|cwd| cwd == world);
-        if is_broker || is_server {
-            victims.extend(rustix::process::Pid::from_raw(pid));
-        }
-    }
-    victims
-}
-
 /// Kills until so many are dead, and returns the broker that serves HTTP.
 fn kills(round: &Round<'_>, mut serving: Serving, most: u32, chance: &mut Chance) -> Serving {
     let folder = round.world.path("");
@@ -287,6 +276,8 @@ struct Found {
     kills: u32,
     executed: usize,
     admissible: usize,
+    /// Payments that were approved and made.
+    lifted: usize,
     ends: BTreeMap<Ended, usize>,
     points: BTreeMap<&'static str, u32>,
 }
@@ -305,11 +296,13 @@ fn run(
     let mut chance = Chance(seed | 1);
     let (points, ended, handles) = (Mutex::default(), Mutex::default(), Mutex::default());
     let next = AtomicU32::new(1);
+    let lifting = Lifting::new(&world);
     let mut found = Found {
         broken: Vec::new(),
         kills: 0,
         executed: 0,
         admissible: 0,
+        lifted: 0,
         ends: BTreeMap::new(),
         points: BTreeMap::new(),
     };
@@ -328,6 +321,7 @@ fn run(
             next: &next,
             ended: &ended,
             handles: &handles,
+            lifting: &lifting,
             mutation,
         };
         serving = std::thread::scope(|scope| {
@@ -341,7 +335,7 @@ fn run(
             kills(&round, serving, most, &mut chance)
         });
         found.kills += round.killed.load(Ordering::Relaxed);
-        judge(&world, (&handles, &ended), &mut found);
+        judge((&world, &lifting), (&handles, &ended), &mut found);
     }
     drop(serving);
     found.points = points.into_inner().unwrap();
@@ -350,13 +344,15 @@ fn run(
 
 /// Starts one more broker, which recovers what the dead left, and looks at everything.
 fn judge(
-    world: &World,
+    (world, lifting): (&World, &Lifting),
     (handles, ended): (&Mutex<Vec<String>>, &Mutex<BTreeMap<i64, Ended>>),
     found: &mut Found,
 ) {
     let mut handles = handles.lock().unwrap().clone();
     handles.sort();
     handles.dedup();
+    let sessions = handles.len();
+    handles.extend(lifting.handles());
     let mut last = world.broker().initialized();
     handles.retain(|handle| {
         let call = json!({"name": GET, "arguments": {"claim_id": "1"},
@@ -410,11 +406,13 @@ fn judge(
     for how in ended.values() {
         *found.ends.entry(*how).or_default() += 1;
     }
-    found.executed = executed.len();
+    lifting.judge(world, found);
+    let plain = executed.keys().filter(|cents| **cents < LIFTED);
+    found.executed = plain.count();
     // Of what was asked in a session, as much as its limit has room for.
     let room = usize::try_from(METERED / (PAYMENT + 100_000)).unwrap();
-    let asked = ended.len() / handles.len().max(1);
-    found.admissible = handles.len() * asked.min(room);
+    let asked = ended.len() / sessions.max(1);
+    found.admissible = sessions * asked.min(room);
 }
 
 /// The payments whose records say that they were completed, by their cents.
@@ -433,8 +431,8 @@ fn whatever_is_killed_and_whenever_the_promise_holds() {
     let seed = number("COUNTERSIGN_SEED", 20_261_127);
     let found = run(kills, seed, None, |_any| true);
     let told = format!(
-        "seed {seed}: {} kills; executed {} of {} admissible; ends {:?}; points {:?}",
-        found.kills, found.executed, found.admissible, found.ends, found.points
+        "seed {seed}: {} kills; executed {} of {} admissible; {} approved; ends {:?}; points {:?}",
+        found.kills, found.executed, found.admissible, found.lifted, found.ends, found.points
     );
     std::fs::write(
         Path::new(env!("CARGO_TARGET_TMPDIR")).join("killing.txt"),
@@ -451,6 +449,7 @@ fn whatever_is_killed_and_whenever_the_promise_holds() {
         "too little was done: {told}"
     );
     assert!(found.ends.contains_key(&Ended::Paid), "{told}");
+    assert!(found.lifted > 0, "nothing was approved: {told}");
     if kills >= LONG && cfg!(feature = "crash-points") {
         for point in points() {
             let hits = found.points.get(point).copied().unwrap_or(0);

@@ -15,6 +15,7 @@ mod events;
 mod expiring;
 mod explaining;
 mod fake;
+mod full;
 mod golden;
 mod hostile;
 mod house;

@@ -23,6 +23,19 @@ impl PowerCut {
             .env("POWERCUT_STORE", world.path("countersign.db"));
     }
 
+    /// Takes what there is now for flushed. No process may have the store open.
+    pub(super) fn settle(&self, world: &World) {
+        for file in ["countersign.db", "countersign.db-wal"] {
+            let flushed = world.path(&format!("{file}.flushed"));
+            let file = world.path(file);
+            if file.exists() {
+                std::fs::copy(&file, &flushed).unwrap();
+            } else {
+                let _not_there = std::fs::remove_file(&flushed);
+            }
+        }
+    }
+
     /// Puts the store back to what was flushed. Of the spools, which are flushed by
     /// nobody, nothing is left.
     pub(super) fn cut(&self, world: &World) {

@@ -66,9 +66,20 @@ impl Client {
     pub(super) fn pays(
         &mut self,
         round: &Round<'_>,
-        (handle, cents, key): (&str, i64, &str),
+        payment: (&str, i64, &str),
         point: Option<Point>,
     ) -> Ended {
+        let came = self.pays_or_asks(round, payment, point);
+        came.unwrap_or(Ended::Refused)
+    }
+
+    /// The same, or who is asked where somebody must approve it.
+    pub(super) fn pays_or_asks(
+        &mut self,
+        round: &Round<'_>,
+        (handle, cents, key): (&str, i64, &str),
+        point: Option<Point>,
+    ) -> Result<Ended, String> {
         let meta = json!({
             "dev.countersign/session": handle,
             "dev.countersign/idempotency-key": key,
@@ -81,8 +92,14 @@ impl Client {
         });
         let number: serde_json::Number = serde_json::from_str(&amount).unwrap();
         params["arguments"]["amount"] = Value::Number(number);
-        let answer = self.asks(round, params, point);
-        answer.map_or(Ended::Lost, |answer| ended(&answer))
+        let Some(answer) = self.asks(round, params, point) else {
+            return Ok(Ended::Lost);
+        };
+        let decision = &answer["result"]["_meta"]["dev.countersign/decision"];
+        match decision["escalation"].as_str() {
+            Some(id) => Err(id.to_owned()),
+            None => Ok(ended(&answer)),
+        }
     }
 
     /// Calls a tool that moves no meter and has no key. Whatever comes of it, the
@@ -217,12 +234,31 @@ fn post(
     more: &[(&str, &str)],
 ) -> Option<(String, Value)> {
     let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).to_string();
-    let mut stream = TcpStream::connect(round.address).ok()?;
+    let (head, body) = send(round.address, ("/mcp", round.key), more, &body)?;
+    let whole = |line: &str| {
+        let message: Value = serde_json::from_str(line).ok()?;
+        (message["id"] == 1).then_some(message)
+    };
+    let lines = body.lines();
+    let message = lines
+        .filter_map(|line| whole(line.strip_prefix("data: ").unwrap_or(line)))
+        .next_back()?;
+    Some((head, message))
+}
+
+/// A body to one path with somebody's key: the head of the answer, in lower case, and
+/// its body. None where the broker is gone.
+pub(super) fn send(
+    address: &str,
+    (path, key): (&str, &str),
+    more: &[(&str, &str)],
+    body: &str,
+) -> Option<(String, String)> {
+    let mut stream = TcpStream::connect(address).ok()?;
     stream.set_read_timeout(Some(ANSWER)).ok()?;
     let mut text = format!(
-        "POST /mcp HTTP/1.1\r\nhost: {}\r\nconnection: close\r\nauthorization: Bearer {}\r\n\
-         content-type: application/json\r\naccept: application/json, text/event-stream\r\n",
-        round.address, round.key
+        "POST {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\nauthorization: Bearer {key}\r\n\
+         content-type: application/json\r\naccept: application/json, text/event-stream\r\n"
     );
     for (name, value) in more {
         text.push_str(&format!("{name}: {value}\r\n"));
@@ -232,15 +268,7 @@ fn post(
     let mut answer = String::new();
     stream.read_to_string(&mut answer).ok()?;
     let (head, body) = answer.split_once("\r\n\r\n")?;
-    let whole = |line: &str| {
-        let message: Value = serde_json::from_str(line).ok()?;
-        (message["id"] == 1).then_some(message)
-    };
-    let lines = body.lines();
-    let message = lines
-        .filter_map(|line| whole(line.strip_prefix("data: ").unwrap_or(line)))
-        .next_back()?;
-    Some((head.to_ascii_lowercase(), message))
+    Some((head.to_ascii_lowercase(), body.to_owned()))
 }
 
 /// What an answer says of the payment.

@@ -1,0 +1,123 @@
+//! A disk that fills up while a call is with its server: the client is told what came of
+//! it, nothing more takes effect, and the record is closed once there is room; or the
+//! outcome is unknown, where the broker ends before.
+
+use crate::preload::Preload;
+use crate::world::APPROVE;
+use crate::world::Wire;
+use crate::world::World;
+use crate::world::payment;
+use crate::world::text_of;
+use countersign::outcome::Outcome;
+use serde_json::Value;
+use serde_json::json;
+
+/// A world whose disk fills up while a payment of $1,000 is being executed, and the
+/// broker that has told its client of it.
+fn full_in_flight(full: &Preload, durability: &str, key: Option<&str>) -> (World, Wire) {
+    let world = World::holding();
+    world.edit(
+        "countersign.toml",
+        "durability = \"process\"",
+        &format!("durability = {durability:?}"),
+    );
+    let mut broker = world
+        .broker_with(|command| {
+            full.stands_before(command)
+                .env("FULLDISK_STORE", world.path("countersign.db"))
+                .env("FULLDISK_WHILE", world.path("full"));
+        })
+        .initialized();
+    let paying = broker.request("tools/call", pay(1_000, key));
+    world.wait_until_paid(1);
+    world.write("full", "");
+    std::fs::remove_file(world.path("hold")).unwrap();
+    let answer = broker.answer_to(paying).unwrap();
+    // It was done, and that is what its client reads.
+    assert!(text_of(&answer).starts_with("Paid $1000.00"), "{answer}");
+    for dollars in [1_000, 2_000] {
+        let refused = broker.call(APPROVE, payment(dollars));
+        assert!(refused.contains("disk is full"), "{refused}");
+    }
+    assert_eq!(world.paid(), [100_000]);
+    (world, broker)
+}
+
+fn pay(dollars: i64, key: Option<&str>) -> Value {
+    let mut params = json!({"name": APPROVE, "arguments": payment(dollars)});
+    if let Some(key) = key {
+        params["_meta"] = json!({"dev.countersign/idempotency-key": key});
+    }
+    params
+}
+
+/// Each call with its outcome.
+fn outcomes(world: &World) -> Vec<Option<Outcome>> {
+    let calls = world.calls("claim-99");
+    calls.iter().map(|call| call.outcome).collect()
+}
+
+const DURABILITIES: [&str; 2] = ["process", "power"];
+
+#[test]
+fn a_call_that_was_sent_before_the_disk_was_full_is_closed_once_there_is_room() {
+    let full = Preload::build("fulldisk");
+    for durability in DURABILITIES {
+        let (world, mut broker) = full_in_flight(&full, durability, None);
+        std::fs::remove_file(world.path("full")).unwrap();
+        world.wait_until_closed();
+        assert_eq!(outcomes(&world), [Some(Outcome::Completed)], "{durability}");
+        // Its amount was charged once: 19,000 of 20,000 are left.
+        for (dollars, passes) in [(9_999, true), (9_002, false), (9_001, true)] {
+            let answer = broker.call(APPROVE, payment(dollars));
+            assert_eq!(answer.starts_with("Paid"), passes, "{answer}");
+        }
+        assert!(broker.end());
+        assert!(world.journal_problems().is_empty());
+    }
+}
+
+#[test]
+fn a_call_under_a_key_is_not_made_again_where_the_disk_was_full_at_its_end() {
+    let full = Preload::build("fulldisk");
+    for durability in DURABILITIES {
+        let (world, mut broker) = full_in_flight(&full, durability, Some("k"));
+        std::fs::remove_file(world.path("full")).unwrap();
+        let again = broker.ask("tools/call", pay(1_000, Some("k")));
+        assert!(text_of(&again).starts_with("Paid $1000.00"), "{again}");
+        assert!(broker.end());
+        assert_eq!(world.paid(), [100_000], "{durability}");
+        assert!(world.journal_problems().is_empty());
+    }
+}
+
+#[test]
+fn a_broker_that_ends_on_a_full_disk_leaves_what_was_sent_as_unknown() {
+    let full = Preload::build("fulldisk");
+    for durability in DURABILITIES {
+        for is_killed in [true, false] {
+            for key in [None, Some("k")] {
+                let (world, mut broker) = full_in_flight(&full, durability, key);
+                match is_killed {
+                    true => broker.kill(),
+                    false => assert!(broker.end(), "{durability}"),
+                }
+                std::fs::remove_file(world.path("full")).unwrap();
+                let mut next = world.broker().initialized();
+                let told = text_of(&next.ask("tools/call", pay(1_000, key)));
+                assert!(told.starts_with("error: "), "{told}");
+                assert!(told.contains("Nothing was sent now"), "{told}");
+                assert_eq!(world.paid(), [100_000], "{durability}");
+                let first = outcomes(&world)[0];
+                assert_eq!(first, Some(Outcome::Unknown), "{durability}");
+                // What may have taken effect stays charged.
+                for (dollars, passes) in [(9_999, true), (9_002, false), (9_001, true)] {
+                    let answer = next.call(APPROVE, payment(dollars));
+                    assert_eq!(answer.starts_with("Paid"), passes, "{answer}");
+                }
+                assert!(next.end());
+                assert!(world.journal_problems().is_empty());
+            }
+        }
+    }
+}
