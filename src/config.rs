@@ -184,10 +184,6 @@ impl Config {
         }
         let meters = meters::meters(&file.meters, rules.keys())
             .map_err(|(key, problem)| value(&key, problem))?;
-        let notices = file
-            .escalations
-            .notices(folder)
-            .map_err(|(key, problem)| value(&key, problem))?;
         let stdio_principal = file
             .stdio
             .principal
@@ -201,9 +197,8 @@ impl Config {
         Ok(Self {
             path: path.to_owned(),
             broker: broker::Settings {
-                webhooks: webhooks::webhooks(&file.session.webhooks, folder)
-                    .map_err(|(key, problem)| value(&key, problem))?
-                    .with(notices),
+                webhooks: notify::told(&file, folder)
+                    .map_err(|(key, problem)| value(&key, problem))?,
                 event_labels: file
                     .session
                     .events

@@ -1,10 +1,12 @@
 //! `[escalations]`: who is told that a call waits for a decision, and how.
 
+use super::file::File;
 use super::references;
 use super::webhooks;
 use super::webhooks::Told;
 use crate::broker::Notices;
 use crate::broker::Reader;
+use crate::broker::Webhooks;
 use crate::downstream::Hook;
 use crate::downstream::HookError;
 use crate::downstream::Mail;
@@ -65,7 +67,7 @@ struct NotifySection {
     #[serde(default)]
     roles: Vec<String>,
     /// Whether they are told the arguments.
-    #[serde(default = "told")]
+    #[serde(default = "shown")]
     arguments: bool,
 }
 
@@ -89,7 +91,7 @@ enum OnWord {
     Void,
 }
 
-fn told() -> bool {
+fn shown() -> bool {
     true
 }
 
@@ -113,6 +115,12 @@ impl OnWord {
 
 /// A key below a section, and what is wrong with it.
 type Wrong = (String, String);
+
+/// Everybody who is told of something, or the key with what is wrong.
+pub(super) fn told(file: &File, folder: &Path) -> Result<Webhooks, Wrong> {
+    let webhooks = webhooks::webhooks(&file.session.webhooks, folder)?;
+    Ok(webhooks.with(file.escalations.notices(folder)?))
+}
 
 impl EscalationsSection {
     /// Who is told, or the key with what is wrong.
