@@ -1,12 +1,16 @@
 //! Wiring: settings into rooms, and the ways in which the program runs for long:
 //! as a broker over stdio or HTTP, and as the check of a configuration.
 
+mod callers;
 mod check;
 mod doctor;
 mod keeping;
 mod notified;
 mod starting;
 
+pub use callers::can_be_session;
+pub use callers::declared;
+pub use callers::must_be_declared;
 pub use check::Checked;
 pub use check::catalogue;
 pub use check::check;
@@ -18,6 +22,7 @@ pub use keeping::StoreFacts;
 pub use keeping::back_up;
 pub use keeping::bring_back;
 pub use keeping::check_store;
+pub use keeping::must_be_new;
 pub use starting::Start;
 pub use starting::Starting;
 pub use starting::adding;
@@ -41,8 +46,6 @@ use crate::outbox;
 use crate::pins;
 use crate::principal::PrincipalId;
 use crate::retries;
-use crate::session::Handle;
-use crate::session::SessionId;
 use crate::sessions;
 use crate::stdio;
 use crate::store;
@@ -52,7 +55,6 @@ use crate::tasks;
 use anyhow::Context;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::SignalKind;
@@ -175,14 +177,8 @@ pub async fn stdio(
     )?;
     must_be_declared(&principal, &config.rules)?;
     let session = session.or(config.stdio_session);
-    if let Some(name) = &session
-        && SessionId::from_str(name).is_err()
-    {
-        // Somebody else's is named with its owner, `alice/claim-99`.
-        let handle = name
-            .rsplit_once('/')
-            .map_or(name.as_str(), |(_owner, handle)| handle);
-        Handle::from_str(handle)?;
+    if let Some(name) = &session {
+        can_be_session(name)?;
     }
     let store = Arc::new(open_store(&config.store)?);
     let running = Running::start(store, config.broker, config.servers, config.rules).await?;
@@ -228,23 +224,6 @@ pub async fn serve(config: Config, listen: Option<SocketAddr>) -> anyhow::Result
     server.drain().await;
     running.stop().await;
     server.end();
-    Ok(())
-}
-
-/// Refuses a principal that nobody declared, and says whom there are.
-///
-/// # Errors
-///
-/// When the principal is none of them, or they cannot be read.
-pub fn must_be_declared(principal: &PrincipalId, rules: &RulesAt) -> anyhow::Result<()> {
-    let declared = rules.principals()?.by_id;
-    let known: Vec<String> = declared.keys().map(|id| format!("`{id}`")).collect();
-    anyhow::ensure!(
-        declared.contains_key(principal),
-        "`{principal}` is not in `{}`: write a `[[principals]]` section there, or name one of {}",
-        rules.principals.display(),
-        known.join(", ")
-    );
     Ok(())
 }
 
@@ -308,6 +287,12 @@ pub fn existing_store(path: &Path) -> anyhow::Result<Store> {
         tracing::warn!("a running broker is late with its journal: the last calls may be missing");
     }
     Ok(store)
+}
+
+/// The same where tasks run: what a dead broker left is folded by a thread that may wait.
+async fn existing_store_apart(path: &Path) -> anyhow::Result<Store> {
+    let path = path.to_owned();
+    tokio::task::spawn_blocking(move || existing_store(&path)).await?
 }
 
 /// Ends orderly on SIGTERM and SIGINT. Where signals cannot be had, the end of

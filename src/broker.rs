@@ -22,9 +22,10 @@ mod labels;
 mod memory;
 mod metered;
 mod names;
-mod notify;
+pub mod notify;
 mod open_calls;
 mod own;
+mod paused;
 mod place;
 mod receipt;
 mod resolve;
@@ -56,6 +57,7 @@ pub use answer::Answer;
 pub use answer::Asked;
 pub use answer::Carrier;
 pub use answer::NotKept;
+pub use answer::Paused;
 pub use answer::Question;
 pub use answer::Refusal;
 pub use answer::SessionRefusal;
@@ -79,8 +81,6 @@ pub use events::EventRefusal;
 pub use events::event_json;
 pub use forward::Webhooks;
 pub use kept::Keep;
-pub use notify::Notices;
-pub use notify::Reader;
 pub use own::OwnTools;
 pub use own::percent_decoded;
 pub use receipt::Awaited;
@@ -271,7 +271,7 @@ impl Broker {
     ) -> Result<Answer, Refusal> {
         let cleared = match self.clear(&mut call, &line, came).await? {
             Once::Cleared(cleared) => *cleared,
-            Once::Before(answer) => return Ok(answer),
+            Once::Before(answer) => return Ok(*answer),
         };
         let Cleared {
             permit,

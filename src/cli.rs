@@ -123,7 +123,7 @@ enum Command {
     Serve {
         /// Where to listen [default: `http.listen` of the configuration, else
         /// 127.0.0.1:7420]
-        #[arg(long, value_name = "ADDRESS")]
+        #[arg(long, value_name = "ADDRESS", value_parser = address)]
         listen: Option<SocketAddr>,
     },
     /// Make, list and revoke the keys of clients over HTTP
@@ -217,7 +217,8 @@ impl Cli {
             LogFormat::Text => telemetry::Format::Text,
             LogFormat::Json => telemetry::Format::Json,
         };
-        telemetry::start(format, self.log.as_deref())?;
+        let filter = self.log.as_deref().or_else(|| logged(&self.command));
+        telemetry::start(format, filter)?;
         let load = || {
             let path = config_path::find(self.config.as_deref())?;
             anyhow::Ok(Config::load(&path, &own_program())?)
@@ -265,6 +266,20 @@ impl Cli {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+fn address(text: &str) -> Result<SocketAddr, &'static str> {
+    let no_address = "it is no address with a port: write one like `127.0.0.1:7420`";
+    text.parse().map_err(|_none| no_address)
+}
+
+/// What is logged of servers where a command says itself, once, why one does not start.
+fn logged(command: &Command) -> Option<&'static str> {
+    let says_it = matches!(
+        command,
+        Command::Check | Command::Doctor | Command::Policy(_)
+    );
+    says_it.then_some("info,rmcp=warn,countersign::downstream::supervisor=error")
 }
 
 fn check(config: &Config, form: Form) -> anyhow::Result<ExitCode> {

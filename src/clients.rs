@@ -16,6 +16,7 @@ pub use change::Changes;
 pub use change::Others;
 pub use change::connecting;
 pub use change::disconnecting;
+pub use change::replacing;
 pub use change::scoped;
 pub use change::taking_out;
 pub use entry::Launch;
@@ -82,12 +83,18 @@ pub enum ClientError {
         problem: String,
     },
     /// There is nothing of ours to take out.
-    #[error("{client} has no entry of Countersign here: looked in `{}` and wherever else it may be", path.display())]
+    #[error(
+        "{client} has no entry of Countersign here, so there is nothing to undo (looked in {}): {}",
+        listed(looked),
+        elsewhere(folders)
+    )]
     NotConnected {
         /// Which client.
         client: Client,
-        /// The first file that was looked at.
-        path: PathBuf,
+        /// The files that were looked at.
+        looked: Vec<PathBuf>,
+        /// The folders for which there is one.
+        folders: Vec<String>,
     },
     /// Somebody else writes the file.
     #[error("`{}` changed while it was worked on: end the client and run this again", path.display())]
@@ -95,6 +102,27 @@ pub enum ClientError {
         /// Which file.
         path: PathBuf,
     },
+}
+
+/// Files, for a message, each once.
+fn listed(paths: &[PathBuf]) -> String {
+    let mut shown: Vec<String> = Vec::new();
+    for path in paths {
+        let path = format!("`{}`", path.display());
+        if !shown.contains(&path) {
+            shown.push(path);
+        }
+    }
+    shown.join(", ")
+}
+
+/// Where to undo it instead.
+fn elsewhere(folders: &[String]) -> String {
+    let folders: Vec<String> = folders.iter().map(|folder| format!("`{folder}`")).collect();
+    match folders.is_empty() {
+        true => "run it in the folder where it was connected, or name the client's file with `--file FILE`".to_owned(),
+        false => format!("it has one for {}; run it there", folders.join(", ")),
+    }
 }
 
 impl Client {

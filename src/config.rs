@@ -36,6 +36,7 @@ use crate::store::Durability;
 use crate::tool::ServerName;
 use jiff::tz::TimeZone;
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -114,8 +115,20 @@ pub enum ConfigError {
         /// What is wrong, and what would be right.
         problem: String,
     },
+    /// There is no file of principals.
+    #[error(
+        "there is no file `{0}`, which says who may call: begin with `countersign example --principals > {0}` and change what it says, or name another file as `policy.principals`",
+        path.display()
+    )]
+    NoPrincipals {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
     /// There is no policy file.
-    #[error("there is no `*.cedar` file in `{}`: without policies nothing may be called, so nothing starts", path.display())]
+    #[error(
+        "there is no `*.cedar` file in `{}`, and without policies nothing may be called, so nothing starts: write some to begin with by `countersign policy new --permissive` (or `--read-only`), or name another folder as `policy.folder`",
+        path.display()
+    )]
     NoPolicies {
         /// Which folder.
         path: PathBuf,
@@ -147,7 +160,7 @@ impl Config {
     pub fn parse(path: &Path, text: &str, keeper: &Path) -> Result<Self, ConfigError> {
         let mut file: file::File = toml::from_str(text).map_err(|error| ConfigError::Shape {
             path: path.to_owned(),
-            message: error.to_string(),
+            message: error.to_string().trim_end().to_owned(),
         })?;
         let folder = path.parent().unwrap_or(Path::new("."));
         let value = |key: &str, problem: String| ConfigError::Value {
@@ -159,7 +172,8 @@ impl Config {
             let from = references::expanded(from, folder, "servers_from");
             let from = from.map_err(|(key, problem)| value(&key, problem))?;
             let from = folder.join(from);
-            for imported in imported::read(&from, &read(&from)?)? {
+            let text = taken_over(&from).map_err(|problem| value("servers_from", problem))?;
+            for imported in imported::read(&from, &text)? {
                 if imported.left_out.is_none() {
                     let section = file.servers.entry(imported.server.to_string());
                     section
@@ -223,6 +237,16 @@ impl Config {
             },
         })
     }
+}
+
+/// The text of a client's file whose servers are taken over, or what is wrong with it.
+fn taken_over(path: &Path) -> Result<String, String> {
+    std::fs::read_to_string(path).map_err(|error| {
+        let shown = path.display();
+        format!(
+            "cannot read `{shown}` ({error}): name a client's file with servers, or leave it out"
+        )
+    })
 }
 
 fn broker_settings(
@@ -350,7 +374,13 @@ impl RulesAt {
     ///
     /// When they cannot be read or do not hold together.
     pub fn principals(&self) -> Result<Principals, ConfigError> {
-        principals::parse(&self.principals, &read(&self.principals)?, self.money_scale)
+        let text = read(&self.principals).map_err(|error| match error {
+            ConfigError::Read { path, source } if source.kind() == ErrorKind::NotFound => {
+                ConfigError::NoPrincipals { path }
+            }
+            other => other,
+        })?;
+        principals::parse(&self.principals, &text, self.money_scale)
     }
 
     /// Reads the policies as they are now.
@@ -386,7 +416,12 @@ impl RulesAt {
             source,
         };
         let mut paths = Vec::new();
-        for entry in std::fs::read_dir(&self.policies).map_err(failed)? {
+        let entries = match std::fs::read_dir(&self.policies) {
+            // The same as an empty one.
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(paths),
+            entries => entries.map_err(failed)?,
+        };
+        for entry in entries {
             let path = entry.map_err(failed)?.path();
             if path
                 .extension()

@@ -6,6 +6,7 @@
 //! those after. `docs/architecture.md` describes them.
 
 pub mod cause;
+pub mod counted;
 pub mod outcome;
 pub mod principal;
 pub mod session;

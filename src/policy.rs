@@ -53,6 +53,7 @@ pub use verdict::Escalation;
 pub use verdict::Facts;
 pub use verdict::Reason;
 pub use verdict::Totals;
+pub use verdict::Unseen;
 pub use verdict::Verdict;
 
 /// An amount of minor units as an operator writes it, `10000.00`.

@@ -28,6 +28,7 @@ pub use placements::Placing;
 pub use placements::SCHEMA_11;
 pub use placements::place;
 pub use placements::placed;
+pub use placements::placed_since;
 pub use table::SCHEMA;
 pub use table::SCHEMA_7;
 pub use towards::SCHEMA_17;

@@ -1,18 +1,23 @@
 //! `countersign check`: everything that a start would find, without starting to
 //! serve and without writing to the store.
 
-use super::existing_store;
+use super::callers;
+use super::existing_store_apart;
 use super::notified;
+use super::starting::READING;
 use crate::broker::Catalogue;
 use crate::broker::Known;
 use crate::broker::Rules;
 use crate::cause::Chain;
 use crate::config::Config;
+use crate::config::STARTING_POLICIES;
 use crate::downstream::News;
 use crate::downstream::Replicas;
 use crate::downstream::State;
 use crate::pins;
 use crate::pins::Pin;
+use crate::policy::Bundle;
+use crate::policy::PolicySummary;
 use crate::store::Store;
 use crate::tool::Access;
 use crate::tool::ServerName;
@@ -56,7 +61,9 @@ pub async fn check(config: &Config) -> anyhow::Result<Checked> {
             return Ok(checked);
         }
     };
-    let mut pins = stored_pins(config, &mut checked)?;
+    let who = callers::problems(config, &rules.principals);
+    checked.problems.extend(who);
+    let mut pins = stored_pins(config, &mut checked).await?;
     let downstreams = look_at_servers(config, &mut pins, &mut checked).await?;
     checked.problems.extend(changed_tools(&pins));
     checked
@@ -80,14 +87,14 @@ pub async fn check(config: &Config) -> anyhow::Result<Checked> {
     Ok(checked)
 }
 
-pub(super) fn stored_pins(config: &Config, checked: &mut Checked) -> anyhow::Result<Pins> {
+pub(super) async fn stored_pins(config: &Config, checked: &mut Checked) -> anyhow::Result<Pins> {
     if !config.store.exists() {
         let path = config.store.display();
         writeln!(checked.report, "store          {path} (not there yet)")?;
         return Ok(Pins::new());
     }
     writeln!(checked.report, "store          {}", config.store.display())?;
-    pins_in(config, &existing_store(&config.store)?)
+    pins_in(config, &existing_store_apart(&config.store).await?)
 }
 
 fn pins_in(config: &Config, store: &Store) -> anyhow::Result<Pins> {
@@ -300,12 +307,59 @@ fn warnings(catalogue: &Catalogue) -> Vec<String> {
     let bundle = catalogue.bundle();
     let mut warnings = bundle.warnings().to_vec();
     warnings.extend(bundle.dead_escalations());
+    warnings.extend(unseen(catalogue));
     warnings.extend(bundle.uncovered().iter().map(|server| {
         format!(
-            "server {server}: no permit covers any of its tools for anybody, so every call of it will be denied: write one, or let `countersign policy new --permissive --add` do it"
+            "server {server}: no permit covers any of its tools for anybody, so every call of it will be denied: {}",
+            to_cover(bundle, server)
         )
     }));
     warnings
+}
+
+/// The tools with arguments for which a policy would refuse their calls, because it
+/// cannot see them.
+fn unseen(catalogue: &Catalogue) -> Vec<String> {
+    let bundle = catalogue.bundle();
+    let mut tools: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    let names = catalogue.names();
+    for tool in names.values() {
+        let arguments = bundle.opaque_arguments(tool);
+        if let (Some(policy), false) = (bundle.stops_unseen(tool), arguments.is_empty()) {
+            let arguments = arguments.iter().map(|(argument, _why)| argument.as_str());
+            let arguments = arguments.collect::<Vec<_>>().join(", ");
+            let known = tools.entry(policy).or_default();
+            known.push(format!("{tool} ({arguments})"));
+        }
+    }
+    let warned = tools.into_iter().map(|(policy, tools)| {
+        format!(
+            "`{policy}` refuses calls with arguments that policy cannot see, which these may have: {}. Where you can live with one, say so in that policy, as in `unless {{ [\"ARGUMENT\"].containsAll(context.call.opaque) }}`; or declare a tool that only reads as `access = \"read\"`",
+            tools.join(", ")
+        )
+    });
+    warned.collect()
+}
+
+/// What has a permit cover the tools of a server, by how the policies began.
+fn to_cover(bundle: &Bundle, server: &ServerName) -> String {
+    let own = format!("start.{server}");
+    // A permissive one of its own would cover them.
+    let reads = |policy: &PolicySummary| policy.id == READING || policy.id == own;
+    if let Some(policy) = bundle.policies().find(reads) {
+        return format!(
+            "`{}` permits what you declare as reading; write `access = \"read\"` into `[servers.{server}.tools.TOOL]` of each tool that only reads (`countersign policy new --read-only --add` prints those that call themselves so), or write a permit",
+            policy.id
+        );
+    }
+    let has_started = bundle
+        .policies()
+        .any(|policy| policy.file == STARTING_POLICIES);
+    let how = match has_started {
+        true => "`countersign policy new --permissive --add`",
+        false => "`countersign policy new --permissive` (or `--read-only`)",
+    };
+    format!("write one, or let {how} do it")
 }
 
 /// What the report says, for programs.
@@ -357,7 +411,7 @@ fn publish(catalogue: &Catalogue, rules: &Rules, facts: &mut Map<String, Value>)
 /// When the configuration or the principals cannot be read.
 pub async fn schema(config: &Config) -> anyhow::Result<String> {
     let mut checked = Checked::default();
-    let mut pins = stored_pins(config, &mut checked)?;
+    let mut pins = stored_pins(config, &mut checked).await?;
     let downstreams = look_at_servers(config, &mut pins, &mut checked).await?;
     for downstream in downstreams.values() {
         downstream.stop().await;

@@ -1,7 +1,7 @@
 //! `countersign doctor`: what is wrong with an installation, and what to do.
 
 use super::check::check;
-use super::existing_store;
+use super::existing_store_apart;
 use super::notified;
 use crate::cause::Chain;
 use crate::clients;
@@ -10,6 +10,7 @@ use crate::clients::Client;
 use crate::clients::Place;
 use crate::config::Config;
 use crate::config::Imported;
+use crate::counted::Counted;
 use crate::keys;
 use serde_json::Value;
 use std::os::unix::fs::PermissionsExt;
@@ -94,7 +95,7 @@ pub async fn doctor(config: Result<Config, anyhow::Error>, around: Option<Around
                 "configuration {}",
                 config.path.display()
             )));
-            store(config, &mut findings);
+            store(config, &mut findings).await;
             servers_and_policies(config, &mut findings).await;
         }
     }
@@ -106,7 +107,7 @@ pub async fn doctor(config: Result<Config, anyhow::Error>, around: Option<Around
     findings
 }
 
-fn store(config: &Config, findings: &mut Vec<Finding>) {
+async fn store(config: &Config, findings: &mut Vec<Finding>) {
     let path = config.store.display();
     if !config.store.exists() {
         findings.push(Finding::good(format!(
@@ -121,7 +122,7 @@ fn store(config: &Config, findings: &mut Vec<Finding>) {
             &format!("chmod 600 {path}"),
         ));
     }
-    let store = match existing_store(&config.store) {
+    let store = match existing_store_apart(&config.store).await {
         Ok(store) => store,
         Err(error) => {
             let what = Chain(error.as_ref()).to_string();
@@ -146,7 +147,10 @@ fn store(config: &Config, findings: &mut Vec<Finding>) {
             "nobody could call over HTTP".to_owned(),
             "make a key with `countersign key new PRINCIPAL`, if you want to serve",
         )),
-        (keys, _) => findings.push(Finding::good(format!("{keys} keys for HTTP"))),
+        (0, Some(anyone)) => findings.push(Finding::good(format!(
+            "whoever calls over HTTP without a key is taken for {anyone}"
+        ))),
+        (keys, _) => findings.push(Finding::good(format!("{} for HTTP", Counted(keys, "key")))),
     }
 }
 
@@ -227,12 +231,19 @@ fn client_files(client: Client, around: &Around, findings: &mut Vec<Finding>) {
             ),
         });
     }
+    let reached = |server: &&Imported| server.left_out.is_none() && !is_ours(server);
     // Whom nobody connected is not expected to go by us.
     if !starts_us {
+        if around.has(client) {
+            let found = found.iter().map(|(place, servers)| {
+                let names = servers.iter().filter(reached);
+                (place, names.map(|server| server.name.as_str()).collect())
+            });
+            findings.push(not_connected(client, around, found.collect()));
+        }
         return;
     }
     for (place, servers) in &found {
-        let reached = |server: &&Imported| server.left_out.is_none() && !is_ours(server);
         let names = servers.iter().filter(reached);
         let names: Vec<&str> = names.map(|server| server.name.as_str()).collect();
         if !names.is_empty() {
@@ -248,4 +259,26 @@ fn client_files(client: Client, around: &Around, findings: &mut Vec<Finding>) {
             ));
         }
     }
+}
+
+/// That a client of this machine does not start us, and how it would.
+fn not_connected(client: Client, around: &Around, found: Vec<(&Place, Vec<&str>)>) -> Finding {
+    let first = found.iter().find(|(_, names)| !names.is_empty());
+    let Some((place, _)) = first else {
+        return Finding::note(
+            format!("{client} is on this machine, and does not start Countersign"),
+            &format!("`countersign connect {client}`, if it should"),
+        );
+    };
+    let names: Vec<&str> = found.iter().flat_map(|(_, names)| names).copied().collect();
+    Finding::note(
+        format!(
+            "{client} does not start Countersign, and reaches {} by itself ({place})",
+            names.join(", ")
+        ),
+        &format!(
+            "`countersign import {client}`, then {}, if its calls should be governed",
+            clients::taking_out(client, place, around)
+        ),
+    )
 }

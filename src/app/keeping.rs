@@ -11,6 +11,7 @@ use crate::journal::Verified;
 use crate::store;
 use crate::store::Inspection;
 use crate::store::Store;
+use crate::store::StoreError;
 use anyhow::Context;
 use jiff::Timestamp;
 use std::path::Path;
@@ -92,6 +93,7 @@ fn trust(config: &Config) -> anyhow::Result<Trust> {
 ///
 /// When the file is there already, or the copy cannot be made or does not hold.
 pub fn back_up(config: &Config, to: &Path) -> anyhow::Result<usize> {
+    must_be_new(to)?;
     let store = open_store(&config.store)?;
     anyhow::ensure!(
         store.settle(journal::fold)?,
@@ -112,11 +114,65 @@ pub fn back_up(config: &Config, to: &Path) -> anyhow::Result<usize> {
 ///
 /// When a broker runs, the backup does not hold, or files cannot be moved.
 pub fn bring_back(config: &Config, from: &Path) -> anyhow::Result<(usize, Option<PathBuf>)> {
-    let records = must_hold(from, &Trust::default())
-        .with_context(|| format!("`{}` cannot be brought back", from.display()))?;
+    let shown = from.display();
+    anyhow::ensure!(from.is_file(), "there is no file `{shown}`: {A_BACKUP}");
+    let held = must_hold(from, &Trust::default());
+    let records = held.map_err(|error| match error.downcast::<StoreError>() {
+        Ok(StoreError::Foreign { .. } | StoreError::Open { .. }) => {
+            anyhow::anyhow!("`{shown}` is no store: {A_BACKUP}")
+        }
+        Ok(StoreError::Unreadable { source, .. }) => {
+            anyhow::anyhow!("`{shown}` is no store, or is damaged ({source}): {A_BACKUP}")
+        }
+        Ok(StoreError::Broken { what, .. }) => {
+            anyhow::anyhow!(
+                "`{shown}` is damaged ({what}): bring back another; nothing was changed"
+            )
+        }
+        Ok(other) => not_brought_back(other.into(), from),
+        Err(other) => not_brought_back(other, from),
+    })?;
     let aside = format!(".replaced-{}", Timestamp::now().strftime("%Y%m%dT%H%M%SZ"));
     let old = store::put_back(from, &config.store, &aside)?;
     Ok((records, old))
+}
+
+/// What to do where something else was given.
+const A_BACKUP: &str = "name one that `countersign store backup FILE` made; nothing was changed";
+
+fn not_brought_back(error: anyhow::Error, from: &Path) -> anyhow::Error {
+    let shown = from.display();
+    error.context(format!(
+        "`{shown}` cannot be brought back, and nothing was changed"
+    ))
+}
+
+/// Refuses a place for a new file where something is, or where no file can be, and says
+/// what to do.
+///
+/// # Errors
+///
+/// When it is such a place.
+pub fn must_be_new(path: &Path) -> anyhow::Result<()> {
+    let shown = path.display();
+    anyhow::ensure!(
+        !path.is_dir(),
+        "`{shown}` is a folder: name a file in it that is not there yet"
+    );
+    anyhow::ensure!(
+        !path.exists(),
+        "`{shown}` is there already, and nothing is written over: name another file, or take that one away first"
+    );
+    let folder = path.parent().filter(|one| !one.as_os_str().is_empty());
+    if let Some(folder) = folder {
+        let folder = (folder.display(), folder.is_dir());
+        anyhow::ensure!(
+            folder.1,
+            "there is no folder `{0}`: make it first, `mkdir -p {0}`",
+            folder.0
+        );
+    }
+    Ok(())
 }
 
 fn must_hold(path: &Path, trust: &Trust) -> anyhow::Result<usize> {

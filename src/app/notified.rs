@@ -1,8 +1,8 @@
 //! Who is told of escalations, as `check` and `doctor` look at it.
 
 use super::check::Checked;
-use crate::broker::Reader;
 use crate::broker::Rules;
+use crate::broker::notify::Reader;
 use crate::config::Config;
 use serde_json::Value;
 use serde_json::json;

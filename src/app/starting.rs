@@ -8,16 +8,22 @@ use crate::broker::Catalogue;
 use crate::broker::Known;
 use crate::broker::Rules;
 use crate::config::Config;
+use crate::config::ConfigError;
+use crate::config::GLOBAL_POLICY;
 use crate::config::STARTING_POLICIES;
 use crate::downstream::Replicas;
 use crate::pins::Pin;
 use crate::policy::PolicyFile;
+use crate::tool::Access;
 use crate::tool::ServerName;
 use crate::tool::ToolId;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 use std::path::PathBuf;
+
+/// The permit of what was declared as reading.
+pub(super) const READING: &str = "start.read";
 
 /// How much is allowed to begin with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +82,7 @@ pub async fn adding(config: &Config, start: Start) -> anyhow::Result<Starting> {
 impl<'a> Seen<'a> {
     async fn look(config: &'a Config) -> anyhow::Result<Self> {
         let mut checked = Checked::default();
-        let mut pins = check::stored_pins(config, &mut checked)?;
+        let mut pins = check::stored_pins(config, &mut checked).await?;
         let downstreams = check::look_at_servers(config, &mut pins, &mut checked).await?;
         Ok(Self {
             config,
@@ -103,10 +109,18 @@ impl<'a> Seen<'a> {
             match (self.pins.get(server), start) {
                 (None, _) => notes.push_str(&never_seen(server)),
                 (Some(pins), Start::Permissive) => write!(text, "\n{}", permit(server, pins))?,
-                (Some(pins), Start::ReadOnly) => notes.push_str(&suggestions(server, pins)),
+                (Some(pins), Start::ReadOnly) => {
+                    notes.push_str(&suggestions(server, pins, self.config));
+                }
             }
         }
-        let mut files = rules.policy_files().unwrap_or_default();
+        let mut files = match rules.policy_files() {
+            Ok(files) => files,
+            Err(ConfigError::NoPolicies { .. }) => Vec::new(),
+            Err(error) => return Err(error.into()),
+        };
+        let general = self.general(&files)?;
+        files.extend(general.clone());
         let servers = self.config.broker.servers.keys();
         let added: Vec<String> = servers.map(file_of).collect();
         let mut replaced = Vec::new();
@@ -128,10 +142,27 @@ impl<'a> Seen<'a> {
         }
         notes.push_str(&self.problems());
         Ok(Starting {
-            files: vec![(rules.policies.join(STARTING_POLICIES), text)],
+            files: general
+                .map(|file| (rules.policies.join(file.name), file.text))
+                .into_iter()
+                .chain([(rules.policies.join(STARTING_POLICIES), text)])
+                .collect(),
             replaced,
             notes,
         })
+    }
+
+    /// What is good to have in every set, where there is no policy at all and its roles
+    /// are declared: without it nobody could open a session by name.
+    fn general(&self, there: &[PolicyFile]) -> Result<Option<PolicyFile>, ConfigError> {
+        let roles = self.config.rules.principals()?.roles;
+        let fits = ["Junior", "Manager"]
+            .into_iter()
+            .all(|role| roles.contains_key(role));
+        Ok((there.is_empty() && fits).then(|| PolicyFile {
+            name: "global.cedar".to_owned(),
+            text: GLOBAL_POLICY.to_owned(),
+        }))
     }
 
     fn adding(&self, start: Start) -> anyhow::Result<Starting> {
@@ -149,7 +180,7 @@ impl<'a> Seen<'a> {
                 continue;
             }
             if start == Start::ReadOnly {
-                notes.push_str(&suggestions(server, pins));
+                notes.push_str(&suggestions(server, pins, self.config));
             }
             let name = file_of(server);
             let path = rules.policies.join(&name);
@@ -224,7 +255,7 @@ fn in_the_way(
     start: Start,
 ) -> Option<String> {
     let policies = || catalogue.bundle().policies();
-    if start == Start::ReadOnly && policies().any(|policy| policy.id == "start.read") {
+    if start == Start::ReadOnly && policies().any(|policy| policy.id == READING) {
         return Some("`start.read` permits what you declare there".to_owned());
     }
     let id = format!("start.{server}");
@@ -276,24 +307,47 @@ fn permit_reading(server: &ServerName) -> String {
     )
 }
 
-/// The tools that call themselves reading, as sections to paste.
-fn suggestions(server: &ServerName, pins: &[Pin]) -> String {
-    let claim = pins.iter().filter(|pin| pin.definition.hints.read_only);
-    let sections: String = claim
-        .map(|pin| {
-            let name = toml_edit::Key::new(&*pin.definition.id.name);
-            format!("[servers.{server}.tools.{name}]\naccess = \"read\"\n")
-        })
-        .collect();
-    match sections.is_empty() {
-        true => format!("# {server}: no tool says of itself that it only reads\n"),
-        false => format!(
-            "# {server} says itself that these only read. If you believe it, paste into countersign.toml:\n{sections}"
-        ),
+/// The tools that call themselves reading and were not declared so, as sections to paste.
+fn suggestions(server: &ServerName, pins: &[Pin], config: &Config) -> String {
+    let mut claim = pins
+        .iter()
+        .filter(|pin| pin.definition.hints.read_only)
+        .peekable();
+    if claim.peek().is_none() {
+        return format!(
+            "# {server}: no tool says of itself that it only reads; declare by hand those that do, as `[servers.{server}.tools.TOOL]` with `access = \"read\"`\n"
+        );
     }
+    let rules = config.broker.servers.get(server);
+    let (mut sections, mut have_one) = (String::new(), Vec::new());
+    for pin in claim {
+        let name = &*pin.definition.id.name;
+        match rules.and_then(|rules| rules.tools.get(name)) {
+            Some(declared) if declared.access == Access::Read => {}
+            // A second section of one name would be no TOML.
+            Some(_) => have_one.push(name),
+            None => sections.push_str(&format!(
+                "[servers.{server}.tools.{}]\naccess = \"read\"\n",
+                toml_edit::Key::new(name)
+            )),
+        }
+    }
+    let mut text = String::new();
+    if !sections.is_empty() {
+        text = format!(
+            "# {server} says itself that these only read. If you believe it, paste into countersign.toml:\n{sections}"
+        );
+    }
+    if !have_one.is_empty() {
+        text.push_str(&format!(
+            "# {server} says itself that these only read too; if you believe it, write `access = \"read\"` into the sections that they have: {}\n",
+            have_one.join(", ")
+        ));
+    }
+    text
 }
 
-/// The arguments that policies cannot see, with what that means.
+/// The arguments for which calls are refused, because policies cannot see them.
 fn unseen(catalogue: &Catalogue, tool: &ToolId) -> String {
     let names: Vec<String> = catalogue
         .bundle()
@@ -301,11 +355,12 @@ fn unseen(catalogue: &Catalogue, tool: &ToolId) -> String {
         .iter()
         .map(|(name, why)| format!("{name} ({why})"))
         .collect();
-    match names.is_empty() {
-        true => String::new(),
-        false => format!(
-            "{tool}: policies cannot see {}; `global.opaque-write` refuses a writing call that has it\n",
+    // Where none stops it, it is nobody's trouble.
+    match (names.is_empty(), catalogue.bundle().stops_unseen(tool)) {
+        (false, Some(policy)) => format!(
+            "{tool}: policies cannot see {}; `{policy}` refuses calls that have it, and `countersign check` says what can be done\n",
             names.join(", ")
         ),
+        _ => String::new(),
     }
 }

@@ -13,6 +13,7 @@ use super::escalate::Grant;
 use super::kept;
 use super::kept::KeptText;
 use super::metered;
+use super::paused;
 use crate::journal;
 use crate::journal::Effect;
 use crate::journal::OpenEntry;
@@ -162,7 +163,10 @@ impl Candidate {
                     charges,
                 }))
             }
-            Decided::Refused((outcome, detail, refusal)) => refuse(outcome, detail, *refusal),
+            Decided::Refused((outcome, detail, refusal)) => {
+                let refusal = paused::told(tx, *refusal, subject, catalogue)?;
+                refuse(outcome, detail, refusal)
+            }
         }
     }
 
@@ -320,6 +324,10 @@ pub(super) fn denied_detail(denial: &Denial) -> Value {
     detail.insert("policies".to_owned(), json!(policies));
     if !denial.errors.is_empty() {
         detail.insert("errors".to_owned(), json!(denial.errors));
+    }
+    if !denial.unseen.is_empty() {
+        let unseen = denial.unseen.iter().map(|unseen| &*unseen.argument);
+        detail.insert("opaque".to_owned(), unseen.collect());
     }
     Value::Object(detail)
 }

@@ -115,6 +115,19 @@ pub struct Question {
     pub params: Option<Box<str>>,
 }
 
+/// A call that its session's pause stopped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Paused {
+    /// Our id of the call.
+    pub call: CallId,
+    /// Why.
+    pub denial: Denial,
+    /// What the session waits for, in the words of whoever paused it.
+    pub waiting_for: Option<String>,
+    /// What the tool is called that lets it go on, where the caller has it.
+    pub resume: Option<Box<str>>,
+}
+
 /// Why a call has no answer of a server.
 #[derive(Debug)]
 pub enum Refusal {
@@ -148,6 +161,8 @@ pub enum Refusal {
         /// Why.
         denial: Denial,
     },
+    /// The session waits, and nothing else stopped the call. Nothing was sent.
+    Paused(Box<Paused>),
     /// Policy said no, and a role can lift it. Nothing was sent.
     Escalated {
         /// Our id of the call.

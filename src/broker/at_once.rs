@@ -135,6 +135,8 @@ impl Broker {
             }
             // Whether it was asked for or granted, the store knows.
             Judged::Liftable(..) => None,
+            // What its session waits for, too.
+            Judged::Refused(_, _, refusal) if is_pause(&refusal) => None,
             Judged::Refused(outcome, detail, refusal) => {
                 let detail = candidate.noted(detail);
                 let refused = (subject, outcome, &detail);
@@ -193,4 +195,8 @@ impl Broker {
         let desk = self.desk.as_ref()?;
         journal::close_spooled(&desk.spool, closing, effect, Timestamp::now())
     }
+}
+
+fn is_pause(refusal: &Refusal) -> bool {
+    matches!(refusal, Refusal::Denied { denial, .. } if denial.is_pause())
 }

@@ -2,9 +2,10 @@
 //! One task for each target, so that one that is slow keeps no other waiting.
 
 use super::Broker;
-use super::Notices;
+
 use super::events::event_json;
 use super::notify;
+use super::notify::Notices;
 use crate::cause::Chain;
 use crate::crash;
 use crate::downstream::Hook;

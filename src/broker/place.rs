@@ -14,6 +14,7 @@ use crate::downstream::Affinity;
 use crate::downstream::Replica;
 use crate::downstream::Replicas;
 use crate::downstream::Sent;
+use crate::downstream::Stay;
 use crate::sessions;
 use crate::sessions::Holder;
 use crate::sessions::Placing;
@@ -121,10 +122,8 @@ impl Broker {
         server: &'a Replicas,
         call: &ToolCall,
     ) -> Result<Option<&'a Replica>, StoreError> {
-        let holder = match server.affinity() {
-            Affinity::Nobody => return Ok(server.next().await),
-            Affinity::Session => Holder::Session(call.session),
-            Affinity::Principal => Holder::Principal(call.principal.clone()),
+        let Some(holder) = holder(server.affinity(), call) else {
+            return Ok(server.next().await);
         };
         let key = (server.name().clone(), holder);
         // Each time around, the replica that they are on has gone meanwhile.
@@ -149,6 +148,22 @@ impl Broker {
             }
         }
         Ok(None)
+    }
+
+    /// Since when whoever calls is on their replica, where the server has several.
+    pub(super) fn stay(&self, name: &ServerName, call: &ToolCall) -> Result<Stay, StoreError> {
+        let server = self.downstreams.get(name);
+        let holder = match server.filter(|server| server.alone().is_none()) {
+            Some(server) => holder(server.affinity(), call),
+            None => None,
+        };
+        let Some(holder) = holder else {
+            return Ok(None);
+        };
+        let since = self
+            .store
+            .read(|tx| sessions::placed_since(tx, name, &holder))?;
+        Ok(since.map(Timestamp::as_millisecond))
     }
 
     fn replica_of(&self, key: &(ServerName, Holder)) -> Result<Option<Arc<str>>, StoreError> {
@@ -185,6 +200,15 @@ impl Broker {
             sessions::place(tx, &placing, Timestamp::now())
         });
         Ok(put.await?.into_inner())
+    }
+}
+
+/// Whose replica takes a call; none where nobody has one.
+fn holder(affinity: Affinity, call: &ToolCall) -> Option<Holder> {
+    match affinity {
+        Affinity::Nobody => None,
+        Affinity::Session => Some(Holder::Session(call.session)),
+        Affinity::Principal => Some(Holder::Principal(call.principal.clone())),
     }
 }
 

@@ -45,7 +45,7 @@ pub(super) enum Once {
     /// It may be sent.
     Cleared(Box<Cleared>),
     /// It was made before, and this is what it comes to.
-    Before(Answer),
+    Before(Box<Answer>),
 }
 
 /// A call that may be sent.
@@ -109,13 +109,13 @@ impl Broker {
                     match Box::pin(self.wait_for(earlier, until, line)).await? {
                         Waited::ForIt => {}
                         Waited::InVain => patience = Patience::Over,
-                        Waited::TakenBack => return Ok(Once::Before(Answer::Cancelled)),
+                        Waited::TakenBack => return Ok(Once::Before(Box::new(Answer::Cancelled))),
                     }
                 }
                 Err(refusal) => {
                     let brought = subject.map(|subject| brought(&subject, labels));
                     let given = Box::pin(self.given_again(refusal, brought, call));
-                    return given.await.map(Once::Before);
+                    return given.await.map(Box::new).map(Once::Before);
                 }
             }
         }

@@ -62,11 +62,15 @@ impl Broker {
         call: &ToolCall,
     ) -> Result<(), StoreError> {
         let who = (&call.principal, &*call.declared);
-        let Some(opened) = server.opened_for(call.session, who).await else {
+        let stay = self.stay(name, call)?;
+        let Some(opened) = server.opened_for((call.session, stay), who).await else {
             return Ok(());
         };
         let is_new = match opened.before() {
-            Before::Same => return Ok(()),
+            Before::Same => {
+                opened.goes_on();
+                return Ok(());
+            }
             Before::Another => false,
             Before::Unknown => self.is_first_of(name, call).await?,
         };

@@ -1,7 +1,8 @@
-//! Resources that clients follow: who follows what, and the one subscription at
-//! the server behind all who follow the same.
+//! Resources and tasks that clients follow: who follows what, and the one subscription
+//! at the server behind all who follow the same.
 //!
-//! Each subscription passes the same admission as a call. What keeps it up later
+//! Each subscription passes the same admission as a call: a resource as
+//! `resources/subscribe`, a task as `tasks/get`. What keeps it up later
 //! is in `topic`; who is told, in `listener`.
 
 mod begun;
@@ -22,7 +23,6 @@ use super::catalogue::Leads;
 use super::catalogue::Route;
 use super::close::Held;
 use super::labels;
-use super::send::outgoing;
 use super::settle;
 use crate::downstream::Sent;
 use crate::downstream::Update;
@@ -30,9 +30,11 @@ use crate::journal::Closing;
 use crate::permit::Permit;
 use crate::principal::PrincipalId;
 use crate::session::SessionId;
+use crate::tasks::Task;
 use crate::tool::CallId;
 use crate::tool::ServerName;
 use begun::AllBegun;
+use begun::is_over;
 use jiff::Timestamp;
 use listener::Heard;
 use listener::Of;
@@ -47,19 +49,23 @@ use std::time::Instant;
 use tokio::sync::OwnedMutexGuard;
 use tokio::sync::mpsc;
 use topic::Keeping;
+use topic::Key;
 use topic::Topic;
+use topic::told_in;
 
-/// How many resources of one server may be followed at once. A modern server over
+/// How many resources and tasks of one server may be followed at once. A modern server over
 /// HTTP has a connection for each.
 const MOST: usize = 256;
 /// How many of them one principal may follow that nobody followed before.
 const SHARE: usize = MOST / 2;
 
 const TOO_MANY: &str =
-    "as many of its resources are followed as may be at once, by all or by this caller";
+    "as much of what it has is followed as may be at once, by all or by this caller";
 
-/// The topics by server and URI.
-type Topics = HashMap<(ServerName, Arc<str>), Arc<Topic>>;
+const NOT_TOLD: &str = "it speaks of a task only on the connection on which it was begun, which is gone or not of this process";
+
+/// The topics.
+type Topics = HashMap<Key, Arc<Topic>>;
 
 /// What is followed.
 #[derive(Debug, Default)]
@@ -86,35 +92,33 @@ impl Subscriptions {
         self.topics().values().cloned().collect()
     }
 
-    /// The topic of a resource, for this principal. None where too many are followed
-    /// already, by all or on this one's account.
-    fn topic(&self, server: &ServerName, uri: &str, who: &PrincipalId) -> Option<Arc<Topic>> {
+    /// The topic of a resource or a task, for this principal. None where too many are
+    /// followed already, by all or on this one's account.
+    fn topic(&self, key: &Key, (who, began): (&PrincipalId, Option<CallId>)) -> Option<Arc<Topic>> {
         let mut topics = self.topics();
-        let key = (server.clone(), Arc::from(uri));
-        if let Some(known) = topics.get(&key) {
+        if let Some(known) = topics.get(key) {
             return Some(Arc::clone(known));
         }
-        let of_server = topics.values().filter(|topic| topic.server == *server);
+        let of_server = topics.values().filter(|topic| topic.server == key.0);
         let (all, own) = of_server.fold((0, 0), |(all, own), topic| {
             (all + 1, own + usize::from(topic.is_on_account_of(who)))
         });
         if all >= MOST || own >= SHARE {
             return None;
         }
-        let topic = Topic::new(server.clone(), Arc::clone(&key.1), who.clone());
-        let topic = Arc::new(topic);
-        topics.insert(key, Arc::clone(&topic));
+        let topic = Arc::new(Topic::new(key.clone(), (who.clone(), began)));
+        topics.insert(key.clone(), Arc::clone(&topic));
         Some(topic)
     }
 
-    /// The topic of a resource, held so that nothing about it changes meanwhile.
+    /// The topic, held so that nothing about it changes meanwhile.
     async fn held(
         &self,
-        (server, uri): (&ServerName, &str),
-        who: &PrincipalId,
+        key: &Key,
+        whose: (&PrincipalId, Option<CallId>),
     ) -> Option<(Arc<Topic>, OwnedMutexGuard<Keeping>)> {
         loop {
-            let topic = self.topic(server, uri, who)?;
+            let topic = self.topic(key, whose)?;
             let keeping = Arc::clone(&topic.keeping).lock_owned().await;
             if *keeping != Keeping::Closed {
                 return Some((topic, keeping));
@@ -123,8 +127,13 @@ impl Subscriptions {
     }
 
     fn forget(&self, topic: &Topic) {
-        self.topics()
-            .remove(&(topic.server.clone(), Arc::clone(&topic.uri)));
+        self.topics().remove(&topic.key());
+    }
+
+    /// A task of this server that is followed, by our id.
+    fn task(&self, server: &ServerName, id: &Arc<str>) -> Option<Arc<Topic>> {
+        let key = (server.clone(), Of::Task, Arc::clone(id));
+        self.topics().get(&key).cloned()
     }
 
     /// Takes what servers say to whoever follows it.
@@ -144,6 +153,7 @@ impl Subscriptions {
             } => {
                 let concerned = self.all().into_iter().filter(|topic| {
                     topic.server == *server
+                        && topic.of == Of::Resource
                         && followed.as_ref().is_none_or(|named| topic.uri == *named)
                         && covers(&topic.uri, uri)
                 });
@@ -167,12 +177,32 @@ impl Subscriptions {
                     }
                 }
             }
-            Update::Task {
+            Update::Status {
                 server,
                 at,
                 native,
                 params,
-            } => self.begun.tell((server, *at), (native, params)),
+            } => {
+                let id = self.begun.tell((server, *at), (native, params));
+                if let Some(topic) = id.and_then(|id| self.task(server, &id)) {
+                    topic.tell(Of::Status, params);
+                }
+            }
+            Update::Task {
+                server,
+                began,
+                params,
+            } => {
+                let all = self.all().into_iter();
+                for topic in all.filter(|t| t.server == *server && t.began == Some(*began)) {
+                    topic.tell(Of::Task, params);
+                }
+            }
+            Update::Gone { server, at } => {
+                for id in self.begun.gone((server, *at)) {
+                    self.task(server, &id).inspect(|topic| topic.missed());
+                }
+            }
             Update::Missed { server } => {
                 let all = self.all().into_iter();
                 for topic in all.filter(|topic| topic.server == *server) {
@@ -184,8 +214,8 @@ impl Subscriptions {
 }
 
 impl Broker {
-    /// Has a listener told of a resource from now on. Decided, recorded and sent
-    /// as any call; where others follow it already, nothing is sent.
+    /// Has a listener told of a resource or a task from now on. Decided, recorded and
+    /// sent as any call; where others follow it already, nothing is sent.
     pub async fn subscribe(self: &Arc<Self>, call: ToolCall, listener: &Arc<Listener>) -> Answer {
         let begun = Instant::now();
         let name = call.name.clone();
@@ -206,30 +236,37 @@ impl Broker {
         listener: &Arc<Listener>,
     ) -> Result<Answer, Refusal> {
         let now = Timestamp::now();
-        let (route, _own) = self.route(&call, now).await?;
-        let labels = labels::of(&route, None);
+        let (route, task) = self.route(&call, now).await?;
+        let labels = labels::of(&route, task.as_ref());
         let mut candidate = self.read_arguments(&call, &route, now).await?;
         // What changes may be told before the subscription is answered.
         candidate.early.clone_from(&labels);
         let (charges, permit) = self.admit(candidate, (Instant::now(), now)).await?;
-        let (closing, answer) = self.join(permit, &route, (call, listener)).await;
+        let to = (&route, task);
+        let (closing, answer) = self.join(permit, to, (call, listener)).await;
         let held = Held { charges, labels };
         Ok(self.close(&route, (closing, None), held, answer).await)
     }
 
-    /// Joins those who follow the resource, as the first of them with a
+    /// Joins those who follow the resource or the task, as the first of them with a
     /// subscription at the server.
     async fn join(
         self: &Arc<Self>,
         permit: Permit,
-        route: &Arc<Route>,
+        (route, task): (&Arc<Route>, Option<Task>),
         (call, listener): (ToolCall, &Arc<Listener>),
     ) -> (Closing, Answer) {
-        let (id, session) = (permit.call(), call.session);
-        let resource = (&route.tool.server, &*call.name);
-        let held = self.subscriptions.held(resource, &call.principal);
-        let Some((topic, mut keeping)) = held.await else {
-            return settle::judged(id, route, Sent::Busy { why: TOO_MANY }, self.settings.keep);
+        let (id, session, keep) = (permit.call(), call.session, self.settings.keep);
+        let busy = |why| settle::judged(id, route, Sent::Busy { why }, keep);
+        let of = task.as_ref().map_or(Of::Resource, |_| Of::Task);
+        let key: Key = (route.tool.server.clone(), of, Arc::from(&*call.name));
+        let whose = (&call.principal, task.as_ref().map(|task| task.call));
+        let unasked = task.is_some() && self.speaks_unasked(&key.0);
+        if unasked && !self.subscriptions.begun().knows(&key.2) {
+            return busy(NOT_TOLD);
+        }
+        let Some((topic, mut keeping)) = self.subscriptions.held(&key, whose).await else {
+            return busy(TOO_MANY);
         };
         // Before it is sent, because word of a change may come right after.
         if listener.joins(|| topic.add(listener, session)) {
@@ -246,23 +283,15 @@ impl Broker {
             return (shared(id), Answer::Joined);
         }
         let (sent, standing) = match &route.leads {
-            Leads::Out(server) => {
-                let placed = self.place((route, server), (&call, None), None).await;
-                match placed {
-                    Ok(replica) => {
-                        let outgoing = outgoing((route, None), call);
-                        replica.server().subscribe(permit, outgoing).await
-                    }
-                    Err(sent) => (sent, None),
-                }
-            }
+            Leads::Out(_) => self.asked_to_tell(permit, (route, task), call).await,
             Leads::Own(_) => self.follows_own(&call.name),
         };
         match standing {
             Some(standing) => {
                 *keeping = Keeping::Kept;
-                let keeper = Arc::clone(self).keep(topic, standing);
+                let keeper = Arc::clone(self).keep(Arc::clone(&topic), standing);
                 self.tasks.spawn(keeper);
+                tell_of_end(&topic, &sent);
             }
             None => {
                 topic.remove(listener);
@@ -270,14 +299,14 @@ impl Broker {
                 self.subscriptions.forget(&topic);
             }
         }
-        settle::judged(id, route, sent, self.settings.keep)
+        settle::judged(id, route, sent, keep)
     }
 
     /// Has a listener told of a resource no longer. With the last one the
     /// subscription at the server ends.
     pub fn unsubscribe(&self, listener: &Arc<Listener>, uri: &str) {
         for topic in self.subscriptions.all() {
-            if *topic.uri == *uri {
+            if topic.of == Of::Resource && *topic.uri == *uri {
                 topic.remove(listener);
             }
         }
@@ -302,6 +331,17 @@ impl Broker {
                 }
             }
         });
+    }
+}
+
+/// A server that speaks of its tasks unasked was asked how this one stands; once it is
+/// over, nothing more would be said.
+fn tell_of_end(topic: &Topic, sent: &Sent) {
+    if let (Of::Task, Sent::Result { json, era, .. }) = (topic.of, sent)
+        && told_in(era) == Of::Status
+        && is_over(json)
+    {
+        topic.tell(Of::Status, &Arc::from(&**json));
     }
 }
 
@@ -347,7 +387,14 @@ mod tests {
         let followed = Subscriptions::default();
         let server: ServerName = "own".parse().unwrap();
         let [alice, bob, mia] = ["alice", "bob", "mia"].map(|one| PrincipalId::parse(one).unwrap());
-        let at = |who, number: usize| followed.topic(&server, &format!("note://{number}"), who);
+        let at = |who, number: usize| {
+            let key = (
+                server.clone(),
+                Of::Resource,
+                format!("note://{number}").into(),
+            );
+            followed.topic(&key, (who, None))
+        };
         let first = at(&alice, 0).unwrap();
         assert!((1..SHARE).all(|number| at(&alice, number).is_some()));
         assert!(at(&alice, SHARE).is_none());

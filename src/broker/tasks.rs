@@ -77,6 +77,13 @@ impl Broker {
         self.subscriptions.begun().hears(id, listener);
     }
 
+    /// Whether a server speaks of its tasks unasked, and only to who began them (MCP
+    /// 2025-11-25, tasks).
+    pub(super) fn speaks_unasked(&self, server: &ServerName) -> bool {
+        let results = Asking::Task(TaskAsk::Result);
+        self.catalogue.load().other(server, results).is_some()
+    }
+
     /// Keeps a task that a call began, before anybody is told of it. One that
     /// cannot be kept cannot be asked after, so nobody will know how it ended.
     pub(super) async fn keep_task(
@@ -105,7 +112,7 @@ impl Broker {
         match kept.await {
             Ok(id) => {
                 let id = id.into_inner();
-                if let Some(at) = at {
+                if let Some(at) = at.filter(|_| self.speaks_unasked(&server)) {
                     let begun = Begun::new((server, at), (native, &id), charges.session);
                     self.subscriptions.begun().enter(begun);
                 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 /// The one that was named, or the first of the usual places.
 pub(super) fn find(named: Option<&Path>) -> anyhow::Result<PathBuf> {
     if let Some(path) = named {
-        return Ok(path.to_owned());
+        return there(path);
     }
     let home = std::env::var_os("XDG_CONFIG_HOME")
         .map(PathBuf::from)
@@ -24,7 +24,36 @@ pub(super) fn find(named: Option<&Path>) -> anyhow::Result<PathBuf> {
         .map(|place| format!("`{}`", place.display()))
         .collect();
     anyhow::bail!(
-        "there is no configuration at {}: name one with `--config FILE`, or begin with `countersign example > countersign.toml`",
+        "there is no configuration at {}: begin with `countersign init`, or name one with `--config FILE` (`countersign example` shows every key of it)",
         looked.join(" or ")
     )
+}
+
+/// The one that was named, if it is there.
+fn there(path: &Path) -> anyhow::Result<PathBuf> {
+    let shown = path.display();
+    anyhow::ensure!(
+        !path.is_dir(),
+        "`{shown}` is a folder: name the file in it, as in `--config {}`",
+        path.join("countersign.toml").display()
+    );
+    // It is read by its name, and may be no plain file (`<(…)`).
+    anyhow::ensure!(
+        path.exists(),
+        "there is no configuration at `{shown}`: begin with `countersign init{}`, or name another with `--config FILE`",
+        beginning(path)
+    );
+    Ok(path.to_owned())
+}
+
+/// What has `init` make the file of this name.
+fn beginning(path: &Path) -> String {
+    let folder = path.parent().filter(|one| !one.as_os_str().is_empty());
+    match (path.file_name(), folder) {
+        (Some(name), Some(folder)) if name == "countersign.toml" => {
+            format!(" --dir {}", folder.display())
+        }
+        (Some(name), None) if name == "countersign.toml" => " --dir .".to_owned(),
+        _ => String::new(),
+    }
 }

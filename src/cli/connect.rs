@@ -125,6 +125,9 @@ impl Connect {
             "nobody would be calling: give `--principal NAME`, or set `stdio.principal` in the configuration",
         )?;
         app::must_be_declared(principal, &config.rules)?;
+        if let Some(session) = &self.session {
+            app::can_be_session(session)?;
+        }
         let program = std::env::current_exe().context("cannot find our own program")?;
         let mut args = vec![
             "--config".to_owned(),

@@ -12,6 +12,7 @@ use crate::broker::Ground;
 use crate::broker::Ruling;
 use crate::broker::escalation_json;
 use crate::config::Config;
+use crate::counted::Counted;
 use crate::escalations;
 use crate::escalations::Approve;
 use crate::escalations::Escalation;
@@ -194,7 +195,12 @@ fn whole(one: &Escalation, handles: &[String], now: Timestamp) -> anyhow::Result
         )?;
     }
     writeln!(text, "may lift   {}", one_line(&one.roles.join(" or ")))?;
-    writeln!(text, "asked      {}, {} times", at(one.asked), one.tries)?;
+    writeln!(
+        text,
+        "asked      {}, {}",
+        at(one.asked),
+        Counted(one.tries, "time")
+    )?;
     writeln!(text, "open until {}", at(one.expires))?;
     if let Some(decision) = &one.decision {
         let reason = decision.reason.as_deref().map(one_line).unwrap_or_default();
@@ -260,9 +266,13 @@ impl Deciding {
     fn key(&self) -> anyhow::Result<String> {
         if let Some(file) = &self.key_file {
             return std::fs::read_to_string(file)
-                .with_context(|| format!("cannot read the key from `{}`", file.display()));
+                .with_context(|| {
+                    let shown = file.display();
+                    format!("cannot read the key from `{shown}`: name a file that holds what `countersign key new PRINCIPAL` printed")
+                });
         }
-        std::env::var(KEY).with_context(|| {
+        let key = std::env::var(KEY).ok().filter(|key| !key.trim().is_empty());
+        key.with_context(|| {
             format!("who decides? Put your key into the variable `{KEY}`, or name the file that holds it with `--key-file`; `countersign key new PRINCIPAL` makes one")
         })
     }

@@ -25,6 +25,7 @@ use toml_edit::Value;
 pub(super) struct Import {
     /// A client (claude-desktop, claude-code, cursor, vscode, codex, gemini,
     /// windsurf) or a file
+    #[arg(value_name = "CLIENT|FILE")]
     from: String,
     /// Only say what would be added
     #[arg(long)]
@@ -58,7 +59,10 @@ impl Import {
                 writeln!(report, "{line}")?;
             }
             if servers.is_empty() {
-                writeln!(report, "there are no servers in {place}")?;
+                writeln!(
+                    report,
+                    "there are no servers in {place}: neither `mcpServers` nor, as VS Code has it, `servers`"
+                )?;
             }
         }
         let changed = document.to_string();
@@ -97,7 +101,7 @@ impl Import {
                     .map(|place| place.to_string());
                 anyhow::ensure!(
                     !found.is_empty(),
-                    "{client} has no file with servers here: looked for {}",
+                    "{client} has no file with servers here, so there is nothing to import; name a file, or write `[servers.NAME]` sections by hand (looked for {})",
                     looked.collect::<Vec<_>>().join("; ")
                 );
                 Ok(found)

@@ -2,10 +2,13 @@
 
 use super::around;
 use super::print;
+use crate::cause::Chain;
+use crate::clients;
 use crate::clients::Around;
 use crate::clients::Client;
 use crate::config::GLOBAL_POLICY;
 use crate::config::Imported;
+use crate::config::STARTING_POLICIES;
 use anyhow::Context;
 use std::fmt::Write;
 use std::io::Write as _;
@@ -29,9 +32,11 @@ pub(super) fn run(folder: Option<PathBuf>) -> anyhow::Result<()> {
             .join("countersign")
     };
     let folder = std::path::absolute(folder.unwrap_or_else(usual))?;
+    let is_found = folder == usual() || folder == around.here;
     let login = user_name();
     let name = login.clone().unwrap_or_else(|| NOBODY.to_owned());
     let mut text = String::new();
+    let mut names_us = true;
     for (file, content) in [
         ("countersign.toml", CONFIGURATION.replace("USER", &name)),
         ("principals.toml", PRINCIPALS.replace("USER", &name)),
@@ -40,18 +45,27 @@ pub(super) fn run(folder: Option<PathBuf>) -> anyhow::Result<()> {
         let path = folder.join(file);
         let word = match make(&path, &content)? {
             Made::New => "made",
-            Made::WasThere => "is there already",
+            Made::WasThere => {
+                // Who there is, it says by itself.
+                names_us &= file == "policies/global.cedar";
+                "is there already"
+            }
         };
         writeln!(text, "{word:<17} {}", path.display())?;
     }
-    writeln!(text, "\nYou are the principal `{name}`.")?;
-    if login.is_none() {
+    if names_us {
+        writeln!(text, "\nYou are the principal `{name}`.")?;
+    }
+    if names_us && login.is_none() {
         writeln!(
             text,
             "Neither `USER` nor `LOGNAME` names you: write another name into both files, if you like."
         )?;
     }
-    text.push_str(&found(&around)?);
+    let (servers, client) = found(&around)?;
+    text.push_str(&servers);
+    let has_started = folder.join("policies").join(STARTING_POLICIES).exists();
+    text.push_str(&next(client.as_ref(), (&folder, is_found), has_started));
     print(&text)
 }
 
@@ -92,20 +106,23 @@ fn user_name() -> Option<String> {
     plain.find(|name: &String| !name.is_empty())
 }
 
-/// The servers that clients have, and the commands that come next.
-fn found(around: &Around) -> anyhow::Result<String> {
-    let mut text = String::new();
+/// The servers that clients have; and of the first client with some, the commands that
+/// take them over and have it start us in their place.
+fn found(around: &Around) -> anyhow::Result<(String, Option<[String; 2]>)> {
+    let mut text = String::from("\n");
     let mut first = None;
     for client in Client::ALL {
         for found in around.found(client) {
             let servers = match found.servers {
                 Ok(servers) => servers,
                 Err(error) => {
-                    writeln!(text, "{client}: {error}")?;
+                    writeln!(text, "{client}: {}", Chain(&error))?;
                     continue;
                 }
             };
-            let usable = |imported: &&Imported| imported.left_out.is_none();
+            let usable = |imported: &&Imported| {
+                imported.left_out.is_none() && imported.name != clients::OURS
+            };
             let names: Vec<&str> = servers
                 .iter()
                 .filter(usable)
@@ -115,17 +132,42 @@ fn found(around: &Around) -> anyhow::Result<String> {
                 continue;
             }
             writeln!(text, "{client} has {} ({})", names.join(", "), found.place)?;
-            first = first.or(Some(client));
+            first = first.or_else(|| {
+                let import = format!("countersign import {client}");
+                let connect = match clients::replacing(client, &found.place, around) {
+                    (command, Some(folder)) => format!("(cd {} && {command})", folder.display()),
+                    (command, None) => command,
+                };
+                Some([import, connect])
+            });
         }
     }
-    match first {
-        Some(client) => write!(
-            text,
-            "\nNext:\n  countersign import {client}\n  countersign policy new --permissive\n  countersign check\n  countersign connect {client}\n"
-        )?,
-        None => text.push_str(
-            "\nNo MCP client with servers was found. Next: write a `[servers.NAME]` section into countersign.toml, then\n  countersign policy new --permissive\n  countersign check\n",
-        ),
+    Ok((text, first))
+}
+
+/// The commands that come next.
+fn next(
+    client: Option<&[String; 2]>,
+    (folder, is_found): (&Path, bool),
+    has_started: bool,
+) -> String {
+    let mut commands = Vec::new();
+    if !is_found {
+        let path = folder.join("countersign.toml");
+        commands.push(format!("export COUNTERSIGN_CONFIG={}", path.display()));
     }
-    Ok(text)
+    commands.extend(client.map(|[import, _]| import.clone()));
+    let add = if has_started { " --add" } else { "" };
+    commands.push(format!("countersign policy new --permissive{add}"));
+    commands.push("countersign check".to_owned());
+    commands.extend(client.map(|[_, connect]| connect.clone()));
+    let first = match (client, has_started) {
+        // Where policies have begun there are servers, or were.
+        (Some(_), _) | (None, true) => "\nNext:\n",
+        (None, false) => {
+            "\nNo MCP client with servers was found. Next: write a `[servers.NAME]` section into countersign.toml, then\n"
+        }
+    };
+    let commands = commands.iter().map(|command| format!("  {command}\n"));
+    std::iter::once(first.to_owned()).chain(commands).collect()
 }

@@ -61,7 +61,7 @@ impl Command {
             Self::Tail { lines } => tail(&app::existing_store(&load()?.store)?, lines, form)?,
             Self::Show { call } => show(&app::existing_store(&load()?.store)?, call, form)?,
             Self::Verify(verify) => return verify.run(load, form),
-            Self::Export(export) => export.run(&load()?)?,
+            Self::Export(export) => export.run(&load()?, form)?,
             Self::Key => key(&load()?, form)?,
         }
         Ok(ExitCode::SUCCESS)

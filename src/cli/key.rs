@@ -17,9 +17,8 @@ use serde_json::json;
 pub(super) enum Command {
     /// Make a key for a principal and print it, this once
     New {
-        /// Who shows it
-        #[arg(value_parser = PrincipalId::parse)]
-        principal: PrincipalId,
+        /// Who shows it: one of `principals.toml`
+        principal: String,
         /// What you call it, to find it again
         #[arg(long)]
         name: Option<String>,
@@ -43,20 +42,21 @@ impl Command {
     }
 }
 
-fn new(
-    config: &Config,
-    principal: &PrincipalId,
-    name: Option<&str>,
-    form: Form,
-) -> anyhow::Result<()> {
-    app::must_be_declared(principal, &config.rules)?;
+fn new(config: &Config, principal: &str, name: Option<&str>, form: Form) -> anyhow::Result<()> {
+    // Read here, so that it can be said whom there are.
+    let principal = match PrincipalId::parse(principal) {
+        Ok(principal) => principal,
+        Err(error) => anyhow::bail!("{error}; {}", app::declared(&config.rules)?),
+    };
+    app::must_be_declared(&principal, &config.rules)?;
+    let shown = principal.to_string();
     let store = app::open_store(&config.store)?;
-    let (of, name) = (principal.clone(), name.map(str::to_owned));
+    let (of, name) = (principal, name.map(str::to_owned));
     let key = store.write_blocking("key", move |tx| {
         keys::make(tx, &of, name.as_deref(), Timestamp::now())
     })?;
     if form == Form::Json {
-        let made = json!({"id": key.id, "principal": principal.to_string(), "key": key.text});
+        let made = json!({"id": key.id, "principal": shown, "key": key.text});
         return super::print_json(&made);
     }
     print(&format!(

@@ -53,7 +53,7 @@ impl Command {
                 server,
                 tool,
                 digest,
-            } => accept(&store, server, pins::Reviewed { tool, digest }),
+            } => accept((config, &store), server, pins::Reviewed { tool, digest }),
         }
     }
 }
@@ -96,7 +96,7 @@ fn diff(
     let all: Vec<&ServerName> = config.broker.servers.keys().collect();
     for server in server.map_or(all, |server| vec![server]) {
         let pins = store.read(|tx| pins::of_server(tx, server))?;
-        let pins = pins.with_context(|| format!("no server `{server}` was ever seen"))?;
+        let pins = pins.with_context(|| never_seen(config, server))?;
         has_tool(server, tool, &pins)?;
         for pin in pins {
             let name = &*pin.definition.id.name;
@@ -145,18 +145,45 @@ fn quoted(name: &str) -> String {
 
 fn has_tool(server: &ServerName, tool: Option<&str>, pins: &[Pin]) -> anyhow::Result<()> {
     if let Some(tool) = tool {
-        let mut names = pins.iter().map(|pin| &*pin.definition.id.name);
+        let names = pins.iter().map(|pin| &*pin.definition.id.name);
+        let has = names.clone().any(|name| name == tool);
         ensure!(
-            names.any(|name| name == tool),
-            "the server `{server}` never had a tool `{tool}`"
+            has,
+            "the server `{server}` never had a tool `{}`: it has {}",
+            one_line(tool),
+            one_line(&names.collect::<Vec<_>>().join(", "))
         );
     }
     Ok(())
 }
 
-fn accept(store: &Store, server: ServerName, reviewed: pins::Reviewed) -> anyhow::Result<()> {
+/// Why there is nothing pinned of a server, and what to do.
+fn never_seen(config: &Config, server: &ServerName) -> String {
+    let servers = &config.broker.servers;
+    if servers.contains_key(server) {
+        return format!(
+            "the server `{server}` was never seen by a broker, so nothing of it is pinned: `countersign check` says whether it starts"
+        );
+    }
+    let known: Vec<String> = servers.keys().map(|name| format!("`{name}`")).collect();
+    match known.is_empty() {
+        true => format!(
+            "there is no server `{server}`: none is configured, see `countersign import --help`"
+        ),
+        false => format!(
+            "there is no server `{server}`: there is {}",
+            known.join(", ")
+        ),
+    }
+}
+
+fn accept(
+    (config, store): (&Config, &Store),
+    server: ServerName,
+    reviewed: pins::Reviewed,
+) -> anyhow::Result<()> {
     let known = store.read(|tx| pins::of_server(tx, &server))?;
-    let known = known.with_context(|| format!("no server `{server}` was ever seen"))?;
+    let known = known.with_context(|| never_seen(config, &server))?;
     has_tool(&server, reviewed.tool.as_deref(), &known)?;
     let (of, which) = (server.clone(), reviewed.clone());
     let accepted = store.write_blocking("accept", move |tx| {

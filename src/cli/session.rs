@@ -33,6 +33,7 @@ use crate::store::StoreError;
 use crate::store::Tx;
 use crate::tool::CallId;
 use anyhow::Context;
+use jiff::SignedDuration;
 use jiff::Timestamp;
 use serde_json::Value;
 use serde_json::json;
@@ -117,7 +118,7 @@ impl Command {
     pub(super) fn run(self, config: &Config, form: Form) -> anyhow::Result<()> {
         let store = app::existing_store(&config.store)?;
         match self {
-            Self::List { owner } => list(&store, owner.as_ref(), form),
+            Self::List { owner } => list((config, &store), owner.as_ref(), form),
             Self::Show(which) => show(config, &store, &which.find(&store)?, form),
             Self::Explain { call } => explain::explain(&store, call, form),
             Self::Name { which, handle } => which.name(&store, handle),
@@ -224,7 +225,11 @@ pub(super) fn find(
     Ok(found)
 }
 
-fn list(store: &Store, owner: Option<&PrincipalId>, form: Form) -> anyhow::Result<()> {
+fn list(
+    (config, store): (&Config, &Store),
+    owner: Option<&PrincipalId>,
+    form: Form,
+) -> anyhow::Result<()> {
     let sessions = store.read(|tx| sessions::list(tx, owner))?;
     if form == Form::Json {
         let sessions: Value = sessions.iter().map(published::session).collect();
@@ -233,7 +238,7 @@ fn list(store: &Store, owner: Option<&PrincipalId>, form: Form) -> anyhow::Resul
     let mut text = String::new();
     for session in &sessions {
         let used = session.used.strftime("%Y-%m-%d %H:%MZ");
-        let state = state(session);
+        let state = state(session, config.broker.expire);
         writeln!(
             text,
             "{}  {:<20}  {:<16}  used {used}{state}",
@@ -351,9 +356,14 @@ fn change_line(change: &Change) -> String {
     format!("{at} {what} by {}{detail}", one_line(&change.by))
 }
 
-/// What keeps a session from going on.
-fn state(session: &Session) -> String {
+/// Whether a session can go on, and what keeps it from that.
+fn state(session: &Session, kept: Option<SignedDuration>) -> String {
     let mut words = String::new();
+    let unused = Timestamp::now().duration_since(session.used);
+    if session.ended.is_none() && kept.is_some_and(|kept| unused > kept) {
+        // A broker writes that down once one runs, or at the next call.
+        words.push_str("  expired (not recorded yet)");
+    }
     if session.frozen.is_some() {
         words.push_str("  frozen");
     }
@@ -365,7 +375,10 @@ fn state(session: &Session) -> String {
         words.push_str("  ");
         words.push_str(end.why.as_str());
     }
-    words
+    match words.is_empty() {
+        true => "  open".to_owned(),
+        false => words,
+    }
 }
 
 /// What a session waits for, in somebody's words.

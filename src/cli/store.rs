@@ -5,6 +5,7 @@ use super::one_line;
 use super::published;
 use crate::app;
 use crate::config::Config;
+use crate::counted::Counted;
 use serde_json::json;
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -37,7 +38,8 @@ impl Command {
                 } else {
                     let shown = file.display();
                     super::print(&format!(
-                        "{shown} has the store as it is now, and {records} records of the journal; it was checked. The key of the journal is not in it.\n"
+                        "{shown} has the store as it is now, and {} of the journal; it was checked. The key of the journal is not in it.\n",
+                        Counted(records, "record")
                     ))?;
                 }
             }
@@ -60,9 +62,10 @@ impl Command {
 
 fn restored(records: usize) -> String {
     format!(
-        "The store is as it was at the backup, with {records} records of the journal.
+        "The store is as it was at the backup, with {} of the journal.
 What came later is forgotten: totals are what they were, so what was used of a limit since can be used again; so can keys of calls, and what was approved and used since. Sessions, keys of clients and pins are those of then; a key that was revoked since is valid again. Calls in flight at the backup are recorded as unknown by the next start.
-"
+",
+        Counted(records, "record")
     )
 }
 
@@ -80,14 +83,16 @@ fn check(config: &Config, form: Form) -> anyhow::Result<ExitCode> {
     let path = config.store.display();
     writeln!(
         text,
-        "store    {path}, version {}, {} bytes",
-        facts.version, facts.bytes
+        "store    {path}, version {}, {}",
+        facts.version,
+        Counted(facts.bytes, "byte")
     )?;
     if facts.problems.is_empty() {
-        writeln!(text, "journal  {} records hold", facts.records)?;
+        let hold = if facts.records == 1 { "holds" } else { "hold" };
+        writeln!(text, "journal  {} {hold}", Counted(facts.records, "record"))?;
         writeln!(
             text,
-            "brokers  {} run, {} died and are recovered at the next start",
+            "brokers  {} running, {} to be recovered at the next start, because they died",
             facts.living, facts.dead
         )?;
         if !facts.settled {

@@ -99,19 +99,26 @@ pub fn scoped(place: &Place) -> String {
     scope.unwrap_or_default()
 }
 
-/// The command that takes a client's servers out of a place.
+/// The command that takes a client's servers out of a place, for a sentence.
 pub fn taking_out(client: Client, place: &Place, around: &Around) -> String {
+    match replacing(client, place, around) {
+        (command, Some(folder)) => format!("`{command}` in `{}`", folder.display()),
+        (command, None) => format!("`{command}`"),
+    }
+}
+
+/// The command that takes a client's servers out of a place, and the folder to run it
+/// in where that is another.
+pub fn replacing(client: Client, place: &Place, around: &Around) -> (String, Option<PathBuf>) {
     let is_here = place.scope != Some(Scope::Project) || place.path.starts_with(around.project());
     // What is local covers the project too, and nobody else gets our path.
     let scope = match (client, place.scope) {
         (Client::ClaudeCode, Some(Scope::Local | Scope::Project)) => String::new(),
         _ => scoped(place),
     };
-    let command = format!("`countersign connect {client}{scope} --replace`");
-    match (is_here, place.path.parent()) {
-        (false, Some(folder)) => format!("{command} in `{}`", folder.display()),
-        _ => command,
-    }
+    let command = format!("countersign connect {client}{scope} --replace");
+    let elsewhere = place.path.parent().filter(|_folder| !is_here);
+    (command, elsewhere.map(Path::to_owned))
 }
 
 /// Whether an entry in `target` makes up for the servers of `place`: whoever has
@@ -174,7 +181,6 @@ pub fn disconnecting(
         Some(file) => vec![Place::file(file.to_owned())],
         None => around.places(client),
     };
-    let looked = places.first().map(|place| place.path.clone());
     let mut files: BTreeMap<PathBuf, Vec<Section>> = BTreeMap::new();
     for place in places {
         let of_here =
@@ -184,14 +190,22 @@ pub fn disconnecting(
             files.entry(path).or_default().push(place.section);
         }
     }
+    let first = files.keys().next().cloned();
+    let mut looked: Vec<PathBuf> = files.keys().cloned().collect();
     let mut changes = Vec::new();
     for (path, sections) in files {
         changes.extend(Change::disconnecting(client.holder(), path, sections)?);
     }
     if changes.is_empty() {
+        // Of the folders above most have no file.
+        looked.retain(|path| path.is_file());
+        if looked.is_empty() {
+            looked.extend(first);
+        }
         return Err(ClientError::NotConnected {
             client,
-            path: looked.unwrap_or_default(),
+            looked,
+            folders: around.elsewhere(client),
         });
     }
     Ok(Changes {

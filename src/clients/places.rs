@@ -3,6 +3,7 @@
 //! `.mcp.json`.
 
 use super::Client;
+use super::OURS;
 use crate::config;
 use crate::config::ConfigError;
 use crate::config::Imported;
@@ -270,6 +271,41 @@ impl Around {
     /// What stands in the places of a client that exist.
     pub fn found(&self, client: Client) -> Vec<Found> {
         self.found_by(client, |path| std::fs::read_to_string(path).ok())
+    }
+
+    /// Whether a client seems to be on this machine: one of its files is there, or the
+    /// folder that it keeps its own file in.
+    pub fn has(&self, client: Client) -> bool {
+        let its_own = |place: &Place| {
+            let folder = place.path.parent();
+            // Others keep something in the home folder, and in that of a project, too.
+            place.scope != Some(Scope::Project)
+                && folder.is_some_and(|folder| folder != self.home && folder.is_dir())
+        };
+        let places = self.places(client);
+        let is_there = places
+            .iter()
+            .any(|place| place.path.is_file() || its_own(place));
+        is_there || client == Client::ClaudeCode && self.home.join(".claude").is_dir()
+    }
+
+    /// The other folders for which Claude Code starts us, where it keeps them in its own
+    /// file; no other client says so of a folder that one does not stand in.
+    pub(super) fn elsewhere(&self, client: Client) -> Vec<String> {
+        let folders = || {
+            let own = std::fs::read_to_string(self.claude.join(".claude.json")).ok()?;
+            let whole: Value = jsonc_parser::parse_to_serde_value(&own, &config::as_json()).ok()?;
+            let projects = whole.get("projects")?.as_object()?;
+            let ours = projects.iter().filter(|(_, project)| {
+                let servers = project.get("mcpServers");
+                servers.is_some_and(|servers| servers.get(OURS).is_some())
+            });
+            Some(ours.map(|(folder, _)| folder.clone()).collect())
+        };
+        match client {
+            Client::ClaudeCode => folders().unwrap_or_default(),
+            _ => Vec::new(),
+        }
     }
 
     /// Leaves out what the client does not use: what was switched off for this

@@ -81,7 +81,7 @@ enum AttributeValue {
 pub(super) fn parse(path: &Path, text: &str, money_scale: u8) -> Result<Principals, ConfigError> {
     let file: File = toml::from_str(text).map_err(|error| ConfigError::Shape {
         path: path.to_owned(),
-        message: error.to_string(),
+        message: error.to_string().trim_end().to_owned(),
     })?;
     let value = |key: String, problem: String| ConfigError::Value {
         path: path.to_owned(),

@@ -199,6 +199,12 @@ pub(super) fn check_task(result: &str, declared: &Declared) -> Result<(), String
     }
 }
 
+/// Whether what is said of a task asks only what a client that declared this can be
+/// asked.
+pub fn asks_only(said: &str, declared: &Declared) -> bool {
+    check_task(said, declared).is_ok()
+}
+
 fn check_each(inquiries: &str, declared: &Declared) -> Result<(), String> {
     let inquiries =
         Object::parse(inquiries).map_err(|_| "its `inputRequests` are no object".to_owned())?;

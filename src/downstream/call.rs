@@ -90,6 +90,17 @@ impl CallLine {
     /// How many reports of progress, and how many lines of a log, wait for a client.
     /// More than that are worth less than the memory they would wait in.
     pub const ROOM: usize = 256;
+
+    /// Of a call of which nobody hears more than how it ends.
+    pub fn silent() -> Self {
+        Self {
+            progress: None,
+            asks: None,
+            logs: None,
+            cancelled: CancellationToken::new(),
+            gone: CancellationToken::new(),
+        }
+    }
 }
 
 /// How a call went.

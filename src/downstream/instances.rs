@@ -76,8 +76,14 @@ impl Default for Instances {
 /// resume meanwhile.
 pub struct Opened {
     by: Opening,
-    told: OwnedMutexGuard<Option<u64>>,
+    told: OwnedMutexGuard<Option<(u64, Stay)>>,
+    stay: Stay,
 }
+
+/// Since when a session is on a replica without a break (milliseconds since 1970), where
+/// its server has several. An instance that it comes back to knows nothing of what was
+/// done elsewhere.
+pub type Stay = Option<i64>;
 
 /// One opening of an instance.
 struct Opening {
@@ -102,20 +108,26 @@ pub enum Before {
 impl Opened {
     /// Notes that it needs to be told nothing more.
     pub fn settle(mut self) {
-        *self.told = Some(self.by.number);
+        *self.told = Some((self.by.number, self.stay));
         if let Some((keeper, id)) = self.by.keeps {
             keeper.told(id);
         }
     }
 
-    /// What it was before.
+    /// What it was before. One that the session has left meanwhile is another.
     pub fn before(&self) -> Before {
         match *self.told {
+            Some((_, stay)) if stay != self.stay => Before::Another,
             _ if self.by.goes_on => Before::Same,
-            Some(before) if before == self.by.number => Before::Same,
+            Some((before, _)) if before == self.by.number => Before::Same,
             Some(_other) => Before::Another,
             None => Before::Unknown,
         }
+    }
+
+    /// Notes that it goes on as it was.
+    pub fn goes_on(mut self) {
+        *self.told = Some((self.by.number, self.stay));
     }
 }
 
@@ -125,11 +137,12 @@ impl Downstream {
         self.desk.settings.instances.of
     }
 
-    /// The instance of a session, once it takes calls. None where there is no place for
-    /// one, or it does not open in time: the call will find that out.
+    /// The instance of a session in this stay of it, once it takes calls. None where
+    /// there is no place for one, or it does not open in time: the call will find that
+    /// out.
     pub async fn opened_for(
         &self,
-        session: SessionId,
+        (session, stay): (SessionId, Stay),
         (caller, declared): (&PrincipalId, &Declared),
     ) -> Option<Opened> {
         let kind = Kind::Session(session);
@@ -138,7 +151,7 @@ impl Downstream {
         let up = tokio::time::timeout(self.start_timeout(), server.up());
         up.await.ok()?;
         let by = server.opening()?;
-        Some(Opened { by, told })
+        Some(Opened { by, told, stay })
     }
 
     fn instance_at(

@@ -88,6 +88,12 @@ impl Kept {
         }
     }
 
+    fn keep_anew(&self, whose: &KeptFor, session: KeptSession) {
+        self.known().insert(whose.clone(), session.clone());
+        // An error says that the broker keeps nothing any more.
+        let _unkept = self.to.send((whose.clone(), Some(session)));
+    }
+
     fn known(&self) -> MutexGuard<'_, HashMap<KeptFor, KeptSession>> {
         // Only single operations happen under the lock.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
@@ -165,11 +171,12 @@ impl Keeper {
 
     /// The server knows in this one which session it is for.
     pub(super) fn told(&self, id: String) {
-        self.change(|before| KeptSession {
-            id,
-            told: true,
-            ..before
-        });
+        if let Some(before) = self.session() {
+            let told = true;
+            // Also where that is known here: a move takes it back in the store.
+            self.kept
+                .keep_anew(&self.whose, KeptSession { id, told, ..before });
+        }
     }
 
     fn change(&self, change: impl FnOnce(KeptSession) -> KeptSession) {

@@ -23,6 +23,7 @@ use super::subscriptions::Ear;
 use super::subscriptions::TASK_STATUS;
 use super::subscriptions::Updates;
 use super::wire;
+use super::wire::Awaits;
 use super::wire::Control;
 use super::wire::Frame;
 use super::wire::Slot;
@@ -162,7 +163,7 @@ impl Link {
         let id = self.take_id();
         // Unique like the id, so that one number serves as both.
         let token = line.progress.is_some().then_some(id);
-        let frame = match Frame::permitted(permit, id, call, token, era) {
+        let frame = match Frame::permitted(permit, id, call, Awaits::Answer(token), era) {
             Ok(frame) => frame,
             Err(why) => return Sent::NotSent { why },
         };
@@ -256,6 +257,7 @@ impl Link {
         // Each waiting request learns of it by the loss of its sender.
         drop(waiting);
         self.ended.cancel();
+        self.say_gone();
     }
 
     fn take_id(&self) -> u64 {

@@ -10,6 +10,7 @@ use super::Instances;
 use super::Keeper;
 use super::Place;
 use super::Settings;
+use super::Stay;
 use crate::principal::PrincipalId;
 use crate::session::SessionId;
 use crate::tool::CallId;
@@ -72,9 +73,9 @@ pub(super) struct Opener<'a> {
     pub(super) declared: &'a Declared,
 }
 
-/// Which of its openings an instance was last told to resume in, if any. Held while
-/// it is told.
-pub(super) type Told = Arc<tokio::sync::Mutex<Option<u64>>>;
+/// In which of its openings an instance was last told to resume, if any, and in which
+/// stay of its session there. Held while it is told.
+pub(super) type Told = Arc<tokio::sync::Mutex<Option<(u64, Stay)>>>;
 
 /// The siblings of one server, the one used last at the end.
 #[derive(Default)]

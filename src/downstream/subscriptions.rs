@@ -1,9 +1,10 @@
-//! Resources of a server that somebody follows.
+//! Resources and tasks of a server that somebody follows.
 //!
 //! A legacy server is asked once, and tells of the resource until it is told
 //! otherwise or its connection ends. A modern one is asked by a request that stays
-//! open. Either way one request is about one resource, and sending it takes a
-//! permit.
+//! open. Either way one request is about one resource, or one task, and sending it
+//! takes a permit. Of a task a legacy server speaks unasked; it is asked how the task
+//! stands.
 
 use super::CallLine;
 use super::ConnectionId;
@@ -19,6 +20,7 @@ use super::wire::Control;
 use crate::json;
 use crate::json::Object;
 use crate::permit::Permit;
+use crate::tool::CallId;
 use crate::tool::ServerName;
 use serde_json::json as value;
 use std::fmt;
@@ -35,6 +37,9 @@ use tokio_util::sync::CancellationToken;
 const UPDATED: &str = "notifications/resources/updated";
 /// What a legacy server says of a task (MCP 2025-11-25, tasks, status notifications).
 pub(super) const TASK_STATUS: &str = "notifications/tasks/status";
+/// What a modern one says of a task that somebody follows (ext-tasks, task status
+/// notifications).
+const TASK: &str = "notifications/tasks";
 const ACKNOWLEDGED: &str = "notifications/subscriptions/acknowledged";
 
 /// How long taking a subscription back may take.
@@ -54,14 +59,30 @@ pub enum Update {
         /// The `params` of the notification, an object, as the text they were.
         params: Arc<str>,
     },
-    /// The state of a task changed.
-    Task {
+    /// The state of a task changed, says a server of the older era, unasked.
+    Status {
         /// Which server says so.
         server: ServerName,
         /// On which connection.
         at: ConnectionId,
         /// What it calls the task.
         native: Box<str>,
+        /// The `params` of the notification, an object, as the text they were.
+        params: Arc<str>,
+    },
+    /// A connection ended, and with it what was said on it unasked.
+    Gone {
+        /// To which server.
+        server: ServerName,
+        /// Which one.
+        at: ConnectionId,
+    },
+    /// The state of a task changed that is followed.
+    Task {
+        /// Which server says so.
+        server: ServerName,
+        /// The call that the task was made of.
+        began: CallId,
         /// The `params` of the notification, an object, as the text they were.
         params: Arc<str>,
     },
@@ -101,19 +122,49 @@ impl Updates {
 
     /// Takes what is said of a task.
     pub(super) fn task(&self, at: ConnectionId, params: &str) {
-        let read = Object::parse(params).ok();
-        let known = ["taskId", "status", "_meta"];
-        let read = read.filter(|read| read.refuse_lookalikes(known.into_iter()).is_ok());
-        let Some(native) = read.and_then(|read| read.get("taskId").and_then(json::text)) else {
-            tracing::warn!(server.name = %self.server, "dropped word of a task that cannot be read");
-            return;
-        };
-        self.send(Update::Task {
+        if let Some(native) = self.names_task(params) {
+            self.send(Update::Status {
+                server: self.server.clone(),
+                at,
+                native,
+                params: params.into(),
+            });
+        }
+    }
+
+    /// Nothing more is said on this connection.
+    pub(super) fn gone(&self, at: ConnectionId) {
+        self.send(Update::Gone {
             server: self.server.clone(),
             at,
-            native: native.into(),
-            params: params.into(),
         });
+    }
+
+    /// Takes what is said of a task that is followed.
+    fn followed_task(&self, (native, began): (&str, CallId), params: &str) {
+        match self.names_task(params) {
+            Some(named) if *named == *native => self.send(Update::Task {
+                server: self.server.clone(),
+                began,
+                params: params.into(),
+            }),
+            Some(_) => {
+                tracing::warn!(server.name = %self.server, "dropped word of a task that is not the one followed");
+            }
+            None => {}
+        }
+    }
+
+    /// Which task something is said of.
+    fn names_task(&self, params: &str) -> Option<Box<str>> {
+        let read = Object::parse(params).ok();
+        let known = ["taskId", "status", "_meta", "inputRequests"];
+        let read = read.filter(|read| read.refuse_lookalikes(known.into_iter()).is_ok());
+        let named = read.and_then(|read| read.get("taskId").and_then(json::text));
+        if named.is_none() {
+            tracing::warn!(server.name = %self.server, "dropped word of a task that cannot be read");
+        }
+        named.map(Into::into)
     }
 
     /// Takes a message that belongs to no request.
@@ -162,40 +213,53 @@ impl Updates {
 /// What hears the messages of one request that stays open.
 #[derive(Debug)]
 pub(super) struct Ear {
-    uri: Arc<str>,
+    /// The resource or the task, as the server calls it.
+    of: Arc<str>,
+    /// The call that became the task, where it is one.
+    began: Option<CallId>,
     /// Whether the server does what it was asked, once it has said so.
     honoured: watch::Sender<Option<bool>>,
 }
 
 impl Ear {
-    fn of(uri: Arc<str>) -> Self {
+    fn of(call: &OutgoingCall) -> Self {
         Self {
-            uri,
+            of: Arc::clone(&call.name),
+            began: call.task_of,
             honoured: watch::Sender::new(None),
         }
     }
 
     /// Whether a message is of those that belong to subscriptions.
     pub(super) fn hears(method: &str) -> bool {
-        matches!(method, UPDATED | ACKNOWLEDGED)
+        matches!(method, UPDATED | ACKNOWLEDGED | TASK)
     }
 
     /// Takes one of them.
     pub(super) fn hear(&self, (method, params): (&str, &str), updates: &Updates) {
-        if method == UPDATED {
-            updates.said(Some(&self.uri), params);
-        } else {
-            let honoured = named(params).is_some_and(|named| named.contains(&self.uri));
-            self.honoured.send_replace(Some(honoured));
+        match (method, self.began) {
+            (ACKNOWLEDGED, began) => {
+                let of = match began {
+                    Some(_) => "taskIds",
+                    None => "resourceSubscriptions",
+                };
+                let honoured = named(params, of).is_some_and(|named| named.contains(&self.of));
+                self.honoured.send_replace(Some(honoured));
+            }
+            (UPDATED, None) => updates.said(Some(&self.of), params),
+            (TASK, Some(began)) => updates.followed_task((&self.of, began), params),
+            (_, _) => {
+                tracing::debug!(server.name = %updates.server, "dropped what was not asked for");
+            }
         }
     }
 }
 
-/// The resources that an acknowledgement names.
-fn named(params: &str) -> Option<Vec<Arc<str>>> {
+/// The resources or tasks that an acknowledgement names.
+fn named(params: &str, of: &str) -> Option<Vec<Arc<str>>> {
     let params = Object::parse(params).ok()?;
     let honoured = Object::parse(params.get("notifications")?).ok()?;
-    serde_json::from_str(honoured.get("resourceSubscriptions")?).ok()
+    serde_json::from_str(honoured.get(of)?).ok()
 }
 
 /// One subscription that a server keeps. Dropped, it is forgotten; a modern
@@ -222,8 +286,8 @@ impl fmt::Debug for Standing {
 }
 
 impl Standing {
-    /// One of the broker's own resources: nobody is asked, and nobody ends it.
-    pub fn ours() -> Self {
+    /// One of which somebody speaks unasked, and that nobody ends.
+    pub fn unasked() -> Self {
         Self(Kind::Listening(Box::pin(std::future::pending())))
     }
 
@@ -257,8 +321,8 @@ impl Downstream {
         let _first = self.desk.updates.to.set(to);
     }
 
-    /// Asks the server to tell of a resource. It is sent at most once. With what
-    /// it said comes the subscription, where it agreed to one.
+    /// Asks the server to tell of a resource or a task. It is sent at most once. With
+    /// what it said comes the subscription, where it agreed to one.
     pub async fn subscribe(&self, permit: Permit, call: OutgoingCall) -> (Sent, Option<Standing>) {
         let allowed = call.deadline.unwrap_or(self.desk.settings.timeout);
         let deadline = Instant::now() + allowed;
@@ -277,9 +341,8 @@ impl Downstream {
         if own.is_some() {
             return (Sent::not_sent(instances::NOT_FOLLOWED), None);
         }
-        let uri = Arc::clone(&call.name);
         if let Era::Modern(_) = ready.era {
-            let ear = Arc::new(Ear::of(uri));
+            let ear = Arc::new(Ear::of(&call));
             let heard = Arc::clone(&ear);
             let listening: Listening = match ready.link {
                 Reach::Pipe(link) => Box::pin(link.listen_for(permit, call, heard)),
@@ -287,7 +350,14 @@ impl Downstream {
             };
             return acknowledged(listening, (&ear, ready.era), deadline).await;
         }
-        let sent = ready.link.call(permit, &call, silent(), deadline).await;
+        if call.task_of.is_some() {
+            let sent = Box::pin(self.call(permit, call, CallLine::silent())).await;
+            let standing = matches!(sent, Sent::Result { .. }).then(Standing::unasked);
+            return (sent, standing);
+        }
+        let uri = Arc::clone(&call.name);
+        let silent = CallLine::silent();
+        let sent = ready.link.call(permit, &call, silent, deadline).await;
         let standing = matches!(sent, Sent::Result { .. }).then(|| {
             let lost = match &ready.link {
                 Reach::Pipe(link) => link.lost(),
@@ -342,19 +412,8 @@ async fn acknowledged(
 
 /// What a legacy server would say.
 fn refused() -> Sent {
-    let error = value!({"code": -32602, "message": "the server does not tell of this resource"});
+    let error = value!({"code": -32602, "message": "the server does not tell of it"});
     Sent::Error {
         json: error.to_string().into(),
-    }
-}
-
-/// Nobody hears what comes beside the answer.
-fn silent() -> CallLine {
-    CallLine {
-        progress: None,
-        asks: None,
-        logs: None,
-        cancelled: CancellationToken::new(),
-        gone: CancellationToken::new(),
     }
 }

@@ -43,6 +43,15 @@ pub(super) const CLIENT_INFO: &str = concat!(
     r#""}"#
 );
 
+/// What is waited for, once a call is sent.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Awaits {
+    /// The answer, and until then progress under this token.
+    Answer(Option<u64>),
+    /// What a modern server says of what the call names, while the request is open.
+    Word,
+}
+
 /// One message, ready to be written.
 pub(super) struct Frame {
     bytes: Bytes,
@@ -143,12 +152,15 @@ impl Frame {
         permit: Permit,
         id: u64,
         call: &OutgoingCall,
-        progress_token: Option<u64>,
+        awaits: Awaits,
         era: &Era,
     ) -> Result<Self, String> {
         tracing::debug!(call.id = %permit.call(), request = id, "sending the call");
         let modern = matches!(era, Era::Modern(_));
-        let listens = call.asking == Asking::Subscribe && modern;
+        let (listens, progress_token) = match awaits {
+            Awaits::Answer(progress) => (false, progress),
+            Awaits::Word => (true, None),
+        };
         let mut params = Params::default();
         // Each text stands inside ours: one that is no object of its own could
         // close ours and go on with anything.
@@ -163,12 +175,15 @@ impl Frame {
                     params.member("arguments", arguments);
                 }
             }
-            // One resource for each request, so that each is under a permit of its
+            // One resource or task for each request, so that each is under a permit of its
             // own (2026-07-28, patterns/subscriptions).
-            Asking::Subscribe if listens => {
-                let uri = Value::from(&*call.name);
-                let wanted = format!("{{\"resourceSubscriptions\":[{uri}]}}");
-                params.member("notifications", &wanted);
+            Asking::Subscribe | Asking::Task(_) if listens => {
+                let name = Value::from(&*call.name);
+                let of = match call.asking {
+                    Asking::Task(_) => "taskIds",
+                    _ => "resourceSubscriptions",
+                };
+                params.member("notifications", &format!("{{\"{of}\":[{name}]}}"));
             }
             // The client knows the task by an id of ours.
             Asking::Task(_) => params.string("taskId", &call.name),
@@ -394,7 +409,7 @@ mod tests {
             deadline: None,
         };
         let era = Era::Legacy(LEGACY.to_owned());
-        Frame::permitted(permit, 7, &call, None, &era)
+        Frame::permitted(permit, 7, &call, Awaits::Answer(None), &era)
             .map(|f| String::from_utf8(f.bytes.to_vec()).unwrap())
     }
 

@@ -54,8 +54,8 @@ impl From<StoreError> for ExportError {
     }
 }
 
-/// Writes an export, line by line, without their ends. `key` is what checkpoints are
-/// signed with here, where that is known.
+/// Writes an export, line by line, without their ends, and returns how many records it
+/// has. `key` is what checkpoints are signed with here, where that is known.
 ///
 /// # Errors
 ///
@@ -65,7 +65,7 @@ pub fn export(
     asked: &Asked,
     (key, now): (Option<PublicKey>, Timestamp),
     write: &mut dyn FnMut(&str) -> std::io::Result<()>,
-) -> Result<(), ExportError> {
+) -> Result<usize, ExportError> {
     let mut out = Out {
         write,
         records: 0,
@@ -98,7 +98,8 @@ pub fn export(
     out.line(&Line::End {
         records,
         checkpoints,
-    })
+    })?;
+    Ok(records)
 }
 
 /// What is written of one chain.

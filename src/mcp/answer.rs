@@ -151,6 +151,7 @@ fn refused(refusal: &Refusal, reader: Reader) -> Reply {
         Refusal::NotAsked => Reply::Error(Fault::new(INVALID_PARAMS, NOT_ASKED).json()),
         Refusal::InvalidArguments { call, problem } => say(call, &unfit(problem)),
         Refusal::Denied { call, denial } => decided::denied(call, denial, reader),
+        Refusal::Paused(paused) => decided::paused(paused, reader),
         Refusal::Escalated {
             call,
             denial,

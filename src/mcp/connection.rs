@@ -13,6 +13,7 @@ use super::parse::ParseError;
 use super::parse::RawId;
 use super::parse::Request;
 use super::parse::Response;
+use super::parse::Wanted;
 use super::parse::parse;
 use super::tasks;
 use super::work::Outgoing;
@@ -251,6 +252,11 @@ impl Connection {
                 *locked(&self.level) = Some(level);
                 Task::SetLevel(level)
             }
+            Body::Listen(Wanted { tasks: ids, .. })
+                if !ids.is_empty() && !meta.declared.knows(Extension::Tasks) =>
+            {
+                return Received::Answer(tasks::not_declared().refuse(Some(&id)));
+            }
             body if body.is_about_tasks() && !self.serves_tasks(&meta) => {
                 let has = self.broker.has();
                 let fault = match meta.modern && has.tasks {
@@ -310,7 +316,7 @@ impl Connection {
     }
 
     /// Whether the client of one request may ask about tasks.
-    fn serves_tasks(&self, meta: &Meta) -> bool {
+    pub(super) fn serves_tasks(&self, meta: &Meta) -> bool {
         let has = self.broker.has();
         match meta.client() {
             Client::Modern => has.tasks && meta.declared.knows(Extension::Tasks),

@@ -1,4 +1,4 @@
-//! Telling a client of changes: of its lists, and of the resources that it
+//! Telling a client of changes: of its lists, and of the resources and tasks that it
 //! follows.
 
 use super::answer::Came;
@@ -30,11 +30,13 @@ use crate::json::Splice;
 use crate::session::Found;
 use crate::session::SessionId;
 use crate::tool::Asking;
+use crate::tool::TaskAsk;
 use serde_json::json as value;
 use std::sync::Arc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+const UPDATED: &str = "notifications/resources/updated";
 const TAG: &str = "io.modelcontextprotocol/subscriptionId";
 
 impl Connection {
@@ -74,12 +76,22 @@ impl Connection {
     pub(super) async fn listen(&self, call: Call<'_>, wanted: Wanted, out: &Outgoing) {
         let id = call.id;
         let ended = CancellationToken::new();
-        let listener = Listener::new(self.principal.clone(), ended.clone());
+        let declared = self.declared(&call.meta);
+        let whose = (self.principal.clone(), Arc::clone(&declared));
+        let listener = Listener::of(whose, ended.clone());
         // Also where nobody runs this to its end, because the client went away.
         let _ends = ended.drop_guard();
         let _reads = listener.reading();
-        let uris = match self.followed(&call.meta, wanted.uris, &listener).await {
+        let uris = (Asking::Subscribe, wanted.uris);
+        let uris = match self.followed(&call.meta, uris, &listener).await {
             Ok(uris) => uris,
+            Err(object) => return send(out, error(id, &object)).await,
+        };
+        // Where tasks are not served, none is honoured.
+        let ids = Some(wanted.tasks).filter(|_| self.serves_tasks(&call.meta));
+        let ids = (Asking::Task(TaskAsk::Get), ids.unwrap_or_default());
+        let ids = match self.followed(&call.meta, ids, &listener).await {
+            Ok(ids) => ids,
             Err(object) => return send(out, error(id, &object)).await,
         };
         // What there is nobody knows before.
@@ -102,10 +114,11 @@ impl Connection {
         let (followed, mut named): (Vec<_>, Vec<_>) = honoured
             .map(|(_, list, name)| (list, format!("\"{name}\":true")))
             .unzip();
-        if !uris.is_empty() {
-            named.push(format!("\"resourceSubscriptions\":{}", value!(uris)));
+        for (key, names) in [("resourceSubscriptions", uris), ("taskIds", ids)] {
+            if !names.is_empty() {
+                named.push(format!("\"{key}\":{}", value!(names)));
+            }
         }
-        let declared = self.declared(&call.meta);
         let who = (&self.principal, &*declared);
         let mut follower = Follower::start(&self.broker, who, followed).await;
         let tag = format!("{{\"{TAG}\":{id}}}");
@@ -127,7 +140,11 @@ impl Connection {
                     }
                 }
                 word = self.broker.heard(&listener) => {
-                    send(out, said(&word, |params| tagged(params, id.as_str()))).await;
+                    let word = call.cancelled.run_until_cancelled(self.modern(&call, word));
+                    if let Some((method, params)) = word.await {
+                        let params = tagged(&params, id.as_str());
+                        send(out, notification(method, Some(&params))).await;
+                    }
                 }
             }
         }
@@ -144,20 +161,36 @@ impl Connection {
         send(out, notification("notifications/cancelled", Some(&params))).await;
     }
 
-    /// Follows resources, and returns those that lead somewhere and that the
+    /// What a modern client is told, and by which method.
+    async fn modern(&self, call: &Call<'_>, word: Word) -> (&'static str, String) {
+        match word {
+            Word::Resource(params) => (UPDATED, params.to_string()),
+            Word::Task { id, params } | Word::Status { id, params } => {
+                let state = Splice::new(&params).remove_member(&params, "resultType");
+                let state = tasks::renamed(&state.finish(), &id);
+                (tasks::TOLD, self.whole(call, &id, state).await)
+            }
+        }
+    }
+
+    /// Follows resources or tasks, and returns those that lead somewhere and that the
     /// caller may follow; or the error that is due.
     async fn followed(
         &self,
         meta: &Meta,
-        uris: Vec<Box<str>>,
+        (asking, names): (Asking, Vec<Box<str>>),
         listener: &Arc<Listener>,
     ) -> Result<Vec<Box<str>>, String> {
-        if uris.is_empty() {
-            return Ok(uris);
+        if names.is_empty() {
+            return Ok(names);
         }
+        let key = match asking {
+            Asking::Task(_) => "taskId",
+            _ => "uri",
+        };
         let reader = Reader {
             client: meta.client(),
-            asking: Asking::Subscribe,
+            asking,
         };
         let session = match self.session(meta).await {
             Ok(session) => session,
@@ -167,29 +200,29 @@ impl Connection {
                 }
             },
         };
-        let mut asking = JoinSet::new();
-        for (place, uri) in uris.iter().enumerate() {
+        let mut asked_for = JoinSet::new();
+        for (place, name) in names.iter().enumerate() {
             let ask = Ask {
-                asking: Asking::Subscribe,
-                name: uri.clone(),
-                arguments: Some(value!({ "uri": uri }).to_string().into()),
+                asking,
+                name: name.clone(),
+                arguments: Some(value!({ key: name }).to_string().into()),
                 rest: Vec::new(),
                 answers: None,
                 task: None,
             };
             let asked = self.asked(session.clone(), meta, ask);
             let (broker, listener) = (Arc::clone(&self.broker), Arc::clone(listener));
-            asking.spawn(async move {
+            asked_for.spawn(async move {
                 let answer = broker.subscribe(asked, &listener).await;
                 let honoured = matches!(answer, Answer::Result { .. } | Answer::Joined);
                 honoured.then_some(place)
             });
         }
-        let mut honoured = asking.join_all().await;
+        let mut honoured = asked_for.join_all().await;
         honoured.sort_unstable();
         let honoured = honoured.into_iter().flatten();
         Ok(honoured
-            .filter_map(|place| uris.get(place).cloned())
+            .filter_map(|place| names.get(place).cloned())
             .collect())
     }
 
@@ -236,7 +269,7 @@ impl Connection {
                 Ok(()) = listed.changed() => true,
                 () = follower.moved() => listed.has_changed().unwrap_or(false),
                 word = self.broker.heard(&listener) => {
-                    send(out, said(&word, untagged)).await;
+                    send(out, said(&word)).await;
                     continue;
                 }
             };
@@ -250,14 +283,12 @@ impl Connection {
     }
 }
 
-/// What a client is told, of resources in the words of its era. Of tasks only older
-/// clients hear (MCP 2025-11-25, tasks, status notifications).
-fn said(word: &Word, worded: impl Fn(&str) -> String) -> Outbound {
+/// What a legacy client is told (of a task: MCP 2025-11-25, tasks, status
+/// notifications).
+fn said(word: &Word) -> Outbound {
     match word {
-        Word::Resource(params) => {
-            notification("notifications/resources/updated", Some(&worded(params)))
-        }
-        Word::Task { id, params } => {
+        Word::Resource(params) => notification(UPDATED, Some(&untagged(params))),
+        Word::Task { id, params } | Word::Status { id, params } => {
             let params = tasks::renamed(params, id);
             notification("notifications/tasks/status", Some(&params))
         }

@@ -30,11 +30,17 @@ use serde_json::Value;
 use serde_json::json as value;
 use std::sync::Arc;
 use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
 
 /// The member of a message's `_meta` that names the task that it belongs to
 /// (MCP 2025-11-25, tasks).
 const RELATED: &str = "io.modelcontextprotocol/related-task";
+
+/// By which method a modern client hears of a task that it follows (ext-tasks, task
+/// status notifications).
+pub(super) const TOLD: &str = "notifications/tasks";
+
+/// What 2025-11-25 says of a task in other words than 2026-07-28.
+const OLDER: [(&str, &str); 2] = [("ttl", "ttlMs"), ("pollInterval", "pollIntervalMs")];
 
 /// The result of a call that became a task, under our id. It has a type of its own
 /// in 2026-07-28, and none before.
@@ -141,6 +147,31 @@ impl Connection {
         send(out, result(call.id, &listed)).await;
     }
 
+    /// What is said of a task, as 2026-07-28 has it: with what it came to, which a
+    /// server of 2025-11-25 is asked for by `tasks/result`, decided and recorded as any.
+    /// What that revision cannot say stays as it was.
+    pub(super) async fn whole(&self, call: &Call<'_>, id: &str, state: String) -> String {
+        let Some(newer) = renewed(&state) else {
+            return state;
+        };
+        let is_over = matches!(status(&state).as_deref(), Some("completed" | "failed"));
+        let session = match is_over {
+            true => self.session(&call.meta).await.ok(),
+            false => None,
+        };
+        let Some(session) = session else {
+            return newer;
+        };
+        let asked = self.asked_of_task(session, call, (TaskAsk::Result, id.to_owned()));
+        match asked.await {
+            Answer::Result { json, .. } => {
+                ended(&newer, ("completed", "result"), &renamed(&json, id))
+            }
+            Answer::ServerError { json } => ended(&newer, ("failed", "error"), &json),
+            _ => newer,
+        }
+    }
+
     /// What the server of a task says of it, where it says anything.
     fn asks_after(
         &self,
@@ -148,8 +179,24 @@ impl Connection {
         call: &Call<'_>,
         id: String,
     ) -> impl Future<Output = Option<Box<str>>> + Send + use<> {
+        let asked = self.asked_of_task(session, call, (TaskAsk::Get, id));
+        async move {
+            match asked.await {
+                Answer::Result { json, .. } => Some(json),
+                _ => None,
+            }
+        }
+    }
+
+    /// Asks something of the server of a task, in the caller's name.
+    fn asked_of_task(
+        &self,
+        session: (SessionId, Arc<Found>),
+        call: &Call<'_>,
+        (what, id): (TaskAsk, String),
+    ) -> impl Future<Output = Answer> + Send + use<> {
         let ask = Ask {
-            asking: Asking::Task(TaskAsk::Get),
+            asking: Asking::Task(what),
             arguments: Some(value!({ "taskId": id }).to_string().into()),
             name: id.into(),
             answers: None,
@@ -158,20 +205,44 @@ impl Connection {
         };
         let asked = self.asked(session, &call.meta, ask);
         let line = CallLine {
-            progress: None,
-            logs: None,
-            asks: None,
             cancelled: call.cancelled.clone(),
-            gone: CancellationToken::new(),
+            ..CallLine::silent()
         };
         let broker = Arc::clone(&self.broker);
-        async move {
-            match broker.call_tool(asked, line).await {
-                Answer::Result { json, .. } => Some(json),
-                _ => None,
-            }
+        async move { broker.call_tool(asked, line).await }
+    }
+}
+
+fn status(state: &str) -> Option<String> {
+    json::text(part(state, "status")?).map(Into::into)
+}
+
+/// What a server of 2025-11-25 says of a task, in the words of 2026-07-28. None where it
+/// is of that revision already.
+fn renewed(state: &str) -> Option<String> {
+    let members = Object::parse(state).ok()?;
+    if members.get("ttlMs").is_some() || members.get("ttl").is_none() {
+        return None;
+    }
+    let mut newer = state.to_owned();
+    for (old, new) in OLDER {
+        if let Some(value) = members.get(old) {
+            let without = Splice::new(&newer).remove_member(&newer, old).finish();
+            newer = Splice::new(&without)
+                .add_member(&without, new, value)
+                .finish();
         }
     }
+    Some(newer)
+}
+
+/// What a task came to. There it failed only where it ended in an error of the protocol.
+fn ended(state: &str, (status, member): (&str, &str), with: &str) -> String {
+    let mut splice = Splice::new(state);
+    if let Some(said) = part(state, "status") {
+        splice = splice.replace(said, format!("\"{status}\""));
+    }
+    splice.add_member(state, member, with).finish()
 }
 
 #[cfg(test)]

@@ -247,9 +247,13 @@ impl Connection {
         }
         match reply {
             Some(Reply::Result(object)) => {
-                let object = match task {
-                    Some(id) => tasks::renamed(&object, &id),
-                    None => object,
+                let object = match (task, reader.client) {
+                    (Some(id), Client::Modern) => {
+                        let state = tasks::renamed(&object, &id);
+                        Box::pin(self.whole(&call, &id, state)).await
+                    }
+                    (Some(id), Client::Legacy) => tasks::renamed(&object, &id),
+                    (None, _) => object,
                 };
                 send(out, result(call.id, &object).with(receipt)).await;
             }

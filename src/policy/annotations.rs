@@ -26,6 +26,8 @@ pub(super) struct Stop {
     /// The role whose approval lifts it; without one nobody can.
     pub(super) escalate: Option<String>,
     pub(super) expires: SignedDuration,
+    /// Whether it asks for arguments that policy cannot see.
+    pub(super) asks_unseen: bool,
 }
 
 /// Reads the annotations of a policy. Returns what is wrong with them.
@@ -88,6 +90,7 @@ pub(super) fn read(policy: &Policy, roles: &BTreeSet<&str>) -> Result<Option<Sto
         message: text("message"),
         escalate: text("escalate"),
         expires,
+        asks_unseen: reads::mentions(policy, "opaque"),
     }))
 }
 

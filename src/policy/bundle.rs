@@ -356,6 +356,12 @@ impl Bundle {
         }
     }
 
+    /// The id of a forbid that stops calls of this tool with arguments that policy cannot
+    /// see; none where they pass.
+    pub fn stops_unseen(&self, tool: &ToolId) -> Option<&str> {
+        self.gate(tool).and_then(|gate| gate.stops_unseen())
+    }
+
     /// The declared arguments of a tool that policy cannot see, and why.
     pub fn opaque_arguments(&self, tool: &ToolId) -> Vec<(String, String)> {
         self.gate(tool)

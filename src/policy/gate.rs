@@ -12,6 +12,7 @@ use super::verdict::Allowed;
 use super::verdict::Denial;
 use super::verdict::Escalation;
 use super::verdict::Facts;
+use super::verdict::Unseen;
 use super::verdict::Verdict;
 use crate::principal::PrincipalId;
 use crate::tool::CallId;
@@ -27,6 +28,9 @@ use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::RwLock;
+
+/// Why policy cannot see what nobody declared.
+const UNDECLARED: &str = "the tool does not declare it";
 
 /// One tool's compiled reader of arguments and the policies that can match it.
 #[derive(Debug)]
@@ -140,7 +144,8 @@ impl Gate {
         if answer.allows() {
             return Verdict::Allow(Allowed::new(call, answer.determining));
         }
-        let denial = self.slice.denial(&answer);
+        let mut denial = self.slice.denial(&answer);
+        denial.unseen = self.unseen(reading, &answer);
         if !denial.errors.is_empty() {
             return Verdict::Deny(denial);
         }
@@ -152,6 +157,36 @@ impl Gate {
             // Who may not use the tool at all is not told its limits.
             false => not_permitted(),
         })
+    }
+
+    /// The arguments that policy cannot see, where a forbid asked for them.
+    fn unseen(&self, reading: &Reading, answer: &Answer) -> Vec<Unseen> {
+        let mut stops = answer
+            .determining
+            .iter()
+            .filter_map(|id| self.slice.stop(id));
+        if !stops.any(|stop| stop.asks_unseen) {
+            return Vec::new();
+        }
+        let declared = self.reader.fields().unseen("");
+        let why = |argument: &String| {
+            let known = declared.iter().find(|(name, _)| name == argument);
+            known.map_or_else(|| UNDECLARED.to_owned(), |(_, why)| why.clone())
+        };
+        let arguments = reading.opaque().iter();
+        arguments
+            .map(|argument| Unseen {
+                argument: argument.clone(),
+                why: why(argument),
+            })
+            .collect()
+    }
+
+    /// The forbid that stops calls with arguments that policy cannot see, where there is
+    /// one for this tool.
+    pub(super) fn stops_unseen(&self) -> Option<&str> {
+        let mut stops = self.slice.stops();
+        stops.find(|(_, stop)| stop.asks_unseen).map(|(id, _)| id)
     }
 
     /// Whether the tool is shown to a principal. Asked once for each.
@@ -345,6 +380,7 @@ pub(super) fn not_permitted() -> Denial {
         code: "not_permitted".to_owned(),
         reasons: Vec::new(),
         errors: Vec::new(),
+        unseen: Vec::new(),
     }
 }
 

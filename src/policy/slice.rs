@@ -163,6 +163,7 @@ impl Slice {
             code,
             reasons,
             errors: answer.errors.clone(),
+            unseen: Vec::new(),
         }
     }
 

@@ -79,6 +79,30 @@ pub struct Denial {
     pub reasons: Vec<Reason>,
     /// Ids of policies that failed to evaluate, sorted. Any of these denies.
     pub errors: Vec<String>,
+    /// The arguments of the call that policy cannot see, where one of the reasons asks
+    /// for them.
+    pub unseen: Vec<Unseen>,
+}
+
+/// The built-in forbid of calls in a session that waits.
+const PAUSED: &str = "countersign.paused";
+
+impl Denial {
+    /// Whether nothing but that its session waits stopped the call.
+    pub fn is_pause(&self) -> bool {
+        self.errors.is_empty()
+            && !self.reasons.is_empty()
+            && self.reasons.iter().all(|reason| reason.policy == PAUSED)
+    }
+}
+
+/// An argument that is there and that policy cannot see.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unseen {
+    /// Its place, `line_items[].note`; the client may have made it up.
+    pub argument: String,
+    /// Why policy cannot see it.
+    pub why: String,
 }
 
 /// One forbid that stopped a call.

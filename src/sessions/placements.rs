@@ -9,6 +9,7 @@ pub use table::SCHEMA_11;
 use super::By;
 use super::What;
 use super::note;
+use super::towards;
 use crate::principal::PrincipalId;
 use crate::session::SessionId;
 use crate::store::StoreError;
@@ -77,6 +78,19 @@ pub fn placed(
     table::placement(tx, server, &holder.to_string())
 }
 
+/// Since when somebody is on the replica that they are on.
+///
+/// # Errors
+///
+/// When it cannot be read.
+pub fn placed_since(
+    tx: &Tx<'_>,
+    server: &ServerName,
+    holder: &Holder,
+) -> Result<Option<Timestamp>, StoreError> {
+    table::placement_since(tx, server, &holder.to_string())
+}
+
 /// Puts somebody on a replica, unless somebody else has put them elsewhere
 /// meanwhile. Returns where they are. A move stands in the history of the session.
 ///
@@ -92,6 +106,7 @@ pub fn place(tx: &Tx<'_>, placing: &Placing, now: Timestamp) -> Result<String, S
         }
         Some((from, why)) => {
             if table::placement_move(tx, key, (from, &placing.to), now)? {
+                towards::untell(tx, &placing.server, &placing.holder)?;
                 let detail = placing.detail(from, why);
                 let by = By::Server(&placing.server);
                 note(tx, placing.session, What::Moved, Some(&detail), by, now)?;

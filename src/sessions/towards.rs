@@ -101,6 +101,16 @@ pub fn lose_towards(
     table::delete(tx, own, (server, holder, replica))
 }
 
+/// Whoever moved to another replica is to be told of in each transport session again: an
+/// instance that they come back to knows nothing of what was done elsewhere.
+pub(super) fn untell(tx: &Tx<'_>, server: &ServerName, holder: &Holder) -> Result<(), StoreError> {
+    match holder {
+        Holder::Session(_) => table::untell(tx, server, &holder.to_string()),
+        // Which sessions are theirs does not stand there.
+        Holder::Principal(_) => table::untell(tx, server, "session:*"),
+    }
+}
+
 /// A session that is over speaks in none.
 pub(super) fn forget(tx: &Tx<'_>, session: SessionId) -> Result<(), StoreError> {
     table::delete_of(tx, &Holder::Session(session).to_string())

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// There is no store at that place.
-    #[error("there is no store at `{}`: start `countersign stdio` once, or check `store.path`", path.display())]
+    #[error("there is no store at `{}` yet: the first client that starts Countersign, `countersign serve` or `countersign key new` makes it; if there should be one, check `store.path`", path.display())]
     Absent {
         /// Where it was looked for.
         path: PathBuf,
@@ -68,7 +68,7 @@ pub enum StoreError {
         what: String,
     },
     /// A broker runs on the store.
-    #[error("a broker runs on the store `{}`: stop it first", path.display())]
+    #[error("a broker runs on the store `{}`: stop `countersign serve`, and end the clients that start Countersign, first", path.display())]
     InUse {
         /// Which file.
         path: PathBuf,

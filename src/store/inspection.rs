@@ -8,6 +8,7 @@ use super::connect;
 use super::migrate;
 use super::wal;
 use super::wal::Lost;
+use crate::counted::Counted;
 use rusqlite::Connection;
 use rusqlite::OpenFlags;
 use std::path::Path;
@@ -88,7 +89,8 @@ impl Inspection {
                 let (table, parent): (String, String) = (row.get(0)?, row.get(1)?);
                 let count: u32 = row.get(2)?;
                 Ok(format!(
-                    "{count} rows of `{table}` name a `{parent}` that is not there"
+                    "{} of `{table}` without its `{parent}`",
+                    Counted(count, "row")
                 ))
             })?);
             Ok(problems)

@@ -1,12 +1,20 @@
 //! SQLite's write-ahead log, as far as it must be known whether its middle can be
 //! read: SQLite takes the first frame that does not fit for the end, and what comes
-//! after it is gone without a word. ("WAL File Format", SQLite documentation.)
+//! after it is gone without a word. ("WAL File Format" and "WAL-mode File Format",
+//! SQLite documentation.)
+//!
+//! Frames behind such a place need not be lost: a process that was killed while it
+//! committed leaves some that nobody counts, and the next one writes over the first
+//! of them only. What was committed is told by the index of the log (`-shm`), which
+//! outlives every process and no power cut.
 
 use std::path::Path;
 use std::path::PathBuf;
 
 const HEADER: usize = 32;
 const FRAME_HEADER: usize = 24;
+/// One of the two headers of the index, its checksum at the end included.
+const INDEX_HEADER: usize = 48;
 
 /// What is lost of a log that is damaged in its middle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,12 +26,33 @@ pub(super) struct Lost {
 }
 
 /// What is lost of the log of a store. None where the end is missing only, as a power
-/// cut leaves it.
+/// cut leaves it, or where nothing behind that place was committed.
 pub(super) fn lost(store: &Path) -> Option<Lost> {
-    let mut name = store.as_os_str().to_owned();
-    name.push("-wal");
-    let log = std::fs::read(PathBuf::from(name)).ok()?;
-    behind_damage(&log).filter(|lost| lost.frames > 0)
+    let beside = |suffix: &str| {
+        let mut name = store.as_os_str().to_owned();
+        name.push(suffix);
+        std::fs::read(PathBuf::from(name)).ok()
+    };
+    let log = beside("-wal")?;
+    let committed = beside("-shm").and_then(|index| committed(&index, log.get(16..24)?));
+    behind_damage(&log, committed.unwrap_or(u32::MAX)).filter(|lost| lost.frames > 0)
+}
+
+/// How many frames of the log with this salt were committed, as its index says. None
+/// where it does not say that, or cannot be read.
+fn committed(index: &[u8], salt: &[u8]) -> Option<u32> {
+    // One of the two is written before the other.
+    let headers = index.chunks_exact(INDEX_HEADER).take(2);
+    let told = headers.filter_map(|header| {
+        let native = cfg!(target_endian = "big");
+        let sum = add((0, 0), header.get(..40)?, native)?;
+        let number = |at: usize| Some(u32::from_ne_bytes(*header.get(at..)?.first_chunk()?));
+        let is_whole = sum == (number(40)?, number(44)?) && sum != (0, 0);
+        let frames = number(16)?;
+        // A log that is begun anew holds nothing that is not in the store.
+        (is_whole && (frames == 0 || header.get(32..40)? == salt)).then_some(frames)
+    });
+    told.max()
 }
 
 impl Lost {
@@ -36,7 +65,7 @@ impl Lost {
     }
 }
 
-fn behind_damage(log: &[u8]) -> Option<Lost> {
+fn behind_damage(log: &[u8], committed: u32) -> Option<Lost> {
     let (header, frames) = log.split_at_checked(HEADER)?;
     let big_endian = match word(header, 0)? {
         0x377f_0682 => false,
@@ -51,7 +80,11 @@ fn behind_damage(log: &[u8]) -> Option<Lost> {
         frames: 0,
         before: HEADER,
     };
-    for frame in frames.chunks_exact(FRAME_HEADER.checked_add(page)?) {
+    let committed = usize::try_from(committed).ok()?;
+    for frame in frames
+        .chunks_exact(FRAME_HEADER.checked_add(page)?)
+        .take(committed)
+    {
         if frame.get(8..16)? != salt {
             break;
         }
@@ -107,13 +140,69 @@ mod tests {
         std::fs::read(folder.path().join("store.db-wal")).unwrap()
     }
 
+    /// Runs what makes changes, with the log and its index as they are then.
+    fn after(folder: &Path, changes: &str) -> (Vec<u8>, Vec<u8>) {
+        let path = folder.join("store.db");
+        let store = Connection::open(&path).unwrap();
+        store.pragma_update(None, "journal_mode", "WAL").unwrap();
+        store.execute_batch("PRAGMA cache_spill = OFF").unwrap();
+        store
+            .execute_batch("CREATE TABLE IF NOT EXISTS t (a)")
+            .unwrap();
+        store.execute_batch(changes).unwrap();
+        let read = |name| std::fs::read(folder.join(name)).unwrap();
+        let kept = (read("store.db-wal"), read("store.db-shm"));
+        // Closing would empty the log.
+        std::mem::forget(store);
+        kept
+    }
+
+    #[test]
+    fn what_was_never_committed_is_not_missed() {
+        let large = "INSERT INTO t SELECT zeroblob(40000); INSERT INTO t VALUES (1)";
+        let [killed, alive] = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let (theirs, _) = after(killed.path(), large);
+        let (mut log, index) = after(alive.path(), "INSERT INTO t VALUES (1)");
+        // Begun by the same log, whose frames are those of the one that was killed.
+        let theirs_behind = &theirs[log.len()..];
+        let salted = |frame: &[u8]| {
+            let mut frame = frame.to_vec();
+            frame[8..16].copy_from_slice(&log[16..24]);
+            frame
+        };
+        let frame = 4096 + FRAME_HEADER;
+        let behind: Vec<u8> = theirs_behind.chunks(frame).flat_map(salted).collect();
+        let own = log.len();
+        log.extend(behind);
+        let write = |log: &[u8], index: &[u8]| {
+            std::fs::write(alive.path().join("store.db-wal"), log).unwrap();
+            std::fs::write(alive.path().join("store.db-shm"), index).unwrap();
+            lost(&alive.path().join("store.db"))
+        };
+        assert_eq!(write(&log, &index), None);
+        // The index tells of the damage of what was committed.
+        let mut damaged = log.clone();
+        damaged[HEADER + 100] ^= 1;
+        assert!(write(&damaged, &index).is_some_and(|lost| lost.before == HEADER));
+        // An index that is not whole, or of another log, tells nothing.
+        let mut torn = index.clone();
+        for header in torn.chunks_mut(INDEX_HEADER).take(2) {
+            header[16] ^= 1;
+        }
+        let frames = (own - HEADER) / frame;
+        assert_eq!(committed(&index, &log[16..24]).unwrap() as usize, frames);
+        assert_eq!(committed(&torn, &log[16..24]), None);
+        assert_eq!(committed(&index, &theirs[16..24]), None);
+        assert!(write(&log, &torn).is_some_and(|lost| lost.before == own));
+    }
+
     #[test]
     fn damage_in_the_middle_is_told_from_an_end_that_is_missing() {
         let whole = log();
         let frame = 4096 + FRAME_HEADER;
         let frames = (whole.len() - HEADER) / frame;
         assert!(frames > 5);
-        let behind = |log: &[u8]| behind_damage(log).unwrap();
+        let behind = |log: &[u8]| behind_damage(log, u32::MAX).unwrap();
         assert_eq!(behind(&whole).frames, 0);
         for cut in [HEADER, HEADER + frame - 1, whole.len() - 1] {
             assert_eq!(behind(&whole[..cut]).frames, 0);

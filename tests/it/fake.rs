@@ -108,13 +108,18 @@ impl Fake {
 
     /// Ends it with everything that it remembers.
     pub(crate) fn kill(&mut self) {
+        self.leave();
+        self.state().sessions.clear();
+    }
+
+    /// Has nobody reach it, while it remembers everything.
+    pub(crate) fn leave(&mut self) {
         let Some(accepting) = self.accepting.take() else {
             return;
         };
         {
             let mut state = self.state();
             state.is_dead = true;
-            state.sessions.clear();
             for stream in state.streams.drain(..) {
                 let _gone_already = stream.shutdown(Shutdown::Both);
             }

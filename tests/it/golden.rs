@@ -4,7 +4,9 @@
 //! `fixtures/wire`, where `README.md` says how it is read.
 
 mod client;
+mod eras;
 mod matching;
+mod schema;
 mod server;
 mod table;
 

@@ -112,7 +112,7 @@ fn an_export_of_one_session_shows_others_as_digests_and_is_verified_too() {
     let (holds, printed) = verify(&world, "two.jsonl", &["--key", &key(&world)]);
     assert!(holds, "{printed}");
     assert!(
-        printed.contains("2 records are there as digests only"),
+        printed.contains("Of 2 records only the digest is there"),
         "{printed}"
     );
 }

@@ -160,7 +160,8 @@ fn every_block_of_the_readme_does_what_it_says() {
     assert_eq!(
         languages,
         [
-            "sh", "sh", "sh", "sh", "toml", "json", "sh", "cedar", "sh", "sh"
+            "sh", "sh", "sh", "sh", "toml", "toml", "json", "sh", "sh", "cedar", "toml", "sh",
+            "sh", "sh"
         ],
         "a new block needs a place in this test"
     );
@@ -171,11 +172,15 @@ fn every_block_of_the_readme_does_what_it_says() {
         install,
         set_up,
         servers,
+        example,
         client,
         serve,
+        request,
         limit,
+        somebody,
         lift,
         after,
+        keep,
     ] = texts[..]
     else {
         unreachable!("as many as there are languages");
@@ -193,6 +198,7 @@ fn every_block_of_the_readme_does_what_it_says() {
     assert!(newcomer.installed().exists());
     newcomer.sets_up(set_up);
     newcomer.adds(servers);
+    newcomer.has_no_server_yet(example);
 
     let get = ("claims__get_claim", json!({"claim_id": "99"}));
     let mut wire = newcomer.connects(client);
@@ -204,8 +210,8 @@ fn every_block_of_the_readme_does_what_it_says() {
     assert!(answer.starts_with("Claim 99"), "{answer}");
     assert!(wire.end());
 
-    newcomer.serves(serve);
-    newcomer.limits(limit, client);
+    newcomer.serves(serve, request);
+    newcomer.limits(limit, somebody, client);
     newcomer.lifts(lift, client);
 
     let shown = newcomer.runs(after);
@@ -217,6 +223,15 @@ fn every_block_of_the_readme_does_what_it_says() {
         "pinned",
     ] {
         assert!(shown.contains(part), "{part}: {shown}");
+    }
+    let kept = newcomer.runs(keep);
+    for part in [
+        "`countersign journal verify --export journal.jsonl`",
+        "Shown: without the key",
+        "it was checked",
+        "The store is as it was at the backup",
+    ] {
+        assert!(kept.contains(part), "{part}: {kept}");
     }
 }
 
@@ -258,8 +273,27 @@ impl Newcomer {
         std::fs::write(&path, text).unwrap();
     }
 
-    /// Makes a key and serves, at a port of the test's own.
-    fn serves(&self, commands: &str) {
+    /// The server of the examples alone, in a folder of its own.
+    fn has_no_server_yet(&self, section: &str) {
+        let folder = self.home.path().join("alone");
+        let shown = folder.display();
+        self.runs(&format!("countersign init --dir {shown}"));
+        let path = folder.join("countersign.toml");
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, format!("{text}\n{section}")).unwrap();
+        let said = self.runs(&format!(
+            "export COUNTERSIGN_CONFIG={shown}/countersign.toml
+             countersign policy new --permissive
+             countersign check"
+        ));
+        for tool in ["get_claim", "approve_payment", "close_claim"] {
+            assert!(said.contains(&format!("claims__{tool}")), "{said}");
+        }
+        assert!(said.contains("no problems"), "{said}");
+    }
+
+    /// Makes a key and serves, at a port of the test's own; then asks as the README does.
+    fn serves(&self, commands: &str, request: &str) {
         let (key, serve) = commands.split_once('\n').unwrap();
         assert_eq!(serve, "countersign serve\n");
         let made = self.runs(key);
@@ -282,29 +316,25 @@ impl Newcomer {
             assert!(begun.elapsed() < PATIENCE, "{text}");
             std::thread::sleep(Duration::from_millis(20));
         };
-        let asked = format!(
-            "curl --silent --fail -H 'Authorization: Bearer {}' -H 'Content-Type: application/json' -d '{}' http://{address}/mcp",
-            key.unwrap(),
-            r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"curl","version":"1"}}}"#,
-        );
+        let asked = request
+            .replace("csk_that_was_printed", key.unwrap())
+            .replace("127.0.0.1:7420", &address);
         let answer = self.runs(&asked);
         broker.kill().unwrap();
         broker.wait().unwrap();
-        assert!(answer.contains("\"name\":\"countersign\""), "{answer}");
+        assert!(answer.contains("Claim 99: "), "{answer}");
     }
 
-    /// The limit of the README, for somebody whose own limit is 10,000.
-    fn limits(&self, limit: &str, client: &str) {
+    /// The limit of the README, for somebody whose own limit is 10,000, beside the one
+    /// whom it adds.
+    fn limits(&self, limit: &str, somebody: &str, client: &str) {
         let principals = self.config("principals.toml");
         let text = std::fs::read_to_string(&principals).unwrap();
-        let limits = r#"limits = { call = "10000.00", session = "90000.00", day = "90000.00" }
-[[principals]]
-subject = "mia"
-role = "Manager"
-limits = { call = "100000.00", session = "100000.00", day = "100000.00" }"#;
+        let limits = r#"limits = { call = "10000.00", session = "90000.00", day = "90000.00" }"#;
         let begun = r#"limits = { call = "100.00", session = "500.00", day = "1000.00" }"#;
         assert!(text.contains(begun));
-        std::fs::write(&principals, text.replace(begun, limits)).unwrap();
+        let text = format!("{}\n{somebody}", text.replace(begun, limits));
+        std::fs::write(&principals, text).unwrap();
         std::fs::write(self.config("policies/mine.cedar"), limit).unwrap();
         let found = self.runs("countersign check");
         assert!(found.contains("no problems"), "{found}");

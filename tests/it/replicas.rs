@@ -3,6 +3,7 @@
 use crate::fake::Fake;
 use crate::http::talk::Talk;
 use crate::serving::Serving;
+use crate::world::PATIENCE;
 use crate::world::World;
 use crate::world::text_of;
 use countersign::outcome::Outcome;
@@ -10,6 +11,7 @@ use countersign::sessions;
 use countersign::sessions::What;
 use serde_json::json;
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 const POLICY: &str = r#"
 @id("all") permit (principal, action, resource);
@@ -272,4 +274,39 @@ fn a_replica_that_is_back_at_once_keeps_its_sessions() {
         .wait_for_text("serve.log", "the server is not running");
     assert_eq!(asks(&mut talk, 0), place);
     assert!(desk.moves().iter().all(Vec::is_empty));
+}
+
+/// What it keeps is from before the session was elsewhere.
+#[test]
+fn an_instance_that_a_session_comes_back_to_is_told_to_resume() {
+    let mut fakes = ["a", "b"].map(Fake::start);
+    let [a, b] = &fakes;
+    let resume =
+        "instance = \"per-session\"\nresume_tool = \"remember\"\nresume_argument = \"what\"";
+    let mut desk = Desk::on(world(&[a, b], resume));
+    let mut on = usize::from(asks(&mut desk.talk(), 0) == "b");
+    let mut told = [0, 0];
+    for turn in 0..4 {
+        fakes[on].leave();
+        let other = 1 - on;
+        let (name, begun) = (["a", "b"][other], Instant::now());
+        let mut said = String::new();
+        while !said.starts_with(name) {
+            assert!(begun.elapsed() < PATIENCE, "nobody moves: {said}");
+            said = asks(&mut desk.talk(), 0);
+        }
+        told[other] += 1;
+        let due = format!("{name} {}", vec!["s0"; told[other]].join(","));
+        let shown = desk.world.run(&["session", "show", "s0"]).1;
+        assert_eq!(said, due, "{turn}: {shown}");
+        // Once for each stay.
+        assert_eq!(asks(&mut desk.talk(), 0), due);
+        fakes[on].revive();
+        on = other;
+        if turn == 1 {
+            desk = desk.restarted();
+            assert_eq!(asks(&mut desk.talk(), 0), due);
+        }
+    }
+    assert!(desk.world.journal_problems().is_empty());
 }

@@ -35,7 +35,12 @@ fn a_paused_session_sends_nothing_until_it_is_resumed() {
     let pause = ["session", "pause", "claim-99", "--waiting-for", waiting];
     assert!(done(&world, &pause).contains("is paused"));
     let refused = broker.call(GET, read());
+    let told = "It waits for \"the insurer's answer\".\nOnce that is there, the tool `countersign__session_resume` lets the session go on;";
     assert!(refused.contains("This session is paused"), "{refused}");
+    assert!(
+        refused.contains(told) && !refused.contains("final"),
+        "{refused}"
+    );
     let shown = done(&world, &["session", "show", "claim-99"]);
     assert!(
         shown.contains("waiting for the insurer's answer"),
@@ -66,6 +71,26 @@ fn an_ended_session_says_so_and_is_never_opened_again() {
         [Outcome::Completed, Outcome::Denied, Outcome::Denied]
     );
     assert!(done(&world, &["session", "list"]).contains("ended"));
+}
+
+#[test]
+fn a_session_that_nobody_used_is_shown_as_expired_before_a_broker_records_it() {
+    let world = World::new();
+    let mut broker = world.broker().initialized();
+    assert!(broker.call(GET, read()).starts_with("Claim 99"));
+    assert!(broker.end());
+    let listed = done(&world, &["session", "list"]);
+    assert!(listed.ends_with("  open\n"), "{listed}");
+    world.edit(
+        "countersign.toml",
+        "# expire = \"2160h\"",
+        "expire = \"1ms\"",
+    );
+    let listed = done(&world, &["session", "list"]);
+    assert!(
+        listed.ends_with("  expired (not recorded yet)\n"),
+        "{listed}"
+    );
 }
 
 #[test]

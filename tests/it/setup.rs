@@ -2,6 +2,7 @@
 //! and the commands in their order.
 
 mod scopes;
+mod words;
 
 use crate::world::PROGRAM;
 use crate::world::Wire;

@@ -51,7 +51,13 @@ fn a_backup_is_made_while_the_broker_runs_and_lacks_nothing() {
     assert!(broker.call(APPROVE, payment(100)).starts_with("Paid"));
     // What is there is not written over.
     let (made, printed) = backup(&world, "backup-1.db");
-    assert!(!made && printed.contains("backup-1.db"), "{printed}");
+    let told = "is there already, and nothing is written over: name another file";
+    assert!(!made && printed.contains(told), "{printed}");
+    let (made, printed) = backup(&world, "absent/backup.db");
+    assert!(
+        !made && printed.contains("make it first, `mkdir -p "),
+        "{printed}"
+    );
     assert!(broker.end());
 }
 
@@ -137,6 +143,26 @@ fn a_call_in_flight_at_the_backup_is_unknown_where_that_comes_back() {
 #[test]
 fn what_is_no_backup_does_not_come_back() {
     let (world, broker) = in_use();
+    rusqlite::Connection::open(world.path("foreign.db"))
+        .and_then(|other| other.execute_batch("CREATE TABLE other (a)"))
+        .unwrap();
+    for (name, what) in [
+        ("absent.db", "there is no file `"),
+        (".", "there is no file `"),
+        ("countersign.toml", "is no store, or is damaged ("),
+        ("foreign.db", "is no store: "),
+    ] {
+        let (restored, printed) = restore(&world, name);
+        let told = "name one that `countersign store backup FILE` made; nothing was changed";
+        assert!(
+            !restored && printed.contains(what) && printed.contains(told),
+            "{printed}"
+        );
+        assert!(
+            !printed.contains("store restore"),
+            "it would be circular: {printed}"
+        );
+    }
     assert!(backup(&world, "backup.db").0);
     assert!(broker.end());
     world.write(
@@ -151,9 +177,9 @@ fn what_is_no_backup_does_not_come_back() {
     drop(edited);
     for (name, says) in [
         ("none.db", "is damaged"),
-        ("foreign.db", "no store of countersign"),
+        ("foreign.db", "is no store: "),
         ("backup.db", "record 1 was altered"),
-        ("absent.db", "there is no store"),
+        ("absent.db", "there is no file"),
     ] {
         let (restored, printed) = restore(&world, name);
         assert!(!restored && printed.contains(says), "{name}: {printed}");

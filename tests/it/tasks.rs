@@ -1,5 +1,7 @@
 //! Calls that their server makes into tasks, of both revisions that have them.
 
+mod following;
+
 use crate::world::Wire;
 use crate::world::World;
 use serde_json::Value;

@@ -251,14 +251,15 @@ pub(crate) struct Wire {
     next: u64,
     /// Lines that came while another one was waited for.
     aside: Vec<Value>,
+    log: PathBuf,
 }
 
 impl Wire {
-    pub(crate) fn start(mut command: Command, log: &Path) -> Self {
+    pub(crate) fn start(mut command: Command, log_path: &Path) -> Self {
         let log = std::fs::OpenOptions::new()
             .append(true)
             .create(true)
-            .open(log)
+            .open(log_path)
             .unwrap();
         let mut child = command
             .stdin(Stdio::piped())
@@ -282,6 +283,7 @@ impl Wire {
             lines,
             next: 1,
             aside: Vec::new(),
+            log: log_path.to_owned(),
         }
     }
 
@@ -292,7 +294,11 @@ impl Wire {
     }
 
     pub(crate) fn initialize(&mut self) -> Value {
-        self.request_initialize().expect("the broker ended")
+        self.request_initialize().unwrap_or_else(|| {
+            let log = std::fs::read_to_string(&self.log).unwrap();
+            let last: Vec<&str> = log.lines().rev().take(10).collect();
+            panic!("the broker ended; last in its log: {last:#?}")
+        })
     }
 
     /// Sends one line. False where the process is gone.

@@ -2,8 +2,8 @@
 //! speaks of it (MCP 2025-11-25, tasks, status notifications).
 //!
 //! A server names a task by an id that is good on one connection, so whose it is
-//! follows from both. What it says after that connection is gone, or what it says of a
-//! task of another broker, reaches nobody: a client asks after its tasks anyway.
+//! follows from both. What it says of a task of another broker reaches nobody, and once
+//! the connection is gone nothing is said: a client asks after its tasks anyway.
 
 use super::listener::Heard;
 use super::listener::Listener;
@@ -79,37 +79,53 @@ impl AllBegun {
         }
     }
 
-    /// Tells who began it.
+    /// Whether its server speaks of the task of this id here.
+    pub(super) fn knows(&self, id: &str) -> bool {
+        self.all().iter().any(|one| *one.id == *id)
+    }
+
+    /// The connection is gone. Returns the tasks that were begun on it.
+    pub(super) fn gone(&self, (server, at): (&ServerName, ConnectionId)) -> Vec<Arc<str>> {
+        let mut all = self.all();
+        let on = |one: &Begun| one.server == *server && one.at == at;
+        let ids = all.iter().filter(|one| on(one));
+        let ids = ids.map(|one| Arc::clone(&one.id)).collect();
+        all.retain(|one| !on(one));
+        ids
+    }
+
+    /// Tells who began it. Returns what its client calls the task.
     pub(super) fn tell(
         &self,
         (server, at): (&ServerName, ConnectionId),
         (native, params): (&str, &Arc<str>),
-    ) {
+    ) -> Option<Arc<str>> {
         let mut all = self.all();
         let place = all
             .iter()
             .position(|one| one.server == *server && one.at == at && *one.native == *native);
-        let Some((place, begun)) = place.and_then(|place| Some((place, all.get(place)?))) else {
+        let Some((place, begun)) = place.and_then(|place| Some((place, all.get_mut(place)?)))
+        else {
             tracing::debug!(server.name = %server, "dropped word of a task that nobody began here");
-            return;
+            return None;
         };
-        let Some(listener) = &begun.listener else {
-            return;
-        };
-        let listener = listener.upgrade().filter(|listener| !listener.has_ended());
-        if let Some(listener) = &listener {
+        let id = Arc::clone(&begun.id);
+        let listener = begun.listener.as_ref().and_then(Weak::upgrade);
+        if let Some(listener) = listener.filter(|listener| !listener.has_ended()) {
             listener.push(Heard {
-                of: Of::Task,
+                of: Of::Status,
                 server: server.clone(),
-                followed: Arc::clone(&begun.id),
+                followed: Arc::clone(&id),
                 session: begun.session,
-                uri: (&*begun.id).into(),
+                uri: (&*id).into(),
                 params: Arc::clone(params),
             });
         }
-        if listener.is_none() || is_over(params) {
+        // Before who began it is known, its end may be told to nobody yet.
+        if begun.listener.is_some() && is_over(params) {
             all.remove(place);
         }
+        Some(id)
     }
 
     fn all(&self) -> MutexGuard<'_, VecDeque<Begun>> {
@@ -119,7 +135,7 @@ impl AllBegun {
 }
 
 /// Whether no more will be said of a task.
-fn is_over(params: &str) -> bool {
+pub(super) fn is_over(params: &str) -> bool {
     let said = Object::parse(params).ok();
     let status = said.and_then(|said| said.get("status").and_then(json::text));
     matches!(
@@ -159,7 +175,7 @@ mod tests {
         says(other, "working");
         for (who, id) in [(&alice, "task-1"), (&bob, "task-2")] {
             let (number, heard) = who.next().await;
-            assert_eq!((heard.of, &*heard.followed), (Of::Task, id));
+            assert_eq!((heard.of, &*heard.followed), (Of::Status, id));
             assert!(who.take(number) && !who.take(number + 1));
         }
         // The name means another task once it is given again.

@@ -1,4 +1,4 @@
-//! Whether who follows a resource still may. Asked before each message, and where
+//! Whether who follows a resource or a task still may. Asked before each message, and where
 //! policies, tools or sessions may have changed.
 
 use super::Broker;
@@ -8,9 +8,12 @@ use super::Of;
 use super::Part;
 use super::Topic;
 use super::Word;
+use super::topic::Key;
+use super::topic::asked_of;
 use crate::broker::catalogue::Route;
 use crate::broker::entry::Entry;
 use crate::cause::Chain;
+use crate::downstream::asks_only;
 use crate::policy::Facts;
 use crate::policy::Verdict;
 use crate::principal::PrincipalId;
@@ -20,7 +23,6 @@ use crate::store::Tx;
 use crate::tool::Asking;
 use crate::tool::CallId;
 use crate::tool::ServerName;
-use crate::tool::TaskAsk;
 use jiff::Timestamp;
 use serde_json::Value;
 use serde_json::json as value;
@@ -63,11 +65,13 @@ impl Broker {
     /// principal.
     fn may_hear(&self, listener: &Arc<Listener>, heard: &Heard) -> Result<bool, StoreError> {
         let who = (listener.principal(), heard.session);
-        if heard.of == Of::Task {
-            return self.store.read(|tx| self.may_hear_of_task(tx, who, heard));
-        }
+        let of = match heard.of {
+            Of::Resource => Of::Resource,
+            Of::Task | Of::Status => Of::Task,
+        };
+        let key = (heard.server.clone(), of, Arc::clone(&heard.followed));
         let (followed, told) = self.store.read(|tx| {
-            let followed = self.may(tx, who, (&heard.server, &heard.followed))?;
+            let followed = self.may(tx, who, &key)?;
             if *heard.uri == *heard.followed {
                 return Ok((followed, followed));
             }
@@ -75,25 +79,10 @@ impl Broker {
             Ok((followed, part))
         })?;
         if !followed {
-            let key = (heard.server.clone(), Arc::clone(&heard.followed));
             let topic = self.subscriptions.topics().get(&key).cloned();
             topic.inspect(|topic| lose(topic, listener));
         }
-        Ok(followed && told)
-    }
-
-    /// Who may ask after a task may be told of it.
-    fn may_hear_of_task(
-        &self,
-        tx: &Tx<'_>,
-        who: (&PrincipalId, SessionId),
-        heard: &Heard,
-    ) -> Result<bool, StoreError> {
-        let asking = Asking::Task(TaskAsk::Get);
-        match self.catalogue.load().other(&heard.server, asking) {
-            Some(route) => self.allows(tx, who, (&route, &value!({ "taskId": heard.followed }))),
-            None => Ok(false),
-        }
+        Ok(followed && told && can_answer(listener, heard))
     }
 
     /// Ends what is followed by somebody who may not any longer.
@@ -126,7 +115,7 @@ impl Broker {
             let mut lost = Vec::new();
             for (listener, session) in topic.parts() {
                 let who = (listener.principal(), session);
-                if !self.may(tx, who, (&topic.server, &topic.uri))? {
+                if !self.may(tx, who, &topic.key())? {
                     lost.push((listener, session));
                 }
             }
@@ -138,16 +127,22 @@ impl Broker {
         })
     }
 
-    /// Whether the resource leads where it did, and this principal may follow it.
+    /// Whether the resource leads where it did, and this principal may follow it. Who
+    /// may ask after a task may follow it.
     fn may(
         &self,
         tx: &Tx<'_>,
         who: (&PrincipalId, SessionId),
-        (server, uri): (&ServerName, &str),
+        (server, of, name): &Key,
     ) -> Result<bool, StoreError> {
-        let route = self.catalogue.load().route(Asking::Subscribe, uri);
+        let (asking, arguments) = asked_of(*of, name);
+        let catalogue = self.catalogue.load();
+        let route = match asking {
+            Asking::Subscribe => catalogue.route(asking, name),
+            _ => catalogue.other(server, asking),
+        };
         match route.filter(|route| route.tool.server == *server) {
-            Some(route) => self.allows(tx, who, (&route, &value!({ "uri": uri }))),
+            Some(route) => self.allows(tx, who, (&route, &arguments)),
             None => Ok(false),
         }
     }
@@ -198,6 +193,20 @@ impl Broker {
     }
 }
 
+/// Whether what is said asks only what the client can be asked. Who then asks after the
+/// task is told why not.
+fn can_answer(listener: &Listener, heard: &Heard) -> bool {
+    let can = heard.of != Of::Task || asks_only(&heard.params, listener.declared());
+    if !can {
+        tracing::info!(
+            principal = %listener.principal(),
+            server.name = %heard.server,
+            "a task asks what its client cannot be asked, so it is not told"
+        );
+    }
+    can
+}
+
 fn lose(topic: &Topic, listener: &Arc<Listener>) {
     topic.remove(listener);
     listener.cut_off();
@@ -230,7 +239,8 @@ mod tests {
             uri: STATUS.into(),
             params: "{}".into(),
         };
-        let held = broker.subscriptions.topic(&heard.server, STATUS, &alice());
+        let key = (heard.server.clone(), Of::Resource, STATUS.into());
+        let held = broker.subscriptions.topic(&key, (&alice(), None));
         held.unwrap().add(&listener, session);
         listener.push(heard);
         listener

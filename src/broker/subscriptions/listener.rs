@@ -2,6 +2,7 @@
 
 use crate::principal::PrincipalId;
 use crate::session::SessionId;
+use crate::tool::Declared;
 use crate::tool::ServerName;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -26,10 +27,12 @@ const MOST: usize = 1_024;
 /// HTTP may open its stream late, or lose it and come back.
 const UNREAD: Duration = Duration::from_secs(5 * 60);
 
-/// Who is told of changes of resources.
+/// Who is told of changes of resources and tasks.
 #[derive(Debug)]
 pub struct Listener {
     principal: PrincipalId,
+    /// What its client can be asked.
+    declared: Arc<Declared>,
     waiting: Mutex<VecDeque<(u64, Heard)>>,
     /// The number of the next message.
     number: AtomicU64,
@@ -60,12 +63,14 @@ pub(super) enum Gone {
 }
 
 /// What something is said of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Of {
     /// A resource that the listener follows.
     Resource,
-    /// A task that it began, which it knows by an id of ours.
+    /// A task that it follows, which it knows by an id of ours.
     Task,
+    /// A task that it follows or began, in the words of a server of the older era.
+    Status,
 }
 
 /// What a client hears.
@@ -74,8 +79,16 @@ pub enum Word {
     /// Of a resource: the `params` of `notifications/resources/updated`, an object, as
     /// its server wrote them.
     Resource(Arc<str>),
-    /// Of a task: the `params` of `notifications/tasks/status` likewise.
+    /// Of a task: the `params` of `notifications/tasks` likewise.
     Task {
+        /// What the client calls it.
+        id: Arc<str>,
+        /// The parameters.
+        params: Arc<str>,
+    },
+    /// Of a task, by a server of the older era: the `params` of
+    /// `notifications/tasks/status` likewise.
+    Status {
         /// What the client calls it.
         id: Arc<str>,
         /// The parameters.
@@ -101,12 +114,11 @@ impl Heard {
     /// What its client hears of it.
     pub(super) fn word(&self) -> Word {
         let params = Arc::clone(&self.params);
+        let id = Arc::clone(&self.followed);
         match self.of {
             Of::Resource => Word::Resource(params),
-            Of::Task => Word::Task {
-                id: Arc::clone(&self.followed),
-                params,
-            },
+            Of::Task => Word::Task { id, params },
+            Of::Status => Word::Status { id, params },
         }
     }
 }
@@ -114,8 +126,17 @@ impl Heard {
 impl Listener {
     /// One of this principal, until `ended` is cancelled.
     pub fn new(principal: PrincipalId, ended: CancellationToken) -> Arc<Self> {
+        Self::of((principal, Arc::default()), ended)
+    }
+
+    /// The same, whose client can be asked this.
+    pub fn of(
+        (principal, declared): (PrincipalId, Arc<Declared>),
+        ended: CancellationToken,
+    ) -> Arc<Self> {
         Arc::new(Self {
             principal,
+            declared,
             waiting: Mutex::default(),
             more: Notify::new(),
             ended,
@@ -130,6 +151,11 @@ impl Listener {
     /// Who it is.
     pub(super) fn principal(&self) -> &PrincipalId {
         &self.principal
+    }
+
+    /// What its client can be asked.
+    pub(super) fn declared(&self) -> &Arc<Declared> {
+        &self.declared
     }
 
     /// Says that somebody reads what it is told, while the value lives.
@@ -209,11 +235,12 @@ impl Listener {
     pub(super) fn push(&self, heard: Heard) {
         let mut waiting = self.waiting();
         let full = waiting.len() >= MOST;
+        let same = |older: &Heard| {
+            (older.of, &older.uri, &older.followed) == (heard.of, &heard.uri, &heard.followed)
+        };
         let older = match waiting.len() < MANY {
             true => None,
-            false => waiting
-                .iter_mut()
-                .find(|(_, older)| older.uri == heard.uri && older.followed == heard.followed),
+            false => waiting.iter_mut().find(|(_, older)| same(older)),
         };
         // A number of its own also in the place of another: who looks at that one now
         // has not seen this.

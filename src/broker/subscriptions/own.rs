@@ -118,7 +118,7 @@ impl Broker {
     /// A subscription that needs no server.
     pub(super) fn follows_own(&self, uri: &str) -> (Sent, Option<Standing>) {
         match Page::of(uri) {
-            Some(_) => (pages::followed(), Some(Standing::ours())),
+            Some(_) => (pages::followed(), Some(Standing::unasked())),
             None => (pages::not_found(uri), None),
         }
     }
@@ -154,7 +154,8 @@ impl Broker {
     /// has now.
     fn look(&self, known: Option<Version>) -> Result<Version, StoreError> {
         let topics = self.subscriptions.all().into_iter();
-        let topics = topics.filter(|topic| topic.server.as_str() == OWN);
+        let topics =
+            topics.filter(|topic| topic.server.as_str() == OWN && topic.of == Of::Resource);
         let topics: Vec<Arc<Topic>> = topics.collect();
         let parts = topics.iter().flat_map(|topic| topic.parts());
         let sessions: BTreeSet<SessionId> = parts.map(|(_, session)| session).collect();

@@ -1,27 +1,37 @@
-//! One resource that is followed, and the task that keeps the subscription at its
+//! One resource or task that is followed, and what keeps the subscription at its
 //! server.
 
+use super::Answer;
 use super::Broker;
 use super::Listener;
 use super::Part;
+use super::begun::is_over;
 use super::listener::Heard;
 use super::listener::Of;
+use crate::broker::CallLine;
+use crate::broker::Era;
 use crate::broker::Refusal;
 use crate::broker::ToolCall;
 use crate::broker::catalogue::Leads;
+use crate::broker::catalogue::Route;
 use crate::broker::close::Held;
 use crate::broker::labels;
 use crate::broker::send::outgoing;
 use crate::broker::settle;
 use crate::downstream::Sent;
 use crate::downstream::Standing;
+use crate::permit::Permit;
 use crate::principal::PrincipalId;
 use crate::session::Found;
 use crate::session::Rule;
 use crate::session::SessionId;
+use crate::tasks::Task;
 use crate::tool::Asking;
+use crate::tool::CallId;
 use crate::tool::ServerName;
+use crate::tool::TaskAsk;
 use jiff::Timestamp;
+use serde_json::Value;
 use serde_json::json as value;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -37,16 +47,27 @@ const AGAIN: Duration = Duration::from_millis(250);
 const AGAIN_AT_MOST: Duration = Duration::from_secs(30);
 /// How often in a row.
 const ATTEMPTS: usize = 10;
+/// The same of a task: a server that was started again may know it no longer.
+const ATTEMPTS_OF_TASK: usize = 2;
 
-/// A resource that is followed.
+/// Of which server something is followed, what it is, and by which name: a URI, or our
+/// id of a task.
+pub(super) type Key = (ServerName, Of, Arc<str>);
+
+/// A resource or a task that is followed.
 #[derive(Debug)]
 pub(super) struct Topic {
     pub(super) server: ServerName,
+    pub(super) of: Of,
     pub(super) uri: Arc<str>,
+    /// The call that became the task.
+    pub(super) began: Option<CallId>,
     /// Who followed it first.
     first: PrincipalId,
     parts: Mutex<Vec<Part>>,
     fewer: Notify,
+    /// What was said of the task may be lost.
+    stale: Notify,
     /// Held while the subscription at the server is made or ended, so that neither
     /// overtakes the other.
     pub(super) keeping: Arc<tokio::sync::Mutex<Keeping>>,
@@ -64,13 +85,19 @@ pub(super) enum Keeping {
 }
 
 impl Topic {
-    pub(super) fn new(server: ServerName, uri: Arc<str>, first: PrincipalId) -> Self {
+    pub(super) fn new(
+        (server, of, uri): Key,
+        (first, began): (PrincipalId, Option<CallId>),
+    ) -> Self {
         Self {
             server,
+            of,
             uri,
+            began,
             first,
             parts: Mutex::default(),
             fewer: Notify::new(),
+            stale: Notify::new(),
             keeping: Arc::new(tokio::sync::Mutex::new(Keeping::New)),
         }
     }
@@ -105,18 +132,70 @@ impl Topic {
         self.fewer.notify_one();
     }
 
-    /// Tells everybody that it may have changed while nobody heard of it.
+    /// Under which it is known.
+    pub(super) fn key(&self) -> Key {
+        (self.server.clone(), self.of, Arc::clone(&self.uri))
+    }
+
+    /// Something was lost that its server said, or is not said any more. Everybody is
+    /// told that a resource may have changed, and how a task stands is asked.
     pub(super) fn missed(&self) {
-        let params: Arc<str> = value!({ "uri": &*self.uri }).to_string().into();
+        match self.of {
+            Of::Resource => {
+                let params = value!({ "uri": &*self.uri }).to_string();
+                self.tell(Of::Resource, &params.into());
+            }
+            Of::Task | Of::Status => self.stale.notify_one(),
+        }
+    }
+
+    /// Tells everybody. With its end a task is followed no more.
+    pub(super) fn tell(&self, of: Of, params: &Arc<str>) {
         for (listener, session) in self.parts() {
             listener.push(Heard {
-                of: Of::Resource,
+                of,
                 server: self.server.clone(),
                 followed: Arc::clone(&self.uri),
                 session,
                 uri: (*self.uri).into(),
-                params: Arc::clone(&params),
+                params: Arc::clone(params),
             });
+        }
+        if of != Of::Resource && is_over(params) {
+            self.locked().clear();
+            self.fewer.notify_one();
+        }
+    }
+
+    /// What is asked of the server in the name of one who follows it.
+    pub(super) fn asks(&self, (listener, session): (&Arc<Listener>, SessionId)) -> ToolCall {
+        let (asking, arguments) = asked_of(self.of, &self.uri);
+        let declared = match self.of {
+            Of::Resource => Arc::default(),
+            Of::Task | Of::Status => Arc::clone(listener.declared()),
+        };
+        ToolCall {
+            principal: listener.principal().clone(),
+            session,
+            found: Found::by(Rule::Broker).into(),
+            asking,
+            name: (*self.uri).into(),
+            arguments: Some(arguments.to_string().into()),
+            rest: Vec::new(),
+            continued: None,
+            task: None,
+            declared,
+            log: None,
+            key: None,
+            awaited: None,
+            meta: None,
+        }
+    }
+
+    fn attempts(&self) -> usize {
+        match self.of {
+            Of::Resource => ATTEMPTS,
+            Of::Task | Of::Status => ATTEMPTS_OF_TASK,
         }
     }
 
@@ -144,6 +223,12 @@ impl Broker {
                         None => return,
                     },
                 },
+                () = topic.stale.notified() => {
+                    let asked = self.ask_after(&topic);
+                    if self.stopping.run_until_cancelled(asked).await.is_none() {
+                        return;
+                    }
+                }
                 () = standing.ended() => {
                     if since.elapsed() > AGAIN_AT_MOST {
                         pause = AGAIN;
@@ -194,7 +279,7 @@ impl Broker {
                 match self.subscribe_again(topic, (&listener, session)).await {
                     Ok(Some(standing)) => return Some(standing),
                     // The server would say the same to the others.
-                    Ok(None) if attempts < ATTEMPTS => break,
+                    Ok(None) if attempts < topic.attempts() => break,
                     Err(refusal) if passes(&refusal) => break,
                     Ok(None) | Err(_) => {
                         topic.remove(&listener);
@@ -208,47 +293,78 @@ impl Broker {
     async fn subscribe_again(
         self: &Arc<Self>,
         topic: &Topic,
-        (listener, session): (&Arc<Listener>, SessionId),
+        part: (&Arc<Listener>, SessionId),
     ) -> Result<Option<Standing>, Refusal> {
         let now = Timestamp::now();
-        let call = ToolCall {
-            principal: listener.principal().clone(),
-            session,
-            found: Found::by(Rule::Broker).into(),
-            asking: Asking::Subscribe,
-            name: (*topic.uri).into(),
-            arguments: Some(value!({ "uri": &*topic.uri }).to_string().into()),
-            rest: Vec::new(),
-            continued: None,
-            task: None,
-            declared: Arc::default(),
-            log: None,
-            key: None,
-            awaited: None,
-            meta: None,
-        };
-        let (route, _own) = self.route(&call, now).await?;
-        let labels = labels::of(&route, None);
+        let call = topic.asks(part);
+        let (route, task) = self.route(&call, now).await?;
+        let labels = labels::of(&route, task.as_ref());
         let mut candidate = self.read_arguments(&call, &route, now).await?;
         candidate.early.clone_from(&labels);
         let (charges, permit) = self
             .admit(candidate, (Instant::now().into_std(), now))
             .await?;
         let id = permit.call();
-        let (sent, standing) = match &route.leads {
-            Leads::Out(server) => match self.place((&route, server), (&call, None), None).await {
-                Ok(replica) => {
-                    let outgoing = outgoing((&route, None), call);
-                    replica.server().subscribe(permit, outgoing).await
-                }
-                Err(sent) => (sent, None),
-            },
-            Leads::Own(_) => (Sent::not_followed(), None),
-        };
+        let (sent, standing) = self.asked_to_tell(permit, (&route, task), call).await;
         let (closing, answer) = settle::judged(id, &route, sent, self.settings.keep);
         let held = Held { charges, labels };
         let _nobody_waits = self.close(&route, (closing, None), held, answer).await;
         Ok(standing)
+    }
+
+    /// Asks a server to tell of a resource or a task.
+    pub(super) async fn asked_to_tell(
+        &self,
+        permit: Permit,
+        (route, task): (&Route, Option<Task>),
+        call: ToolCall,
+    ) -> (Sent, Option<Standing>) {
+        let Leads::Out(server) = &route.leads else {
+            return (Sent::not_followed(), None);
+        };
+        match self
+            .place((route, server), (&call, task.as_ref()), None)
+            .await
+        {
+            Ok(replica) => {
+                let outgoing = outgoing((route, task), call);
+                replica.server().subscribe(permit, outgoing).await
+            }
+            Err(sent) => (sent, None),
+        }
+    }
+
+    /// Tells those who follow a task how it stands: it is asked for in the name of the
+    /// first who may, as by any `tasks/get`. Where its server knows it no longer,
+    /// everybody loses it.
+    async fn ask_after(self: &Arc<Self>, topic: &Topic) {
+        for (listener, session) in topic.parts() {
+            let call = topic.asks((&listener, session));
+            match self.call_tool(call, CallLine::silent()).await {
+                Answer::Result { json, era } => return topic.tell(told_in(&era), &json.into()),
+                Answer::Refused(refusal) if passes(&refusal) => return,
+                _lost => {
+                    topic.remove(&listener);
+                    listener.cut_off();
+                }
+            }
+        }
+    }
+}
+
+/// What asks for something, and with which arguments: what policy reads.
+pub(super) fn asked_of(of: Of, name: &str) -> (Asking, Value) {
+    match of {
+        Of::Resource => (Asking::Subscribe, value!({ "uri": name })),
+        Of::Task | Of::Status => (Asking::Task(TaskAsk::Get), value!({ "taskId": name })),
+    }
+}
+
+/// In whose words a server of this era speaks of a task.
+pub(super) fn told_in(era: &Era) -> Of {
+    match era {
+        Era::Modern(_) => Of::Task,
+        Era::Legacy(_) => Of::Status,
     }
 }
 
@@ -270,6 +386,7 @@ fn passes(refusal: &Refusal) -> bool {
         | Refusal::NotAsked
         | Refusal::InvalidArguments { .. }
         | Refusal::Denied { .. }
+        | Refusal::Paused(_)
         | Refusal::Escalated { .. }
         | Refusal::TurnedDown { .. }
         | Refusal::EarlierUnknown { .. }

@@ -1,9 +1,13 @@
 //! `countersign journal export`.
 
 use crate::app;
+use crate::cli::Form;
 use crate::cli::escaped;
+use crate::cli::print;
+use crate::cli::print_json;
 use crate::cli::session;
 use crate::config::Config;
+use crate::counted::Counted;
 use crate::journal;
 use crate::journal::Asked;
 use crate::journal::Signer;
@@ -12,6 +16,7 @@ use anyhow::Context;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
+use serde_json::json;
 use std::fs::OpenOptions;
 use std::io::BufWriter;
 use std::io::Write;
@@ -50,7 +55,10 @@ fn instant(text: &str) -> Result<Timestamp, String> {
 }
 
 impl Export {
-    pub(super) fn run(self, config: &Config) -> anyhow::Result<()> {
+    pub(super) fn run(self, config: &Config, form: Form) -> anyhow::Result<()> {
+        if let Some(path) = &self.out {
+            app::must_be_new(path)?;
+        }
         let store = app::existing_store(&config.store)?;
         let named = self.session.as_deref();
         let session = named
@@ -75,7 +83,7 @@ impl Export {
         };
         let mut out = BufWriter::new(out);
         let mut write = |line: &str| writeln!(out, "{}", escaped(line));
-        store.read(|tx| {
+        let records = store.read(|tx| {
             Ok(journal::export(
                 tx,
                 &asked,
@@ -83,6 +91,19 @@ impl Export {
                 &mut write,
             ))
         })??;
-        Ok(out.flush()?)
+        out.flush()?;
+        let Some(path) = &self.out else {
+            return Ok(());
+        };
+        match form {
+            Form::Json => print_json(&json!({ "file": path, "records": records })),
+            Form::Text => {
+                let shown = path.display();
+                print(&format!(
+                    "{shown} has {}. `countersign journal verify --export {shown}` verifies it, without the store.\n",
+                    Counted(records, "record")
+                ))
+            }
+        }
     }
 }

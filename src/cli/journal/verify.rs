@@ -6,6 +6,7 @@ use crate::cli::print;
 use crate::cli::print_json;
 use crate::cli::published;
 use crate::config::Config;
+use crate::counted::Counted;
 use crate::journal;
 use crate::journal::PublicKey;
 use crate::journal::Signed;
@@ -52,7 +53,8 @@ impl Verify {
             Some(path) => {
                 let file = File::open(path);
                 let file = file.with_context(|| format!("cannot read `{}`", path.display()))?;
-                journal::verify_export(BufReader::new(file), &trust)?
+                journal::verify_export(BufReader::new(file), &trust)
+                    .with_context(|| format!("`{}` cannot be verified", path.display()))?
             }
             None => {
                 let config = load()?;
@@ -81,7 +83,7 @@ fn checkpoints(path: &Path) -> anyhow::Result<Vec<Signed>> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read `{shown}`"))?;
     let found = journal::checkpoints_in(&text);
     let found = found.map_err(|line| {
-        anyhow::anyhow!("line {line} of `{shown}` is none that this program knows")
+        anyhow::anyhow!("line {line} of `{shown}` is no checkpoint: name a file that `journal.checkpoints` wrote")
     })?;
     anyhow::ensure!(!found.is_empty(), "there is no checkpoint in `{shown}`");
     Ok(found)
@@ -94,7 +96,7 @@ fn said(found: &Verified, trust: &Trust) -> anyhow::Result<String> {
         match found.begins.get(writer) {
             Some(begin) if begin == seq => writeln!(text, "nothing after record {seq}, {hash}")?,
             Some(begin) => writeln!(text, "records {} to {seq}, last {hash}", begin + 1)?,
-            None => writeln!(text, "{seq} records, last {hash}")?,
+            None => writeln!(text, "{}, last {hash}", Counted(*seq, "record"))?,
         }
     }
     for key in &found.keys {
@@ -124,12 +126,20 @@ fn proven(text: &mut String, found: &Verified) -> anyhow::Result<()> {
         ..
     } = found;
     let flight = found.in_flight;
-    writeln!(text, "{records} records hold; {flight} calls in flight.")?;
+    let hold = if *records == 1 { "holds" } else { "hold" };
+    writeln!(
+        text,
+        "{} {hold}; {} in flight.",
+        Counted(*records, "record"),
+        Counted(flight, "call")
+    )?;
+    let lie = if *covered == 1 { "lies" } else { "lie" };
     match &found.last {
         Some((number, at)) => writeln!(
             text,
-            "{covered} of them lie under {checkpoints} checkpoints, the last of which is {number} of {at}.
-Shown: without the key, nobody changed a record under a checkpoint or took one out."
+            "{covered} of them {lie} under {}, the last of which is {number} of {at}.
+Shown: without the key, nobody changed a record under a checkpoint or took one out.",
+            Counted(*checkpoints, "checkpoint")
         )?,
         None => writeln!(
             text,
@@ -144,7 +154,8 @@ Shown: without the key, nobody changed a record under a checkpoint or took one o
         let hidden = found.hidden;
         writeln!(
             text,
-            "{hidden} records are there as digests only: whether one of them belongs to what was asked for cannot be seen."
+            "Of {} only the digest is there: whether it belongs to what was asked for cannot be seen.",
+            Counted(hidden, "record")
         )?;
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! Following a resource over a pair of streams.
+//! Following a resource or a task over a pair of streams.
 
 use super::Hears;
 use super::Kind;
@@ -11,13 +11,15 @@ use crate::downstream::Sent;
 use crate::downstream::message;
 use crate::downstream::subscriptions::Ear;
 use crate::downstream::subscriptions::Updates;
+use crate::downstream::wire::Awaits;
 use crate::downstream::wire::Frame;
 use crate::permit::Permit;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 impl Link {
-    /// Asks a modern server to tell of a resource for as long as this runs.
+    /// Asks a modern server to tell of a resource or a task for as long as this
+    /// runs.
     /// Dropped, it is taken back.
     pub(in crate::downstream) async fn listen_for(
         self: Arc<Self>,
@@ -29,7 +31,7 @@ impl Link {
             return Sent::not_sent("the server is not ready");
         };
         let id = self.take_id();
-        let frame = match Frame::permitted(permit, id, &call, None, era) {
+        let frame = match Frame::permitted(permit, id, &call, Awaits::Word, era) {
             Ok(frame) => frame,
             Err(why) => return Sent::NotSent { why },
         };
@@ -49,6 +51,13 @@ impl Link {
     /// Which connection this is.
     pub(in crate::downstream) fn connection(&self) -> ConnectionId {
         self.connection
+    }
+
+    /// What was begun on this connection is spoken of no more.
+    pub(super) fn say_gone(&self) {
+        if let Some(updates) = self.updates.get() {
+            updates.gone(self.connection);
+        }
     }
 
     /// What a legacy server says of a task that it works on.

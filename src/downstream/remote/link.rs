@@ -24,6 +24,7 @@ use crate::downstream::link::judge;
 use crate::downstream::message;
 use crate::downstream::message::Answer;
 use crate::downstream::subscriptions::Updates;
+use crate::downstream::wire::Awaits;
 use crate::downstream::wire::Control;
 use crate::downstream::wire::Frame;
 use crate::downstream::wire::MODERN;
@@ -173,7 +174,7 @@ impl HttpLink {
         }
         let id = self.take_id();
         let token = line.progress.is_some().then_some(id);
-        let frame = match Frame::permitted(permit, id, call, token, era) {
+        let frame = match Frame::permitted(permit, id, call, Awaits::Answer(token), era) {
             Ok(frame) => frame,
             Err(why) => return Sent::NotSent { why },
         };
@@ -385,6 +386,7 @@ impl HttpLink {
         // The first reason is the one that counts.
         let _first = self.why.set(why);
         self.ended.cancel();
+        self.say_gone();
     }
 
     fn take_id(&self) -> u64 {

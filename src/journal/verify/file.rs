@@ -22,8 +22,13 @@ pub enum ReadError {
     /// It cannot be read.
     #[error("the export cannot be read")]
     Read(#[source] io::Error),
+    /// It does not begin as an export does.
+    #[error("it is no export of a journal: `countersign journal export --out FILE` writes one")]
+    Foreign,
     /// A line is none of an export.
-    #[error("line {number} is no line of an export that this program knows")]
+    #[error(
+        "line {number} is no line of an export that this program knows: it was changed, or written by a newer version"
+    )]
     Line {
         /// Its number, from 1.
         number: usize,
@@ -46,11 +51,12 @@ pub fn verify_export(export: impl BufRead, trust: &Trust) -> Result<Verified, Re
         line.map(|line| Some((number, line)))
             .map_err(|_no_line| ReadError::Line { number })
     };
-    let first = next()?.map(|(_number, line)| line);
-    let (store, is_part) = first
-        .as_ref()
-        .and_then(head)
-        .ok_or(ReadError::Line { number: 1 })?;
+    let first = match next() {
+        Err(ReadError::Line { .. }) => return Err(ReadError::Foreign),
+        first => first?.map(|(_number, line)| line),
+    };
+    let first = first.as_ref().and_then(head);
+    let (store, is_part) = first.ok_or(ReadError::Foreign)?;
     let mut file = File {
         checker: Checker::new(store, trust),
         before: None,

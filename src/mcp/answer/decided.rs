@@ -4,6 +4,8 @@ use super::Reader;
 use super::Reply;
 use super::failed;
 use super::reference;
+use super::shown;
+use crate::broker::Paused;
 use crate::broker::Requested;
 use crate::escalations::Decision;
 use crate::escalations::EscalationId;
@@ -11,6 +13,7 @@ use crate::json::quoted;
 use crate::notices::length;
 use crate::policy::Denial;
 use crate::policy::Escalation;
+use crate::policy::Unseen;
 use crate::tool::CallId;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -19,13 +22,47 @@ use serde_json::json;
 /// How much of a person's reason is shown, in characters.
 const REASON: usize = 500;
 
+/// How many arguments are named.
+const UNSEEN: usize = 8;
+
 /// A no that nobody can lift.
 pub(super) fn denied(call: &CallId, denial: &Denial, reader: Reader) -> Reply {
     let mut lines = messages(denial);
-    lines.push("This decision is final for this call.".to_owned());
-    lines.push("Do not split, rephrase or repeat it.".to_owned());
+    if denial.reasons.len() == 1 && !denial.unseen.is_empty() {
+        // The only no that another call of the same kind is right for.
+        lines.push("Leave that out, if the call means the same without it; where it is needed, ask the operator to let it pass.".to_owned());
+        lines.push("As it is, the call is refused whenever it is made.".to_owned());
+    } else {
+        lines.push("This decision is final for this call.".to_owned());
+        lines.push("Do not split, rephrase or repeat it.".to_owned());
+    }
     lines.push(reference(call));
     failed(&lines, Some(decision(call, denial, &[])), reader)
+}
+
+/// A no that holds as long as the session waits.
+pub(super) fn paused(paused: &Paused, reader: Reader) -> Reply {
+    let Paused { call, denial, .. } = paused;
+    let mut lines = messages(denial);
+    let awaited = paused.waiting_for.as_ref();
+    let awaited = awaited.map(|text| quoted(text, REASON));
+    lines.extend(awaited.map(|text| format!("It waits for {text}.")));
+    let once = match paused.waiting_for {
+        Some(_) => "Once that is there",
+        None => "Where it need not wait any more",
+    };
+    lines.push(match &paused.resume {
+        Some(tool) => format!(
+            "{once}, the tool `{tool}` lets the session go on; then make the same call again."
+        ),
+        None => format!(
+            "{once}, the operator lets the session go on (`countersign session resume`); then make the same call again."
+        ),
+    });
+    lines.push(reference(call));
+    let mut decision = decision(call, denial, &[]);
+    add(&mut decision, [("final", false.into())]);
+    failed(&lines, Some(decision), reader)
 }
 
 /// A no that somebody can lift, and whether they are asked.
@@ -160,6 +197,9 @@ pub(super) fn messages(denial: &Denial) -> Vec<String> {
             lines.push(message.clone());
         }
     }
+    if !lines.is_empty() && !denial.unseen.is_empty() {
+        lines.push(unseen(&denial.unseen));
+    }
     if lines.is_empty() {
         lines.push(if denial.errors.is_empty() {
             format!("Not allowed by policy ({}). Nothing was sent.", denial.code)
@@ -169,6 +209,19 @@ pub(super) fn messages(denial: &Denial) -> Vec<String> {
         });
     }
     lines
+}
+
+/// Which arguments policy cannot see, and why.
+fn unseen(unseen: &[Unseen]) -> String {
+    let named = unseen.iter().take(UNSEEN);
+    let mut named: Vec<String> = named
+        .map(|one| format!("`{}` ({})", shown(&one.argument, 80), shown(&one.why, 80)))
+        .collect();
+    let more = unseen.len().saturating_sub(UNSEEN);
+    if more > 0 {
+        named.push(format!("{more} more"));
+    }
+    format!("Policy cannot see {}. Nothing was sent.", named.join(", "))
 }
 
 /// `A Manager or an Auditor`.
@@ -184,5 +237,96 @@ fn one_of(roles: &[String]) -> String {
     match joined.strip_prefix('a') {
         Some(rest) => format!("A{rest}"),
         None => "A person with the right role".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mcp::Client;
+    use crate::policy::Reason;
+    use crate::tool::Asking;
+
+    fn stopped_by(code: &str, message: &str) -> Denial {
+        Denial {
+            code: code.to_owned(),
+            reasons: vec![Reason {
+                policy: "secret-policy-name".to_owned(),
+                code: code.to_owned(),
+                message: Some(message.to_owned()),
+            }],
+            errors: Vec::new(),
+            unseen: Vec::new(),
+        }
+    }
+
+    const READER: Reader = Reader {
+        client: Client::Legacy,
+        asking: Asking::Tool,
+    };
+
+    fn told(reply: Reply) -> (String, Value) {
+        let Reply::Result(json) = reply else {
+            panic!("a tool's refusal is a result: {reply:?}");
+        };
+        let result: Value = serde_json::from_str(&json).unwrap();
+        let text = result["content"][0]["text"].as_str().unwrap().to_owned();
+        let decision = &result["_meta"]["dev.countersign/decision"];
+        (text, decision["final"].clone())
+    }
+
+    #[test]
+    fn a_refusal_in_a_session_that_waits_says_for_what_and_how_it_goes_on() {
+        let call = CallId::from_bytes([1; 16]);
+        let denial = stopped_by("session_paused", "This session is paused.");
+        let said = |waiting_for: Option<&str>, resume: Option<&str>| {
+            let stopped = Paused {
+                call,
+                denial: denial.clone(),
+                waiting_for: waiting_for.map(str::to_owned),
+                resume: resume.map(Into::into),
+            };
+            told(paused(&stopped, READER))
+        };
+        let (text, is_final) = said(Some("the \"invoice\""), Some("resume_it"));
+        insta::assert_snapshot!(text, @r#"
+        This session is paused.
+        It waits for "the \"invoice\"".
+        Once that is there, the tool `resume_it` lets the session go on; then make the same call again.
+        Reference: 01010101-0101-0101-0101-010101010101
+        "#);
+        assert_eq!(is_final, false);
+        let (text, _) = said(None, None);
+        insta::assert_snapshot!(text, @"
+        This session is paused.
+        Where it need not wait any more, the operator lets the session go on (`countersign session resume`); then make the same call again.
+        Reference: 01010101-0101-0101-0101-010101010101
+        ");
+    }
+
+    #[test]
+    fn arguments_that_policy_cannot_see_are_named_with_what_to_do() {
+        let call = CallId::from_bytes([1; 16]);
+        let mut denial = stopped_by("arguments_not_checkable", "It cannot be checked.");
+        denial.unseen = vec![Unseen {
+            argument: "me\u{200b}mo".to_owned(),
+            why: "it declares no type".to_owned(),
+        }];
+        let (text, is_final) = told(denied(&call, &denial, READER));
+        insta::assert_snapshot!(text, @"
+        It cannot be checked.
+        Policy cannot see `me�mo` (it declares no type). Nothing was sent.
+        Leave that out, if the call means the same without it; where it is needed, ask the operator to let it pass.
+        As it is, the call is refused whenever it is made.
+        Reference: 01010101-0101-0101-0101-010101010101
+        ");
+        assert_eq!(is_final, true);
+        denial.reasons.push(Reason {
+            policy: "limit".to_owned(),
+            code: "limit".to_owned(),
+            message: None,
+        });
+        let (text, _) = told(denied(&call, &denial, READER));
+        assert!(text.contains("This decision is final"), "{text}");
     }
 }

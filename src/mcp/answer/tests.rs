@@ -38,6 +38,7 @@ fn denial(reasons: &[(&str, Option<&str>)]) -> Denial {
             })
             .collect(),
         errors: Vec::new(),
+        unseen: Vec::new(),
     }
 }
 

@@ -1,14 +1,16 @@
 //! Of what a modern client asks to be told.
 
+use super::MAX_NAME;
 use super::object;
 use super::params::Body;
 use super::params::MAX_URI;
 use super::refuse_lookalikes;
+use crate::json::Object;
 use crate::mcp::write::Fault;
 use crate::mcp::write::INVALID_PARAMS;
 use std::collections::HashSet;
 
-/// How many resources one request may follow.
+/// How many resources one request may follow, and how many tasks.
 const MAX_FOLLOWED: usize = 256;
 
 /// Of which changes a client wants to hear.
@@ -22,6 +24,8 @@ pub struct Wanted {
     pub resources: bool,
     /// Of these resources, each once.
     pub uris: Vec<Box<str>>,
+    /// Of these tasks, each once (ext-tasks, task status notifications).
+    pub tasks: Vec<Box<str>>,
 }
 
 /// Reads the filter of `subscriptions/listen`.
@@ -39,6 +43,7 @@ pub(super) fn listen(raw: Option<&str>) -> Result<Body, Fault> {
             "promptsListChanged",
             "resourcesListChanged",
             "resourceSubscriptions",
+            "taskIds",
         ],
     )?;
     let wants = |key: &str| match filter.get(key).map(serde_json::from_str) {
@@ -53,26 +58,30 @@ pub(super) fn listen(raw: Option<&str>) -> Result<Body, Fault> {
         tools: wants("toolsListChanged")?,
         prompts: wants("promptsListChanged")?,
         resources: wants("resourcesListChanged")?,
-        uris: followed(filter.get("resourceSubscriptions"))?,
+        uris: followed(&filter, ("resourceSubscriptions", "URIs", MAX_URI))?,
+        tasks: followed(&filter, ("taskIds", "ids of tasks", MAX_NAME))?,
     }))
 }
 
-/// The resources of a filter, each once, in their order.
-fn followed(raw: Option<&str>) -> Result<Vec<Box<str>>, Fault> {
-    let Some(raw) = raw else {
+/// The resources or tasks of a filter, each once, in their order.
+fn followed(
+    filter: &Object<'_>,
+    (key, what, longest): (&str, &str, usize),
+) -> Result<Vec<Box<str>>, Fault> {
+    let Some(raw) = filter.get(key) else {
         return Ok(Vec::new());
     };
-    let uris: Option<Vec<Box<str>>> = serde_json::from_str(raw).ok();
-    let usable = |uri: &str| !uri.is_empty() && uri.len() <= MAX_URI;
-    let mut uris = uris
-        .filter(|uris| uris.len() <= MAX_FOLLOWED && uris.iter().all(|uri| usable(uri)))
+    let named: Option<Vec<Box<str>>> = serde_json::from_str(raw).ok();
+    let usable = |name: &str| !name.is_empty() && name.len() <= longest;
+    let mut named = named
+        .filter(|named| named.len() <= MAX_FOLLOWED && named.iter().all(|name| usable(name)))
         .ok_or_else(|| {
             let message = format!(
-                "`resourceSubscriptions` must be a list of at most {MAX_FOLLOWED} URIs of 1 to {MAX_URI} bytes"
+                "`{key}` must be a list of at most {MAX_FOLLOWED} {what} of 1 to {longest} bytes"
             );
             Fault::new(INVALID_PARAMS, message)
         })?;
     let mut seen = HashSet::new();
-    uris.retain(|uri| seen.insert(uri.clone()));
-    Ok(uris)
+    named.retain(|name| seen.insert(name.clone()));
+    Ok(named)
 }

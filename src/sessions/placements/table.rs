@@ -32,6 +32,22 @@ pub(super) fn placement(
     read().map_err(StoreError::sql("find the replica of a session"))
 }
 
+pub(super) fn placement_since(
+    tx: &Tx<'_>,
+    server: &ServerName,
+    holder: &str,
+) -> Result<Option<Timestamp>, StoreError> {
+    let read = || {
+        tx.sql()
+            .prepare_cached("SELECT since FROM placement WHERE holder = ?1 AND server = ?2")?
+            .query_row(params![holder, server.as_str()], |row| row.get(0))
+            .optional()
+    };
+    let since: Option<i64> =
+        read().map_err(StoreError::sql("see since when a session is on a replica"))?;
+    Ok(since.and_then(|ms| Timestamp::from_millisecond(ms).ok()))
+}
+
 /// Where there is a placement already, it stays.
 pub(super) fn placement_insert(
     tx: &Tx<'_>,
@@ -61,7 +77,7 @@ pub(super) fn placement_move(
 ) -> Result<bool, StoreError> {
     tx.sql()
         .execute(
-            "UPDATE placement SET replica = ?4, since = ?5
+            "UPDATE placement SET replica = ?4, since = max(?5, since + 1)
              WHERE holder = ?1 AND server = ?2 AND replica = ?3",
             params![holder, server.as_str(), from, to, now.as_millisecond()],
         )

@@ -152,3 +152,14 @@ pub(super) fn forget_unused(tx: &Tx<'_>, since: Timestamp) -> Result<(), StoreEr
             "forget old transport sessions with servers",
         ))
 }
+
+/// Whose holder is like this (`GLOB`) was told nothing.
+pub(super) fn untell(tx: &Tx<'_>, server: &ServerName, holder: &str) -> Result<(), StoreError> {
+    tx.sql()
+        .execute(
+            "UPDATE towards_server SET told = 0 WHERE server = ?1 AND holder GLOB ?2",
+            params![server.as_str(), holder],
+        )
+        .map(|_rows| ())
+        .map_err(StoreError::sql("note that instances are to be told"))
+}

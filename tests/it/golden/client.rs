@@ -11,6 +11,7 @@ use crate::serving::Serving;
 use crate::world::Wire;
 use crate::world::World;
 use serde_json::Value;
+use std::net::TcpStream;
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -19,6 +20,8 @@ pub(super) struct Client {
     way: Way,
     /// Heard before its turn.
     aside: Option<String>,
+    /// All that it heard.
+    pub(super) all: Vec<String>,
 }
 
 enum Way {
@@ -35,6 +38,8 @@ struct Remote {
     messages: Option<String>,
     to: mpsc::Sender<String>,
     heard: mpsc::Receiver<String>,
+    /// The connection of the last request.
+    last: Option<TcpStream>,
 }
 
 impl Client {
@@ -44,6 +49,7 @@ impl Client {
         let can = table.client_can(pairing);
         let mut client = Self {
             aside: None,
+            all: Vec::new(),
             way: match over {
                 Over::Stdio => Way::Stdio(world.broker()),
                 Over::Http => Way::Http(Box::new(Remote::new(world, era))),
@@ -77,11 +83,28 @@ impl Client {
     }
 
     pub(super) fn hear(&mut self, patience: Duration) -> Option<String> {
-        let aside = self.aside.take();
-        aside.or_else(|| match &mut self.way {
+        if let Some(aside) = self.aside.take() {
+            return Some(aside);
+        }
+        let heard = match &mut self.way {
             Way::Stdio(wire) => wire.line(patience),
             Way::Http(remote) => remote.heard.recv_timeout(patience).ok(),
-        })
+        };
+        self.all.extend(heard.clone());
+        heard
+    }
+
+    /// Takes its last request back, as its revision does over this way.
+    pub(super) fn take_back(&mut self, id: u64) {
+        match &self.way {
+            Way::Http(remote) if remote.era == Era::New => {
+                let last = remote.last.as_ref().expect("nothing was asked");
+                last.shutdown(std::net::Shutdown::Both).unwrap();
+            }
+            Way::Stdio(_) | Way::Http(_) => self.say(&format!(
+                r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id}}}}}"#
+            )),
+        }
     }
 
     /// A message that was heard and is still to be taken.
@@ -104,6 +127,7 @@ impl Remote {
             messages: None,
             to,
             heard,
+            last: None,
         }
     }
 
@@ -161,6 +185,7 @@ impl Remote {
             _ if id.is_none() || method.is_none() => talk.messages(&self.to),
             _ => {
                 let to = self.to.clone();
+                self.last = Some(talk.connection());
                 // Ends with the answer, or with the broker.
                 std::thread::spawn(move || talk.messages(&to));
                 return;

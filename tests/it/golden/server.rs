@@ -49,10 +49,12 @@ pub(super) struct Server {
     last: Option<Back>,
     /// Heard before its turn.
     aside: Option<Heard>,
+    answers: Answers,
 }
 
-/// What is said to requests that no case is about, by method: all but the id.
-type Answers = Arc<BTreeMap<String, String>>;
+/// What is said to requests that no case is about, by method: all but the id. And all
+/// that was heard.
+type Answers = Arc<(BTreeMap<String, String>, Mutex<Vec<String>>)>;
 
 const OPENING: [&str; 6] = [
     "server/discover",
@@ -76,7 +78,8 @@ impl Server {
                 table.answer(method, pairing).or(empty)?,
             ))
         });
-        let answers: Answers = Arc::new(answers.collect());
+        let answers: Answers = Arc::new((answers.collect(), Mutex::default()));
+        let all = Arc::clone(&answers);
         let (sender, heard) = mpsc::channel();
         let streams = Streams::default();
         // Ends when nobody listens to what it hears; until then it waits for the
@@ -99,7 +102,13 @@ impl Server {
             open: Vec::new(),
             last: None,
             aside: None,
+            answers: all,
         }
+    }
+
+    /// All that it heard.
+    pub(super) fn all(&self) -> Vec<String> {
+        self.answers.1.lock().unwrap().clone()
     }
 
     /// How it stands in the configuration.
@@ -166,10 +175,11 @@ impl Server {
 
 /// What is said to a message that no case is about. None where one is.
 fn opening(line: &str, answers: &Answers) -> Option<Option<String>> {
+    answers.1.lock().unwrap().push(line.to_owned());
     match named(line) {
         (Some(method), None) if method == "notifications/initialized" => Some(None),
         (Some(method), Some(id)) => {
-            let answer = answers.get(&method)?;
+            let answer = answers.0.get(&method)?;
             Some(Some(format!(r#"{{"jsonrpc":"2.0","id":{id},{answer}}}"#)))
         }
         _ => None,

@@ -14,6 +14,7 @@ const LAYERS: [&[&str]; 7] = [
     &[
         "visible",
         "cause",
+        "counted",
         "outcome",
         "principal",
         "session",

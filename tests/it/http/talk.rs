@@ -67,6 +67,11 @@ impl Talk {
         }
     }
 
+    /// The connection itself, to be ended by somebody else.
+    pub(crate) fn connection(&self) -> TcpStream {
+        self.stream.get_ref().try_clone().unwrap()
+    }
+
     /// With this header on every request.
     pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
         self.always.push((name.to_owned(), value.to_owned()));

@@ -13,6 +13,7 @@ use crate::downstream::Sent;
 use crate::downstream::message;
 use crate::downstream::subscriptions::Ear;
 use crate::downstream::subscriptions::Updates;
+use crate::downstream::wire::Awaits;
 use crate::downstream::wire::Frame;
 use crate::permit::Permit;
 use hyper::StatusCode;
@@ -23,7 +24,8 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 impl HttpLink {
-    /// Asks a modern server to tell of a resource for as long as this runs. Its
+    /// Asks a modern server to tell of a resource or a task for as long as this
+    /// runs. Its
     /// connection ends with it, which takes it back (2026-07-28,
     /// patterns/cancellation).
     pub(in crate::downstream) async fn listen_for(
@@ -36,7 +38,7 @@ impl HttpLink {
             return Sent::not_sent("the server is not ready");
         };
         let id = self.take_id();
-        let frame = match Frame::permitted(permit, id, &call, None, era) {
+        let frame = match Frame::permitted(permit, id, &call, Awaits::Word, era) {
             Ok(frame) => frame,
             Err(why) => return Sent::NotSent { why },
         };
@@ -117,6 +119,13 @@ impl HttpLink {
         *connection.unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What was begun on this connection is spoken of no more.
+    pub(super) fn say_gone(&self) {
+        if let Some(updates) = self.updates.get() {
+            updates.gone(self.connection());
+        }
+    }
+
     /// What a legacy server says of a task that it works on.
     pub(super) fn take_status(&self, params: &str) {
         if let (Some(Era::Legacy(_)), Some(updates)) = (self.era.get(), self.updates.get()) {
@@ -126,6 +135,7 @@ impl HttpLink {
 
     /// The transport session was lost, and there is a new one.
     pub(super) fn lose_session(&self) {
+        self.say_gone();
         let connection = self.connection.lock();
         *connection.unwrap_or_else(PoisonError::into_inner) = ConnectionId::next();
         let lost = self.session_lost.lock();

@@ -73,6 +73,9 @@ async fn a_legacy_server_that_lost_the_session_tells_again_on_a_new_stream() {
     assert!(matches!(sent, Sent::Result { .. }), "{sent:?}");
     let mut standing = standing.unwrap();
     timeout(PATIENCE, standing.ended()).await.unwrap();
+    // What was begun in it, and what was said meanwhile.
+    let gone = timeout(PATIENCE, updates.recv()).await.unwrap();
+    assert!(matches!(gone, Some(Update::Gone { .. })), "{gone:?}");
     let missed = timeout(PATIENCE, updates.recv()).await.unwrap();
     assert!(matches!(missed, Some(Update::Missed { .. })), "{missed:?}");
 
