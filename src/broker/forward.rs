@@ -2,7 +2,6 @@
 //! One task for each target, so that one that is slow keeps no other waiting.
 
 use super::Broker;
-
 use super::events::event_json;
 use super::notify;
 use super::notify::Notices;
