@@ -5,6 +5,7 @@ mod callers;
 mod check;
 mod doctor;
 mod keeping;
+mod notified;
 mod starting;
 
 pub use callers::can_be_session;
@@ -41,6 +42,7 @@ use crate::journal;
 use crate::keys;
 use crate::memory;
 use crate::meters;
+use crate::outbox;
 use crate::pins;
 use crate::principal::PrincipalId;
 use crate::retries;
@@ -62,7 +64,7 @@ use tokio_util::sync::CancellationToken;
 
 /// The tables of every record room, by the version of the store that brought
 /// them.
-pub const MIGRATIONS: [Migration; 18] = [
+pub const MIGRATIONS: [Migration; 19] = [
     Migration {
         number: 1,
         sql: &[
@@ -150,6 +152,10 @@ pub const MIGRATIONS: [Migration; 18] = [
     Migration {
         number: 18,
         sql: &[escalations::waiting::SCHEMA_18],
+    },
+    Migration {
+        number: 19,
+        sql: &[outbox::SCHEMA, escalations::SCHEMA_19],
     },
 ];
 

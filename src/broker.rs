@@ -22,6 +22,7 @@ mod labels;
 mod memory;
 mod metered;
 mod names;
+pub mod notify;
 mod on_approval;
 mod open_calls;
 mod own;
@@ -186,7 +187,7 @@ pub struct Settings {
     pub meters: Vec<Arc<Meter>>,
     /// What is offered of the broker's own tools.
     pub own: OwnTools,
-    /// Who is told of events from outside.
+    /// Who is told of events from outside, and of escalations.
     pub webhooks: Webhooks,
     /// Which labels such events bring.
     pub event_labels: EventLabels,

@@ -6,6 +6,7 @@ mod http;
 mod imported;
 mod journal;
 mod meters;
+mod notify;
 mod principals;
 mod references;
 #[cfg(test)]
@@ -210,7 +211,7 @@ impl Config {
         Ok(Self {
             path: path.to_owned(),
             broker: broker::Settings {
-                webhooks: webhooks::webhooks(&file.session.webhooks, folder)
+                webhooks: notify::told(&file, folder)
                     .map_err(|(key, problem)| value(&key, problem))?,
                 event_labels: file
                     .session

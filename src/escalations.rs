@@ -4,12 +4,17 @@
 //! had, and the digest of the canonical arguments. It is used up by one call, in the
 //! transaction that opens the record of that call.
 
+mod changes;
 mod id;
 mod table;
 #[cfg(test)]
 mod tests;
 pub mod waiting;
 
+pub use changes::Change;
+pub use changes::SCHEMA_19;
+pub use changes::changed;
+pub use changes::take_changes;
 pub use id::EscalationId;
 pub use id::IdError;
 pub use table::SCHEMA;

@@ -2,24 +2,18 @@
 //! a job elsewhere. Each has an id of its sender's, so that sending it again is no
 //! second event, and a number by which they are in order.
 
-mod outbox;
 mod table;
 #[cfg(test)]
 mod tests;
+mod told;
 
-pub use outbox::Attempt;
-pub use outbox::Claimed;
-pub use outbox::Delivery;
-pub use outbox::Ended;
-pub use outbox::Outbox;
-pub use outbox::Target;
-pub use outbox::claim;
-pub use outbox::deliveries;
-pub use outbox::next_due;
-pub use outbox::record;
-pub use outbox::release;
 pub use table::SCHEMA;
 pub use table::SCHEMA_15;
+pub use told::Delivery;
+pub use told::Outbox;
+pub use told::Target;
+pub use told::delivered;
+pub use told::deliveries;
 
 use crate::json;
 use crate::session::Label;
@@ -237,7 +231,7 @@ pub fn take(
         resumed,
     };
     table::insert(tx, session, &event)?;
-    outbox::enqueue(tx, (session, &event), follows.outbox)?;
+    told::enqueue(tx, (session, &event), follows.outbox)?;
     Ok(Ok(event))
 }
 

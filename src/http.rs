@@ -26,6 +26,7 @@ mod guard;
 mod legacy;
 mod listening;
 mod modern;
+mod openapi;
 mod pair;
 mod post;
 mod redelivery;
@@ -178,6 +179,9 @@ impl Core {
     /// Answers what is asked at no endpoint of MCP.
     async fn besides(&self, request: Request<Incoming>) -> Response<Body> {
         let path = request.uri().path();
+        if openapi::is_at(path) {
+            return openapi::answer(&request);
+        }
         let (named, asked) = (events::named(path), escalations::Asked::of(path));
         let is_ours = named.is_some() || asked.is_some();
         if is_ours && self.edge.ending.is_cancelled() {

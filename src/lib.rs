@@ -26,11 +26,13 @@ pub mod journal;
 pub mod keys;
 pub mod memory;
 pub mod meters;
+pub mod outbox;
 pub mod pins;
 pub mod retries;
 pub mod sessions;
 pub mod tasks;
 
+pub mod notices;
 pub mod permit;
 
 pub mod downstream;

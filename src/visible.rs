@@ -17,9 +17,39 @@ pub fn is_name(text: &str, most: usize) -> bool {
     (1..=most).contains(&text.len()) && !text.contains(hidden)
 }
 
+/// A text of somebody else on one line, at most so many characters of it: what is hidden
+/// is spelled out.
+pub fn one_line(text: &str, most: usize) -> String {
+    let mut line = String::new();
+    let mut left = most;
+    for c in text.chars() {
+        let spelled = match hidden(c) {
+            true => c.escape_default().to_string(),
+            false => c.to_string(),
+        };
+        let length = spelled.chars().count();
+        if length > left {
+            line.push('…');
+            break;
+        }
+        left -= length;
+        line.push_str(&spelled);
+    }
+    line
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_text_of_somebody_else_is_one_line_of_what_can_be_seen() {
+        assert_eq!(one_line("a\nb", 80), "a\\nb");
+        assert_eq!(one_line("\u{202e}x", 80), "\\u{202e}x");
+        assert_eq!(one_line("abcd", 3), "abc…");
+        assert_eq!(one_line("ab\u{202e}", 5), "ab…");
+        assert_eq!(one_line("abc", 3), "abc");
+    }
 
     #[test]
     fn a_name_has_no_characters_that_cannot_be_seen() {

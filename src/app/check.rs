@@ -3,6 +3,7 @@
 
 use super::callers;
 use super::existing_store_apart;
+use super::notified;
 use super::starting::READING;
 use crate::broker::Catalogue;
 use crate::broker::Known;
@@ -79,6 +80,7 @@ pub async fn check(config: &Config) -> anyhow::Result<Checked> {
         Ok(catalogue) => report_catalogue(&catalogue, &rules, &mut checked)?,
         Err(error) => checked.problems.push(error.to_string()),
     }
+    notified::report(config, &rules, &mut checked)?;
     for downstream in downstreams.values() {
         downstream.stop().await;
     }

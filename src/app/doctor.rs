@@ -2,6 +2,7 @@
 
 use super::check::check;
 use super::existing_store_apart;
+use super::notified;
 use crate::cause::Chain;
 use crate::clients;
 use crate::clients::Around;
@@ -180,6 +181,12 @@ async fn servers_and_policies(config: &Config, findings: &mut Vec<Finding>) {
                 "write a permit, or begin with `countersign policy new --permissive`",
             ));
         }
+    }
+    for problem in notified::unreachable(config).await {
+        let advice =
+            "see `[escalations]` in the configuration; what is to be told is tried again for a day"
+                .to_owned();
+        findings.push(Finding::warning(problem, advice));
     }
     if config.servers.is_empty() {
         findings.push(Finding::note(

@@ -21,6 +21,7 @@ use crate::journal::CallView;
 use crate::keys;
 use crate::memory;
 use crate::meters;
+use crate::outbox;
 use crate::outcome::Outcome;
 use crate::pins;
 use crate::policy::PolicyFile;
@@ -76,7 +77,10 @@ const MIGRATIONS: [Migration; 1] = [Migration {
         sessions::SCHEMA_17,
         events::SCHEMA,
         events::SCHEMA_15,
+        outbox::SCHEMA,
         escalations::SCHEMA,
+        escalations::waiting::SCHEMA_18,
+        escalations::SCHEMA_19,
         pins::SCHEMA,
         pins::SCHEMA_8,
         pins::SCHEMA_10,

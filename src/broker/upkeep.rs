@@ -30,11 +30,11 @@ use crate::downstream::KeptSession;
 use crate::downstream::News;
 use crate::downstream::Replicas;
 use crate::downstream::State;
-use crate::events;
 use crate::journal;
 use crate::journal::Signer;
 use crate::keys;
 use crate::meters;
+use crate::outbox;
 use crate::pins;
 use crate::pins::Besides;
 use crate::pins::Pin;
@@ -253,6 +253,7 @@ impl Broker {
         broker.follow_updates();
         broker.follow_kept(keeping);
         broker.forward();
+        broker.notify();
         broker.follow_own();
         broker.make_approved();
         Ok(broker)
@@ -407,7 +408,7 @@ impl Broker {
             .map(|_every| Arc::clone(&self.signer));
         let left = self.store.write("retire", Durability::Power, move |tx| {
             let now = Timestamp::now();
-            events::release(tx, own, now)?;
+            outbox::release(tx, own, now)?;
             journal::recover(tx, own, own, now)?;
             match signer {
                 Some(signer) => journal::checkpoint(tx, &signer, now),
@@ -470,7 +471,7 @@ pub(super) fn recover(store: &Store, writer: &Writer) -> Result<(), StoreError> 
     for dead in writer.dead_others(store)? {
         let id = dead.id();
         let left_open = store.write_blocking("recover", move |tx| {
-            events::release(tx, id, Timestamp::now())?;
+            outbox::release(tx, id, Timestamp::now())?;
             journal::recover(tx, own, id, Timestamp::now())
         })?;
         dead.buried();

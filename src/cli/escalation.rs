@@ -4,6 +4,9 @@ use super::Form;
 use super::one_line;
 use super::print;
 use super::print_json;
+use super::published;
+use super::session::delivered;
+use super::session::tries;
 use crate::app;
 use crate::broker::Ground;
 use crate::broker::Ruling;
@@ -16,6 +19,8 @@ use crate::escalations::Escalation;
 use crate::escalations::EscalationId;
 use crate::escalations::Filter;
 use crate::keys;
+use crate::outbox;
+use crate::outbox::Topic;
 use crate::sessions;
 use crate::store::Store;
 use crate::store::Tx;
@@ -46,6 +51,11 @@ pub(super) enum Command {
         /// Its id: `esc-4k7m-2qpx-9d3h`
         id: EscalationId,
     },
+    /// Show who was told of escalations, of one or of all, and how that went
+    Deliveries {
+        /// Its id: `esc-4k7m-2qpx-9d3h`
+        id: Option<EscalationId>,
+    },
     /// Let exactly this call pass once, as whoever the key is of
     Approve(Deciding),
     /// Refuse exactly this call, as whoever the key is of
@@ -70,6 +80,7 @@ impl Command {
         match self {
             Self::List { all } => list(&store, all, form),
             Self::Show { id } => show(&store, id, form),
+            Self::Deliveries { id } => deliveries(&store, id, form),
             Self::Approve(deciding) => deciding.run((config, store), Approve::Yes, form),
             Self::Refuse(deciding) => deciding.run((config, store), Approve::No, form),
         }
@@ -85,8 +96,7 @@ fn list(store: &Store, all: bool, form: Form) -> anyhow::Result<()> {
     let found = store.read(|tx| escalations::list(tx, &filter))?;
     let now = Timestamp::now();
     if form == Form::Json {
-        let found: anyhow::Result<Vec<Value>> =
-            found.iter().map(|one| published(one, now)).collect();
+        let found: anyhow::Result<Vec<Value>> = found.iter().map(|one| as_json(one, now)).collect();
         return print_json(&json!({ "escalations": found? }));
     }
     if found.is_empty() {
@@ -110,7 +120,7 @@ fn list(store: &Store, all: bool, form: Form) -> anyhow::Result<()> {
 }
 
 /// As the interface for programs has it.
-fn published(one: &Escalation, now: Timestamp) -> anyhow::Result<Value> {
+fn as_json(one: &Escalation, now: Timestamp) -> anyhow::Result<Value> {
     Ok(serde_json::from_str(&escalation_json(one, now))?)
 }
 
@@ -128,9 +138,33 @@ fn show(store: &Store, id: EscalationId, form: Form) -> anyhow::Result<()> {
     })?;
     let now = Timestamp::now();
     if form == Form::Json {
-        return print_json(&published(&found, now)?);
+        return print_json(&as_json(&found, now)?);
     }
     print(&whole(&found, &handles, now)?)
+}
+
+fn deliveries(store: &Store, id: Option<EscalationId>, form: Form) -> anyhow::Result<()> {
+    let of = id.map_or_else(String::new, |id| format!("{id}/"));
+    let found = store.read(|tx| outbox::deliveries(tx, (Topic::Escalation, &of), LISTED))?;
+    if form == Form::Json {
+        let deliveries: Value = found.iter().map(published::notice).collect();
+        return print_json(&json!({ "deliveries": deliveries }));
+    }
+    let mut text = String::new();
+    for delivery in &found {
+        let (id, state) = delivery.matter.split_once('/').unwrap_or_default();
+        writeln!(
+            text,
+            "{id}  {state} to {}: {}",
+            one_line(&delivery.target),
+            delivered(delivery.ended, delivery.due)
+        )?;
+        tries(&mut text, &delivery.tries)?;
+    }
+    if found.is_empty() {
+        text.push_str("nobody was told: `[[escalations.notify]]` says who is\n");
+    }
+    print(&text)
 }
 
 /// Everything there is to decide on, a line each.
@@ -217,7 +251,7 @@ impl Deciding {
         )?;
         let decided = decided.with_context(|| id.to_string())?;
         if form == Form::Json {
-            return print_json(&published(&decided, Timestamp::now())?);
+            return print_json(&as_json(&decided, Timestamp::now())?);
         }
         let by = decided.decision.as_ref().map(|decision| &decision.by);
         let by = by.map_or_else(String::new, |by| format!(" by {by}"));

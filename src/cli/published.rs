@@ -14,11 +14,13 @@ use super::difference::Difference;
 use crate::broker::Unit;
 use crate::broker::Units;
 use crate::events::Delivery;
-use crate::events::Ended;
 use crate::events::Event;
 use crate::journal::CallView;
 use crate::meters::Shown;
 use crate::meters::Total;
+use crate::outbox;
+use crate::outbox::Attempt;
+use crate::outbox::Ended;
 use crate::pins::Pin;
 use crate::sessions::Change;
 use crate::sessions::Session;
@@ -142,21 +144,38 @@ pub(super) fn event(event: &Event) -> Value {
 /// One event on its way to one target.
 pub(super) fn delivery(delivery: &Delivery) -> Value {
     let (number, id, kind) = &delivery.event;
-    let tries = delivery.tries.iter().map(|attempt| {
-        json!({
-            "at": time(Some(attempt.at)),
-            "status": attempt.status,
-            "problem": attempt.problem,
-        })
-    });
     json!({
         "session": delivery.session.to_string(),
         "event": {"number": number, "id": id, "kind": kind},
         "target": delivery.target,
         "due": time(delivery.due),
         "ended": delivery.ended.map(Ended::as_str),
-        "tries": tries.collect::<Value>(),
+        "tries": tries(&delivery.tries),
     })
+}
+
+/// What became of an escalation, on its way to one who is told of it.
+pub(super) fn notice(delivery: &outbox::Delivery) -> Value {
+    let (id, state) = delivery.matter.split_once('/').unwrap_or_default();
+    json!({
+        "escalation": id,
+        "state": state,
+        "target": delivery.target,
+        "due": time(delivery.due),
+        "ended": delivery.ended.map(Ended::as_str),
+        "tries": tries(&delivery.tries),
+    })
+}
+
+fn tries(tries: &[Attempt]) -> Value {
+    let tries = tries.iter().map(|attempt| {
+        json!({
+            "at": time(Some(attempt.at)),
+            "status": attempt.status,
+            "problem": attempt.problem,
+        })
+    });
+    tries.collect()
 }
 
 /// One pinned tool.

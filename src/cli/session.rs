@@ -4,6 +4,9 @@ mod events;
 pub(super) mod explain;
 mod label;
 
+pub(super) use events::delivered;
+pub(super) use events::tries;
+
 use super::Form;
 use super::journal::call_id;
 use super::journal::call_line;

@@ -10,6 +10,7 @@ use super::http;
 use super::imported::Entry;
 use super::journal::JournalSection;
 use super::meters::MeterSection;
+use super::notify::EscalationsSection;
 use super::references;
 use super::webhooks::EventsSection;
 use super::webhooks::WebhookSection;
@@ -44,6 +45,8 @@ pub(super) struct File {
     pub(super) policy: PolicySection,
     #[serde(default)]
     pub(super) session: SessionSection,
+    #[serde(default)]
+    pub(super) escalations: EscalationsSection,
     #[serde(default)]
     pub(super) stdio: StdioSection,
     #[serde(default)]

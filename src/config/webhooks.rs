@@ -70,7 +70,8 @@ pub(super) fn webhooks(
     let mut webhooks = Webhooks::default();
     for (place, section) in sections.iter().enumerate() {
         let wrong = |(key, problem)| (format!("session.webhooks[{place}].{key}"), problem);
-        let name = section.name();
+        let told = section.told();
+        let name = name(&told);
         if webhooks
             .outbox()
             .targets
@@ -83,66 +84,88 @@ pub(super) fn webhooks(
         for kind in &section.kinds {
             check_kind(kind).map_err(|problem| wrong(("kinds".to_owned(), problem)))?;
         }
-        let hook = section.hook(folder).map_err(wrong)?;
+        let hook = hook(&told, true, folder).map_err(wrong)?;
         webhooks.add(&name, section.kinds.clone(), hook);
     }
     Ok(webhooks)
 }
 
 impl WebhookSection {
-    /// What the store knows it by: as it is written, so that no secret that is
-    /// referred to gets there.
-    fn name(&self) -> String {
-        match (&self.url, &self.command) {
-            (Some(url), _) => url.clone(),
-            (None, command) => {
-                let words = command.iter().chain(&self.args);
-                words.map(String::as_str).collect::<Vec<_>>().join(" ")
-            }
+    fn told(&self) -> Told<'_> {
+        Told {
+            url: self.url.as_deref(),
+            secret: self.secret.as_deref(),
+            command: self.command.as_deref(),
+            args: &self.args,
         }
     }
+}
 
-    fn hook(&self, folder: &Path) -> Result<Hook, (String, String)> {
-        let wrong = |key: &str, problem: &str| Err((key.to_owned(), problem.to_owned()));
-        let text = |key: &str, text: &str| references::expanded(text, folder, key);
-        match (&self.url, &self.command) {
-            (Some(_), Some(_)) => wrong(
-                "command",
-                "a webhook has a `url` or a `command`, not both: leave one out",
-            ),
-            (None, None) => wrong(
-                "url",
-                "a webhook needs `url` and `secret`, or `command`, the program that is told",
-            ),
-            (None, Some(_)) if self.secret.is_some() => wrong(
-                "secret",
-                "it goes with a `url`: a command is told by us alone",
-            ),
-            (None, Some(command)) => {
-                let mut args = Vec::new();
-                for (place, arg) in self.args.iter().enumerate() {
-                    args.push(text(&format!("args[{place}]"), arg)?);
-                }
-                let command = text("command", command)?;
-                Ok(Hook::command(command, args, folder.to_owned()))
+/// Who is told, as it is written.
+pub(super) struct Told<'a> {
+    pub(super) url: Option<&'a str>,
+    pub(super) secret: Option<&'a str>,
+    pub(super) command: Option<&'a str>,
+    pub(super) args: &'a [String],
+}
+
+/// What the store knows them by: as it is written, so that no secret that is
+/// referred to gets there.
+pub(super) fn name(told: &Told<'_>) -> String {
+    match (told.url, told.command) {
+        (Some(url), _) => url.to_owned(),
+        (None, command) => {
+            let words = command
+                .into_iter()
+                .chain(told.args.iter().map(String::as_str));
+            words.collect::<Vec<_>>().join(" ")
+        }
+    }
+}
+
+/// How they are told, or the key with what is wrong. `signed` where a URL needs a secret.
+pub(super) fn hook(told: &Told<'_>, signed: bool, folder: &Path) -> Result<Hook, (String, String)> {
+    let wrong = |key: &str, problem: &str| Err((key.to_owned(), problem.to_owned()));
+    let text = |key: &str, text: &str| references::expanded(text, folder, key);
+    match (told.url, told.command) {
+        (Some(_), Some(_)) => wrong(
+            "command",
+            "a webhook has a `url` or a `command`, not both: leave one out",
+        ),
+        (None, None) => wrong(
+            "url",
+            "a webhook needs `url` and `secret`, or `command`, the program that is told",
+        ),
+        (None, Some(_)) if told.secret.is_some() => wrong(
+            "secret",
+            "it goes with a `url`: a command is told by us alone",
+        ),
+        (None, Some(command)) => {
+            let mut args = Vec::new();
+            for (place, arg) in told.args.iter().enumerate() {
+                args.push(text(&format!("args[{place}]"), arg)?);
             }
-            (Some(_), None) if !self.args.is_empty() => wrong("args", "they go with a `command`"),
-            (Some(url), None) => {
-                let Some(secret) = &self.secret else {
-                    return wrong(
-                        "secret",
-                        "a `url` needs a `secret` that its posts are signed with, for example `${WEBHOOK_SECRET}`",
-                    );
+            let command = text("command", command)?;
+            Ok(Hook::command(command, args, folder.to_owned()))
+        }
+        (Some(_), None) if !told.args.is_empty() => wrong("args", "they go with a `command`"),
+        (Some(_), None) if signed && told.secret.is_none() => wrong(
+            "secret",
+            "a `url` needs a `secret` that its posts are signed with, for example `${WEBHOOK_SECRET}`",
+        ),
+        (Some(url), None) => {
+            let url = text("url", url)?;
+            let secret = told
+                .secret
+                .map(|secret| text("secret", secret))
+                .transpose()?;
+            Hook::url(&url, secret.as_deref()).map_err(|error| {
+                let key = match &error {
+                    HookError::Url(_) | HookError::Mail(_) => "url",
+                    HookError::Secret => "secret",
                 };
-                let (url, secret) = (text("url", url)?, text("secret", secret)?);
-                Hook::url(&url, &secret).map_err(|error| {
-                    let key = match &error {
-                        HookError::Url(_) => "url",
-                        HookError::Secret => "secret",
-                    };
-                    (key.to_owned(), error.to_string())
-                })
-            }
+                (key.to_owned(), error.to_string())
+            })
         }
     }
 }

@@ -1,5 +1,11 @@
-//! Somebody outside who is told of something: a webhook, or a command. They are no
-//! tool servers; they stand here because they are reached as those are.
+//! Somebody outside who is told of something: a webhook, a command, or a reader of
+//! mail. They are no tool servers; they stand here because they are reached as those are.
+
+mod mail;
+
+pub use mail::Mail;
+pub use mail::MailError;
+pub use mail::MailTls;
 
 use super::program;
 use super::remote;
@@ -43,9 +49,20 @@ pub struct Hook(Kind);
 enum Kind {
     Url {
         remote: Box<Remote>,
-        secret: Vec<u8>,
+        /// What posts are signed with, where they are.
+        secret: Option<Vec<u8>>,
     },
     Command(Line),
+    Mail(Box<Mail>),
+}
+
+/// What is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// What it is about, on a line, where the way has a place for it.
+    pub title: String,
+    /// The whole of it.
+    pub text: String,
 }
 
 /// A command: the program, its arguments, and where it runs.
@@ -71,6 +88,9 @@ pub enum HookError {
         "the secret has at least 16 bytes, as they are or after `whsec_` in Base64: `openssl rand -base64 32` makes one"
     )]
     Secret,
+    /// No mail can be sent so.
+    #[error(transparent)]
+    Mail(MailError),
 }
 
 /// The secret is for nobody to see, and the URL may have one in it.
@@ -79,30 +99,34 @@ impl fmt::Debug for Hook {
         f.write_str(match &self.0 {
             Kind::Url { .. } => "Hook::Url",
             Kind::Command(_) => "Hook::Command",
+            Kind::Mail(_) => "Hook::Mail",
         })
     }
 }
 
 impl Hook {
-    /// A URL that is posted to, and what the posts are signed with.
+    /// A URL that is posted to, and what the posts are signed with, where they are.
     ///
     /// # Errors
     ///
     /// When either cannot be used.
-    pub fn url(url: &str, secret: &str) -> Result<Self, HookError> {
+    pub fn url(url: &str, secret: Option<&str>) -> Result<Self, HookError> {
         let none = BTreeMap::new();
         let remote = Remote::new(url, &none, Transport::Streamable).map_err(HookError::Url)?;
-        let secret = match secret.strip_prefix(BASE64) {
-            Some(coded) => STANDARD.decode(coded).map_err(|_coded| HookError::Secret)?,
-            None => secret.as_bytes().to_vec(),
-        };
-        match secret.len() {
-            0..16 => Err(HookError::Secret),
-            _ => Ok(Self(Kind::Url {
-                remote: Box::new(remote),
-                secret,
-            })),
-        }
+        Ok(Self(Kind::Url {
+            remote: Box::new(remote),
+            secret: secret.map(key).transpose()?,
+        }))
+    }
+
+    /// Mail to one address.
+    ///
+    /// # Errors
+    ///
+    /// When none can be sent so.
+    pub fn mail(mail: Mail) -> Result<Self, HookError> {
+        let mail = mail.checked().map_err(HookError::Mail)?;
+        Ok(Self(Kind::Mail(Box::new(mail))))
     }
 
     /// A command that reads from its stdin, in this folder.
@@ -110,23 +134,45 @@ impl Hook {
         Self(Kind::Command((command, args, folder)))
     }
 
+    /// Looks whether they could be told, as far as that tells nobody anything: a command
+    /// is there, a mail server lets us in.
+    ///
+    /// # Errors
+    ///
+    /// In words, where they could not.
+    pub async fn probe(&self) -> Result<(), String> {
+        match &self.0 {
+            Kind::Url { .. } => Ok(()),
+            Kind::Command((command, _args, folder)) => {
+                let environment = program::environment(&BTreeMap::new());
+                let path = environment.get(OsStr::new("PATH")).map(|path| &**path);
+                program::find(command, path, folder).map(|_found| ())
+            }
+            Kind::Mail(mail) => mail.probe().await,
+        }
+    }
+
     /// Tells them. `id` is the same however often the same thing is told.
-    pub async fn tell(&self, id: &str, json: String, now: Timestamp) -> Told {
+    pub async fn tell(&self, id: &str, note: Note, now: Timestamp) -> Told {
         let told = async {
             match &self.0 {
                 Kind::Url { remote, secret } => {
                     let at = now.as_second();
-                    let headers = [
+                    let mut headers = vec![
                         ("webhook-id", id.to_owned()),
                         ("webhook-timestamp", at.to_string()),
-                        ("webhook-signature", signature(secret, (id, at), &json)),
                     ];
-                    post(remote, headers, json.into()).await
+                    if let Some(secret) = secret {
+                        let signature = signature(secret, (id, at), &note.text);
+                        headers.push(("webhook-signature", signature));
+                    }
+                    post(remote, headers, note.text.into()).await
                 }
-                Kind::Command(command) => match run(command, json).await {
+                Kind::Command(command) => match run(command, note.text).await {
                     Ok(status) => exited(status),
                     Err(problem) => Told::failed(problem),
                 },
+                Kind::Mail(mail) => mail.send(id, &note, now).await,
             }
         };
         let seconds = PATIENCE.as_secs();
@@ -145,6 +191,18 @@ impl Told {
     }
 }
 
+/// The bytes of a secret.
+fn key(secret: &str) -> Result<Vec<u8>, HookError> {
+    let key = match secret.strip_prefix(BASE64) {
+        Some(coded) => STANDARD.decode(coded).map_err(|_coded| HookError::Secret)?,
+        None => secret.as_bytes().to_vec(),
+    };
+    match key.len() {
+        0..16 => Err(HookError::Secret),
+        _ => Ok(key),
+    }
+}
+
 /// The signature of one post (Standard Webhooks, symmetric signatures).
 fn signature(secret: &[u8], (id, at): (&str, i64), body: &str) -> String {
     // A key of any length is one.
@@ -155,7 +213,7 @@ fn signature(secret: &[u8], (id, at): (&str, i64), body: &str) -> String {
     format!("v1,{}", STANDARD.encode(code.finalize().into_bytes()))
 }
 
-async fn post(remote: &Remote, headers: [(&'static str, String); 3], body: Bytes) -> Told {
+async fn post(remote: &Remote, headers: Vec<(&'static str, String)>, body: Bytes) -> Told {
     match remote::tell(remote, headers, body).await {
         Err(problem) => Told::failed(problem),
         Ok(status) => Told {
@@ -209,16 +267,17 @@ fn exited(status: ExitStatus) -> Told {
 mod tests {
     use super::*;
 
+    fn note(text: &str) -> Note {
+        Note {
+            title: String::new(),
+            text: text.to_owned(),
+        }
+    }
+
     #[test]
     fn a_post_is_signed_as_standard_webhooks_has_it() {
         // The example of the specification's libraries.
-        let Hook(Kind::Url { secret, .. }) = Hook::url(
-            "https://hooks.example/x",
-            "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
-        )
-        .unwrap() else {
-            panic!("it is a URL");
-        };
+        let secret = key("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
         let signed = signature(
             &secret,
             ("msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330),
@@ -230,7 +289,7 @@ mod tests {
     #[test]
     fn what_cannot_be_told_is_refused_and_shows_no_secret() {
         let secret = "0123456789abcdef";
-        assert!(Hook::url("https://hooks.example/x", secret).is_ok());
+        assert!(Hook::url("https://hooks.example/x", Some(secret)).is_ok());
         for (url, secret) in [
             ("ftp://hooks.example", secret),
             ("https://a:b@hooks.example", secret),
@@ -238,10 +297,10 @@ mod tests {
             ("https://hooks.example", "whsec_0123456789abcdef"),
             ("https://hooks.example", "whsec_no base64, and long"),
         ] {
-            let refused = Hook::url(url, secret).unwrap_err().to_string();
+            let refused = Hook::url(url, Some(secret)).unwrap_err().to_string();
             assert!(!refused.contains("0123"), "{refused}");
         }
-        let shown = format!("{:?}", Hook::url("https://h.example/s3cret", secret));
+        let shown = format!("{:?}", Hook::url("https://h.example/s3cret", Some(secret)));
         assert!(
             !shown.contains("s3cret") && !shown.contains("0123"),
             "{shown}"
@@ -254,7 +313,7 @@ mod tests {
         let tell = async |script: &str| {
             let args = vec!["-c".to_owned(), script.to_owned()];
             let hook = Hook::command("sh".to_owned(), args, folder.path().to_owned());
-            hook.tell("id", "{\"a\":1}".to_owned(), Timestamp::UNIX_EPOCH)
+            hook.tell("id", note("{\"a\":1}"), Timestamp::UNIX_EPOCH)
                 .await
         };
         let taken = tell("cat > told").await;
@@ -267,7 +326,7 @@ mod tests {
         let ended = tell("kill -9 $$").await;
         assert_eq!(ended.problem.as_deref(), Some("it was ended by signal 9"));
         let hook = Hook::command("no-such-program".to_owned(), Vec::new(), "/".into());
-        let absent = hook.tell("id", String::new(), Timestamp::UNIX_EPOCH).await;
+        let absent = hook.tell("id", note(""), Timestamp::UNIX_EPOCH).await;
         assert!(absent.problem.unwrap().contains("was not found"));
     }
 }

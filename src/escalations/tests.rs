@@ -211,3 +211,35 @@ async fn a_refusal_counts_in_each_session_of_its_caller_and_asking_has_an_end() 
     assert_eq!((elsewhere, others), (Some(State::Refused), None));
     assert_eq!(end, 200);
 }
+
+#[tokio::test]
+async fn each_change_is_told_once_whatever_made_it() {
+    let told = in_store(&[SCHEMA, SCHEMA_19], |tx| {
+        let now = at(NOON);
+        let first = opened(tx, &subject(1, "alice", "claims/pay", "{}"), now)?;
+        let second = opened(tx, &subject(2, "alice", "claims/pay", "{}"), now)?;
+        tried_again(tx, first)?;
+        decide(tx, first, (Approve::Yes, &decision(now)))?;
+        assert!(changed(tx)?);
+        let mut told = take_changes(tx, 2)?;
+        consume(tx, first, CallId::next(), now)?;
+        expire(tx, 10, now + SignedDuration::from_hours(2))?;
+        told.extend(take_changes(tx, 10)?);
+        assert!(!changed(tx)? && take_changes(tx, 10)?.is_empty());
+        let told = told.into_iter();
+        Ok(told
+            .map(|change| (change.id == second, change.state))
+            .collect::<Vec<_>>())
+    })
+    .await;
+    assert_eq!(
+        told,
+        [
+            (false, State::Pending),
+            (true, State::Pending),
+            (false, State::Approved),
+            (false, State::Used),
+            (true, State::Expired),
+        ]
+    );
+}

@@ -1,10 +1,10 @@
 use super::*;
+use crate::outbox;
 use crate::principal::PrincipalId;
-use crate::store::WriterId;
 use crate::store::testing::in_store;
 use jiff::SignedDuration;
 
-const SCHEMAS: [&str; 7] = [
+const SCHEMAS: [&str; 8] = [
     sessions::SCHEMA,
     sessions::SCHEMA_7,
     sessions::SCHEMA_11,
@@ -12,6 +12,7 @@ const SCHEMAS: [&str; 7] = [
     sessions::SCHEMA_17,
     SCHEMA,
     SCHEMA_15,
+    outbox::SCHEMA,
 ];
 
 fn at(text: &str) -> Timestamp {
@@ -194,46 +195,4 @@ async fn what_does_not_fit_or_is_too_much_is_refused() {
     })
     .await;
     assert_eq!((full, noted), (Err(Refused::Full), MAX_REFUSED));
-}
-
-#[tokio::test]
-async fn a_delivery_is_one_writers_for_a_while_and_given_up_after_a_day() {
-    let (first, second) = (WriterId::from_number(1), WriterId::from_number(2));
-    let (claims, ended, tries) = with(move |tx, session, outbox| {
-        send(tx, session, &new("e1", "k", "1"), outbox)?.unwrap();
-        let mut now = at("2026-11-27T12:00:01Z");
-        let one = claim(tx, first, "all", now)?.unwrap();
-        let taken = claim(tx, second, "all", now)?;
-        // The one who died tells nothing any more.
-        release(tx, first, now)?;
-        let other = claim(tx, second, "all", now)?.unwrap();
-        let failed = |at| Attempt {
-            at,
-            status: Some(500),
-            problem: Some("the target answered 500".to_owned()),
-        };
-        assert_eq!(record(tx, first, &one, &failed(now))?, None);
-        let mut ended = record(tx, second, &other, &failed(now))?;
-        let soon = claim(tx, second, "all", now)?;
-        let claims = [one.number, other.number];
-        assert_eq!((taken, soon), (None, None));
-        while ended.is_none() {
-            now = next_due(tx, "all")?.unwrap();
-            let again = claim(tx, second, "all", now)?.unwrap();
-            ended = record(tx, second, &again, &failed(now))?;
-        }
-        let lasted = now.duration_since(at("2026-11-27T12:00:01Z"));
-        assert!(lasted > SignedDuration::from_hours(22), "{lasted}");
-        assert!(lasted < SignedDuration::from_hours(24), "{lasted}");
-        let told = deliveries(tx, None, 10)?.remove(0);
-        Ok((
-            claims,
-            (ended, told.ended, next_due(tx, "all")?),
-            told.tries.len(),
-        ))
-    })
-    .await;
-    assert_eq!(claims, [1, 2]);
-    assert_eq!(ended, (Some(Ended::GivenUp), Some(Ended::GivenUp), None));
-    assert!((30..40).contains(&tries), "{tries}");
 }

@@ -72,10 +72,12 @@ pub(super) async fn answer(
         Err(refused) => return *refused,
     };
     let wanted = match asked {
-        Asked::List | Asked::One(_) | Asked::Unknown => "GET",
-        Asked::Decide(..) | Asked::Withdraw(_) => "POST",
+        Asked::List | Asked::One(_) => Some("GET"),
+        Asked::Decide(..) | Asked::Withdraw(_) => Some("POST"),
+        // What is not there has no methods.
+        Asked::Unknown => None,
     };
-    if request.method().as_str() != wanted {
+    if let Some(wanted) = wanted.filter(|wanted| request.method().as_str() != *wanted) {
         return status::not_allowed(wanted);
     }
     let broker = &core.edge.broker;

@@ -3,6 +3,7 @@
 
 mod deciding;
 mod fitting;
+mod notifying;
 mod sdk;
 mod waiting;
 

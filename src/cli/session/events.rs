@@ -6,12 +6,12 @@ use super::published;
 use super::title;
 use crate::config::Config;
 use crate::events;
-use crate::events::Delivery;
-use crate::events::Ended;
 use crate::events::Event;
 use crate::events::MAX_BODY;
 use crate::events::New;
 use crate::json;
+use crate::outbox::Attempt;
+use crate::outbox::Ended;
 use crate::sessions;
 use crate::sessions::By;
 use crate::sessions::Session;
@@ -150,13 +150,9 @@ pub(super) fn deliveries(
             delivery.session,
             one_line(id),
             one_line(&delivery.target),
-            state(delivery)
+            delivered(delivery.ended, delivery.due)
         )?;
-        for attempt in &delivery.tries {
-            let at = attempt.at.strftime("%Y-%m-%d %H:%M:%SZ");
-            let how = attempt.problem.as_deref().unwrap_or("taken");
-            writeln!(text, "  {at}  {}", one_line(how))?;
-        }
+        tries(&mut text, &delivery.tries)?;
     }
     if found.is_empty() {
         text.push_str("nothing was forwarded: `[[session.webhooks]]` says to whom\n");
@@ -164,10 +160,21 @@ pub(super) fn deliveries(
     super::super::print(&text)
 }
 
-fn state(delivery: &Delivery) -> String {
-    match (delivery.ended, delivery.due) {
+/// How a delivery stands.
+pub(in crate::cli) fn delivered(ended: Option<Ended>, due: Option<Timestamp>) -> String {
+    match (ended, due) {
         (Some(Ended::Delivered), _) => "delivered".to_owned(),
         (Some(Ended::GivenUp), _) | (None, None) => "given up".to_owned(),
         (None, Some(due)) => format!("due {}", due.strftime("%Y-%m-%d %H:%M:%SZ")),
     }
+}
+
+/// What was tried, a line each.
+pub(in crate::cli) fn tries(text: &mut String, tries: &[Attempt]) -> std::fmt::Result {
+    for attempt in tries {
+        let at = attempt.at.strftime("%Y-%m-%d %H:%M:%SZ");
+        let how = attempt.problem.as_deref().unwrap_or("taken");
+        writeln!(text, "  {at}  {}", one_line(how))?;
+    }
+    Ok(())
 }

@@ -21,7 +21,7 @@ use hyper::header::USER_AGENT;
 /// In words, where there is no answer.
 pub(in crate::downstream) async fn tell(
     remote: &Remote,
-    headers: [(&'static str, String); 3],
+    headers: Vec<(&'static str, String)>,
     body: Bytes,
 ) -> Result<u16, String> {
     let pool = Pool::new(remote)?;

@@ -12,11 +12,11 @@ use crate::broker::Settled;
 use crate::escalations::Decision;
 use crate::escalations::EscalationId;
 use crate::json::quoted;
+use crate::notices::length;
 use crate::policy::Denial;
 use crate::policy::Escalation;
 use crate::policy::Unseen;
 use crate::tool::CallId;
-use jiff::SignedDuration;
 use jiff::Timestamp;
 use serde_json::Value;
 use serde_json::json;
@@ -312,40 +312,12 @@ fn one_of(roles: &[String]) -> String {
     }
 }
 
-/// `3 days`, `1 hour`, `20 minutes`: rounded down, to one unit.
-fn length(time: SignedDuration) -> String {
-    let minutes = time.as_secs() / 60;
-    let (count, unit) = match minutes {
-        ..=0 => return "less than a minute".to_owned(),
-        1..120 => (minutes, "minute"),
-        120..2880 => (minutes / 60, "hour"),
-        _ => (minutes / 1440, "day"),
-    };
-    let plural = if count == 1 { "" } else { "s" };
-    format!("{count} {unit}{plural}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::mcp::Client;
     use crate::policy::Reason;
     use crate::tool::Asking;
-
-    #[test]
-    fn how_long_something_is_open_is_said_in_one_unit() {
-        for (seconds, expected) in [
-            (-5, "less than a minute"),
-            (59, "less than a minute"),
-            (60, "1 minute"),
-            (3_600, "60 minutes"),
-            (7_200, "2 hours"),
-            (86_400, "24 hours"),
-            (259_200, "3 days"),
-        ] {
-            assert_eq!(length(SignedDuration::from_secs(seconds)), expected);
-        }
-    }
 
     fn stopped_by(code: &str, message: &str) -> Denial {
         Denial {

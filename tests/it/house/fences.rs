@@ -7,7 +7,7 @@ use super::source::Source;
 use super::source::sources;
 
 /// Foreign crates, and the rooms they may be used in.
-const FENCES: [(&str, &[&str]); 11] = [
+const FENCES: [(&str, &[&str]); 12] = [
     ("cedar_policy", &["policy"]),
     ("rusqlite", &["store"]),
     ("ring", &["journal"]),
@@ -16,6 +16,7 @@ const FENCES: [(&str, &[&str]); 11] = [
     ("hyper_util", &["http", "console", "downstream"]),
     ("http_body_util", &["http", "console", "downstream"]),
     ("hyper_rustls", &["downstream"]),
+    ("lettre", &["downstream"]),
     ("axum", &["http", "console"]),
     ("clap", &["cli"]),
     ("anyhow", &["main", "cli", "app", "demo"]),

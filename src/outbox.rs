@@ -1,13 +1,15 @@
-//! What is told to others of the events: a delivery for each event and target,
-//! tried by whichever writer claims it until it is taken or given up.
+//! What is told to others, outside: a delivery for each matter and target, tried by
+//! whichever writer claims it until it is taken or given up.
 //!
 //! At least once: a writer that dies in the middle of a try leaves the delivery
 //! to the next one.
 
 mod table;
+#[cfg(test)]
+mod tests;
 
-use super::Event;
-use crate::session::SessionId;
+pub use table::SCHEMA;
+
 use crate::store::StoreError;
 use crate::store::Tx;
 use crate::store::WriterId;
@@ -22,29 +24,41 @@ const AGAIN_AT_MOST: SignedDuration = SignedDuration::from_hours(1);
 /// For how long it is tried.
 const TRIED: SignedDuration = SignedDuration::from_hours(24);
 
-/// Who is told of events.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Outbox {
-    /// The targets, each with a name of its own.
-    pub targets: Vec<Target>,
+/// What kind of thing is told. Each has targets of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Topic {
+    /// An event that arrived in a session.
+    Event,
+    /// What became of an escalation.
+    Escalation,
 }
 
-/// One who is told of events.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Target {
-    /// What it is known by in the store. No secret.
-    pub name: Box<str>,
-    /// The kinds it is told of; empty for all.
-    pub kinds: Vec<String>,
+impl Topic {
+    /// The word that is stored.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Event => "event",
+            Self::Escalation => "escalation",
+        }
+    }
+}
+
+/// One who is told of a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct To<'a> {
+    /// Of what.
+    pub topic: Topic,
+    /// What they are known by in the store. No secret.
+    pub target: &'a str,
 }
 
 /// A delivery that one writer has for itself for a while.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claimed {
-    /// Of which session.
-    pub session: SessionId,
-    /// What is delivered.
-    pub event: Event,
+    /// Of what.
+    pub topic: Topic,
+    /// Which one, in the words of the room that had it delivered.
+    pub matter: Box<str>,
     /// To whom.
     pub target: Box<str>,
     /// The number of the try, from 1.
@@ -57,7 +71,7 @@ pub struct Claimed {
 pub struct Attempt {
     /// When.
     pub at: Timestamp,
-    /// The status of HTTP or of the command's exit, where there was one.
+    /// The status of HTTP, of SMTP or of the command's exit, where there was one.
     pub status: Option<i32>,
     /// Why it counts as not taken.
     pub problem: Option<String>,
@@ -85,10 +99,8 @@ impl Ended {
 /// A delivery and its tries, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivery {
-    /// Of which session.
-    pub session: SessionId,
-    /// The event's number, id and kind.
-    pub event: (u32, String, String),
+    /// Which matter, in the words of the room that had it delivered.
+    pub matter: String,
     /// To whom.
     pub target: String,
     /// When it is tried next.
@@ -99,18 +111,13 @@ pub struct Delivery {
     pub tries: Vec<Attempt>,
 }
 
-/// Has an event delivered to each target that is told of its kind.
-pub(super) fn enqueue(
-    tx: &Tx<'_>,
-    (session, event): (SessionId, &Event),
-    outbox: &Outbox,
-) -> Result<(), StoreError> {
-    for target in &outbox.targets {
-        if target.kinds.is_empty() || target.kinds.contains(&event.kind) {
-            table::insert(tx, (session, event.number), &target.name, event.at)?;
-        }
-    }
-    Ok(())
+/// Has a matter delivered to a target. One that has been is not delivered again.
+///
+/// # Errors
+///
+/// When it cannot be written.
+pub fn enqueue(tx: &Tx<'_>, to: To<'_>, matter: &str, now: Timestamp) -> Result<(), StoreError> {
+    table::insert(tx, to, matter, now)
 }
 
 /// Claims the delivery to a target that is due longest.
@@ -121,15 +128,15 @@ pub(super) fn enqueue(
 pub fn claim(
     tx: &Tx<'_>,
     writer: WriterId,
-    target: &str,
+    to: To<'_>,
     now: Timestamp,
 ) -> Result<Option<Claimed>, StoreError> {
-    while let Some(due) = table::due(tx, target, now)? {
+    while let Some(due) = table::due(tx, to, now)? {
         let since = due.since.unwrap_or(now);
         let claimed = Claimed {
-            session: due.session,
-            event: due.event,
-            target: target.into(),
+            topic: to.topic,
+            matter: due.matter.into(),
+            target: to.target.into(),
             number: due.tries + 1,
             since,
         };
@@ -148,8 +155,8 @@ pub fn claim(
 /// # Errors
 ///
 /// When the store cannot be read.
-pub fn next_due(tx: &Tx<'_>, target: &str) -> Result<Option<Timestamp>, StoreError> {
-    table::next_due(tx, target)
+pub fn next_due(tx: &Tx<'_>, to: To<'_>) -> Result<Option<Timestamp>, StoreError> {
+    table::next_due(tx, to)
 }
 
 /// Records how a try went, and what becomes of the delivery. Returns how it ended,
@@ -197,19 +204,19 @@ pub fn release(tx: &Tx<'_>, writer: WriterId, now: Timestamp) -> Result<(), Stor
     table::release(tx, writer, now)
 }
 
-/// The deliveries of a session, or of all, the newest at the end, at most so many.
+/// The deliveries of the matters that begin so, the newest at the end, at most so many.
 ///
 /// # Errors
 ///
 /// When the store cannot be read.
 pub fn deliveries(
     tx: &Tx<'_>,
-    session: Option<SessionId>,
+    (topic, beginning): (Topic, &str),
     newest: u32,
 ) -> Result<Vec<Delivery>, StoreError> {
-    let mut deliveries = table::deliveries(tx, session, newest)?;
+    let mut deliveries = table::deliveries(tx, (topic, beginning), newest)?;
     for delivery in &mut deliveries {
-        delivery.tries = table::attempts(tx, delivery)?;
+        delivery.tries = table::attempts(tx, topic, delivery)?;
     }
     Ok(deliveries)
 }
