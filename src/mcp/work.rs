@@ -274,7 +274,7 @@ impl Connection {
         (call, client): (&Call<'_>, Client),
         out: &Outgoing,
     ) -> Answer {
-        let level = asked.log;
+        let (level, session) = (asked.log, asked.session);
         let asks_nothing = asked.declared.asks_nothing();
         let line = |progress, logs, asks| CallLine {
             progress,
@@ -316,7 +316,11 @@ impl Connection {
             call.meta.progress.is_some().then_some(reports),
             level.is_some().then_some(logs),
             // A modern client is asked by the result of its request.
-            asks.then(|| Arc::new(Asks::new(questions, Arc::clone(&asked.declared)))),
+            asks.then(|| {
+                let hears = self.broker.hears_of_pages(self.listener());
+                let asks = Asks::new(questions, Arc::clone(&asked.declared));
+                Arc::new(asks.told((hears, session)))
+            }),
         );
         let mut calling = std::pin::pin!(self.broker.call_tool(asked, line));
         let ended = loop {
