@@ -9,6 +9,7 @@ use super::own::pages;
 use super::resources::Listing;
 use super::resources::Owners;
 use super::said::ServerRules;
+use super::tasks::only_as_task;
 use crate::downstream::Replicas;
 use crate::json::Object;
 use crate::json::Splice;
@@ -65,6 +66,8 @@ pub(super) struct Route {
     pub(super) changed: bool,
     /// To whom the server offers it.
     pub(super) offered: Offered,
+    /// Its server of before 2026-07-28 takes no call of it that becomes no task.
+    pub(super) only_as_task: bool,
 }
 
 /// Who answers a call.
@@ -314,6 +317,7 @@ impl Catalogue {
                 .into(),
             changed,
             offered,
+            only_as_task: only_as_task(&definition.json),
         });
         let json = &*definition.json;
         match tool.asking() {
@@ -352,6 +356,7 @@ impl Catalogue {
     /// What there is besides tools.
     pub fn has(&self) -> Has {
         let has = |asking| self.others.keys().any(|(_, other)| *other == asking);
+        let mut tools = self.tools.routes.values();
         Has {
             prompts: !self.prompts.routes.is_empty(),
             resources: has(Asking::Read),
@@ -359,7 +364,7 @@ impl Catalogue {
             completions: has(Asking::Complete),
             logging: false,
             // Each revision has one of its own.
-            tasks: has(Asking::Task(TaskAsk::Update)),
+            tasks: has(Asking::Task(TaskAsk::Update)) || tools.any(|t| self.only_as_task(t)),
             asked_tasks: has(Asking::Task(TaskAsk::Result)),
             apps: false,
         }

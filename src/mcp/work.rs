@@ -211,6 +211,7 @@ impl Connection {
             // Taken back before anything was done about it.
             Ok(_) if call.cancelled.is_cancelled() => None,
             Ok((session, found)) => {
+                let wish = self.wish(&call.meta, &ask);
                 let mut asked = ToolCall {
                     principal: self.principal.clone(),
                     session,
@@ -220,7 +221,7 @@ impl Connection {
                     arguments: ask.arguments,
                     rest: ask.rest,
                     continued: None,
-                    task: ask.task,
+                    task: ask.task.or(wish),
                     declared: self.declared(&call.meta),
                     log: self.level(&call.meta),
                     key: call.meta.key.as_deref().cloned(),

@@ -174,9 +174,9 @@ mod tests {
     #[test]
     fn what_is_asked_of_one_client_takes_nothing_from_another() {
         let all = AllPages::default();
-        let (alice, bob) = (listener("alice"), listener("bob"));
+        let both = [listener("alice"), listener("bob")];
         let [at] = ConnectionId::several();
-        let (alice, bob) = (all.hears(&alice), all.hears(&bob));
+        let [alice, bob] = both.each_ref().map(|one| all.hears(one));
         all.enter(at, &asked(alice, "first"));
         for number in 0..MOST * 2 {
             all.enter(at, &asked(bob, &number.to_string()));
@@ -187,8 +187,9 @@ mod tests {
             all.enter(at, &asked(ClientId::next(), &client.to_string()));
         }
         assert_eq!(all.known().pages.len(), MOST);
-        // Both are gone.
-        all.hears(&listener("mia"));
+        drop(both);
+        let mia = listener("mia");
+        all.hears(&mia);
         assert_eq!(all.known().clients.len(), 1);
     }
 }

@@ -387,6 +387,7 @@ fn passes(refusal: &Refusal) -> bool {
         Refusal::UnknownTool { .. }
         | Refusal::NotOffered { .. }
         | Refusal::NotAsked
+        | Refusal::OnlyAsTask { .. }
         | Refusal::InvalidArguments { .. }
         | Refusal::Denied { .. }
         | Refusal::Paused(_)

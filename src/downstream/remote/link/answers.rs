@@ -137,6 +137,7 @@ impl HttpLink {
         waits: &Waits<'_>,
     ) -> Result<Answer, Failed> {
         let mut left = RESUMED;
+        let mut last: Option<HeaderValue> = None;
         let mut questions = Questions::default();
         loop {
             let next = tokio::select! {
@@ -157,11 +158,12 @@ impl HttpLink {
                 Err(Broken::TooLong) => return Err(Failed::Invalid(broken(&Broken::TooLong))),
                 Err(why) => broken(&why),
             };
-            let last = events
-                .last_id()
-                .and_then(|id| HeaderValue::from_str(id).ok());
+            // One that is lost before it says anything is taken up where it was before.
+            if let Some(id) = events.last_id() {
+                last = HeaderValue::from_str(id).ok();
+            }
             let legacy = matches!(self.era.get(), Some(Era::Legacy(_)));
-            let Some(last) = last.filter(|_| legacy && left > 0) else {
+            let Some(last) = last.clone().filter(|_| legacy && left > 0) else {
                 return Err(Failed::Lost(why));
             };
             left -= 1;
