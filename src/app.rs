@@ -62,7 +62,7 @@ use tokio_util::sync::CancellationToken;
 
 /// The tables of every record room, by the version of the store that brought
 /// them.
-pub const MIGRATIONS: [Migration; 17] = [
+pub const MIGRATIONS: [Migration; 18] = [
     Migration {
         number: 1,
         sql: &[
@@ -146,6 +146,10 @@ pub const MIGRATIONS: [Migration; 17] = [
     Migration {
         number: 17,
         sql: &[sessions::SCHEMA_17],
+    },
+    Migration {
+        number: 18,
+        sql: &[escalations::waiting::SCHEMA_18],
     },
 ];
 

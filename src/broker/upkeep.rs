@@ -254,6 +254,7 @@ impl Broker {
         broker.follow_kept(keeping);
         broker.forward();
         broker.follow_own();
+        broker.make_approved();
         Ok(broker)
     }
 

@@ -212,6 +212,7 @@ impl Connection {
             Ok(_) if call.cancelled.is_cancelled() => None,
             Ok((session, found)) => {
                 let wish = self.wish(&call.meta, &ask);
+                let takes_task = self.takes_task(&call.meta, &ask);
                 let mut asked = ToolCall {
                     principal: self.principal.clone(),
                     session,
@@ -227,6 +228,7 @@ impl Connection {
                     key: call.meta.key.as_deref().cloned(),
                     awaited: Some(awaited),
                     meta: call.meta.text.clone(),
+                    origin: self.origin(takes_task),
                 };
                 let continued = ask.answers.map(|answers| self.continued(&asked, answers));
                 match continued.transpose() {

@@ -3,6 +3,8 @@
 
 mod deciding;
 mod fitting;
+mod sdk;
+mod waiting;
 
 use crate::world::APPROVE;
 use crate::world::Wire;

@@ -59,8 +59,8 @@ async fn each_message_of_a_batch_is_answered_as_if_it_came_alone() {
 fn without_reference(answer: &str) -> String {
     match answer.split_once("Reference: ") {
         Some((before, after)) => {
-            let rest = after.find('"').map_or("", |end| &after[end..]);
-            format!("{before}{rest}")
+            let rest = after.split_once('"').map_or("", |(_id, rest)| rest);
+            format!("{before}\"{rest}")
         }
         None => answer.to_owned(),
     }
