@@ -178,7 +178,10 @@ async fn take_line(
     out: &Outgoing,
 ) -> bool {
     let messages = match connection.takes_batches() {
-        true => batch(line).unwrap_or_default(),
+        true => match batch(line) {
+            Ok(messages) => messages,
+            Err(refused) => return out.send(refused.answer()).await.is_ok(),
+        },
         false => None,
     };
     let messages = messages.unwrap_or_else(|| vec![line.into()]);

@@ -293,6 +293,14 @@ pub enum Refusal {
     /// The call answers what was never asked, and its server takes no such answers.
     /// Nothing was sent; what was charged was given back.
     NotAsked,
+    /// Its server takes the call as a task only, and the client wants none. Nothing was
+    /// sent; what was charged was given back.
+    OnlyAsTask {
+        /// The call.
+        call: CallId,
+        /// The server.
+        server: ServerName,
+    },
     /// When the call was about to be sent, its server no longer listed the tool
     /// as it is pinned. Not sent; what was charged was given back.
     ToolChanged {

@@ -14,6 +14,7 @@ use super::own::pages;
 use super::resources::Listing;
 use super::resources::Owners;
 use super::said::ServerRules;
+use super::tasks::only_as_task;
 use crate::downstream::Replicas;
 use crate::json::Object;
 use crate::json::Splice;
@@ -70,6 +71,8 @@ pub(super) struct Route {
     pub(super) changed: bool,
     /// To whom the server offers it.
     pub(super) offered: Offered,
+    /// Its server of before 2026-07-28 takes no call of it that becomes no task.
+    pub(super) only_as_task: bool,
 }
 
 /// Who answers a call.
@@ -299,6 +302,7 @@ impl Catalogue {
                 .into(),
             changed,
             offered,
+            only_as_task: only_as_task(&definition.json),
         });
         let json = &*definition.json;
         match tool.asking() {
@@ -342,6 +346,7 @@ impl Catalogue {
         };
         // Ours are there always, where its tools are.
         let reads = |asking| self.others.keys().any(|(_, other)| *other == asking);
+        let mut tools = self.tools.routes.values();
         Has {
             prompts: !self.prompts.routes.is_empty(),
             resources: reads(Asking::Read),
@@ -350,7 +355,9 @@ impl Catalogue {
             logging: false,
             decides: self.decides,
             // Each revision has one of its own.
-            tasks: self.decides || has(Asking::Task(TaskAsk::Update)),
+            tasks: self.decides
+                || has(Asking::Task(TaskAsk::Update))
+                || tools.any(|tool| self.only_as_task(tool)),
             asked_tasks: has(Asking::Task(TaskAsk::Result)),
             apps: false,
         }

@@ -33,6 +33,9 @@ impl Broker {
         line: CallLine,
     ) -> (Closing, Answer) {
         let id = permit.call();
+        if self.lacks_task(route, &call) {
+            return settle::only_as_task(id, route, self.settings.keep);
+        }
         let access = route.gate.rules().access;
         // A client that is not asked in the middle of a call answers with another.
         let answers_later = line.asks.is_none() && !call.declared.asks_nothing();

@@ -96,6 +96,18 @@ pub(super) fn judged(call: CallId, route: &Route, sent: Sent, keep: Keep) -> (Cl
     }
 }
 
+/// The closing record and the answer of a call that is to be a task, by a client that
+/// wants none.
+pub(super) fn only_as_task(call: CallId, route: &Route, keep: Keep) -> (Closing, Answer) {
+    let detail = json!({ "code": "only_as_task" });
+    let outcome = Outcome::FailedBeforeSending;
+    let server = route.tool.server.clone();
+    (
+        closing((call, route), outcome, (None, keep), detail),
+        Answer::Refused(Refusal::OnlyAsTask { call, server }),
+    )
+}
+
 fn closing(
     (call, route): (CallId, &Route),
     outcome: Outcome,

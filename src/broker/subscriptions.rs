@@ -9,6 +9,7 @@ mod begun;
 mod check;
 mod listener;
 mod own;
+mod pages;
 mod topic;
 
 pub(super) use begun::Begun;
@@ -24,6 +25,7 @@ use super::catalogue::Route;
 use super::close::Held;
 use super::labels;
 use super::settle;
+use crate::downstream::ClientId;
 use crate::downstream::Sent;
 use crate::downstream::Update;
 use crate::journal::Closing;
@@ -39,6 +41,7 @@ use jiff::Timestamp;
 use listener::Heard;
 use listener::Of;
 use own::Pages;
+use pages::AllPages;
 use serde_json::json as value;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -73,6 +76,8 @@ pub(super) struct Subscriptions {
     topics: Mutex<Topics>,
     /// The tasks that clients hear of.
     begun: AllBegun,
+    /// The pages that clients hear of.
+    opened: AllPages,
     /// What was last seen of the sessions whose pages are followed.
     pages: Pages,
 }
@@ -198,7 +203,15 @@ impl Subscriptions {
                     topic.tell(Of::Task, params);
                 }
             }
+            Update::Pages { at, asked, .. } => self.opened.enter(*at, asked),
+            Update::Completed {
+                server,
+                at,
+                page,
+                params,
+            } => self.opened.tell((server, *at), (page, params)),
             Update::Gone { server, at } => {
+                self.opened.gone(*at);
                 for id in self.begun.gone((server, *at)) {
                     self.task(server, &id).inspect(|topic| topic.missed());
                 }
@@ -300,6 +313,12 @@ impl Broker {
             }
         }
         settle::judged(id, route, sent, keep)
+    }
+
+    /// Has a listener told once a page was dealt with that its client was asked to have
+    /// opened. Returns by what its server is told who was asked.
+    pub fn hears_of_pages(&self, listener: &Arc<Listener>) -> ClientId {
+        self.subscriptions.opened.hears(listener)
     }
 
     /// Has a listener told of a resource no longer. With the last one the

@@ -2,6 +2,7 @@
 
 use super::Answer;
 use super::Broker;
+use super::Catalogue;
 use super::Refusal;
 use super::ToolCall;
 use super::catalogue::Route;
@@ -11,6 +12,8 @@ use super::subscriptions::Listener;
 use crate::cause::Chain;
 use crate::downstream::Replica;
 use crate::journal::Closing;
+use crate::json;
+use crate::json::Object;
 use crate::meters::Charges;
 use crate::outcome::Outcome;
 use crate::principal::PrincipalId;
@@ -29,7 +32,41 @@ use std::sync::Arc;
 /// Where a request leads, and the task that it is about.
 pub(super) type Led = (Arc<Route>, Option<Task>);
 
+/// Whether a tool is to be called as a task only, as its server lists it (MCP
+/// 2025-11-25, tasks, tool-level negotiation).
+pub(super) fn only_as_task(entry: &str) -> bool {
+    let support = Object::parse(entry).ok().and_then(|entry| {
+        let execution = Object::parse(entry.get("execution")?).ok()?;
+        json::text(execution.get("taskSupport")?)
+    });
+    support.as_deref() == Some("required")
+}
+
+impl Catalogue {
+    /// Whether a tool is to be called as a task only. What a tool says of it counts
+    /// only where its server makes tasks of calls.
+    pub(super) fn only_as_task(&self, route: &Route) -> bool {
+        let results = Asking::Task(TaskAsk::Result);
+        route.only_as_task && self.other(&route.tool.server, results).is_some()
+    }
+}
+
 impl Broker {
+    /// Whether a tool is to be called as a task only (MCP 2025-11-25, tasks).
+    pub fn only_as_task(&self, tool: &str) -> bool {
+        let catalogue = self.catalogue.load();
+        let route = catalogue.route(Asking::Tool, tool);
+        route.is_some_and(|route| catalogue.only_as_task(&route))
+    }
+
+    /// Whether a call lacks the wish for a task without which its server would not
+    /// take it.
+    pub(super) fn lacks_task(&self, route: &Route, call: &ToolCall) -> bool {
+        call.asking == Asking::Tool
+            && call.task.is_none()
+            && self.catalogue.load().only_as_task(route)
+    }
+
     /// The task that a request is about. None where it is not the caller's, or
     /// never was.
     fn task(&self, call: &ToolCall) -> Result<Option<Task>, StoreError> {

@@ -1,9 +1,11 @@
 //! What a server asks of the client while it works on a call.
 
+use super::connected::ClientId;
 use super::message;
 use super::shown;
 use crate::json;
 use crate::json::Object;
+use crate::session::SessionId;
 use crate::tool::Declared;
 use crate::tool::Inquiry;
 use std::sync::Arc;
@@ -45,6 +47,8 @@ pub enum Reply {
 pub struct Asks {
     questions: mpsc::UnboundedSender<Ask>,
     declared: Arc<Declared>,
+    /// Who hears of it when a page was dealt with, and in which session it is asked.
+    heard_by: Option<(ClientId, SessionId)>,
     state: Mutex<State>,
 }
 
@@ -61,11 +65,32 @@ impl Asks {
         Self {
             questions,
             declared,
+            heard_by: None,
             state: Mutex::new(State {
                 open: 0,
                 answered: None,
             }),
         }
+    }
+
+    /// The same, in a session of a client that hears of it when a page was dealt with
+    /// that it was asked to have opened.
+    #[must_use]
+    pub fn told(self, of: (ClientId, SessionId)) -> Self {
+        Self {
+            heard_by: Some(of),
+            ..self
+        }
+    }
+
+    /// See [`told`](Self::told).
+    pub(super) fn heard_by(&self) -> Option<(ClientId, SessionId)> {
+        self.heard_by
+    }
+
+    /// What the client can be asked.
+    pub(super) fn declared(&self) -> &Declared {
+        &self.declared
     }
 
     /// Asks the client, and waits for its answer. None where there will be none.

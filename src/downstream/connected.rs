@@ -1,4 +1,4 @@
-//! Which connection something was said on.
+//! Which connection something was said on, and which client it is for.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
@@ -19,5 +19,18 @@ impl ConnectionId {
     #[cfg(test)]
     pub(crate) fn several<const MANY: usize>() -> [Self; MANY] {
         std::array::from_fn(|_| Self::next())
+    }
+}
+
+/// One client, of one connection to us. What a server says later of what it asked of
+/// one is for no other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ClientId(u64);
+
+impl ClientId {
+    /// One that no other client of this process has.
+    pub fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
     }
 }

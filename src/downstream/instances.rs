@@ -232,6 +232,7 @@ impl Downstream {
         let Some((instance, _told)) = self.instance_at(kind, who) else {
             return Sent::Busy { why: NO_PLACE };
         };
+        instance.desk.updates.joins(&self.desk.updates);
         let is_owners = siblings.account(kind).as_ref() == Some(&call.caller);
         if matches!(kind, Kind::Principal(_)) || !is_owners {
             // Nobody can tell of whose call it speaks.

@@ -19,8 +19,8 @@ use super::message;
 use super::message::Answer;
 use super::message::Message;
 use super::message::Unreadable;
+use super::pages::Asked;
 use super::subscriptions::Ear;
-use super::subscriptions::TASK_STATUS;
 use super::subscriptions::Updates;
 use super::wire;
 use super::wire::Awaits;
@@ -388,6 +388,11 @@ impl Link {
             .is_some_and(|entry| entry.slot.has_started());
         let entry = if asked { pending.remove(&id) } else { None };
         drop(pending);
+        if let (Answer::Error(error), Some(Some(asks))) =
+            (&answer, entry.as_ref().map(|entry| &entry.hears.asks))
+        {
+            self.note_pages(Asked::by_error(asks, error));
+        }
         match entry {
             // An error says that the waiting side just went away.
             Some(entry) => drop(entry.answer.send(answer)),
@@ -424,6 +429,7 @@ impl Link {
         if let Some(inquiry) = Inquiry::of(method)
             && let Some(asks) = self.only(|hears| hears.asks.clone())
         {
+            self.note_pages(Asked::by_question(&asks, (inquiry, params.as_deref())));
             let link = Arc::clone(self);
             // Ends with the answer, with the call, or with the client's patience.
             tokio::spawn(async move {
@@ -465,7 +471,7 @@ impl Link {
             }
             (method, _) if message::is_change(method) => self.note_change(),
             (method, Some(params)) if Ear::hears(method) => self.take_update(method, &params),
-            (TASK_STATUS, Some(params)) => self.take_status(&params),
+            (method, Some(params)) if Updates::hears(method) => self.take_unasked(method, &params),
             _ => {
                 tracing::debug!(server.name = %self.server, "dropped a notification that nobody asked for");
             }

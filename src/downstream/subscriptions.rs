@@ -15,6 +15,9 @@ use super::Phase;
 use super::Sent;
 use super::instances;
 use super::link;
+use super::pages;
+use super::pages::Asked;
+use super::pages::COMPLETE;
 use super::reach::Reach;
 use super::wire::Control;
 use crate::json;
@@ -36,7 +39,7 @@ use tokio_util::sync::CancellationToken;
 
 const UPDATED: &str = "notifications/resources/updated";
 /// What a legacy server says of a task (MCP 2025-11-25, tasks, status notifications).
-pub(super) const TASK_STATUS: &str = "notifications/tasks/status";
+const TASK_STATUS: &str = "notifications/tasks/status";
 /// What a modern one says of a task that somebody follows (ext-tasks, task status
 /// notifications).
 const TASK: &str = "notifications/tasks";
@@ -67,6 +70,26 @@ pub enum Update {
         at: ConnectionId,
         /// What it calls the task.
         native: Box<str>,
+        /// The `params` of the notification, an object, as the text they were.
+        params: Arc<str>,
+    },
+    /// A client was asked to have pages opened.
+    Pages {
+        /// Which server asks.
+        server: ServerName,
+        /// On which connection.
+        at: ConnectionId,
+        /// Which, and of whom.
+        asked: Asked,
+    },
+    /// One of them was dealt with, says the server, unasked.
+    Completed {
+        /// Which server says so.
+        server: ServerName,
+        /// On which connection.
+        at: ConnectionId,
+        /// What it calls the page.
+        page: Box<str>,
         /// The `params` of the notification, an object, as the text they were.
         params: Arc<str>,
     },
@@ -120,8 +143,47 @@ impl Updates {
         }
     }
 
+    /// Whether a message is of those that a legacy server sends by itself to who began
+    /// or was asked something.
+    pub(super) fn hears(method: &str) -> bool {
+        matches!(method, TASK_STATUS | COMPLETE)
+    }
+
+    /// Takes one of them.
+    pub(super) fn hear(&self, at: ConnectionId, (method, params): (&str, &str)) {
+        match method {
+            COMPLETE => self.completed(at, params),
+            _ => self.task(at, params),
+        }
+    }
+
+    /// Takes what a client was asked to have opened.
+    pub(super) fn pages(&self, at: ConnectionId, asked: Asked) {
+        self.send(Update::Pages {
+            server: self.server.clone(),
+            at,
+            asked,
+        });
+    }
+
+    fn completed(&self, at: ConnectionId, params: &str) {
+        let read = Object::parse(params).ok();
+        let known = ["elicitationId", "_meta"];
+        let read = read.filter(|read| read.refuse_lookalikes(known.into_iter()).is_ok());
+        let Some(page) = read.and_then(|read| pages::id(&read)) else {
+            tracing::warn!(server.name = %self.server, "dropped word of a page that cannot be read");
+            return;
+        };
+        self.send(Update::Completed {
+            server: self.server.clone(),
+            at,
+            page,
+            params: params.into(),
+        });
+    }
+
     /// Takes what is said of a task.
-    pub(super) fn task(&self, at: ConnectionId, params: &str) {
+    fn task(&self, at: ConnectionId, params: &str) {
         if let Some(native) = self.names_task(params) {
             self.send(Update::Status {
                 server: self.server.clone(),

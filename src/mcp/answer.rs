@@ -151,6 +151,7 @@ fn refused(refusal: &Refusal, reader: Reader) -> Reply {
         Refusal::UnknownTool { asking, name } => unknown(*asking, name, reader.client),
         Refusal::NotOffered { name, needs, .. } => not_offered(name, needs, reader.client),
         Refusal::NotAsked => Reply::Error(Fault::new(INVALID_PARAMS, NOT_ASKED).json()),
+        Refusal::OnlyAsTask { call: _, server } => absent::only_as_task(server, reader.client),
         Refusal::InvalidArguments { call, problem } => say(call, &unfit(problem)),
         Refusal::Denied { call, denial } => decided::denied(call, denial, reader),
         Refusal::Paused(paused) => decided::paused(paused, reader),

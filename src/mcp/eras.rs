@@ -6,6 +6,7 @@ use super::MODERN;
 use super::shown;
 use crate::broker::Has;
 use crate::broker::Unbridged;
+use crate::tool::Extension;
 use crate::tool::ServerName;
 
 /// The newest revision before [`MODERN`].
@@ -64,6 +65,23 @@ pub(super) fn unserved(method: &str, client: Client) -> String {
     }
 }
 
+/// Why a tool is not called for a client that wants no task, and what to do.
+pub(super) fn only_as_task(server: &ServerName, client: Client) -> String {
+    let instead = match client {
+        Client::Modern => format!(
+            "did not declare tasks: declare the extension `{}` in the client's capabilities",
+            Extension::Tasks.id()
+        ),
+        Client::Legacy => {
+            format!("asked for none: send `task` with the call, as clients of {NEWEST_BEFORE} can")
+        }
+    };
+    format!(
+        "the server `{server}` (MCP {NEWEST_BEFORE}) runs this tool as a task only, and this client ({}) {instead}; nothing was sent, and nothing counts towards a limit",
+        spoken(client)
+    )
+}
+
 /// Why there are no tasks for this client.
 pub(super) fn no_tasks(has: Has, client: Client) -> String {
     let (servers, theirs) = match client {
@@ -92,6 +110,14 @@ mod tests {
                 assert!(said.matches("MCP 202").count() == 2, "{said}");
             }
         }
+        assert_eq!(
+            only_as_task(&server, Client::Modern),
+            "the server `own` (MCP 2025-11-25) runs this tool as a task only, and this client (MCP 2026-07-28) did not declare tasks: declare the extension `io.modelcontextprotocol/tasks` in the client's capabilities; nothing was sent, and nothing counts towards a limit"
+        );
+        assert_eq!(
+            only_as_task(&server, Client::Legacy),
+            "the server `own` (MCP 2025-11-25) runs this tool as a task only, and this client (MCP 2025-11-25 or before) asked for none: send `task` with the call, as clients of 2025-11-25 can; nothing was sent, and nothing counts towards a limit"
+        );
         let old = Has {
             asked_tasks: true,
             ..Has::default()

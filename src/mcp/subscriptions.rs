@@ -141,7 +141,7 @@ impl Connection {
                 }
                 word = self.broker.heard(&listener) => {
                     let word = call.cancelled.run_until_cancelled(self.modern(&call, word));
-                    if let Some((method, params)) = word.await {
+                    if let Some(Some((method, params))) = word.await {
                         let params = tagged(&params, id.as_str());
                         send(out, notification(method, Some(&params))).await;
                     }
@@ -162,15 +162,17 @@ impl Connection {
     }
 
     /// What a modern client is told, and by which method.
-    async fn modern(&self, call: &Call<'_>, word: Word) -> (&'static str, String) {
-        match word {
+    async fn modern(&self, call: &Call<'_>, word: Word) -> Option<(&'static str, String)> {
+        Some(match word {
             Word::Resource(params) => (UPDATED, params.to_string()),
             Word::Task { id, params } | Word::Status { id, params } => {
                 let state = Splice::new(&params).remove_member(&params, "resultType");
                 let state = tasks::renamed(&state.finish(), &id);
                 (tasks::TOLD, self.whole(call, &id, state).await)
             }
-        }
+            // There pages have no ids (2026-07-28, client/elicitation).
+            Word::Page(_) => return None,
+        })
     }
 
     /// Follows resources or tasks, and returns those that lead somewhere and that the
@@ -293,6 +295,7 @@ fn said(word: &Word) -> Outbound {
             let params = tasks::renamed(params, id);
             notification("notifications/tasks/status", Some(&params))
         }
+        Word::Page(params) => notification("notifications/elicitation/complete", Some(params)),
     }
 }
 

@@ -6,6 +6,7 @@ use super::answer::Reply;
 use super::answer::session_refused;
 use super::connection::Connection;
 use super::parse::Ask;
+use super::parse::Meta;
 use super::work::Call;
 use super::work::Outgoing;
 use super::work::send;
@@ -50,6 +51,10 @@ pub(super) fn begun(result: &str, id: &str, client: Client) -> String {
         Client::Legacy => own,
         Client::Modern => {
             let members = Object::parse(&own).ok();
+            let nested = members.as_ref().and_then(|members| members.get("task"));
+            if let Some(task) = nested {
+                return flat(task, part(&own, "_meta"));
+            }
             match members.and_then(|members| members.get("resultType")) {
                 Some(_) => own,
                 None => Splice::new(&own)
@@ -58,6 +63,23 @@ pub(super) fn begun(result: &str, id: &str, client: Client) -> String {
             }
         }
     }
+}
+
+/// The task that a server of 2025-11-25 began, as 2026-07-28 has it.
+fn flat(task: &str, meta: Option<&str>) -> String {
+    let mut newer = renewed(task).unwrap_or_else(|| task.to_owned());
+    let has_ttl = part(&newer, "ttlMs").is_some();
+    let members = [
+        ("ttlMs", Some("null").filter(|_| !has_ttl)),
+        ("_meta", meta.filter(|_| part(task, "_meta").is_none())),
+        ("resultType", Some("\"task\"")),
+    ];
+    for (key, value) in members {
+        if let Some(value) = value {
+            newer = Splice::new(&newer).add_member(&newer, key, value).finish();
+        }
+    }
+    newer
 }
 
 fn part<'a>(of: &'a str, key: &str) -> Option<&'a str> {
@@ -98,6 +120,17 @@ pub(super) fn not_declared() -> Fault {
 }
 
 impl Connection {
+    /// The wish for a task that a client of 2026-07-28 cannot say: there it is enough
+    /// that it knows of tasks. Where a server of 2025-11-25 takes no call without one,
+    /// it is made in its name.
+    pub(super) fn wish(&self, meta: &Meta, ask: &Ask) -> Option<Box<str>> {
+        let wishes = ask.asking == Asking::Tool
+            && meta.client() == Client::Modern
+            && meta.declared.knows(Extension::Tasks)
+            && self.broker.only_as_task(&ask.name);
+        wishes.then(|| "{}".into())
+    }
+
     /// The caller's tasks, a page of them, each as its server says of it now: each is
     /// asked after in the caller's name, decided and recorded as any `tasks/get`. A
     /// server itself would list the tasks of everybody. One that its server knows no
@@ -262,5 +295,17 @@ mod tests {
             r#"{"task":{"taskId":"task-1","x":1},"_meta":{"io.modelcontextprotocol/related-task":{"taskId":"task-1"}}}"#
         );
         assert_eq!(renamed(r#"{"taskId":7}"#, "task-1"), r#"{"taskId":7}"#);
+        for (older, newer) in [
+            (
+                r#"{"task":{"taskId":"7", "ttl":1e3,"pollInterval":5,"x":1},"_meta":{"y":1}}"#,
+                r#"{"resultType":"task","_meta":{"y":1},"pollIntervalMs":5,"ttlMs":1e3,"taskId":"task-1","x":1}"#,
+            ),
+            (
+                r#"{"task":{"taskId":"7"}}"#,
+                r#"{"resultType":"task","ttlMs":null,"taskId":"task-1"}"#,
+            ),
+        ] {
+            assert_eq!(begun(older, "task-1", Client::Modern), newer);
+        }
     }
 }

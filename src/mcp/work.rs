@@ -211,6 +211,7 @@ impl Connection {
             // Taken back before anything was done about it.
             Ok(_) if call.cancelled.is_cancelled() => None,
             Ok((session, found)) => {
+                let wish = self.wish(&call.meta, &ask);
                 let takes_task = self.takes_task(&call.meta, &ask);
                 let mut asked = ToolCall {
                     principal: self.principal.clone(),
@@ -221,7 +222,7 @@ impl Connection {
                     arguments: ask.arguments,
                     rest: ask.rest,
                     continued: None,
-                    task: ask.task,
+                    task: ask.task.or(wish),
                     declared: self.declared(&call.meta),
                     log: self.level(&call.meta),
                     key: call.meta.key.as_deref().cloned(),
@@ -276,7 +277,7 @@ impl Connection {
         (call, client): (&Call<'_>, Client),
         out: &Outgoing,
     ) -> Answer {
-        let level = asked.log;
+        let (level, session) = (asked.log, asked.session);
         let asks_nothing = asked.declared.asks_nothing();
         let line = |progress, logs, asks| CallLine {
             progress,
@@ -318,7 +319,11 @@ impl Connection {
             call.meta.progress.is_some().then_some(reports),
             level.is_some().then_some(logs),
             // A modern client is asked by the result of its request.
-            asks.then(|| Arc::new(Asks::new(questions, Arc::clone(&asked.declared)))),
+            asks.then(|| {
+                let hears = self.broker.hears_of_pages(self.listener());
+                let asks = Asks::new(questions, Arc::clone(&asked.declared));
+                Arc::new(asks.told((hears, session)))
+            }),
         );
         let mut calling = std::pin::pin!(self.broker.call_tool(asked, line));
         let ended = loop {

@@ -1,5 +1,6 @@
 //! One client on a pipe, a real broker, and a server that is a script.
 
+mod batches;
 mod ends;
 mod failures;
 

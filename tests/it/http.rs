@@ -40,10 +40,15 @@ impl Desk {
         Self::on(world)
     }
 
-    fn on(world: World) -> Self {
+    pub(crate) fn on(world: World) -> Self {
         let key = world.key("alice");
         let broker = world.serve();
         Self { world, broker, key }
+    }
+
+    /// Where it is reached.
+    pub(crate) fn address(&self) -> &str {
+        self.broker.address()
     }
 
     /// A connection of alice's.

@@ -30,6 +30,7 @@ mod matrix;
 mod meters;
 mod methods;
 mod operator;
+mod pages;
 mod pins;
 mod policy;
 mod preload;

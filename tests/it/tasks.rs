@@ -1,6 +1,7 @@
 //! Calls that their server makes into tasks, of both revisions that have them.
 
 mod following;
+mod required;
 
 use crate::world::Wire;
 use crate::world::World;
@@ -24,6 +25,17 @@ fn world(era: &str) -> World {
         "[servers.own]\ncommand = \"sh\"\nargs = [{script:?}]\nenv = {{ ERA = {era:?} }}\n"
     );
     World::of(&servers, POLICY)
+}
+
+/// A server of 2025-11-25 whose tool must be called as a task.
+fn required() -> World {
+    let world = world("legacy");
+    world.edit(
+        "countersign.toml",
+        "ERA = \"legacy\"",
+        "ERA = \"legacy\", SUPPORT = \"required\"",
+    );
+    world
 }
 
 fn modern(mut params: Value, extensions: Value) -> Value {

@@ -68,6 +68,7 @@ impl Broker {
         let of = match heard.of {
             Of::Resource => Of::Resource,
             Of::Task | Of::Status => Of::Task,
+            Of::Page => return self.store.read(|tx| self.may_be_in(tx, who)),
         };
         let key = (heard.server.clone(), of, Arc::clone(&heard.followed));
         let (followed, told) = self.store.read(|tx| {
@@ -158,6 +159,18 @@ impl Broker {
             Some(route) => self.allows(tx, who, (&route, &value!({ "uri": uri }))),
             None => Ok(false),
         }
+    }
+
+    /// Whether a page is still told of: its call was decided, and what was asked there
+    /// belongs to a session that may have ended or been frozen.
+    fn may_be_in(
+        &self,
+        tx: &Tx<'_>,
+        (principal, session): (&PrincipalId, SessionId),
+    ) -> Result<bool, StoreError> {
+        let (catalogue, now) = (self.catalogue.load(), Timestamp::now());
+        let entry = Entry::of(tx, (session, principal), &catalogue, now)?;
+        Ok(entry.facts().is_some_and(|facts| !facts.frozen))
     }
 
     /// Asks policy, and nothing comes of it but the answer.

@@ -1,5 +1,6 @@
 //! One who is told of changes: a legacy client, or one stream of a modern one.
 
+use crate::downstream::ClientId;
 use crate::principal::PrincipalId;
 use crate::session::SessionId;
 use crate::tool::Declared;
@@ -31,6 +32,8 @@ const UNREAD: Duration = Duration::from_secs(5 * 60);
 #[derive(Debug)]
 pub struct Listener {
     principal: PrincipalId,
+    /// Which client it is.
+    client: ClientId,
     /// What its client can be asked.
     declared: Arc<Declared>,
     waiting: Mutex<VecDeque<(u64, Heard)>>,
@@ -71,6 +74,8 @@ pub(super) enum Of {
     Task,
     /// A task that it follows or began, in the words of a server of the older era.
     Status,
+    /// A page that its client was asked to have opened.
+    Page,
 }
 
 /// What a client hears.
@@ -94,6 +99,9 @@ pub enum Word {
         /// The parameters.
         params: Arc<str>,
     },
+    /// Of a page that it was asked to have opened: the `params` of
+    /// `notifications/elicitation/complete`, an object, as its server wrote them.
+    Page(Arc<str>),
 }
 
 /// What a server said, for one listener.
@@ -119,6 +127,7 @@ impl Heard {
             Of::Resource => Word::Resource(params),
             Of::Task => Word::Task { id, params },
             Of::Status => Word::Status { id, params },
+            Of::Page => Word::Page(params),
         }
     }
 }
@@ -136,6 +145,7 @@ impl Listener {
     ) -> Arc<Self> {
         Arc::new(Self {
             principal,
+            client: ClientId::next(),
             declared,
             waiting: Mutex::default(),
             more: Notify::new(),
@@ -151,6 +161,11 @@ impl Listener {
     /// Who it is.
     pub(super) fn principal(&self) -> &PrincipalId {
         &self.principal
+    }
+
+    /// Which client it is.
+    pub(super) fn client(&self) -> ClientId {
+        self.client
     }
 
     /// What its client can be asked.

@@ -9,6 +9,7 @@ use crate::downstream::Era;
 use crate::downstream::OutgoingCall;
 use crate::downstream::Sent;
 use crate::downstream::message;
+use crate::downstream::pages::Asked;
 use crate::downstream::subscriptions::Ear;
 use crate::downstream::subscriptions::Updates;
 use crate::downstream::wire::Awaits;
@@ -60,10 +61,19 @@ impl Link {
         }
     }
 
-    /// What a legacy server says of a task that it works on.
-    pub(super) fn take_status(&self, params: &str) {
+    /// What a legacy server says by itself to who began or was asked something.
+    pub(super) fn take_unasked(&self, method: &str, params: &str) {
         if let (Some(Era::Legacy(_)), Some(updates)) = (self.era.get(), self.updates.get()) {
-            updates.task(self.connection, params);
+            updates.hear(self.connection, (method, params));
+        }
+    }
+
+    /// A legacy server had its client asked to open pages, of which it speaks later.
+    pub(super) fn note_pages(&self, asked: Option<Asked>) {
+        if let (Some(Era::Legacy(_)), Some(updates), Some(asked)) =
+            (self.era.get(), self.updates.get(), asked)
+        {
+            updates.pages(self.connection, asked);
         }
     }
 

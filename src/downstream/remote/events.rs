@@ -111,6 +111,8 @@ struct Parser {
     kind: String,
     data: Vec<u8>,
     has_data: bool,
+    /// The id of what is not whole yet, or of the last that was.
+    id: Option<String>,
     last_id: Option<String>,
     retry: Option<Duration>,
 }
@@ -125,6 +127,7 @@ impl Parser {
             kind: String::new(),
             data: Vec::new(),
             has_data: false,
+            id: None,
             last_id: None,
             retry: None,
         }
@@ -205,7 +208,7 @@ impl Parser {
             }
             b"event" => self.kind = String::from_utf8_lossy(value).into_owned(),
             b"id" if !value.contains(&0) => {
-                self.last_id = Some(String::from_utf8_lossy(value).into_owned());
+                self.id = Some(String::from_utf8_lossy(value).into_owned());
             }
             b"retry" => {
                 let text = std::str::from_utf8(value).ok();
@@ -218,8 +221,11 @@ impl Parser {
         Ok(())
     }
 
-    /// The event that an empty line ends. Without data there is none.
+    /// The event that an empty line ends. Without data there is none. Only now its id
+    /// counts: of an event that is cut off nothing was read, and a stream that went on
+    /// after it would be without it.
     fn dispatch(&mut self) -> Option<Event> {
+        self.last_id.clone_from(&self.id);
         let kind = std::mem::take(&mut self.kind);
         let data = std::mem::take(&mut self.data);
         let had_data = std::mem::take(&mut self.has_data);
@@ -251,7 +257,7 @@ mod tests {
 
     #[test]
     fn events_are_the_same_however_the_bytes_are_cut_and_lines_end() {
-        let text = "\u{feff}: hello\nevent: endpoint\ndata: /a\n\nid: 7\nretry: 250\ndata: {\"x\":\ndata: 1}\n\nevent: none\n\ndata\n\ndata: cut";
+        let text = "\u{feff}: hello\nevent: endpoint\ndata: /a\n\nid: 7\nretry: 250\ndata: {\"x\":\ndata: 1}\n\nevent: none\n\ndata\n\nid: 8\ndata: cut";
         let whole = [("endpoint", "/a"), ("message", "{\"x\":\n1}")]
             .map(|(kind, data)| (kind.to_owned(), data.to_owned()));
         for ends in ["\n", "\r\n", "\r"] {

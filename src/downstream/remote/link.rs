@@ -23,6 +23,7 @@ use crate::downstream::link::Ended;
 use crate::downstream::link::judge;
 use crate::downstream::message;
 use crate::downstream::message::Answer;
+use crate::downstream::pages::Asked;
 use crate::downstream::subscriptions::Updates;
 use crate::downstream::wire::Awaits;
 use crate::downstream::wire::Control;
@@ -251,6 +252,9 @@ impl HttpLink {
                 if speaks_of_headers(&answer) {
                     // What it wants repeated is not what it last listed.
                     self.note_change();
+                }
+                if let (Answer::Error(error), Some(asks)) = (&answer, waits.asks) {
+                    self.note_pages(Asked::by_error(asks, error));
                 }
                 judge(answer, era, call)
             }

@@ -3,6 +3,7 @@
 
 mod asking;
 mod following;
+mod resuming;
 mod script;
 
 use super::Remote;
@@ -89,13 +90,7 @@ async fn ready(script: &Script) -> Downstream {
 }
 
 fn line() -> CallLine {
-    CallLine {
-        progress: None,
-        asks: None,
-        logs: None,
-        cancelled: CancellationToken::new(),
-        gone: CancellationToken::new(),
-    }
+    CallLine::silent()
 }
 
 async fn pays(server: &Downstream, line: CallLine, deadline: Duration) -> Sent {

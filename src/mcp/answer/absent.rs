@@ -5,10 +5,13 @@ use super::Reply;
 use super::failed;
 use super::reference;
 use crate::mcp::Client;
+use crate::mcp::eras;
 use crate::mcp::shown;
+use crate::mcp::tasks;
 use crate::mcp::write::Fault;
 use crate::mcp::write::INTERNAL_ERROR;
 use crate::mcp::write::INVALID_PARAMS;
+use crate::mcp::write::METHOD_NOT_FOUND;
 use crate::mcp::write::MISSING_CAPABILITY;
 use crate::tool::Asking;
 use crate::tool::CallId;
@@ -63,6 +66,22 @@ pub(super) fn not_offered(name: &str, needs: &Kind, client: Client) -> Reply {
             let needed: Value = serde_json::from_str(&capabilities).unwrap_or_default();
             let mut fault = Fault::new(MISSING_CAPABILITY, message);
             fault.data = Some(json!({"requiredCapabilities": needed}));
+            Reply::MissingCapability(fault.json())
+        }
+    }
+}
+
+/// A tool that is to be called as a task, for a client that wants none. Servers of
+/// 2025-11-25 say that there is no such method (tasks, tool-level negotiation).
+pub(super) fn only_as_task(server: &ServerName, client: Client) -> Reply {
+    let message = eras::only_as_task(server, client);
+    match client {
+        Client::Legacy => Reply::Error(Fault::new(METHOD_NOT_FOUND, message).json()),
+        Client::Modern => {
+            let fault = Fault {
+                message,
+                ..tasks::not_declared()
+            };
             Reply::MissingCapability(fault.json())
         }
     }

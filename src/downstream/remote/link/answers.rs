@@ -12,6 +12,7 @@ use crate::downstream::message;
 use crate::downstream::message::Answer;
 use crate::downstream::message::Message;
 use crate::downstream::message::Unreadable;
+use crate::downstream::pages::Asked;
 use crate::downstream::remote::Company;
 use crate::downstream::remote::events::Broken;
 use crate::downstream::remote::events::Events;
@@ -19,7 +20,7 @@ use crate::downstream::remote::exchange::Exchange;
 use crate::downstream::remote::exchange::broken;
 use crate::downstream::remote::pool::Answered;
 use crate::downstream::subscriptions::Ear;
-use crate::downstream::subscriptions::TASK_STATUS;
+use crate::downstream::subscriptions::Updates;
 use crate::downstream::wire::Control;
 use crate::downstream::wire::Frame;
 use crate::json::Object;
@@ -136,6 +137,7 @@ impl HttpLink {
         waits: &Waits<'_>,
     ) -> Result<Answer, Failed> {
         let mut left = RESUMED;
+        let mut last: Option<HeaderValue> = None;
         let mut questions = Questions::default();
         loop {
             let next = tokio::select! {
@@ -156,11 +158,12 @@ impl HttpLink {
                 Err(Broken::TooLong) => return Err(Failed::Invalid(broken(&Broken::TooLong))),
                 Err(why) => broken(&why),
             };
-            let last = events
-                .last_id()
-                .and_then(|id| HeaderValue::from_str(id).ok());
+            // One that is lost before it says anything is taken up where it was before.
+            if let Some(id) = events.last_id() {
+                last = HeaderValue::from_str(id).ok();
+            }
             let legacy = matches!(self.era.get(), Some(Era::Legacy(_)));
-            let Some(last) = last.filter(|_| legacy && left > 0) else {
+            let Some(last) = last.clone().filter(|_| legacy && left > 0) else {
                 return Err(Failed::Lost(why));
             };
             left -= 1;
@@ -253,7 +256,10 @@ impl HttpLink {
         }
         let asks = waits.and_then(|waits| waits.asks);
         let answer = match (Inquiry::of(method), asks) {
-            (Some(inquiry), Some(asks)) => asks.ask(inquiry, params).await,
+            (Some(inquiry), Some(asks)) => {
+                self.note_pages(Asked::by_question(asks, (inquiry, params.as_deref())));
+                asks.ask(inquiry, params).await
+            }
             (Some(_) | None, _) => None,
         };
         let reply = match (&answer, method) {
@@ -284,7 +290,7 @@ impl HttpLink {
                     (Some(_) | None, _) => {}
                 }
             }
-            (TASK_STATUS, Some(params)) => self.take_status(&params),
+            (method, Some(params)) if Updates::hears(method) => self.take_unasked(method, &params),
             ("notifications/progress", Some(params)) => {
                 let token = Object::parse(&params)
                     .ok()

@@ -38,6 +38,8 @@ impl Asked {
 pub(super) enum Reply {
     /// A whole answer: status, headers, body.
     Whole(u16, Vec<(&'static str, String)>, String),
+    /// A stream whose connection is lost after this.
+    Cut(String),
     /// The connection ends without an answer.
     Close,
     /// No answer; the connection stays until the client ends it.
@@ -175,6 +177,12 @@ async fn serve(mut stream: TcpStream, desk: Desk) {
         match reply {
             Reply::Whole(status, headers, body) => {
                 write(&mut stream, status, &headers, &body).await;
+            }
+            Reply::Cut(events) => {
+                let head = "HTTP/1.1 200 x\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
+                let text = format!("{head}{:x}\r\n{events}\r\n", events.len());
+                let _written = stream.write_all(text.as_bytes()).await;
+                return;
             }
             Reply::Close => return,
             Reply::Hang => {
