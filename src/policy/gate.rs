@@ -3,6 +3,7 @@
 use super::annotations::DEFAULT_EXPIRY;
 use super::arguments::ArgumentError;
 use super::arguments::Reading;
+use super::message::Known;
 use super::reader::Reader;
 use super::reads::Wants;
 use super::slice::Answer;
@@ -130,7 +131,7 @@ impl Gate {
         };
         if !Arc::ptr_eq(&reading.reader, &self.reader) {
             let stale = Answer::failed(vec!["countersign.stale-reading".to_owned()]);
-            return Verdict::Deny(self.slice.denial(&stale));
+            return Verdict::Deny(self.slice.denial(&stale, &Known::default()));
         }
         let question = Question {
             user,
@@ -144,7 +145,12 @@ impl Gate {
         if answer.allows() {
             return Verdict::Allow(Allowed::new(call, answer.determining));
         }
-        let mut denial = self.slice.denial(&answer);
+        let known = Known {
+            amount: reading.amount,
+            limits: self.world.limits.get(principal),
+            scale: self.world.money_scale,
+        };
+        let mut denial = self.slice.denial(&answer, &known);
         denial.unseen = self.unseen(reading, &answer);
         if !denial.errors.is_empty() {
             return Verdict::Deny(denial);

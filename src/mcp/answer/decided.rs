@@ -10,10 +10,10 @@ use crate::broker::Requested;
 use crate::escalations::Decision;
 use crate::escalations::EscalationId;
 use crate::json::quoted;
-use crate::notices::length;
 use crate::policy::Denial;
 use crate::policy::Escalation;
 use crate::policy::Unseen;
+use crate::span::in_words;
 use crate::tool::CallId;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -98,7 +98,7 @@ pub(super) fn escalated(
             if *tries == 1 {
                 lines.push(format!(
                     "{roles} may decide on exactly this call, and is asked: {id}, open for {}. Nothing was sent.",
-                    length(*expires_in)
+                    in_words(*expires_in)
                 ));
                 lines.push(next(wait.as_deref()));
                 lines.push(
