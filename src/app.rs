@@ -64,7 +64,7 @@ use tokio_util::sync::CancellationToken;
 
 /// The tables of every record room, by the version of the store that brought
 /// them.
-pub const MIGRATIONS: [Migration; 18] = [
+pub const MIGRATIONS: [Migration; 19] = [
     Migration {
         number: 1,
         sql: &[
@@ -152,6 +152,10 @@ pub const MIGRATIONS: [Migration; 18] = [
     Migration {
         number: 18,
         sql: &[outbox::SCHEMA, escalations::SCHEMA_18],
+    },
+    Migration {
+        number: 19,
+        sql: &[journal::SCHEMA_19],
     },
 ];
 

@@ -150,7 +150,11 @@ fn refused(refusal: &Refusal, reader: Reader) -> Reply {
         Refusal::NotOffered { name, needs, .. } => not_offered(name, needs, reader.client),
         Refusal::NotAsked => Reply::Error(Fault::new(INVALID_PARAMS, NOT_ASKED).json()),
         Refusal::InvalidArguments { call, problem } => say(call, &unfit(problem)),
-        Refusal::Denied { call, denial } => decided::denied(call, denial, reader),
+        Refusal::Denied {
+            call,
+            denial,
+            again,
+        } => decided::denied(call, (denial, *again), reader),
         Refusal::Paused(paused) => decided::paused(paused, reader),
         Refusal::Escalated {
             call,

@@ -86,6 +86,11 @@ impl Gate {
         self.slice.stops().any(|(_, stop)| stop.escalate.is_some())
     }
 
+    /// Whether a policy of this tool reads how much was denied lately.
+    pub fn reads_denials(&self) -> bool {
+        self.slice.reads.of("call").wants("deniedLately")
+    }
+
     /// Whether somebody is a member of one of these roles.
     pub fn has_role(&self, principal: &PrincipalId, roles: &[String]) -> bool {
         let Some(user) = self.world.users.get(principal) else {
@@ -322,6 +327,9 @@ impl Gate {
         let mut call = Members::of(self.slice.reads.of("call"));
         call.push("opaque", || texts(reading.opaque()));
         call.push("now", || instant(*now));
+        call.push("deniedLately", || {
+            RestrictedExpression::new_long(i64::from(facts.denied_lately))
+        });
         // An approver who is no principal any more approves nothing.
         if let Some(by) = approval.and_then(|by| self.world.users.get(by)) {
             let by = RestrictedExpression::new_entity_uid(by.clone());
