@@ -24,6 +24,7 @@ mod memory;
 mod metered;
 mod names;
 pub mod notify;
+mod on_approval;
 mod open_calls;
 mod own;
 mod paused;
@@ -43,6 +44,7 @@ mod tasks;
 mod transports;
 mod units;
 mod upkeep;
+mod waiting;
 
 #[cfg(test)]
 pub(crate) mod testing;
@@ -64,6 +66,7 @@ pub use answer::Refusal;
 pub use answer::SessionRefusal;
 pub use call::Continued;
 pub use call::Left;
+pub use call::Origin;
 pub use call::ToolCall;
 pub use catalogue::Catalogue;
 pub use catalogue::Has;
@@ -97,6 +100,10 @@ pub use subscriptions::Listener;
 pub use subscriptions::Word;
 pub use units::Unit;
 pub use units::Units;
+pub use waiting::BegunTask;
+pub use waiting::Settled;
+pub use waiting::TaskStands;
+pub use waiting::TaskView;
 
 use crate::cause::Chain;
 use crate::downstream::Replicas;
@@ -279,7 +286,10 @@ impl Broker {
             subject,
         } = cleared;
         let server = match &route.leads {
-            Leads::Own(own) => return Ok(self.serve(permit, (*own, &route), call).await),
+            Leads::Own(own) => {
+                let about = (call, task, labels);
+                return Ok(self.own(permit, (*own, &route), about, &line).await);
+            }
             Leads::Out(server) => server,
         };
         let keyed = call.key.is_some();
@@ -303,14 +313,6 @@ impl Broker {
         }
         let held = Held { charges, labels };
         Ok(self.close(&route, (closing, ending), held, answer).await)
-    }
-
-    /// A prompt whose argument is completed is named as its server names it.
-    fn complete(&self, call: &mut ToolCall) {
-        if call.asking == Asking::Complete && call.of_prompt() {
-            let prompt = self.catalogue.load().route(Asking::Prompt, &call.name);
-            call.complete(prompt.as_ref().map_or("", |prompt| prompt.tool.native()));
-        }
     }
 
     /// Step 4: where the name leads. A name that nobody has may be that of a
@@ -416,6 +418,7 @@ impl Broker {
                 continues: call.continued.as_ref().and_then(|continued| continued.call),
                 patience: Patience::default(),
                 early: BTreeSet::new(),
+                origin: call.origin.clone(),
                 to_decide_on: call.to_decide_on(route).then(|| arguments.into()),
                 kept_arguments: kept::arguments(
                     self.settings.keep,
@@ -479,11 +482,6 @@ impl Broker {
                 Err(Refusal::NotRecorded)
             }
         }
-    }
-
-    /// The key that seals what clients keep for us.
-    pub fn sealing(&self) -> &[u8; 32] {
-        &self.sealing
     }
 }
 

@@ -9,9 +9,10 @@ mod id;
 mod table;
 #[cfg(test)]
 mod tests;
+pub mod waiting;
 
 pub use changes::Change;
-pub use changes::SCHEMA_18;
+pub use changes::SCHEMA_19;
 pub use changes::changed;
 pub use changes::take_changes;
 pub use id::EscalationId;
@@ -297,6 +298,17 @@ pub fn consume(
     let used = table::consume(tx, id, call, now)?;
     crash::point("escalation.used");
     Ok(used)
+}
+
+/// Gives an approval back that a call used up which provably was not sent, in the
+/// transaction that closes its record. Not where an earlier round of the same call was
+/// sent with it. False where it used none up.
+///
+/// # Errors
+///
+/// When it cannot be written.
+pub fn give_back(tx: &Tx<'_>, call: CallId) -> Result<bool, StoreError> {
+    table::give_back(tx, call)
 }
 
 /// Hands what one call used up on to the call that goes on from it. False where that

@@ -195,15 +195,19 @@ impl Core {
     }
 
     async fn endpoint(self, target: Target, request: Request<Incoming>) -> Response<Body> {
-        let principal = match caller::of(&self.edge, request.headers()) {
-            Ok(principal) => principal,
+        let caller = match caller::by_key(&self.edge, request.headers()) {
+            Ok(caller) => caller,
             Err(refused) => return *refused,
         };
         let session = match target.session(request.headers()) {
             Ok(session) => session,
             Err(refused) => return *refused,
         };
-        let asked = post::Asked { principal, session };
+        let asked = post::Asked {
+            principal: caller.principal,
+            credential: caller.credential,
+            session,
+        };
         match target.endpoint {
             target::Endpoint::Mcp => post::streamable(self, asked, request).await,
             target::Endpoint::Sse if self.edge.settings.legacy_sse => {

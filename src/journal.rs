@@ -27,7 +27,7 @@ pub use checkpoint::Signed;
 pub use checkpoint::checkpoint;
 pub use checkpoint::is_due;
 pub use denials::MOST_DENIED;
-pub use denials::SCHEMA_19;
+pub use denials::SCHEMA_20;
 pub use denials::denied_before;
 pub use denials::denied_since;
 pub use export::Asked;

@@ -85,7 +85,34 @@ pub fn make(
 ///
 /// When the store cannot be read.
 pub fn holder(tx: &Tx<'_>, key: &str) -> Result<Option<PrincipalId>, StoreError> {
-    table::key_holder(tx, &digest(key))
+    Ok(shown(tx, key)?.map(|shown| shown.principal))
+}
+
+/// A key that was shown, and is not revoked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// Its id in the list of keys.
+    pub id: String,
+    /// Whose it is.
+    pub principal: PrincipalId,
+}
+
+/// Which key this is, as [`holder`] finds whose.
+///
+/// # Errors
+///
+/// When the store cannot be read.
+pub fn shown(tx: &Tx<'_>, key: &str) -> Result<Option<Shown>, StoreError> {
+    table::key_shown(tx, &digest(key))
+}
+
+/// Whether the key of this id may still be used.
+///
+/// # Errors
+///
+/// When the store cannot be read.
+pub fn is_valid(tx: &Tx<'_>, id: &str) -> Result<bool, StoreError> {
+    table::key_is_valid(tx, id)
 }
 
 /// Every key, the oldest first.

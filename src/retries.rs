@@ -92,7 +92,7 @@ impl Form {
     const ALL: [Self; 3] = [Self::Result, Self::Error, Self::Task];
 
     /// The word that is stored.
-    fn as_str(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Result => "result",
             Self::Error => "error",
@@ -100,7 +100,8 @@ impl Form {
         }
     }
 
-    fn read(word: &str) -> Option<Self> {
+    /// The form of this word.
+    pub fn read(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|form| form.as_str() == word)
     }
 }

@@ -308,6 +308,32 @@ pub enum Access {
     Write,
 }
 
+/// What is done once somebody approved a call whose client waits by a task.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnApproval {
+    /// The client is told, and makes the call again.
+    #[default]
+    Retry,
+    /// The call is made for it, once.
+    Resume,
+}
+
+impl OnApproval {
+    /// The word that is stored and configured.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Retry => "retry",
+            Self::Resume => "resume",
+        }
+    }
+
+    /// What this word says.
+    pub fn read(word: &str) -> Option<Self> {
+        let all = [Self::Retry, Self::Resume];
+        all.into_iter().find(|one| one.as_str() == word)
+    }
+}
+
 /// What the operator says of a tool. An argument is named by its property
 /// (`amount`), or by the property of the records in an array
 /// (`line_items[].amount`).
@@ -347,6 +373,8 @@ pub struct ToolRules {
     /// Whether a call that is made twice does what it does once, so that one of which
     /// nobody knows how it ended may be sent again.
     pub idempotent: bool,
+    /// What is done with a call once somebody approved it, where that is said.
+    pub on_approval: Option<OnApproval>,
     /// How long a call may take, where it differs from the server's.
     pub timeout: Option<Duration>,
     /// What is kept of its calls.
@@ -404,6 +432,7 @@ impl Default for ToolRules {
             sink: false,
             refund_on_failure: false,
             idempotent: false,
+            on_approval: None,
             timeout: None,
             keeping: Keeping::default(),
         }

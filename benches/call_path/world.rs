@@ -148,6 +148,7 @@ impl World {
             key: None,
             awaited: None,
             meta: None,
+            origin: countersign::broker::Origin::default(),
         }
     }
 }

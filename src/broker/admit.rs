@@ -1,6 +1,7 @@
 //! Admission: decide a call and open its record as one transaction.
 
 use super::Catalogue;
+use super::Origin;
 use super::Refusal;
 use super::Settings;
 use super::catalogue::Route;
@@ -15,6 +16,7 @@ use super::kept;
 use super::kept::KeptText;
 use super::metered;
 use super::paused;
+use crate::escalations::waiting;
 use crate::journal;
 use crate::journal::Effect;
 use crate::journal::OpenEntry;
@@ -61,6 +63,8 @@ pub(super) struct Candidate {
     pub(super) patience: Patience,
     /// Labels of what may reach the client before the call ends: they join with a yes.
     pub(super) early: BTreeSet<Label>,
+    /// By what way it came.
+    pub(super) origin: Origin,
     /// The arguments as they came, where somebody may be asked to decide on them.
     pub(super) to_decide_on: Option<Box<str>>,
     /// The arguments to keep beside the record.
@@ -95,7 +99,7 @@ impl Candidate {
         // Who gives a key relies on it.
         let keyed = self.key.is_some() && self.effect() == Effect::Possible;
         // What a person was asked or decided must not be forgotten.
-        let may_ask = self.route.gate.may_escalate();
+        let may_ask = self.route.gate.may_escalate() || self.origin.resumes.is_some();
         if !self.is_limited(bundle) && !keyed && !may_ask && self.early.is_empty() {
             settings.durability
         } else {
@@ -116,6 +120,11 @@ impl Candidate {
         now: Timestamp,
     ) -> Result<Admission, StoreError> {
         let subject = &self.subject;
+        if let Some(id) = self.origin.resumes
+            && !waiting::is_due(tx, id, now)?
+        {
+            return Ok(Err(Refusal::Overtaken));
+        }
         let refuse = |outcome, detail: Value, refusal| {
             let refusal = self.again(tx, refusal)?;
             let detail = self.noted(detail);
@@ -131,6 +140,9 @@ impl Candidate {
                 return refuse(Outcome::Denied, json!({ "code": code }), *refusal);
             }
         };
+        if let Some((outcome, detail, refusal)) = self.resumes_no_more(tx, now)? {
+            return refuse(outcome, detail, *refusal);
+        }
         let follows = match self.before(tx, writer, &session, (settings, now))? {
             Before::Nothing => None,
             Before::Follows(follows) => Some(follows),
@@ -151,6 +163,7 @@ impl Candidate {
                 if let Some(grant) = &grant {
                     grant.use_up(tx, subject.call, now)?;
                 }
+                self.made(tx)?;
                 let charges = charging.charge(tx)?;
                 self.label(tx, &session, (settings, now))?;
                 self.take_place(tx, follows, &charges, now)?;
@@ -169,6 +182,17 @@ impl Candidate {
                 let refusal = paused::told(tx, *refusal, subject, catalogue)?;
                 refuse(outcome, detail, refusal)
             }
+        }
+    }
+
+    /// Notes that this is the call that is made for its client.
+    fn made(&self, tx: &Tx<'_>) -> Result<(), StoreError> {
+        match self.origin.resumes {
+            // It was due in this transaction, so nobody else can have made it.
+            Some(id) if !waiting::made(tx, id, self.subject.call)? => Err(StoreError::Damaged {
+                what: format!("the task of the escalation {id}"),
+            }),
+            Some(_) | None => Ok(()),
         }
     }
 

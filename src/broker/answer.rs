@@ -3,6 +3,8 @@
 
 use super::denied::Again;
 use super::escalate::Requested;
+use super::waiting::Settled;
+use super::waiting::TaskView;
 use crate::downstream::ConnectionId;
 use crate::downstream::Era;
 use crate::downstream::Unbridged;
@@ -48,6 +50,8 @@ pub enum Answer {
         /// On which connection to the server it was begun, where it was just now.
         at: Option<ConnectionId>,
     },
+    /// How a task of the broker's own stands.
+    OwnTask(Box<TaskView>),
     /// The server asks something before it does the work. Another call, with
     /// what the client says, goes on from there.
     Asks {
@@ -78,7 +82,7 @@ impl Answer {
             Self::Result { .. } | Self::Joined => "answered",
             Self::ServerError { .. } => "server error",
             Self::Replayed { .. } => "replayed",
-            Self::Task { .. } => "task",
+            Self::Task { .. } | Self::OwnTask(_) => "task",
             Self::Asks { .. } => "asks",
             Self::Refused(_) => "refused",
             Self::Cancelled => "cancelled",
@@ -188,6 +192,17 @@ pub enum Refusal {
         /// Until when the same call is answered so.
         until: Timestamp,
     },
+    /// It waited for a decision, and has no answer of a server. For whoever waits by
+    /// a task.
+    Settled {
+        /// What was decided on.
+        id: EscalationId,
+        /// What became of it.
+        settled: Settled,
+    },
+    /// It was to be made for its client, and another broker or the client itself did
+    /// so. Only within the broker.
+    Overtaken,
     /// An identical earlier call of the session ended unknown, and this is the
     /// first that the caller hears of it. Nothing was sent now.
     EarlierUnknown {

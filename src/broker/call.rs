@@ -2,6 +2,7 @@
 
 use super::Awaited;
 use super::catalogue::Route;
+use crate::escalations::EscalationId;
 use crate::journal::Subject;
 use crate::json;
 use crate::json::Object;
@@ -53,6 +54,30 @@ pub struct ToolCall {
     pub awaited: Option<Awaited>,
     /// The request's `_meta`, as the text it was.
     pub meta: Option<Box<str>>,
+    /// By what way it came.
+    pub origin: Origin,
+}
+
+/// By what way a call came.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// The id of the API key that it came with, where it came with one.
+    pub credential: Option<Arc<str>>,
+    /// Whether its client takes a task where a person is to decide on it.
+    pub takes_task: bool,
+    /// The request that it is made for, after the approval, by the broker itself.
+    pub(super) resumes: Option<EscalationId>,
+}
+
+impl Origin {
+    /// A call of a client, with the API key that it came with.
+    pub fn of(credential: Option<Arc<str>>, takes_task: bool) -> Self {
+        Self {
+            credential,
+            takes_task,
+            resumes: None,
+        }
+    }
 }
 
 /// What a call goes on from.

@@ -1,8 +1,13 @@
 //! The catalogue: which tools there are, under which names, with which gate.
 //! Built when pins or policies change, never for a call.
 
+mod has;
+
+pub use has::Has;
+
 use super::names;
 use super::own;
+use super::own::OWN;
 use super::own::Own;
 use super::own::OwnTools;
 use super::own::pages;
@@ -130,31 +135,6 @@ pub struct Known<'a> {
     pub downstreams: &'a BTreeMap<ServerName, Replicas>,
 }
 
-/// What clients may be told that there is.
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a capability that is there or not"
-)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Has {
-    /// Prompts.
-    pub prompts: bool,
-    /// Resources that can be read.
-    pub resources: bool,
-    /// Resources that can be followed.
-    pub subscriptions: bool,
-    /// Completion of arguments.
-    pub completions: bool,
-    /// Servers that log.
-    pub logging: bool,
-    /// Servers that make tasks by themselves (the extension of 2026-07-28).
-    pub tasks: bool,
-    /// Servers that make tasks where they are asked to (2025-11-25).
-    pub asked_tasks: bool,
-    /// Servers with pages for the host to show (the apps extension).
-    pub apps: bool,
-}
-
 /// Everything that calls and lists are answered from, swapped whole.
 #[derive(Debug)]
 pub struct Catalogue {
@@ -164,6 +144,8 @@ pub struct Catalogue {
     /// What can be asked of a server besides its tools and prompts.
     others: HashMap<(ServerName, Asking), Arc<Route>>,
     owners: Owners,
+    /// Whether a person may come to decide on a call.
+    decides: bool,
     refused: Vec<String>,
 }
 
@@ -230,6 +212,7 @@ impl Catalogue {
             prompts: Named::default(),
             others: HashMap::new(),
             owners: Owners::default(),
+            decides: false,
             refused: Vec::new(),
         };
         for (server, downstream) in known.downstreams {
@@ -249,6 +232,8 @@ impl Catalogue {
             let name = shape.own.name(*tool, &definition.id);
             catalogue.add(definition, (Leads::Own(*tool), name), (false, Offered::All));
         }
+        let mut routes = catalogue.tools.routes.values();
+        catalogue.decides = shape.own.offered && routes.any(|route| route.gate.may_escalate());
         let readable = catalogue.others.keys();
         let readable = readable.filter(|(_, asking)| *asking == Asking::Read);
         let readable = readable.map(|(server, _)| server.clone()).collect();
@@ -351,15 +336,21 @@ impl Catalogue {
 
     /// What there is besides tools.
     pub fn has(&self) -> Has {
-        let has = |asking| self.others.keys().any(|(_, other)| *other == asking);
+        let has = |asking| {
+            let mut others = self.others.keys();
+            others.any(|(server, other)| *other == asking && server.as_str() != OWN)
+        };
+        // Ours are there always, where its tools are.
+        let reads = |asking| self.others.keys().any(|(_, other)| *other == asking);
         Has {
             prompts: !self.prompts.routes.is_empty(),
-            resources: has(Asking::Read),
-            subscriptions: has(Asking::Subscribe),
+            resources: reads(Asking::Read),
+            subscriptions: reads(Asking::Subscribe),
             completions: has(Asking::Complete),
             logging: false,
+            decides: self.decides,
             // Each revision has one of its own.
-            tasks: has(Asking::Task(TaskAsk::Update)),
+            tasks: self.decides || has(Asking::Task(TaskAsk::Update)),
             asked_tasks: has(Asking::Task(TaskAsk::Result)),
             apps: false,
         }
@@ -389,6 +380,13 @@ impl Catalogue {
         let (name, route) =
             routes.find(|(_, route)| matches!(&route.leads, Leads::Own(it) if *it == own))?;
         self.shows(principal, route).then(|| name.as_str().into())
+    }
+
+    /// What a tool is called towards clients.
+    pub(super) fn exposed(&self, tool: &ToolId) -> Option<&str> {
+        let mut routes = self.tools.routes.iter();
+        let (name, _) = routes.find(|(_, route)| route.tool == *tool)?;
+        Some(name)
     }
 
     /// Where a tool leads, by its own name.

@@ -7,11 +7,14 @@ use super::catalogue::Route;
 use super::labels;
 use super::settle;
 use super::settle::Settlement;
+use crate::escalations;
+use crate::escalations::waiting;
 use crate::journal;
 use crate::journal::Closing;
 use crate::journal::Effect;
 use crate::meters;
 use crate::meters::Charges;
+use crate::outcome::Outcome;
 use crate::retries;
 use crate::retries::Ending;
 use crate::session::Label;
@@ -75,6 +78,7 @@ impl Broker {
         if carried
             && matches!(settlement, Settlement::Kept)
             && ending.is_none()
+            && !gives_back(&closing, route)
             && let Some(()) = self.close_at_once(&closing, effect)
         {
             return answer;
@@ -142,9 +146,15 @@ impl Broker {
             let first = journal::close(tx, writer, closing, now)?;
             if let Some(ending) = ending.as_ref().filter(|_| first) {
                 retries::end(tx, closing.call, ending)?;
+                if let Ending::Answered(kept) = ending {
+                    waiting::answered(tx, closing.call, kept)?;
+                }
                 if *ending != Ending::Unknown {
                     meters::release(tx, closing.call)?;
                 }
+            }
+            if first && closing.outcome == Outcome::FailedBeforeSending {
+                escalations::give_back(tx, closing.call)?;
             }
             match settlement {
                 Settlement::Refunded(charges) if first => charges.refund(tx),
@@ -154,4 +164,9 @@ impl Broker {
         });
         closed.await.map(|_committed| ())
     }
+}
+
+/// Whether the end of a call may give an approval back.
+fn gives_back(closing: &Closing, route: &Route) -> bool {
+    closing.outcome == Outcome::FailedBeforeSending && route.gate.may_escalate()
 }

@@ -56,6 +56,11 @@ impl Custody {
 }
 
 impl Broker {
+    /// The key that seals what clients keep for us.
+    pub fn sealing(&self) -> &[u8; 32] {
+        &self.sealing
+    }
+
     /// Signs where the chains end, where that is due. Brokers that share a store
     /// share its checkpoints too.
     pub(super) async fn checkpoint(&self) {

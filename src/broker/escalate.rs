@@ -9,6 +9,8 @@ use super::admit::Said;
 use super::denied::Again;
 use super::earlier::Follows;
 use super::own::Own;
+use super::waiting;
+use super::waiting::BegunTask;
 use crate::escalations;
 use crate::escalations::Decision;
 use crate::escalations::EscalationId;
@@ -16,6 +18,7 @@ use crate::escalations::Opened;
 use crate::escalations::Request;
 use crate::escalations::State;
 use crate::escalations::Stop;
+use crate::escalations::waiting::Wish;
 use crate::outcome::Outcome;
 use crate::policy::Allowed;
 use crate::policy::Denial;
@@ -30,7 +33,7 @@ use serde_json::Value;
 use serde_json::json;
 
 /// Why an approval was not enough any more.
-const LAPSED_TOOL: &str = "the tool is not what it was when the call was escalated";
+pub(super) const LAPSED_TOOL: &str = "the tool is not what it was when the call was escalated";
 const LAPSED_POLICY: &str = "with this approval policy does not allow the call any more";
 
 /// What a caller is told of the request that stands for its call.
@@ -49,6 +52,8 @@ pub enum Requested {
         /// What the tool is called that waits for the decision, where the caller has
         /// it.
         wait: Option<Box<str>>,
+        /// The task by which its client waits, where it knows tasks.
+        task: Option<Box<BegunTask>>,
     },
     /// Too many of the caller's requests wait already: this one was not stored.
     TooMany,
@@ -62,6 +67,8 @@ struct Liftable<'a> {
     arguments: &'a str,
     /// What the tool is called that waits for the decision.
     wait: Option<Box<str>>,
+    /// Whether its client waits by a task.
+    takes_task: bool,
 }
 
 /// An approval that lets a call pass.
@@ -74,6 +81,15 @@ pub(super) struct Grant {
 }
 
 impl Grant {
+    /// One that was not used yet.
+    pub(super) fn fresh(id: EscalationId, decision: Decision) -> Self {
+        Self {
+            id,
+            decision,
+            carried: None,
+        }
+    }
+
     /// Uses it up, in the transaction that opens the record of this call.
     ///
     /// # Errors
@@ -128,30 +144,17 @@ impl Candidate {
         now: Timestamp,
     ) -> Result<Decided, StoreError> {
         let (denial, escalation) = match self.judge(&facts, now) {
-            Judged::Allowed(allowed) => return Ok(Decided::Allowed(allowed, None)),
+            Judged::Allowed(allowed) => {
+                let grant = self.resumed(tx)?;
+                return Ok(Decided::Allowed(allowed, grant));
+            }
             Judged::Refused(outcome, detail, refusal) => {
                 return Ok(Decided::Refused((outcome, detail, refusal)));
             }
             Judged::Liftable(denial, escalation) => (denial, escalation),
         };
-        // A round of the same call goes on with it. A call that is made again because
-        // nobody saw how it ended does not: it would be sent twice.
-        if let Some(Follows::Asked(earlier)) = follows
-            && let Some(used) = escalations::used_by(tx, earlier)?
-            && used.expires > now
-            && used.definition == self.route.definition
-            && let Some(decision) = used.decision
-        {
-            facts.approval = Some(decision.by.clone());
-            if let Judged::Allowed(allowed) = self.judge(&facts, now) {
-                let (id, carried) = (used.id, Some(earlier));
-                let grant = Grant {
-                    id,
-                    decision,
-                    carried,
-                };
-                return Ok(Decided::Allowed(allowed, Some(grant)));
-            }
+        if let Some(carried) = self.carried(tx, &mut facts, follows, now)? {
+            return Ok(carried);
         }
         // What nobody can be shown whole, nobody can approve.
         let Some(arguments) = self.to_decide_on.as_deref() else {
@@ -169,6 +172,7 @@ impl Candidate {
             escalation,
             arguments,
             wait: catalogue.own_tool(Own::Wait, &self.subject.principal),
+            takes_task: self.origin.takes_task && catalogue.has().decides,
         };
         let Some(standing) = escalations::standing(tx, &self.subject, now)? else {
             return self.ask(tx, stopped, None, now);
@@ -183,15 +187,16 @@ impl Candidate {
                 facts.approval = Some(decision.by.clone());
                 match self.judge(&facts, now) {
                     Judged::Allowed(allowed) => {
-                        let grant = Grant {
-                            id,
-                            decision,
-                            carried: None,
-                        };
+                        let grant = Grant::fresh(id, decision);
                         Ok(Decided::Allowed(allowed, Some(grant)))
                     }
                     Judged::Refused(outcome, detail, refusal) => {
                         Ok(Decided::Refused((outcome, detail, refusal)))
+                    }
+                    // Its client is told, and may ask anew.
+                    Judged::Liftable(..) if self.origin.resumes.is_some() => {
+                        let why = void(LAPSED_POLICY)?;
+                        Ok(Decided::Refused(self.stopped("approval_lapsed", why)))
                     }
                     Judged::Liftable(..) => self.ask(tx, stopped, Some(void(LAPSED_POLICY)?), now),
                 }
@@ -209,10 +214,40 @@ impl Candidate {
                     expires_in: standing.expires.duration_since(now),
                     lapsed: None,
                     wait: stopped.wait.clone(),
+                    task: self.task(tx, (id, stopped.takes_task), now)?,
                 };
                 Ok(Decided::Refused(self.escalated(stopped, requested)))
             }
         }
+    }
+
+    /// A round of the same call goes on with the approval of the one before. A call that
+    /// is made again because nobody saw how it ended does not: it would be sent twice.
+    fn carried(
+        &self,
+        tx: &Tx<'_>,
+        facts: &mut Facts,
+        follows: Option<Follows>,
+        now: Timestamp,
+    ) -> Result<Option<Decided>, StoreError> {
+        if let Some(Follows::Asked(earlier)) = follows
+            && let Some(used) = escalations::used_by(tx, earlier)?
+            && used.expires > now
+            && used.definition == self.route.definition
+            && let Some(decision) = used.decision
+        {
+            facts.approval = Some(decision.by.clone());
+            if let Judged::Allowed(allowed) = self.judge(facts, now) {
+                let (id, carried) = (used.id, Some(earlier));
+                let grant = Grant {
+                    id,
+                    decision,
+                    carried,
+                };
+                return Ok(Some(Decided::Allowed(allowed, Some(grant))));
+            }
+        }
+        Ok(None)
     }
 
     /// Whether policy lets the call pass that was made before and is made again: with
@@ -282,10 +317,33 @@ impl Candidate {
                 expires_in: stopped.escalation.expires,
                 lapsed,
                 wait: stopped.wait.clone(),
+                task: self.task(tx, (id, stopped.takes_task), now)?,
             },
             Opened::TooMany => Requested::TooMany,
         };
         Ok(Decided::Refused(self.escalated(stopped, requested)))
+    }
+
+    /// The task by which the client of this call waits for the decision, kept before
+    /// anybody is told of it.
+    fn task(
+        &self,
+        tx: &Tx<'_>,
+        (id, takes_task): (EscalationId, bool),
+        now: Timestamp,
+    ) -> Result<Option<Box<BegunTask>>, StoreError> {
+        if !takes_task {
+            return Ok(None);
+        }
+        let rules = self.route.gate.rules();
+        let wish = Wish {
+            on_approval: rules.on_approval.unwrap_or_default(),
+            key: self.key.clone(),
+            credential: self.origin.credential.as_deref().map(str::to_owned),
+        };
+        let about = (id, &self.subject);
+        let begun = waiting::begun(tx, about, (&wish, &rules.labels), now)?;
+        Ok(begun.map(Box::new))
     }
 
     fn escalated(&self, stopped: Liftable<'_>, requested: Requested) -> Said {
@@ -294,8 +352,11 @@ impl Candidate {
         } = stopped;
         let mut detail = detail_of(&denial, &escalation);
         let outcome = match &requested {
-            Requested::Waits { id, .. } => {
+            Requested::Waits { id, task, .. } => {
                 insert(&mut detail, "escalation", json!(id.to_string()));
+                if let Some(task) = task {
+                    insert(&mut detail, "task", json!(task.id));
+                }
                 Outcome::Escalated
             }
             Requested::TooMany => Outcome::Denied,

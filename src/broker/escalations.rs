@@ -75,7 +75,8 @@ pub enum DecisionRefusal {
     NotRecorded,
 }
 
-fn told(denial: &Denial) -> String {
+/// What a denial says to a person.
+pub(super) fn told(denial: &Denial) -> String {
     let messages = denial.reasons.iter().map(|reason| match &reason.message {
         Some(message) => format!("{message} ({})", reason.policy),
         None => reason.policy.clone(),

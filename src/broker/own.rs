@@ -36,6 +36,7 @@ use crate::store::Tx;
 use crate::tool::Access;
 use crate::tool::Asking;
 use crate::tool::ServerName;
+use crate::tool::TaskAsk;
 use crate::tool::ToolDefinition;
 use crate::tool::ToolId;
 use answers::Said;
@@ -75,6 +76,14 @@ pub(super) enum Own {
     Page,
     /// Being told of its changes.
     Follow,
+    /// Asking after a task that waits for a decision.
+    TaskGet,
+    /// Waiting for its end.
+    TaskResult,
+    /// Answering what it asks, which is nothing.
+    TaskUpdate,
+    /// Taking it back.
+    TaskCancel,
 }
 
 impl Own {
@@ -116,6 +125,10 @@ impl Own {
             Self::Decide => "escalation_decide",
             Self::Page => Asking::Read.method(),
             Self::Follow => Asking::Subscribe.method(),
+            Self::TaskGet => Asking::Task(TaskAsk::Get).method(),
+            Self::TaskResult => Asking::Task(TaskAsk::Result).method(),
+            Self::TaskUpdate => Asking::Task(TaskAsk::Update).method(),
+            Self::TaskCancel => Asking::Task(TaskAsk::Cancel).method(),
         }
     }
 
@@ -130,14 +143,18 @@ impl Own {
             | Self::Wait
             | Self::Escalations
             | Self::Page
-            | Self::Follow => Access::Read,
+            | Self::Follow
+            | Self::TaskGet
+            | Self::TaskResult => Access::Read,
             Self::Pause
             | Self::Resume
             | Self::Put
             | Self::Delete
             | Self::AddNote
             | Self::Withdraw
-            | Self::Decide => Access::Write,
+            | Self::Decide
+            | Self::TaskUpdate
+            | Self::TaskCancel => Access::Write,
         }
     }
 
@@ -209,7 +226,14 @@ fn read() -> Vec<(Own, Arc<ToolDefinition>)> {
             .find(|own| own.name() == &*definition.id.name)?;
         Some((own, Arc::new(definition)))
     });
-    let asked = [(Own::Page, Asking::Read), (Own::Follow, Asking::Subscribe)];
+    let asked = [
+        (Own::Page, Asking::Read),
+        (Own::Follow, Asking::Subscribe),
+        (Own::TaskGet, Asking::Task(TaskAsk::Get)),
+        (Own::TaskResult, Asking::Task(TaskAsk::Result)),
+        (Own::TaskUpdate, Asking::Task(TaskAsk::Update)),
+        (Own::TaskCancel, Asking::Task(TaskAsk::Cancel)),
+    ];
     let resources = asked.into_iter().filter_map(|(own, asking)| {
         let definition = pins::fixed(&server, asking).ok()?;
         Some((own, Arc::new(definition)))
@@ -330,10 +354,15 @@ mod tests {
     fn each_of_our_own_tools_is_described() {
         let described: Vec<Own> = definitions().into_iter().map(|(own, _)| own).collect();
         let (tools, others) = described.split_at(Own::ALL.len());
-        assert_eq!(
-            (tools, others),
-            (&Own::ALL[..], &[Own::Page, Own::Follow][..])
-        );
+        let methods = [
+            Own::Page,
+            Own::Follow,
+            Own::TaskGet,
+            Own::TaskResult,
+            Own::TaskUpdate,
+            Own::TaskCancel,
+        ];
+        assert_eq!((tools, others), (&Own::ALL[..], &methods[..]));
         for (own, definition) in definitions().into_iter().take(tools.len()) {
             let reads = definition.hints.read_only;
             assert_eq!(reads, own.access() == Access::Read, "{own:?}");

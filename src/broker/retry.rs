@@ -25,6 +25,7 @@ use crate::session::Label;
 use crate::sessions::Brought;
 use crate::store::StoreError;
 use crate::tasks::Task;
+use crate::tool::Asking;
 use crate::tool::CallId;
 use jiff::Timestamp;
 use serde_json::json;
@@ -121,6 +122,14 @@ impl Broker {
         }
     }
 
+    /// A prompt whose argument is completed is named as its server names it.
+    fn complete(&self, call: &mut ToolCall) {
+        if call.asking == Asking::Complete && call.of_prompt() {
+            let prompt = self.catalogue.load().route(Asking::Prompt, &call.name);
+            call.complete(prompt.as_ref().map_or("", |prompt| prompt.tool.native()));
+        }
+    }
+
     /// What goes to the client of a call that nothing was sent for. With the answer of
     /// an earlier one goes a receipt, as it did with the first.
     async fn given_again(
@@ -205,7 +214,8 @@ pub(super) fn ending(closing: &Closing, answer: &Answer) -> Ending {
             let pair = json!([id, json]).to_string();
             kept(Form::Task, "", &pair)
         }
-        (Outcome::FailedBeforeSending, _) => Ending::Free,
+        // It may stand otherwise the next time.
+        (_, Answer::OwnTask(_)) | (Outcome::FailedBeforeSending, _) => Ending::Free,
         (Outcome::InputRequired, _) if !closing.goes_on => Ending::Free,
         _ => Ending::Unknown,
     }
@@ -218,7 +228,8 @@ fn written(era: &Era) -> String {
     }
 }
 
-fn again(kept: Kept) -> Answer {
+/// An answer that was kept.
+pub(super) fn again(kept: Kept) -> Answer {
     let json = kept.body;
     match kept.form {
         Form::Error => Answer::ServerError { json },

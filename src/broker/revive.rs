@@ -5,6 +5,7 @@
 use super::Answer;
 use super::Broker;
 use super::CallLine;
+use super::Origin;
 use super::Refusal;
 use super::Resume;
 use super::ToolCall;
@@ -182,5 +183,6 @@ fn resuming(resume: &Resume, session: &Session, before: &ToolCall) -> ToolCall {
         key: None,
         awaited: None,
         meta: None,
+        origin: Origin::default(),
     }
 }

@@ -1,6 +1,7 @@
 //! What the operator says of servers, put together for each of their tools.
 
 use crate::session::Label;
+use crate::tool::OnApproval;
 use crate::tool::ToolId;
 use crate::tool::ToolRules;
 use std::collections::BTreeMap;
@@ -15,6 +16,8 @@ pub struct ServerRules {
     pub labels: BTreeSet<Label>,
     /// Whether what is said to it leaves his hands.
     pub sink: bool,
+    /// What is done with its calls once somebody approved them.
+    pub on_approval: OnApproval,
     /// How an instance of one session is told to resume it.
     pub resume: Option<Resume>,
     /// What he says of its tools, by their own names.
@@ -37,6 +40,7 @@ impl ServerRules {
         let mut rules = said.unwrap_or_else(|| ToolRules::unmentioned(tool.asking()));
         rules.labels.extend(self.labels.iter().cloned());
         rules.sink |= self.sink;
+        rules.on_approval.get_or_insert(self.on_approval);
         rules
     }
 }

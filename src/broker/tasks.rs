@@ -5,6 +5,7 @@ use super::Broker;
 use super::Refusal;
 use super::ToolCall;
 use super::catalogue::Route;
+use super::own::OWN;
 use super::subscriptions::Begun;
 use super::subscriptions::Listener;
 use crate::cause::Chain;
@@ -62,7 +63,10 @@ impl Broker {
             let result = catalogue.other(server, Asking::Task(TaskAsk::Result));
             result.is_some_and(|route| catalogue.shows(principal, &route))
         };
-        let servers = self.downstreams.keys().filter(has).cloned().collect();
+        let own = OWN.parse::<ServerName>().ok();
+        let own = own.filter(|own| catalogue.has().decides && has(&own));
+        let servers = self.downstreams.keys().filter(has).cloned();
+        let servers = servers.chain(own).collect();
         let (broker, principal) = (Arc::clone(self), principal.clone());
         let read = tokio::task::spawn_blocking(move || {
             let page = |tx: &Tx<'_>| tasks::page(tx, &principal, &servers, after.as_deref());

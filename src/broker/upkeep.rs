@@ -255,6 +255,7 @@ impl Broker {
         broker.forward();
         broker.notify();
         broker.follow_own();
+        broker.make_approved();
         Ok(broker)
     }
 

@@ -236,6 +236,8 @@ pub(super) struct ServerSection {
     #[serde(default)]
     sink: bool,
     #[serde(default)]
+    on_approval: tool::OnApprovalWord,
+    #[serde(default)]
     tools: BTreeMap<String, ToolSection>,
 }
 
@@ -294,6 +296,7 @@ impl ServerSection {
             start_timeout: start_timeout(),
             labels: Vec::new(),
             sink: false,
+            on_approval: tool::OnApprovalWord::default(),
             tools: BTreeMap::new(),
         }
     }
@@ -460,6 +463,7 @@ impl ServerSection {
             trust: self.trust.clone(),
             labels: tool::labels(&self.labels).unwrap_or_default(),
             sink: self.sink,
+            on_approval: self.on_approval.said(),
             resume: self.resume(),
             tools: self
                 .tools

@@ -4,7 +4,7 @@
 
 mod table;
 
-pub use table::SCHEMA_18;
+pub use table::SCHEMA_19;
 
 use super::EscalationId;
 use super::State;

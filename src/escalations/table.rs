@@ -215,6 +215,18 @@ pub(super) fn consume(
         .map_err(StoreError::sql("use up an approval"))
 }
 
+pub(super) fn give_back(tx: &Tx<'_>, call: CallId) -> Result<bool, StoreError> {
+    // Where the same call was asked for anew meanwhile, that one is what stands.
+    tx.sql()
+        .execute(
+            "UPDATE OR IGNORE escalation SET state = 'approved', used_by = NULL, ended = NULL
+             WHERE used_by = ?1 AND state = 'used' AND ended_why IS NULL",
+            [call.as_bytes()],
+        )
+        .map(|rows| rows == 1)
+        .map_err(StoreError::sql("give an approval back"))
+}
+
 pub(super) fn carry(
     tx: &Tx<'_>,
     id: EscalationId,
@@ -222,7 +234,8 @@ pub(super) fn carry(
 ) -> Result<bool, StoreError> {
     tx.sql()
         .execute(
-            "UPDATE escalation SET used_by = ?3 WHERE id = ?1 AND state = 'used' AND used_by = ?2",
+            "UPDATE escalation SET used_by = ?3, ended_why = 'several rounds'
+             WHERE id = ?1 AND state = 'used' AND used_by = ?2",
             params![id.to_string(), from.as_bytes(), to.as_bytes()],
         )
         .map(|rows| rows == 1)

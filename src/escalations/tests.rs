@@ -214,7 +214,7 @@ async fn a_refusal_counts_in_each_session_of_its_caller_and_asking_has_an_end() 
 
 #[tokio::test]
 async fn each_change_is_told_once_whatever_made_it() {
-    let told = in_store(&[SCHEMA, SCHEMA_18], |tx| {
+    let told = in_store(&[SCHEMA, SCHEMA_19], |tx| {
         let now = at(NOON);
         let first = opened(tx, &subject(1, "alice", "claims/pay", "{}"), now)?;
         let second = opened(tx, &subject(2, "alice", "claims/pay", "{}"), now)?;

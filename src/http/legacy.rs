@@ -166,6 +166,7 @@ pub(super) async fn answer(
         Err(refused) => return *refused,
     };
     drop(head);
+    transport.connection.comes_by(asked.credential);
     let notification = matches!(message, Ok(Message::Notification(_)));
     match transport.connection.take(message) {
         Received::Nothing => status::accepted(),
@@ -216,6 +217,7 @@ pub(super) async fn batched(
     if !transport.connection.takes_batches() {
         return status::bad("this revision has no batches: send each message by itself");
     }
+    transport.connection.comes_by(asked.credential);
     let (mut answers, mut works) = (Vec::new(), Vec::new());
     for message in messages {
         let message = parse(&message).and_then(|m| m.in_session(asked.session.as_ref()));

@@ -68,6 +68,7 @@ pub(super) async fn answer(
         ..Opening::of(asked.principal)
     };
     let connection = Connection::new(Arc::clone(&core.edge.broker), opening);
+    connection.comes_by(asked.credential);
     match connection.take(message) {
         Received::Nothing => status::accepted(),
         Received::Answer(answer) => status::message(Era::Modern, answer),

@@ -127,6 +127,7 @@ pub(super) async fn post(core: Core, asked: Asked, request: Request<Incoming>) -
         Err(refused) => return *refused,
     };
     let message = parse(&body).and_then(|message| message.in_session(asked.session.as_ref()));
+    stream.connection.comes_by(asked.credential);
     match stream.connection.take(message) {
         Received::Nothing => {}
         Received::Work(work) => {

@@ -35,6 +35,7 @@ use hyper::header::CONTENT_LENGTH;
 use hyper::header::CONTENT_TYPE;
 use hyper::header::HeaderName;
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -64,6 +65,8 @@ pub(super) const NO_EVENTS: &str = "this is a stream: accept `text/event-stream`
 /// Who asks, and for which session, as far as the transport says it.
 pub(super) struct Asked {
     pub(super) principal: PrincipalId,
+    /// The id of the key that says so.
+    pub(super) credential: Option<Arc<str>>,
     pub(super) session: Option<Named>,
 }
 

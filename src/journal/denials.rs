@@ -5,7 +5,7 @@
 
 mod table;
 
-pub use table::SCHEMA_19;
+pub use table::SCHEMA_20;
 
 use super::Subject;
 use crate::session::SessionId;
@@ -41,6 +41,7 @@ mod tests {
     use super::*;
     use crate::journal;
     use crate::journal::SCHEMA;
+    use crate::journal::SCHEMA_12;
     use crate::outcome::Outcome;
     use crate::principal::PrincipalId;
     use crate::store::Migration;
@@ -53,7 +54,7 @@ mod tests {
 
     const MIGRATIONS: [Migration; 1] = [Migration {
         number: 1,
-        sql: &[SCHEMA, SCHEMA_19],
+        sql: &[SCHEMA, SCHEMA_12, SCHEMA_20],
     }];
 
     fn subject(call: u8, arguments: &str) -> Subject {

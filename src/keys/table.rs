@@ -1,6 +1,7 @@
 //! The table of the keys.
 
 use super::Key;
+use super::Shown;
 use crate::principal::PrincipalId;
 use crate::store::StoreError;
 use crate::store::Tx;
@@ -62,15 +63,33 @@ pub(super) fn key_insert(tx: &Tx<'_>, digest: &Digest, key: &Key) -> Result<(), 
         .map_err(StoreError::sql("keep a key"))
 }
 
-pub(super) fn key_holder(tx: &Tx<'_>, digest: &Digest) -> Result<Option<PrincipalId>, StoreError> {
+pub(super) fn key_shown(tx: &Tx<'_>, digest: &Digest) -> Result<Option<Shown>, StoreError> {
     let read = || {
         tx.sql()
-            .prepare_cached("SELECT principal FROM api_key WHERE digest = ?1 AND revoked IS NULL")?
-            .query_row([digest.as_bytes()], |row| row.get::<_, String>(0))
+            .prepare_cached(
+                "SELECT id, principal FROM api_key WHERE digest = ?1 AND revoked IS NULL",
+            )?
+            .query_row([digest.as_bytes()], |row| {
+                Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
+            })
             .optional()
     };
-    let holder = read().map_err(StoreError::sql("look a key up"))?;
-    holder.map(|holder| principal(&holder)).transpose()
+    let found = read().map_err(StoreError::sql("look a key up"))?;
+    let shown = |(id, holder): (String, String)| {
+        let principal = principal(&holder)?;
+        Ok(Shown { id, principal })
+    };
+    found.map(shown).transpose()
+}
+
+pub(super) fn key_is_valid(tx: &Tx<'_>, id: &str) -> Result<bool, StoreError> {
+    tx.sql()
+        .query_row(
+            "SELECT EXISTS (SELECT 1 FROM api_key WHERE id = ?1 AND revoked IS NULL)",
+            [id],
+            |row| row.get(0),
+        )
+        .map_err(StoreError::sql("look a key up by its id"))
 }
 
 pub(super) fn keys(tx: &Tx<'_>) -> Result<Vec<Key>, StoreError> {

@@ -10,6 +10,7 @@
 mod absent;
 mod again;
 mod decided;
+mod own_task;
 #[cfg(test)]
 mod tests;
 
@@ -101,6 +102,7 @@ pub(super) fn answer(came: Answer, reader: Reader) -> Came {
         Answer::Task { json, id, .. } => {
             Came::Ended(Reply::Result(tasks::begun(&json, &id, reader.client)))
         }
+        Answer::OwnTask(view) => Came::Ended(own_task::told(*view, reader)),
         Answer::ServerError { json } => Came::Ended(server_error(&json, reader)),
         Answer::Asks { call, asked } => Came::Asks(call, asked),
         Answer::Refused(refusal) => Came::Ended(refused(&refusal, reader)),
@@ -174,8 +176,9 @@ fn refused(refusal: &Refusal, reader: Reader) -> Reply {
             tool,
         } => say(call, &told_of(earlier, tool)),
         Refusal::SessionGone { session } => failed(&again::gone(*session), None, reader),
+        Refusal::Settled { id, settled } => decided::settled(*id, settled, reader),
         // The broker waits for the first itself.
-        Refusal::Attempted { .. } | Refusal::Replayed { .. } => not_recorded(),
+        Refusal::Attempted { .. } | Refusal::Replayed { .. } | Refusal::Overtaken => not_recorded(),
         Refusal::EarlierUnread {
             call,
             earlier,

@@ -5,6 +5,7 @@ use super::Client;
 use super::agreed;
 use super::eras;
 use super::list;
+use super::parse::Ask;
 use super::parse::Body;
 use super::parse::Message;
 use super::parse::Meta;
@@ -30,6 +31,7 @@ use crate::broker::Broker;
 use crate::broker::Carrier;
 use crate::broker::ClientReply;
 use crate::broker::Listener;
+use crate::broker::Origin;
 use crate::broker::ServerAsk;
 use crate::broker::SessionRefusal;
 use crate::principal::PrincipalId;
@@ -38,6 +40,7 @@ use crate::session::Named;
 use crate::session::Rule;
 use crate::session::SessionId;
 use crate::session::TransportId;
+use crate::tool::Asking;
 use crate::tool::CallId;
 use crate::tool::Declared;
 use crate::tool::Digest;
@@ -66,6 +69,8 @@ const MAX_IN_FLIGHT: usize = 256;
 pub struct Connection {
     pub(super) broker: Arc<Broker>,
     pub(super) principal: PrincipalId,
+    /// The id of the API key that the last message came with.
+    credential: Mutex<Option<Arc<str>>>,
     session: Option<Named>,
     transport: Option<TransportId>,
     own: OnceCell<SessionId>,
@@ -144,6 +149,7 @@ impl Connection {
         Arc::new(Self {
             broker,
             principal: opening.principal,
+            credential: Mutex::default(),
             session: opening.session,
             transport: opening.transport,
             own: OnceCell::new(),
@@ -179,6 +185,11 @@ impl Connection {
             }
             Err(refused) => Received::Answer(refused.answer()),
         }
+    }
+
+    /// The messages that are taken in from now on come with this API key.
+    pub fn comes_by(&self, credential: Option<Arc<str>>) {
+        *locked(&self.credential) = credential;
     }
 
     /// Whether several messages may come at once.
@@ -322,6 +333,22 @@ impl Connection {
             Client::Modern => has.tasks && meta.declared.knows(Extension::Tasks),
             Client::Legacy => has.asked_tasks,
         }
+    }
+
+    /// Whether the client takes a task for a call on which a person decides: a modern
+    /// one that knows of them, a legacy one where it asked for one.
+    pub(super) fn takes_task(&self, meta: &Meta, ask: &Ask) -> bool {
+        let takes = match meta.client() {
+            // Whether there are any the broker knows once the servers were seen.
+            Client::Modern => meta.declared.knows(Extension::Tasks),
+            Client::Legacy => ask.task.is_some() && self.serves_tasks(meta),
+        };
+        ask.asking == Asking::Tool && takes
+    }
+
+    /// By what way a call comes.
+    pub(super) fn origin(&self, takes_task: bool) -> Origin {
+        Origin::of(locked(&self.credential).clone(), takes_task)
     }
 
     /// What the client of one request can be asked.

@@ -93,6 +93,7 @@ fn bound(request: &ToolCall) -> Digest {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::broker::Origin;
     use crate::principal::PrincipalId;
     use crate::session::Found;
     use crate::session::Rule;
@@ -116,6 +117,7 @@ mod tests {
             key: None,
             awaited: None,
             meta: None,
+            origin: Origin::default(),
         }
     }
 

@@ -247,6 +247,7 @@ impl Connection {
             key: None,
             awaited: None,
             meta: meta.text.clone(),
+            origin: self.origin(false),
         }
     }
 

@@ -211,6 +211,7 @@ impl Connection {
             // Taken back before anything was done about it.
             Ok(_) if call.cancelled.is_cancelled() => None,
             Ok((session, found)) => {
+                let takes_task = self.takes_task(&call.meta, &ask);
                 let mut asked = ToolCall {
                     principal: self.principal.clone(),
                     session,
@@ -226,6 +227,7 @@ impl Connection {
                     key: call.meta.key.as_deref().cloned(),
                     awaited: Some(awaited),
                     meta: call.meta.text.clone(),
+                    origin: self.origin(takes_task),
                 };
                 let continued = ask.answers.map(|answers| self.continued(&asked, answers));
                 match continued.transpose() {

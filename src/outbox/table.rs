@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use rusqlite::OptionalExtension;
 use rusqlite::params;
 
-/// The tables of this room, as of version 18 of the store, with what waited in those of
+/// The tables of this room, as of version 19 of the store, with what waited in those of
 /// the events.
 pub const SCHEMA: &str = "
 CREATE TABLE delivery (              -- a row for each matter and target

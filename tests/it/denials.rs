@@ -126,6 +126,6 @@ fn so_many_denials_freeze_their_session_until_an_operator_thaws_it() {
     assert!(!refused(&mut one).contains("it is frozen now"));
     passes(&mut two);
     let history = one.call("countersign__session_history", json!({}));
-    assert!(history.contains("frozen by denials"), "{history}");
+    assert!(history.contains("frozen by \"denials\""), "{history}");
     assert!(world.journal_problems().is_empty());
 }

@@ -4,6 +4,8 @@
 mod deciding;
 mod fitting;
 mod notifying;
+mod sdk;
+mod waiting;
 
 use crate::world::APPROVE;
 use crate::world::Wire;

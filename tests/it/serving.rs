@@ -107,7 +107,7 @@ impl Serving {
         self.child.wait().unwrap().success()
     }
 
-    fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         let _gone_already = self.child.kill();
         let _reaped = self.child.wait();
     }

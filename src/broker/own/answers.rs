@@ -107,7 +107,12 @@ pub(super) fn look(
         | Own::Decide => Ok(Said::failed(
             "this changes something, and was asked to read",
         )),
-        Own::Page | Own::Follow => Ok(Said::failed("this is no tool")),
+        Own::Page
+        | Own::Follow
+        | Own::TaskGet
+        | Own::TaskResult
+        | Own::TaskUpdate
+        | Own::TaskCancel => Ok(Said::failed("this is no tool")),
     }
 }
 
@@ -302,7 +307,11 @@ pub(super) fn change(
         | Own::Wait
         | Own::Escalations
         | Own::Page
-        | Own::Follow => Said::failed("this reads, and was asked to change something"),
+        | Own::Follow
+        | Own::TaskGet
+        | Own::TaskResult
+        | Own::TaskUpdate
+        | Own::TaskCancel => Said::failed("this reads, and was asked to change something"),
     })
 }
 

@@ -1,5 +1,6 @@
 use super::*;
 use crate::broker::Carrier;
+use crate::broker::Origin;
 use crate::broker::Receipt;
 use crate::broker::testing::World;
 use crate::broker::testing::alice;
@@ -37,6 +38,7 @@ impl World {
             key: key.map(|key| IdempotencyKey::read(key).unwrap()),
             awaited: Some(awaited),
             meta: None,
+            origin: Origin::default(),
         };
         let line = CallLine {
             progress: None,

@@ -10,6 +10,7 @@ use super::listener::Heard;
 use super::listener::Of;
 use crate::broker::CallLine;
 use crate::broker::Era;
+use crate::broker::Origin;
 use crate::broker::Refusal;
 use crate::broker::ToolCall;
 use crate::broker::catalogue::Leads;
@@ -189,6 +190,7 @@ impl Topic {
             key: None,
             awaited: None,
             meta: None,
+            origin: Origin::default(),
         }
     }
 
@@ -389,6 +391,8 @@ fn passes(refusal: &Refusal) -> bool {
         | Refusal::Paused(_)
         | Refusal::Escalated { .. }
         | Refusal::TurnedDown { .. }
+        | Refusal::Settled { .. }
+        | Refusal::Overtaken
         | Refusal::EarlierUnknown { .. }
         | Refusal::SessionEnded { .. }
         | Refusal::Attempted { .. }

@@ -8,6 +8,7 @@ use crate::session::LabelError;
 use crate::tool::Access;
 use crate::tool::Keeping;
 use crate::tool::Kept;
+use crate::tool::OnApproval;
 use crate::tool::Pointer;
 use crate::tool::PointerError;
 use crate::tool::ToolRules;
@@ -29,6 +30,7 @@ pub(super) struct ToolSection {
     under: BTreeMap<String, String>,
     refund_on_failure: bool,
     idempotent: bool,
+    on_approval: Option<OnApprovalWord>,
     pub(super) timeout: Option<SignedDuration>,
     labels: Vec<String>,
     sink: bool,
@@ -51,6 +53,7 @@ impl Default for ToolSection {
             under: BTreeMap::new(),
             refund_on_failure: false,
             idempotent: false,
+            on_approval: None,
             timeout: None,
             labels: Vec::new(),
             sink: false,
@@ -84,6 +87,23 @@ impl KeptWord {
 enum AccessWord {
     Read,
     Write,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum OnApprovalWord {
+    #[default]
+    Retry,
+    Resume,
+}
+
+impl OnApprovalWord {
+    pub(super) fn said(self) -> OnApproval {
+        match self {
+            Self::Retry => OnApproval::Retry,
+            Self::Resume => OnApproval::Resume,
+        }
+    }
 }
 
 impl ToolSection {
@@ -126,6 +146,7 @@ impl ToolSection {
             under: self.under.clone(),
             refund_on_failure: self.refund_on_failure,
             idempotent: self.idempotent,
+            on_approval: self.on_approval.map(OnApprovalWord::said),
             labels: labels(&self.labels).unwrap_or_default(),
             sink: self.sink,
             timeout: self.timeout.map(whole),

@@ -6,8 +6,8 @@ use crate::store::StoreError;
 use crate::store::Tx;
 use rusqlite::params;
 
-/// What version 18 of the store has besides.
-pub const SCHEMA_18: &str = "
+/// What version 19 of the store has besides.
+pub const SCHEMA_19: &str = "
 CREATE TABLE escalation_change (     -- until it is handed on
     number INTEGER PRIMARY KEY,
     escalation TEXT NOT NULL,

@@ -8,8 +8,8 @@ use crate::store::Tx;
 use jiff::Timestamp;
 use rusqlite::params;
 
-/// What version 19 of the store adds: denials are few, and only they are in these.
-pub const SCHEMA_19: &str = "
+/// What version 20 of the store adds: denials are few, and only they are in these.
+pub const SCHEMA_20: &str = "
 CREATE INDEX journal_denied_same ON journal (session, digest) WHERE outcome = 'denied';
 CREATE INDEX journal_denied ON journal (session, at) WHERE outcome = 'denied';
 ";

@@ -3,11 +3,13 @@
 use super::Reader;
 use super::Reply;
 use super::failed;
+use super::own_task;
 use super::reference;
 use super::shown;
 use crate::broker::Again;
 use crate::broker::Paused;
 use crate::broker::Requested;
+use crate::broker::Settled;
 use crate::escalations::Decision;
 use crate::escalations::EscalationId;
 use crate::json::quoted;
@@ -108,6 +110,7 @@ pub(super) fn escalated(
             expires_in,
             lapsed,
             wait,
+            task,
         } => {
             if let Some(why) = lapsed {
                 lines.push(format!("It was approved before, and that is void: {why}."));
@@ -135,10 +138,79 @@ pub(super) fn escalated(
                 ("expiresIn", expires_in.as_secs().into()),
             ];
             add(&mut decision, members);
+            if let Some(task) = task {
+                return own_task::begun((task, *id), (&lines, decision), reader);
+            }
         }
     }
     lines.push(reference(call));
     failed(&lines, Some(decision), reader)
+}
+
+/// What became of a call that waited for a decision, and has no answer of a server.
+pub(super) fn settled(id: EscalationId, settled: &Settled, reader: Reader) -> Reply {
+    let (code, mut lines) = match settled {
+        Settled::Approved { decision, until } => ("approved", approved(decision, *until)),
+        Settled::NotSent {
+            decision,
+            why,
+            until,
+        } => {
+            let by = decision.as_ref().map(said_yes);
+            let by = by.map_or_else(String::new, |by| format!("{by} "));
+            let why = shown(why, REASON);
+            let mut lines = vec![format!("{by}The call was not sent: {why}.")];
+            lines.push(match until {
+                Some(until) => again(*until),
+                None => "This is final for this request.".to_owned(),
+            });
+            ("not_sent", lines)
+        }
+        Settled::Elsewhere { call } => (
+            "used",
+            vec![format!(
+                "Approved, and its caller made the call meanwhile ({call}): its answer went there."
+            )],
+        ),
+        Settled::TooLarge { call } => (
+            "answer_too_large",
+            vec![
+                format!("Approved and made ({call}); the answer was too large to keep."),
+                "Do not repeat it: look at what it did.".to_owned(),
+            ],
+        ),
+        Settled::Expired => (
+            "expired",
+            vec!["Expired: nobody decided in time. Nothing was sent.".to_owned()],
+        ),
+    };
+    lines.push(format!("Reference: {id}"));
+    let decision = json!({"code": code, "escalation": id.to_string()});
+    failed(&lines, Some(decision), reader)
+}
+
+/// What its client is told that makes an approved call.
+fn approved(decision: &Decision, until: Option<Timestamp>) -> Vec<String> {
+    let by = said_yes(decision);
+    match until {
+        Some(until) => vec![format!("{by} Nothing was sent yet."), again(until)],
+        None => vec![format!(
+            "{by} It was used since, taken back, or not used in time."
+        )],
+    }
+}
+
+fn said_yes(decision: &Decision) -> String {
+    let reason = decision.reason.as_deref();
+    let reason = reason.map_or_else(String::new, |text| format!(": {}", quoted(text, REASON)));
+    format!("Approved by {}{reason}.", decision.by)
+}
+
+fn again(until: Timestamp) -> String {
+    format!(
+        "Make the same call again, with exactly the same arguments: it passes once, until {}.",
+        until.strftime("%Y-%m-%d %H:%MZ")
+    )
 }
 
 /// Somebody was asked, and said no.

@@ -66,6 +66,7 @@ fn escalated() -> Refusal {
             expires_in: SignedDuration::from_hours(72),
             lapsed: None,
             wait: Some("countersign__escalation_wait".into()),
+            task: None,
         },
     }
 }
@@ -113,6 +114,7 @@ fn decisions() -> Vec<Refusal> {
             expires_in: SignedDuration::from_mins(90),
             lapsed: Some("the tool is not what it was when the call was escalated"),
             wait: None,
+            task: None,
         }),
         escalated_with(Requested::TooMany),
         Refusal::TurnedDown {

@@ -11,6 +11,7 @@ use super::says;
 use super::state;
 use super::stopped;
 use crate::world::APPROVE;
+use crate::world::PROGRAM;
 use crate::world::World;
 use crate::world::text_of;
 use serde_json::json;
@@ -245,4 +246,30 @@ fn what_nobody_is_shown_is_not_asked_for() {
     let answer = text_of(&alice.ask("tools/call", more));
     assert!(answer.contains("This decision is final"), "{answer}");
     assert!(!answer.contains("esc-"), "{answer}");
+}
+
+/// What provably was not sent has used no approval.
+#[test]
+fn an_approval_is_given_back_where_nothing_was_sent() {
+    let world = World::new();
+    let mia = world.key("mia");
+    let mut alice = world.broker().initialized();
+    let id = stopped(&mut alice);
+    approved(&world, &mia, &id);
+    assert!(alice.end());
+    let config = world.read("countersign.toml");
+    let gone = format!("command = {PROGRAM:?}");
+    world.edit("countersign.toml", &gone, "command = \"/nowhere/at/all\"");
+    let mut alice = world.broker().initialized();
+    let answer = alice.ask("tools/call", pay(MUCH, "claim-99"));
+    assert!(text_of(&answer).contains("Nothing was sent"), "{answer}");
+    assert_eq!(state(&world, &id), "approved");
+    assert!(alice.end());
+    world.write("countersign.toml", &config);
+    let mut alice = world.broker().initialized();
+    assert!(passes(&mut alice, pay(MUCH, "claim-99")));
+    assert!(!passes(&mut alice, pay(MUCH, "claim-99")));
+    assert_eq!(state(&world, &id), "used");
+    assert_eq!(world.paid(), [5_000_000]);
+    assert!(world.journal_problems().is_empty());
 }
