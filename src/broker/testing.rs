@@ -80,6 +80,7 @@ const MIGRATIONS: [Migration; 1] = [Migration {
         events::SCHEMA_15,
         outbox::SCHEMA,
         escalations::SCHEMA,
+        escalations::waiting::SCHEMA_18,
         escalations::SCHEMA_19,
         pins::SCHEMA,
         pins::SCHEMA_8,
