@@ -190,13 +190,7 @@ fn refused(refusal: &Refusal, reader: Reader) -> Reply {
         Refusal::EarlierAsks { call, earlier } => say(call, &again::asks(earlier)),
         Refusal::SessionEnded { call, end } => say(call, &again::ended(*end)),
         Refusal::ServerUnavailable { call, server, why: _ } => away(call, server, reader),
-        Refusal::ServerBusy { call, server, why } => say(
-            call,
-            &[
-                format!("The server `{server}` takes no such call now: {why}. Nothing was sent and nothing counts towards a limit."),
-                "Answer what it asked in other calls, or end them; then call again.".to_owned(),
-            ],
-        ),
+        Refusal::ServerBusy { call, server, why } => say(call, &busy(server, why)),
         Refusal::ToolChanged { call } => say(
             call,
             &[
@@ -226,6 +220,16 @@ fn refused(refusal: &Refusal, reader: Reader) -> Reply {
         Refusal::NotRecorded => not_recorded(),
         Refusal::NoRoom => no_room(),
     }
+}
+
+/// What is said where a server takes no call of this kind now.
+fn busy(server: &ServerName, why: &str) -> [String; 2] {
+    [
+        format!(
+            "The server `{server}` takes no such call now: {why}. Nothing was sent and nothing counts towards a limit."
+        ),
+        "Answer what it asked in other calls, or end them; then call again.".to_owned(),
+    ]
 }
 
 /// What is said of arguments that do not fit.

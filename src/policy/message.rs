@@ -177,15 +177,19 @@ fn limits_read(policy: &Policy) -> BTreeSet<String> {
 }
 
 fn visit(expression: &Value, found: &mut BTreeSet<String>) {
-    let of_principal = |operand: &Value| operand["left"]["Var"] == "principal";
+    let of_principal = |operand: &Value| {
+        let left = operand.pointer("/left/Var");
+        left.is_some_and(|name| name == "principal")
+    };
     match expression {
         Value::Object(children) => {
             for (operator, operand) in children {
                 let name = match operator.as_str() {
-                    "." => operand["attr"]
-                        .as_str()
+                    "." => operand
+                        .get("attr")
+                        .and_then(Value::as_str)
                         .filter(|name| LIMITS.contains(name)),
-                    "getTag" => operand["right"]["Value"].as_str(),
+                    "getTag" => operand.pointer("/right/Value").and_then(Value::as_str),
                     _ => None,
                 };
                 if let Some(name) = name.filter(|_| of_principal(operand)) {
