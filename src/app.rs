@@ -64,7 +64,7 @@ use tokio_util::sync::CancellationToken;
 
 /// The tables of every record room, by the version of the store that brought
 /// them.
-pub const MIGRATIONS: [Migration; 19] = [
+pub const MIGRATIONS: [Migration; 20] = [
     Migration {
         number: 1,
         sql: &[
@@ -156,6 +156,10 @@ pub const MIGRATIONS: [Migration; 19] = [
     Migration {
         number: 19,
         sql: &[outbox::SCHEMA, escalations::SCHEMA_19],
+    },
+    Migration {
+        number: 20,
+        sql: &[journal::SCHEMA_20],
     },
 ];
 

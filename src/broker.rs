@@ -8,6 +8,7 @@ mod catalogue;
 mod close;
 mod custody;
 mod deciding;
+mod denied;
 mod earlier;
 mod entry;
 mod escalate;
@@ -74,6 +75,8 @@ pub use catalogue::Naming;
 pub use catalogue::Rules;
 pub use catalogue::Shape;
 pub use custody::Custody;
+pub use denied::Again;
+pub use denied::Denials;
 pub use escalate::Requested;
 pub use escalations::DecisionRefusal;
 pub use escalations::Ground;
@@ -170,6 +173,8 @@ pub struct Settings {
     /// How long a label sticks to whoever met it: sessions that they open within
     /// that time begin with it.
     pub labels_stick: SignedDuration,
+    /// What is made of the denials of a session.
+    pub denials: Denials,
     /// Which payloads are kept beside the records.
     pub keep: Keep,
     /// How the journal is signed.
@@ -194,14 +199,6 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// In what totals are shown.
-    pub fn units(&self) -> Units<'_> {
-        Units {
-            servers: &self.servers,
-            scale: self.money_scale,
-        }
-    }
-
     /// What the catalogue depends on.
     pub fn shape(&self) -> Shape<'_> {
         Shape {

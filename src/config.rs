@@ -22,6 +22,7 @@ pub use principals::EXAMPLE as PRINCIPALS_EXAMPLE;
 
 use crate::broker;
 use crate::broker::Custody;
+use crate::broker::Denials;
 use crate::broker::Keep;
 use crate::broker::Naming;
 use crate::broker::OwnTools;
@@ -34,6 +35,7 @@ use crate::principal::PrincipalId;
 use crate::principal::Principals;
 use crate::store::Durability;
 use crate::tool::ServerName;
+use jiff::SignedDuration;
 use jiff::tz::TimeZone;
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -48,6 +50,9 @@ pub const EXAMPLE: &str = include_str!("../fixtures/config/countersign.toml");
 
 /// Policies that are good to have in every set.
 pub const GLOBAL_POLICY: &str = include_str!("../policies/global.cedar");
+
+/// How long a denial is of lately at most: records are kept for longer.
+const MOST_LATELY: SignedDuration = SignedDuration::from_hours(24);
 
 /// A configuration that was read whole and holds together. Not `Debug`: the
 /// environment of a server may hold secrets.
@@ -292,6 +297,7 @@ fn broker_settings(
         let problem = "write a time like `1h`, or `0s` for not at all".to_owned();
         return Err(("session.labels_stick", problem));
     }
+    let denials = denials(&file.session)?;
     let own = own_tools(file)?;
     Ok(broker::Settings {
         durability: match file.store.durability {
@@ -302,6 +308,7 @@ fn broker_settings(
         idle: file.session.idle,
         expire: file.session.expire,
         labels_stick: file.session.labels_stick,
+        denials,
         keep: match file.store.keep {
             file::Kept::Nothing => Keep::Nothing,
             file::Kept::Arguments => Keep::Arguments,
@@ -316,6 +323,26 @@ fn broker_settings(
         webhooks: broker::Webhooks::default(),
         event_labels: events::Labels::default(),
         custody,
+    })
+}
+
+/// What is made of the denials of a session.
+fn denials(session: &file::SessionSection) -> Result<Denials, (&'static str, String)> {
+    let lately = session.denied_lately;
+    if !lately.is_positive() || lately > MOST_LATELY {
+        let problem = "write a time like `10m`, at most `24h`".to_owned();
+        return Err(("session.denied_lately", problem));
+    }
+    let most = broker::Again::MOST;
+    let freeze_after = session.freeze_after_denials;
+    if freeze_after.is_some_and(|count| count == 0 || count > most) {
+        let problem =
+            format!("write a number from 1 to {most}, or leave it out to freeze no session");
+        return Err(("session.freeze_after_denials", problem));
+    }
+    Ok(Denials {
+        lately,
+        freeze_after,
     })
 }
 

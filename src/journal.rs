@@ -9,6 +9,7 @@
 
 mod chain;
 mod checkpoint;
+mod denials;
 mod export;
 mod found;
 mod line;
@@ -25,6 +26,10 @@ pub use checkpoint::SCHEMA_12;
 pub use checkpoint::Signed;
 pub use checkpoint::checkpoint;
 pub use checkpoint::is_due;
+pub use denials::MOST_DENIED;
+pub use denials::SCHEMA_20;
+pub use denials::denied_before;
+pub use denials::denied_since;
 pub use export::Asked;
 pub use export::ExportError;
 pub use export::export;

@@ -10,6 +10,7 @@ pub mod counted;
 pub mod outcome;
 pub mod principal;
 pub mod session;
+pub mod span;
 pub mod tool;
 pub mod visible;
 

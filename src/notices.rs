@@ -5,14 +5,12 @@
 //! line, cut, and marked as what they are; each form keeps them from being read as
 //! anything but text.
 
-mod length;
 mod slack;
 mod teams;
 
-pub use length::length;
-
 use crate::escalations::Escalation;
 use crate::escalations::State;
+use crate::span;
 use crate::visible;
 use jiff::Timestamp;
 
@@ -164,7 +162,7 @@ impl Notice<'_> {
             facts.push(outside("Decided by", &format!("{}: {reason}", decision.by)));
         }
         let until = one.expires.strftime("%Y-%m-%d %H:%M UTC");
-        let left = length(one.expires.duration_since(now));
+        let left = span::in_words(one.expires.duration_since(now));
         let state = one.state_at(now);
         facts.push(match (state.is_live(), one.ended.as_ref()) {
             (true, _) => own("Open until", format!("{until} ({left})")),

@@ -19,6 +19,7 @@ mod entities;
 pub mod fuzzing;
 mod gate;
 mod load;
+mod message;
 mod meters;
 mod names;
 mod number;

@@ -133,7 +133,7 @@ pub struct SessionFacts {
     pub owner: PrincipalId,
     /// What the session has come in touch with ("untrusted-web").
     pub labels: BTreeSet<String>,
-    /// Whether an operator stopped it.
+    /// Whether it was stopped: by an operator, or by what was denied in it.
     pub frozen: bool,
     /// Whether it waits for something, and nothing is sent until it goes on.
     pub paused: bool,

@@ -14,6 +14,7 @@ pub use changes::By;
 pub use changes::Change;
 pub use changes::What;
 pub use changes::history;
+pub use changes::last;
 pub use changes::note;
 pub use changes::noted;
 pub use instances::SCHEMA_13;

@@ -161,6 +161,7 @@ impl Call {
             session,
             totals: charges.totals_after(tx)?.unwrap().totals,
             meters: Vec::new(),
+            denied_lately: 0,
             approval: None,
         };
         let (call, by) = (subject.call, &subject.principal);

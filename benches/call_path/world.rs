@@ -128,6 +128,7 @@ impl World {
             },
             totals: vec![totals; reading.amounts().len()],
             meters: Vec::new(),
+            denied_lately: 0,
             approval: None,
         }
     }

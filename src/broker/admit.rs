@@ -5,6 +5,7 @@ use super::Origin;
 use super::Refusal;
 use super::Settings;
 use super::catalogue::Route;
+use super::denied::Again;
 use super::earlier::Before;
 use super::earlier::Follows;
 use super::earlier::Patience;
@@ -125,10 +126,11 @@ impl Candidate {
             return Ok(Err(Refusal::Overtaken));
         }
         let refuse = |outcome, detail: Value, refusal| {
+            let refusal = self.again(tx, refusal)?;
             let detail = self.noted(detail);
             journal::refuse(tx, writer, (subject, outcome, &detail), now)?;
             self.keep_arguments(tx)?;
-            Ok(Err(refusal))
+            Ok(Err(self.freeze(tx, refusal, (settings, now))?))
         };
         let who = (subject.session, &subject.principal);
         let entry = Entry::to_use(tx, who, (catalogue, settings.expire), now)?;
@@ -155,7 +157,7 @@ impl Candidate {
                 return refuse(Outcome::InvalidArguments, detail, refusal);
             }
         };
-        let facts = facts(session.clone(), after);
+        let facts = self.facts(tx, (&session, after), (settings, now))?;
         match self.decided(tx, (facts, catalogue), follows, now)? {
             Decided::Allowed(allowed, grant) => {
                 if let Some(grant) = &grant {
@@ -242,6 +244,24 @@ impl Candidate {
         brought.join(tx, stick, now)
     }
 
+    /// What policy may know of this call besides its arguments.
+    pub(super) fn facts(
+        &self,
+        tx: &Tx<'_>,
+        (session, after): (&SessionFacts, After),
+        (settings, now): (&Settings, Timestamp),
+    ) -> Result<Facts, StoreError> {
+        let gate = &self.route.gate;
+        let denied = settings.denials.read_by(gate, tx, (session.id, now));
+        Ok(Facts {
+            session: session.clone(),
+            totals: after.totals,
+            meters: after.counts,
+            denied_lately: denied?,
+            approval: None,
+        })
+    }
+
     /// What policy says to this call.
     pub(super) fn judge(&self, facts: &Facts, now: Timestamp) -> Judged {
         let subject = &self.subject;
@@ -251,7 +271,12 @@ impl Candidate {
             Verdict::Allow(allowed) => Judged::Allowed(allowed),
             Verdict::Deny(denial) => {
                 let detail = denied_detail(&denial);
-                let refusal = Refusal::Denied { call, denial };
+                let again = Again::default();
+                let refusal = Refusal::Denied {
+                    call,
+                    denial,
+                    again,
+                };
                 Judged::Refused(Outcome::Denied, detail, Box::new(refusal))
             }
             Verdict::Escalate(denial, escalation) => Judged::Liftable(denial, escalation),
@@ -328,15 +353,6 @@ fn standing(entry: Entry, subject: &Subject) -> Result<SessionFacts, (&'static s
             let session = subject.session;
             Err(("session_gone", Box::new(Refusal::SessionGone { session })))
         }
-    }
-}
-
-pub(super) fn facts(session: SessionFacts, after: After) -> Facts {
-    Facts {
-        session,
-        totals: after.totals,
-        meters: after.counts,
-        approval: None,
     }
 }
 

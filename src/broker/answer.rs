@@ -1,6 +1,7 @@
 //! What a call comes back with. Which words the client reads is decided at
 //! the edge.
 
+use super::denied::Again;
 use super::escalate::Requested;
 use super::waiting::Settled;
 use super::waiting::TaskView;
@@ -164,6 +165,8 @@ pub enum Refusal {
         call: CallId,
         /// Why.
         denial: Denial,
+        /// What is known of the denials before it.
+        again: Again,
     },
     /// The session waits, and nothing else stopped the call. Nothing was sent.
     Paused(Box<Paused>),

@@ -85,7 +85,8 @@ impl Broker {
         let desk = self.desk.as_ref()?;
         let arguments = candidate.kept_arguments.as_ref().map(|kept| &*kept.text);
         let subject = &candidate.subject;
-        if candidate.reading.is_metered() || candidate.key.is_some() {
+        let is_counted = candidate.route.gate.reads_denials();
+        if candidate.reading.is_metered() || candidate.key.is_some() || is_counted {
             return None;
         }
         let asked = (subject.session, came);
@@ -118,6 +119,7 @@ impl Broker {
             session: known.session.facts(&subject.principal, now)?.clone(),
             totals: Vec::new(),
             meters: Vec::new(),
+            denied_lately: 0,
             approval: None,
         };
         let charges = Charges::none(subject.session, subject.principal.clone());
@@ -135,14 +137,8 @@ impl Broker {
             }
             // Whether it was asked for or granted, the store knows.
             Judged::Liftable(..) => None,
-            // What its session waits for, too.
-            Judged::Refused(_, _, refusal) if is_pause(&refusal) => None,
-            Judged::Refused(outcome, detail, refusal) => {
-                let detail = candidate.noted(detail);
-                let refused = (subject, outcome, &detail);
-                journal::refuse_spooled(&desk.spool, refused, arguments, now)?;
-                Some(Err(*refusal))
-            }
+            // How often it was refused before and what its session waits for, too.
+            Judged::Refused(..) => None,
         }
     }
 
@@ -195,8 +191,4 @@ impl Broker {
         let desk = self.desk.as_ref()?;
         journal::close_spooled(&desk.spool, closing, effect, Timestamp::now())
     }
-}
-
-fn is_pause(refusal: &Refusal) -> bool {
-    matches!(refusal, Refusal::Denied { denial, .. } if denial.is_pause())
 }

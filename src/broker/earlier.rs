@@ -4,7 +4,6 @@
 
 use super::Refusal;
 use super::Settings;
-use super::admit;
 use super::admit::Candidate;
 use super::admit::Said;
 use super::answer::NotKept;
@@ -280,7 +279,7 @@ impl Candidate {
         (settings, now): (&Settings, Timestamp),
     ) -> Result<Option<Said>, StoreError> {
         let totals = self.charges(tx, settings, now)?.totals_with(tx)?;
-        let facts = admit::facts(session.clone(), totals.unwrap_or_default());
+        let facts = self.facts(tx, (session, totals.unwrap_or_default()), (settings, now))?;
         self.judge_again(tx, (facts, earlier), now)
     }
 }

@@ -6,6 +6,7 @@ use super::Refusal;
 use super::admit::Candidate;
 use super::admit::Judged;
 use super::admit::Said;
+use super::denied::Again;
 use super::earlier::Follows;
 use super::own::Own;
 use super::waiting;
@@ -159,7 +160,11 @@ impl Candidate {
         let Some(arguments) = self.to_decide_on.as_deref() else {
             let detail = detail_of(&denial, &escalation);
             let call = self.subject.call;
-            let refusal = Box::new(Refusal::Denied { call, denial });
+            let refusal = Box::new(Refusal::Denied {
+                call,
+                denial,
+                again: Again::default(),
+            });
             return Ok(Decided::Refused((Outcome::Denied, detail, refusal)));
         };
         let stopped = Liftable {
@@ -269,7 +274,11 @@ impl Candidate {
         }
         let detail = detail_of(&denial, &escalation);
         let call = self.subject.call;
-        let refusal = Box::new(Refusal::Denied { call, denial });
+        let refusal = Box::new(Refusal::Denied {
+            call,
+            denial,
+            again: Again::default(),
+        });
         Ok(Some((Outcome::Denied, detail, refusal)))
     }
 

@@ -152,6 +152,7 @@ impl Ground<'_> {
             },
             totals: Vec::new(),
             meters: Vec::new(),
+            denied_lately: 0,
             approval: None,
         };
         match gate.decide(CallId::next(), who, &reading, &facts, now) {
@@ -297,10 +298,13 @@ impl Ground<'_> {
         let Ok(after) = charges.totals_after(tx)? else {
             return stale("its amount does not fit a total");
         };
+        let denials = self.settings.denials;
+        let denied_lately = denials.read_by(gate, tx, (subject.session, now))?;
         let facts = Facts {
             session: state.facts,
             totals: after.totals,
             meters: after.counts,
+            denied_lately,
             approval: Some(by.clone()),
         };
         let principal = &escalation.principal;

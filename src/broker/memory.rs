@@ -139,6 +139,7 @@ mod tests {
             journal::SCHEMA,
             journal::SCHEMA_12,
             journal::SCHEMA_14,
+            journal::SCHEMA_20,
             sessions::SCHEMA,
             sessions::SCHEMA_7,
         ],

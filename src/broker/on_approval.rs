@@ -10,6 +10,7 @@ use super::Refusal;
 use super::ToolCall;
 use super::admit::Candidate;
 use super::admit::Said;
+use super::denied::Again;
 use super::escalate::Grant;
 use super::escalate::LAPSED_TOOL;
 use super::escalations::told;
@@ -102,7 +103,11 @@ impl Candidate {
         };
         let escalation = self.origin.resumes.map(|id| id.to_string());
         let detail = json!({"code": code, "escalation": escalation});
-        let refusal = Box::new(Refusal::Denied { call, denial });
+        let refusal = Box::new(Refusal::Denied {
+            call,
+            denial,
+            again: Again::default(),
+        });
         (Outcome::Denied, detail, refusal)
     }
 }

@@ -17,7 +17,7 @@ pub(super) fn told(
     catalogue: &Catalogue,
 ) -> Result<Refusal, StoreError> {
     let (call, denial) = match refusal {
-        Refusal::Denied { call, denial } if denial.is_pause() => (call, denial),
+        Refusal::Denied { call, denial, .. } if denial.is_pause() => (call, denial),
         other => return Ok(other),
     };
     let session = sessions::by_id(tx, subject.session)?;

@@ -1,6 +1,7 @@
 //! In what totals are shown to people.
 
 use super::ServerRules;
+use super::Settings;
 use crate::meters::Shown;
 use crate::meters::Source;
 use crate::meters::Total;
@@ -17,6 +18,16 @@ pub struct Units<'a> {
     pub servers: &'a BTreeMap<ServerName, ServerRules>,
     /// How many digits of money are minor units.
     pub scale: u8,
+}
+
+impl Settings {
+    /// In what totals are shown.
+    pub fn units(&self) -> Units<'_> {
+        Units {
+            servers: &self.servers,
+            scale: self.money_scale,
+        }
+    }
 }
 
 impl Units<'_> {

@@ -14,6 +14,7 @@ use super::notify::EscalationsSection;
 use super::references;
 use super::webhooks::EventsSection;
 use super::webhooks::WebhookSection;
+use crate::broker::Denials;
 use crate::broker::ServerRules;
 use crate::downstream;
 use crate::downstream::Place;
@@ -142,6 +143,10 @@ pub(super) struct SessionSection {
     pub(super) expire: Option<SignedDuration>,
     /// How long a label sticks to whoever met it.
     pub(super) labels_stick: SignedDuration,
+    /// How long a denial is of lately.
+    pub(super) denied_lately: SignedDuration,
+    /// How many denials of lately freeze their session; never where it is left out.
+    pub(super) freeze_after_denials: Option<u32>,
     pub(super) tools: OwnToolsSection,
     pub(super) webhooks: Vec<WebhookSection>,
     pub(super) events: EventsSection,
@@ -163,6 +168,8 @@ impl Default for SessionSection {
             idle: SignedDuration::from_hours(8),
             expire: None,
             labels_stick: SignedDuration::from_hours(1),
+            denied_lately: Denials::default().lately,
+            freeze_after_denials: None,
             tools: OwnToolsSection::default(),
             webhooks: Vec::new(),
             events: EventsSection::default(),

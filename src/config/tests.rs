@@ -30,6 +30,7 @@ fn the_example_shows_the_defaults() {
     assert_eq!(shown.durability, default.durability);
     assert_eq!(shown.idle, default.idle);
     assert_eq!(shown.labels_stick, default.labels_stick);
+    assert_eq!(shown.denials, default.denials);
     assert_eq!(shown.keep, default.keep);
     assert_eq!(shown.money_scale, default.money_scale);
     assert_eq!(shown.naming, default.naming);
@@ -232,6 +233,16 @@ fn what_is_no_label_and_no_time_for_one_is_refused() {
             "[servers.a]\ncommand = \"x\"\n[servers.a.tools.t]\nlabels = [\"\"]",
             "servers.a.tools.t.labels",
             "1 to 64",
+        ),
+        (
+            "[session]\ndenied_lately = \"25h\"",
+            "session.denied_lately",
+            "at most `24h`",
+        ),
+        (
+            "[session]\nfreeze_after_denials = 0",
+            "session.freeze_after_denials",
+            "from 1 to 1000",
         ),
         (
             "[session]\nlabels_stick = \"-1h\"",

@@ -153,7 +153,11 @@ fn refused(refusal: &Refusal, reader: Reader) -> Reply {
         Refusal::NotAsked => Reply::Error(Fault::new(INVALID_PARAMS, NOT_ASKED).json()),
         Refusal::OnlyAsTask { call: _, server } => absent::only_as_task(server, reader.client),
         Refusal::InvalidArguments { call, problem } => say(call, &unfit(problem)),
-        Refusal::Denied { call, denial } => decided::denied(call, denial, reader),
+        Refusal::Denied {
+            call,
+            denial,
+            again,
+        } => decided::denied(call, (denial, *again), reader),
         Refusal::Paused(paused) => decided::paused(paused, reader),
         Refusal::Escalated {
             call,
@@ -187,13 +191,7 @@ fn refused(refusal: &Refusal, reader: Reader) -> Reply {
         Refusal::EarlierAsks { call, earlier } => say(call, &again::asks(earlier)),
         Refusal::SessionEnded { call, end } => say(call, &again::ended(*end)),
         Refusal::ServerUnavailable { call, server, why: _ } => away(call, server, reader),
-        Refusal::ServerBusy { call, server, why } => say(
-            call,
-            &[
-                format!("The server `{server}` takes no such call now: {why}. Nothing was sent and nothing counts towards a limit."),
-                "Answer what it asked in other calls, or end them; then call again.".to_owned(),
-            ],
-        ),
+        Refusal::ServerBusy { call, server, why } => say(call, &busy(server, why)),
         Refusal::ToolChanged { call } => say(
             call,
             &[
@@ -223,6 +221,16 @@ fn refused(refusal: &Refusal, reader: Reader) -> Reply {
         Refusal::NotRecorded => not_recorded(),
         Refusal::NoRoom => no_room(),
     }
+}
+
+/// What is said where a server takes no call of this kind now.
+fn busy(server: &ServerName, why: &str) -> [String; 2] {
+    [
+        format!(
+            "The server `{server}` takes no such call now: {why}. Nothing was sent and nothing counts towards a limit."
+        ),
+        "Answer what it asked in other calls, or end them; then call again.".to_owned(),
+    ]
 }
 
 /// What is said of arguments that do not fit.

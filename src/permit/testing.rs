@@ -89,6 +89,7 @@ async fn admit(call: CallId) -> Permit {
         },
         totals: Vec::new(),
         meters: Vec::new(),
+        denied_lately: 0,
         approval: None,
     };
     let now: Timestamp = "2026-11-22T12:00:00Z".parse().unwrap();

@@ -1,6 +1,8 @@
 //! What the operator writes over a policy: its id, what is said when it stops a
 //! call, and who may lift it.
 
+use super::message::Lifts;
+use super::message::Message;
 use super::reads;
 use cedar_policy::Effect;
 use cedar_policy::Policy;
@@ -22,7 +24,7 @@ const RESERVED_CODES: [&str; 2] = ["not_permitted", "policy_error"];
 #[derive(Clone, Debug)]
 pub(super) struct Stop {
     pub(super) code: String,
-    pub(super) message: Option<String>,
+    pub(super) message: Option<Message>,
     /// The role whose approval lifts it; without one nobody can.
     pub(super) escalate: Option<String>,
     pub(super) expires: SignedDuration,
@@ -81,13 +83,23 @@ pub(super) fn read(policy: &Policy, roles: &BTreeSet<&str>) -> Result<Option<Sto
     if hard_stop && reads::mentions(policy, "approval") {
         wrong.push("a forbid without `@escalate` mentions `approval`, which nobody would be asked for: add `@escalate`, or leave `approval` out".to_owned());
     }
+    let lifts = Lifts {
+        role: escalate,
+        expires,
+    };
+    let message = annotations.get("message");
+    let message = message.map(|text| Message::read(text, policy, lifts));
+    let message = message.transpose().unwrap_or_else(|unread| {
+        wrong.extend(unread);
+        None
+    });
     if !wrong.is_empty() {
         return Err(wrong);
     }
     let text = |key: &str| annotations.get(key).map(|text| (*text).to_owned());
     Ok((policy.effect() == Effect::Forbid).then(|| Stop {
         code: text("reason").unwrap_or_else(|| AsRef::<str>::as_ref(policy.id()).to_owned()),
-        message: text("message"),
+        message,
         escalate: text("escalate"),
         expires,
         asks_unseen: reads::mentions(policy, "opaque"),

@@ -75,6 +75,8 @@ pub struct Reading {
     /// One for each of the reader's declared meters.
     pub(super) counts: Vec<i64>,
     pub(super) opaque: BTreeSet<String>,
+    /// The amount of the call, in what is said of it, and its decimals.
+    pub(super) amount: Option<(i64, u8)>,
 }
 
 impl Reading {

@@ -16,6 +16,9 @@ use super::entities::Types;
 use super::gate::Gate;
 use super::load;
 use super::load::Loaded;
+use super::message;
+use super::message::Message;
+use super::message::Unsaid;
 use super::meters;
 use super::meters::OfTool;
 use super::names::Checked;
@@ -93,9 +96,7 @@ pub(super) fn bundle(inputs: &Inputs<'_>) -> Result<Bundle, BundleError> {
             schema_text,
             digest,
         })
-        .map_err(|problem| BundleError {
-            problems: vec![problem],
-        })
+        .map_err(|problems| BundleError { problems })
 }
 
 /// The schema of these servers, users and tools, for Cedar and for people.
@@ -360,6 +361,7 @@ fn world(inputs: &Inputs<'_>, schema: Schema) -> Result<World, String> {
     let users = ids
         .map(|id| (id.clone(), types.user(&id.to_string())))
         .collect();
+    let limits = message::limits_of(inputs.principals);
     Ok(World {
         authorizer: Authorizer::new(),
         types,
@@ -368,6 +370,8 @@ fn world(inputs: &Inputs<'_>, schema: Schema) -> Result<World, String> {
         partial,
         users,
         roles,
+        limits,
+        money_scale: inputs.money_scale,
     })
 }
 
@@ -388,13 +392,13 @@ fn assemble(
     (world, tools): (World, Vec<Compiled<'_>>),
     live: Vec<(Loaded, Option<Stop>)>,
     quarantined: Vec<(Loaded, String)>,
-) -> Result<Assembled, String> {
+) -> Result<Assembled, Vec<String>> {
     let world = Arc::new(world);
     let waiting: Vec<Loaded> = quarantined
         .iter()
         .map(|(loaded, _)| loaded.clone())
         .collect();
-    let cut = |target| Slice::cut(&world, target, &live, &waiting);
+    let cut = |target| Slice::cut(&world, target, &live, &waiting).map_err(|problem| vec![problem]);
     let of_broker = |action| Target {
         action: world.types.action(action),
         resource: world.types.server(BROKER),
@@ -402,10 +406,19 @@ fn assemble(
     let opening = cut(of_broker(schema::OPEN))?;
     let joining = cut(of_broker(schema::JOIN))?;
     let informing = cut(of_broker(schema::EVENT))?;
+    let mut unsaid = Unsaid::of(&live);
+    let others = [
+        (schema::OPEN, &opening),
+        (schema::JOIN, &joining),
+        (schema::EVENT, &informing),
+    ];
+    for (action, slice) in others {
+        unsaid.note(slice, action, Message::is_of_call);
+    }
     let mut gates = BTreeMap::new();
     for Compiled {
         tool,
-        fields,
+        mut fields,
         counted,
     } in tools
     {
@@ -414,6 +427,11 @@ fn assemble(
             action: world.types.action(&id.to_string()),
             resource: world.types.tool(&id.to_string()),
         })?;
+        if slice.messages().any(|(_, message)| message.is_of_call())
+            && !message::mark_amount(&mut fields)
+        {
+            unsaid.note(&slice, &id.to_string(), Message::says_amount);
+        }
         let meters = tool.rules.meters.iter();
         let meters =
             meters.map(|argument| (format!("{id}#{argument}").into(), argument.as_str().into()));
@@ -427,19 +445,10 @@ fn assemble(
         );
         gates.insert(id, Arc::new(gate));
     }
+    unsaid.none()?;
     let meters_read = meters::read(gates.values());
     let warnings = meters::unread(inputs, &meters_read, &waiting);
-    let quarantined = quarantined
-        .into_iter()
-        .map(|(loaded, server)| Quarantined {
-            reason: match loaded.policy.effect() {
-                Effect::Permit => format!("the server `{server}` was never seen: what this permits stays closed until it was"),
-                Effect::Forbid => format!("the server `{server}` was never seen: whatever this could forbid stays closed until it was"),
-            },
-            id: loaded.id,
-            file: loaded.file,
-        })
-        .collect();
+    let quarantined = quarantined.into_iter().map(waits).collect();
     let loaded = live.into_iter().map(|(loaded, _)| loaded).collect();
     Ok(Assembled {
         world,
@@ -452,4 +461,20 @@ fn assemble(
         loaded,
         quarantined,
     })
+}
+
+/// A policy that is not loaded, as people are told of it.
+fn waits((loaded, server): (Loaded, String)) -> Quarantined {
+    Quarantined {
+        reason: match loaded.policy.effect() {
+            Effect::Permit => format!(
+                "the server `{server}` was never seen: what this permits stays closed until it was"
+            ),
+            Effect::Forbid => format!(
+                "the server `{server}` was never seen: whatever this could forbid stays closed until it was"
+            ),
+        },
+        id: loaded.id,
+        file: loaded.file,
+    }
 }

@@ -5,6 +5,7 @@ use super::gate::Gate;
 use super::gate::instant;
 use super::gate::not_permitted;
 use super::load::Loaded;
+use super::message::Known;
 use super::reader::Reader;
 use super::slice::Answer;
 use super::slice::Slice;
@@ -352,7 +353,7 @@ impl Bundle {
         if answer.allows() {
             Ok(())
         } else {
-            Err(slice.denial(&answer))
+            Err(slice.denial(&answer, &Known::default()))
         }
     }
 

@@ -3,6 +3,7 @@
 use super::annotations::DEFAULT_EXPIRY;
 use super::arguments::ArgumentError;
 use super::arguments::Reading;
+use super::message::Known;
 use super::reader::Reader;
 use super::reads::Wants;
 use super::slice::Answer;
@@ -85,6 +86,11 @@ impl Gate {
         self.slice.stops().any(|(_, stop)| stop.escalate.is_some())
     }
 
+    /// Whether a policy of this tool reads how much was denied lately.
+    pub fn reads_denials(&self) -> bool {
+        self.slice.reads.of("call").wants("deniedLately")
+    }
+
     /// Whether somebody is a member of one of these roles.
     pub fn has_role(&self, principal: &PrincipalId, roles: &[String]) -> bool {
         let Some(user) = self.world.users.get(principal) else {
@@ -130,7 +136,7 @@ impl Gate {
         };
         if !Arc::ptr_eq(&reading.reader, &self.reader) {
             let stale = Answer::failed(vec!["countersign.stale-reading".to_owned()]);
-            return Verdict::Deny(self.slice.denial(&stale));
+            return Verdict::Deny(self.slice.denial(&stale, &Known::default()));
         }
         let question = Question {
             user,
@@ -144,7 +150,12 @@ impl Gate {
         if answer.allows() {
             return Verdict::Allow(Allowed::new(call, answer.determining));
         }
-        let mut denial = self.slice.denial(&answer);
+        let known = Known {
+            amount: reading.amount,
+            limits: self.world.limits.get(principal),
+            scale: self.world.money_scale,
+        };
+        let mut denial = self.slice.denial(&answer, &known);
         denial.unseen = self.unseen(reading, &answer);
         if !denial.errors.is_empty() {
             return Verdict::Deny(denial);
@@ -316,6 +327,9 @@ impl Gate {
         let mut call = Members::of(self.slice.reads.of("call"));
         call.push("opaque", || texts(reading.opaque()));
         call.push("now", || instant(*now));
+        call.push("deniedLately", || {
+            RestrictedExpression::new_long(i64::from(facts.denied_lately))
+        });
         // An approver who is no principal any more approves nothing.
         if let Some(by) = approval.and_then(|by| self.world.users.get(by)) {
             let by = RestrictedExpression::new_entity_uid(by.clone());

@@ -71,6 +71,7 @@ impl Reader {
                 .iter()
                 .map(|meter| i64::from(meter.sum.is_none()))
                 .collect(),
+            amount: None,
         };
         let input = walk.record(&self.fields, arguments, wants)?;
         let amounts = self.meters.iter().zip(walk.amounts);
@@ -86,6 +87,7 @@ impl Reader {
                 .collect(),
             counts: walk.counts,
             opaque: walk.opaque,
+            amount: walk.amount,
         })
     }
 }
@@ -100,6 +102,8 @@ struct Walk {
     amounts: Vec<i64>,
     /// What is added to each declared meter: 1, or what it sums.
     counts: Vec<i64>,
+    /// The amount of the call, and its decimals.
+    amount: Option<(i64, u8)>,
 }
 
 impl Walk {
@@ -186,6 +190,14 @@ impl Walk {
             if let Some(count) = self.counts.get_mut(*index) {
                 *count = exact(&field.shape, raw, &place)?;
             }
+        }
+        if field.is_amount {
+            let scale = match field.shape {
+                Shape::Money(scale) => scale,
+                _ => 0,
+            };
+            let amount = exact(&field.shape, raw, &place).ok();
+            self.amount = amount.map(|amount| (amount, scale));
         }
         if matches!(field.shape, Shape::Many(_)) {
             let count = elements(raw)

@@ -129,7 +129,11 @@ fn push(field: &mut Field, fact: Fact) {
 }
 
 /// The argument that a rule names: `amount`, `order.amount`, `line_items[].amount`.
-fn field_mut<'f>(fields: &'f mut Fields, rule: &str, path: &str) -> Result<&'f mut Field, String> {
+pub(super) fn field_mut<'f>(
+    fields: &'f mut Fields,
+    rule: &str,
+    path: &str,
+) -> Result<&'f mut Field, String> {
     if let Some(opaque) = fields.opaque.get(path) {
         return Err(format!(
             "`{rule}` names `{path}`, which policy cannot see: {}",

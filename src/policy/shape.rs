@@ -32,6 +32,8 @@ pub(super) struct Field {
     pub(super) meter: Option<usize>,
     /// Which of the declared meters that count the tool.
     pub(super) feeds: Vec<usize>,
+    /// Whether it is the amount of a call, in what is said of it.
+    pub(super) is_amount: bool,
 }
 
 /// A declared member that policy does not see.
@@ -152,6 +154,7 @@ impl Fields {
                     facts: Vec::new(),
                     meter: None,
                     feeds: Vec::new(),
+                    is_amount: false,
                 };
                 self.typed.insert(name.to_owned(), field);
             }

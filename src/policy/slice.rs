@@ -7,6 +7,8 @@
 use super::annotations::Stop;
 use super::entities::Types;
 use super::load::Loaded;
+use super::message::Known;
+use super::message::Message;
 use super::reads::Reads;
 use super::verdict::Denial;
 use super::verdict::Reason;
@@ -45,6 +47,10 @@ pub(super) struct World {
     pub(super) users: BTreeMap<PrincipalId, EntityUid>,
     /// The role that each was given.
     pub(super) roles: BTreeMap<PrincipalId, String>,
+    /// The limits of each, by the name that policies know them by.
+    pub(super) limits: BTreeMap<PrincipalId, BTreeMap<String, i64>>,
+    /// How many decimals money has.
+    pub(super) money_scale: u8,
 }
 
 /// One action on one resource.
@@ -138,8 +144,14 @@ impl Slice {
         self.stops.get(id)
     }
 
+    /// What the forbids of this slice say.
+    pub(super) fn messages(&self) -> impl Iterator<Item = (&str, &Message)> {
+        let stops = self.stops.iter();
+        stops.filter_map(|(id, stop)| Some((id.as_str(), stop.message.as_ref()?)))
+    }
+
     /// The denial that these answers are.
-    pub(super) fn denial(&self, answer: &Answer) -> Denial {
+    pub(super) fn denial(&self, answer: &Answer, known: &Known<'_>) -> Denial {
         let forbids: &[String] = match answer.decision {
             Decision::Deny => &answer.determining,
             Decision::Allow => &[],
@@ -151,7 +163,10 @@ impl Slice {
                 code: self
                     .stop(id)
                     .map_or_else(|| id.clone(), |stop| stop.code.clone()),
-                message: self.stop(id).and_then(|stop| stop.message.clone()),
+                message: self
+                    .stop(id)
+                    .and_then(|stop| stop.message.as_ref())
+                    .map(|message| message.filled(known)),
             })
             .collect();
         let code = match (answer.errors.is_empty(), reasons.first()) {

@@ -5,5 +5,6 @@ mod build;
 mod equivalence;
 mod escalation;
 mod fail_closed;
+mod messages;
 mod meters;
 mod world;

@@ -17,6 +17,9 @@ pub struct Facts {
     /// The total of each declared meter that counts the tool, in the order of
     /// `Reading::counts`, this call and all calls in flight included.
     pub meters: Vec<i64>,
+    /// How many calls of the session were denied lately; 0 where no policy of the tool
+    /// [reads](crate::policy::Gate::reads_denials) it.
+    pub denied_lately: u32,
     /// Whose unused approval fits exactly this call.
     pub approval: Option<PrincipalId>,
 }

@@ -31,7 +31,7 @@ pub enum What {
     Paused,
     /// It goes on.
     Resumed,
-    /// An operator stopped it.
+    /// An operator stopped it, or what was denied in it.
     Frozen,
     /// An operator let it go on.
     Thawed,
@@ -109,6 +109,8 @@ pub enum By<'a> {
     Time,
     /// Nobody: what became of this server.
     Server(&'a ServerName),
+    /// Nobody: too many of its calls were denied.
+    Denials,
 }
 
 impl fmt::Display for By<'_> {
@@ -119,6 +121,7 @@ impl fmt::Display for By<'_> {
             Self::Event(id) => write!(f, "event:{id}"),
             Self::Time => f.write_str("time"),
             Self::Server(name) => write!(f, "server:{name}"),
+            Self::Denials => f.write_str("denials"),
         }
     }
 }
@@ -150,6 +153,15 @@ pub fn note(
 /// When it cannot be read.
 pub fn history(tx: &Tx<'_>, session: SessionId, newest: u32) -> Result<Vec<Change>, StoreError> {
     table::changes(tx, session, newest)
+}
+
+/// When this last became of a session.
+///
+/// # Errors
+///
+/// When it cannot be read.
+pub fn last(tx: &Tx<'_>, session: SessionId, what: What) -> Result<Option<Timestamp>, StoreError> {
+    table::change_last(tx, session, what)
 }
 
 /// How often this became of a session.

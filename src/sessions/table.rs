@@ -344,6 +344,22 @@ pub(super) fn changes_of(tx: &Tx<'_>, session: SessionId, what: What) -> Result<
         .map_err(StoreError::sql("read the history of a session"))
 }
 
+pub(super) fn change_last(
+    tx: &Tx<'_>,
+    session: SessionId,
+    what: What,
+) -> Result<Option<Timestamp>, StoreError> {
+    let at: Option<i64> = tx
+        .sql()
+        .query_row(
+            "SELECT max(at) FROM session_change WHERE session = ?1 AND what = ?2",
+            params![session.as_bytes(), what.as_str()],
+            |row| row.get(0),
+        )
+        .map_err(StoreError::sql("read the history of a session"))?;
+    Ok(at.and_then(|at| Timestamp::from_millisecond(at).ok()))
+}
+
 pub(super) fn default_session(
     tx: &Tx<'_>,
     owner: &PrincipalId,

@@ -7,6 +7,7 @@ mod absent;
 mod attack;
 mod conformance;
 mod crash;
+mod denials;
 mod described;
 mod downstream;
 mod ends;

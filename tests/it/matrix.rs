@@ -59,6 +59,7 @@ fn decision(gate: &Arc<Gate>, principal: &PrincipalId, arguments: &str, labels: 
         },
         totals: totals.collect(),
         meters: Vec::new(),
+        denied_lately: 0,
         approval: None,
     };
     let now = "2026-11-22T12:00:00Z".parse().unwrap();

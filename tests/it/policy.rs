@@ -279,6 +279,7 @@ impl Row {
                     day_after: *day_after,
                 })
                 .collect(),
+            denied_lately: 0,
             approval: self.approval.as_deref().map(id),
         };
         let call = CallId::from_bytes([1; 16]);

@@ -192,11 +192,14 @@ impl Broker {
         let Some(session) = entry.facts() else {
             return Ok(false);
         };
+        let asked = (session.id, now);
+        let denied = self.settings.denials.read_by(&route.gate, tx, asked);
         let facts = Facts {
             session,
             // A URI or an id is no amount, and meters count calls of tools.
             totals: Vec::new(),
             meters: Vec::new(),
+            denied_lately: denied?,
             approval: None,
         };
         let verdict = route

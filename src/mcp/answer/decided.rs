@@ -6,16 +6,17 @@ use super::failed;
 use super::own_task;
 use super::reference;
 use super::shown;
+use crate::broker::Again;
 use crate::broker::Paused;
 use crate::broker::Requested;
 use crate::broker::Settled;
 use crate::escalations::Decision;
 use crate::escalations::EscalationId;
 use crate::json::quoted;
-use crate::notices::length;
 use crate::policy::Denial;
 use crate::policy::Escalation;
 use crate::policy::Unseen;
+use crate::span::in_words;
 use crate::tool::CallId;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -28,9 +29,15 @@ const REASON: usize = 500;
 const UNSEEN: usize = 8;
 
 /// A no that nobody can lift.
-pub(super) fn denied(call: &CallId, denial: &Denial, reader: Reader) -> Reply {
+pub(super) fn denied(call: &CallId, (denial, again): (&Denial, Again), reader: Reader) -> Reply {
     let mut lines = messages(denial);
-    if denial.reasons.len() == 1 && !denial.unseen.is_empty() {
+    if again.before > 0 {
+        let times = match again.before {
+            Again::MOST.. => format!("more than {} times", Again::MOST),
+            before => format!("{} times", before + 1),
+        };
+        lines.push(format!("Refused {times} by now; do not repeat it."));
+    } else if denial.reasons.len() == 1 && !denial.unseen.is_empty() {
         // The only no that another call of the same kind is right for.
         lines.push("Leave that out, if the call means the same without it; where it is needed, ask the operator to let it pass.".to_owned());
         lines.push("As it is, the call is refused whenever it is made.".to_owned());
@@ -38,8 +45,18 @@ pub(super) fn denied(call: &CallId, denial: &Denial, reader: Reader) -> Reply {
         lines.push("This decision is final for this call.".to_owned());
         lines.push("Do not split, rephrase or repeat it.".to_owned());
     }
+    if again.freezes {
+        lines.push("Too much was refused in this session, so it is frozen now: nothing more is sent until the operator lets it go on. Stop, and say so to the person you work for.".to_owned());
+    }
     lines.push(reference(call));
-    failed(&lines, Some(decision(call, denial, &[])), reader)
+    let mut decision = decision(call, denial, &[]);
+    if again.before > 0 {
+        add(
+            &mut decision,
+            [("tries", again.before.saturating_add(1).into())],
+        );
+    }
+    failed(&lines, Some(decision), reader)
 }
 
 /// A no that holds as long as the session waits.
@@ -101,7 +118,7 @@ pub(super) fn escalated(
             if *tries == 1 {
                 lines.push(format!(
                     "{roles} may decide on exactly this call, and is asked: {id}, open for {}. Nothing was sent.",
-                    length(*expires_in)
+                    in_words(*expires_in)
                 ));
                 lines.push(next(wait.as_deref()));
                 lines.push(
@@ -377,6 +394,24 @@ mod tests {
     }
 
     #[test]
+    fn what_was_refused_before_is_told_shorter_and_counted() {
+        let call = CallId::from_bytes([1; 16]);
+        let denial = stopped_by("limit", "Too much.");
+        let said = |before, freezes| {
+            let again = Again { before, freezes };
+            told(denied(&call, (&denial, again), READER)).0
+        };
+        insta::assert_snapshot!(said(2, false), @"
+        Too much.
+        Refused 3 times by now; do not repeat it.
+        Reference: 01010101-0101-0101-0101-010101010101
+        ");
+        assert!(said(Again::MOST, false).contains("Refused more than 1000 times by now"));
+        assert!(said(0, true).contains("This decision is final for this call."));
+        assert!(said(0, true).contains("it is frozen now"));
+    }
+
+    #[test]
     fn arguments_that_policy_cannot_see_are_named_with_what_to_do() {
         let call = CallId::from_bytes([1; 16]);
         let mut denial = stopped_by("arguments_not_checkable", "It cannot be checked.");
@@ -384,7 +419,7 @@ mod tests {
             argument: "me\u{200b}mo".to_owned(),
             why: "it declares no type".to_owned(),
         }];
-        let (text, is_final) = told(denied(&call, &denial, READER));
+        let (text, is_final) = told(denied(&call, (&denial, Again::default()), READER));
         insta::assert_snapshot!(text, @"
         It cannot be checked.
         Policy cannot see `me�mo` (it declares no type). Nothing was sent.
@@ -398,7 +433,7 @@ mod tests {
             code: "limit".to_owned(),
             message: None,
         });
-        let (text, _) = told(denied(&call, &denial, READER));
+        let (text, _) = told(denied(&call, (&denial, Again::default()), READER));
         assert!(text.contains("This decision is final"), "{text}");
     }
 }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::broker::Again;
 use crate::broker::Era;
 use crate::broker::Requested;
 use crate::escalations::Decision;
@@ -145,14 +146,17 @@ fn refusals() -> Vec<Refusal> {
         Refusal::Denied {
             call,
             denial: denial(&[]),
+            again: Again::default(),
         },
         Refusal::Denied {
             call,
             denial: denial(&[("session_frozen", None)]),
+            again: Again::default(),
         },
         Refusal::Denied {
             call,
             denial: denial(&[("day_total_over_limit", Some("Today's total is reached."))]),
+            again: Again::default(),
         },
         Refusal::Denied {
             call,
@@ -160,6 +164,7 @@ fn refusals() -> Vec<Refusal> {
                 errors: vec!["p".to_owned()],
                 ..denial(&[])
             },
+            again: Again::default(),
         },
         escalated(),
         Refusal::EarlierUnknown {
@@ -330,6 +335,7 @@ fn a_decision_carries_its_details_for_machines() {
         &Refusal::Denied {
             call: id(1),
             denial: denial(&[]),
+            again: Again::default(),
         },
         LEGACY,
     ) else {

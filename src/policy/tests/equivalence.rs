@@ -187,6 +187,7 @@ fn facts_of(case: &Case, meters: usize) -> Facts {
         },
         totals: vec![totals; meters],
         meters: Vec::new(),
+        denied_lately: 0,
         approval: case.approval.map(id),
     }
 }
@@ -368,6 +369,7 @@ proptest! {
             },
             totals: Vec::new(),
             meters: Vec::new(),
+            denied_lately: 0,
             approval: Some(id("mia")),
         };
         let user = gate.world.users.get(&id("alice")).unwrap();

@@ -153,6 +153,7 @@ pub(super) fn facts(gate: &Gate, arguments: &str) -> Facts {
         },
         totals: totals.collect(),
         meters: reading.counts().map(|(_, value)| value).collect(),
+        denied_lately: 0,
         approval: None,
     }
 }

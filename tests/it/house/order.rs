@@ -13,6 +13,7 @@ use syn::Item;
 const LAYERS: [&[&str]; 7] = [
     &[
         "visible",
+        "span",
         "cause",
         "counted",
         "outcome",

@@ -1,9 +1,9 @@
-//! Times in words.
+//! Lengths of time, in words.
 
 use jiff::SignedDuration;
 
 /// `3 days`, `1 hour`, `20 minutes`: rounded down, to one unit.
-pub fn length(time: SignedDuration) -> String {
+pub fn in_words(time: SignedDuration) -> String {
     let minutes = time.as_secs() / 60;
     let (count, unit) = match minutes {
         ..=0 => return "less than a minute".to_owned(),
@@ -30,7 +30,7 @@ mod tests {
             (86_400, "24 hours"),
             (259_200, "3 days"),
         ] {
-            assert_eq!(length(SignedDuration::from_secs(seconds)), expected);
+            assert_eq!(in_words(SignedDuration::from_secs(seconds)), expected);
         }
     }
 }
