@@ -303,29 +303,32 @@ async fn existing_store_apart(path: &Path) -> anyhow::Result<Store> {
     tokio::task::spawn_blocking(move || existing_store(&path)).await?
 }
 
-/// Ends orderly on SIGTERM and SIGINT. Where signals cannot be had, the end of
-/// stdin still ends us.
-async fn cancel_on_signal(shutdown: CancellationToken) {
-    let (Ok(mut terminate), Ok(mut interrupt)) = (
+/// Ends orderly on SIGTERM and SIGINT, from when this is called. Where signals cannot be
+/// had, the end of stdin still ends us.
+fn cancel_on_signal(shutdown: CancellationToken) -> impl Future<Output = ()> + Send {
+    let told = (
         signal(SignalKind::terminate()),
         signal(SignalKind::interrupt()),
-    ) else {
-        return;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    );
+    async move {
+        let (Ok(mut terminate), Ok(mut interrupt)) = told else {
+            return;
+        };
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("told to end; calls in flight come to their end first");
+        shutdown.cancel();
+        // Who tells us twice does not want to wait: as if we were killed, which the
+        // store is made for.
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::warn!("told to end again; calls in flight are given up");
+        std::process::exit(130);
     }
-    tracing::info!("told to end; calls in flight come to their end first");
-    shutdown.cancel();
-    // Who tells us twice does not want to wait: as if we were killed, which the
-    // store is made for.
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    tracing::warn!("told to end again; calls in flight are given up");
-    std::process::exit(130);
 }
 
 /// Reloads policies and principals when their files change. Rules that are not
