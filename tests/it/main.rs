@@ -37,6 +37,7 @@ mod readme;
 mod real;
 mod relay;
 mod replicas;
+mod restoring;
 mod resume;
 mod retries;
 mod rmcp_client;
