@@ -28,7 +28,7 @@ pub(super) const WHOLE: &str = ".restored";
 /// made: there nothing can be put in the place of the store either.
 #[derive(Debug)]
 pub(super) struct Hold {
-    _lock: Option<File>,
+    lock: Option<File>,
 }
 
 impl Hold {
@@ -73,7 +73,7 @@ impl Hold {
             true => Err(StoreError::HalfRestored {
                 path: store.to_owned(),
             }),
-            false => Ok(Self { _lock: lock }),
+            false => Ok(Self { lock }),
         }
     }
 
@@ -87,7 +87,17 @@ impl Hold {
         match (taken, writers::any_lives(store)) {
             (_, true) => Err(StoreError::InUse { path }),
             (false, false) => Err(StoreError::Busy { path }),
-            (true, false) => Ok(Self { _lock: Some(file) }),
+            (true, false) => Ok(Self { lock: Some(file) }),
+        }
+    }
+}
+
+impl Drop for Hold {
+    /// Closing the file is not enough: a child that is being started has it too, until
+    /// it has become another program.
+    fn drop(&mut self) {
+        if let Some(file) = &self.lock {
+            let _closed_next = flock(file, FlockOperation::Unlock);
         }
     }
 }
