@@ -116,6 +116,7 @@ impl Store {
         // Who lives has read it as it is, and may be writing it now.
         if !writers::any_lives(path)
             && let Some(lost) = wal::lost(path)
+            && !writers::any_lives(path)
         {
             return Err(StoreError::Broken {
                 path: path.to_owned(),

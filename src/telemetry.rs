@@ -31,7 +31,9 @@ pub fn start(
     let filter = EnvFilter::try_new(filter.unwrap_or(DEFAULT_FILTER))?;
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+        .with_writer(std::io::stderr)
+        // It would tell of a stderr that nobody reads on stderr, and end the thread.
+        .log_internal_errors(false);
     let started = match format {
         Format::Text => lines.with_ansi(false).finish().try_init(),
         Format::Json => lines.json().flatten_event(true).finish().try_init(),
