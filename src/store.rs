@@ -9,6 +9,7 @@
 
 mod backup;
 mod error;
+mod hold;
 mod inspection;
 mod migrate;
 mod spool;
@@ -42,6 +43,7 @@ use rusqlite::OpenFlags;
 use rusqlite::config::DbConfig;
 use std::fs::OpenOptions;
 use std::fs::Permissions;
+use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::fs::PermissionsExt;
@@ -68,6 +70,8 @@ pub struct Store {
     readers: Mutex<Vec<Connection>>,
     /// A connection of its own, which tells whether others committed.
     watch: Mutex<Option<Connection>>,
+    /// The last to go: who has it alone replaces the file.
+    _hold: hold::Hold,
 }
 
 /// What a record room gets to work with inside one transaction.
@@ -96,7 +100,7 @@ impl Store {
     /// # Errors
     ///
     /// When the file cannot be opened or made, is no store of ours, is damaged,
-    /// or was written by a newer version.
+    /// was written by a newer version, or is being replaced.
     pub fn open(path: &Path, migrations: &[Migration]) -> Result<Self, StoreError> {
         prepare_file(path)?;
         // INVARIANT: one file has one path. SQLite follows links to it, and the
@@ -106,6 +110,9 @@ impl Store {
             path: path.to_owned(),
             source,
         })?;
+        // INVARIANT: before anything of it is read. What was read before, another file
+        // could take the place of.
+        let hold = hold::Hold::shared(path)?;
         // Who lives has read it as it is, and may be writing it now.
         if !writers::any_lives(path)
             && let Some(lost) = wal::lost(path)
@@ -128,6 +135,7 @@ impl Store {
             thread: thread::WriterThread::start(connection, path.clone())?,
             readers: Mutex::default(),
             watch: Mutex::default(),
+            _hold: hold,
         })
     }
 
@@ -297,15 +305,7 @@ fn switch_to_wal(connection: &Connection) -> Result<(), StoreError> {
 /// companion files (`-wal`, `-shm`) the mode of the main file.
 fn prepare_file(path: &Path) -> Result<(), StoreError> {
     let prepare = || {
-        if let Some(folder) = path
-            .parent()
-            .filter(|folder| !folder.as_os_str().is_empty())
-        {
-            std::fs::DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(folder)?;
-        }
+        make_folder(path)?;
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -326,4 +326,23 @@ fn prepare_file(path: &Path) -> Result<(), StoreError> {
         path: path.to_owned(),
         source,
     })
+}
+
+/// Makes the folder of a store, for its owner only.
+fn make_folder(store: &Path) -> io::Result<()> {
+    let folder = store.parent();
+    match folder.filter(|folder| !folder.as_os_str().is_empty()) {
+        Some(folder) => std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder),
+        None => Ok(()),
+    }
+}
+
+/// The file beside a store whose name ends so.
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    PathBuf::from(name)
 }

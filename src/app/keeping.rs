@@ -112,7 +112,7 @@ pub fn back_up(config: &Config, to: &Path) -> anyhow::Result<usize> {
 ///
 /// # Errors
 ///
-/// When a broker runs, the backup does not hold, or files cannot be moved.
+/// When the store is open anywhere, the backup does not hold, or files cannot be moved.
 pub fn bring_back(config: &Config, from: &Path) -> anyhow::Result<(usize, Option<PathBuf>)> {
     let shown = from.display();
     anyhow::ensure!(from.is_file(), "there is no file `{shown}`: {A_BACKUP}");
@@ -132,8 +132,8 @@ pub fn bring_back(config: &Config, from: &Path) -> anyhow::Result<(usize, Option
         Ok(other) => not_brought_back(other.into(), from),
         Err(other) => not_brought_back(other, from),
     })?;
-    let aside = format!(".replaced-{}", Timestamp::now().strftime("%Y%m%dT%H%M%SZ"));
-    let old = store::put_back(from, &config.store, &aside)?;
+    let time = Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
+    let old = store::put_back(from, &config.store, &time)?;
     Ok((records, old))
 }
 

@@ -2,15 +2,30 @@
 
 use super::Store;
 use super::StoreError;
+use super::beside;
 use super::connect;
+use super::hold::Hold;
+use super::hold::WHOLE;
+use super::make_folder;
 use super::writers;
+use crate::crash;
 use rusqlite::OpenFlags;
 use std::fs::File;
 use std::fs::OpenOptions;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::path::PathBuf;
+
+/// A copy that is not whole yet, behind the name of the store. It means nothing.
+const FRESH: &str = ".restoring";
+
+/// The old store, behind the name of the store and before the time.
+const ASIDE: &str = ".replaced-";
+
+/// What lies beside the file of a store and belongs to it.
+const COMPANIONS: [&str; 4] = ["-wal", "-shm", "-journal", "-writers"];
 
 impl Store {
     /// Writes what the store holds at one instant to a new file (mode 0600), while
@@ -21,114 +36,137 @@ impl Store {
     ///
     /// When the file is there already or cannot be written, or the store not be read.
     pub fn copy_to(&self, to: &Path) -> Result<(), StoreError> {
-        let failed = |source| StoreError::File {
-            path: to.to_owned(),
-            source,
-        };
-        // SQLite takes an empty file, and no other.
-        let file = new_file(to).map_err(failed)?;
-        let copied = || {
-            let text = to
-                .to_str()
-                .ok_or_else(|| failed(io::Error::other("its name is no text in UTF-8")))?;
-            let connection = connect(self.path(), OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-            connection
-                .execute("VACUUM INTO ?1", [text])
-                .map_err(StoreError::sql("be copied"))?;
-            // SQLite flushes nothing of such a copy.
-            file.sync_all().map_err(failed)?;
-            flush_folder(to).map_err(failed)
-        };
-        let copied = copied();
-        if copied.is_err() {
-            let _stays = std::fs::remove_file(to);
-        }
-        copied
+        copy(self.path(), to)
     }
 }
 
-/// Puts a copy of `from` in the place of the store at `to`, and returns where the old
-/// one lies then, if there was one: under that name, with its log and its folder of
-/// writers. At each instant there is a store at `to`, if there was one.
+/// Puts a copy of `from`, with what is in its log, in the place of the store at `to`, and
+/// returns where the old one lies then, if there was one: under a name with this time,
+/// with its log and its folder of writers.
+///
+/// Whenever it is killed, the old store is whole, or the new one is, or nobody opens
+/// the store until this was done again.
 ///
 /// # Errors
 ///
-/// When a broker runs on the store, or a file cannot be copied or moved.
-pub fn put_back(from: &Path, to: &Path, aside: &str) -> Result<Option<PathBuf>, StoreError> {
+/// When the store is open anywhere, records of `from` wait in spools, or a file cannot
+/// be copied or moved.
+pub fn put_back(from: &Path, to: &Path, time: &str) -> Result<Option<PathBuf>, StoreError> {
     let to = &to.canonicalize().unwrap_or_else(|_not_there| to.to_owned());
-    if writers::any_lives(to) {
-        return Err(StoreError::InUse {
-            path: to.to_owned(),
-        });
+    make_folder(to).map_err(at(to))?;
+    let _alone = Hold::alone(to)?;
+    replace(from, to, time)
+}
+
+/// The part of it for who has the store alone.
+fn replace(from: &Path, to: &Path, time: &str) -> Result<Option<PathBuf>, StoreError> {
+    let source = from.canonicalize().map_err(at(from))?;
+    let [fresh, whole] = [FRESH, WHOLE].map(|ending| beside(to, ending));
+    if writers::leave_records(&source) {
+        return Err(StoreError::Unfolded { path: source });
     }
-    let failed = |source| StoreError::File {
-        path: to.to_owned(),
-        source,
+    if source == fresh {
+        let half = "an interrupted restore left it, and it may lack its end: name the backup";
+        return Err(at(from)(io::Error::other(half)));
+    }
+    let aside = beside(to, &format!("{ASIDE}{time}"));
+    let earlier = match whole.exists() {
+        true => set_aside_before(to).map_err(at(to))?,
+        false => None,
     };
-    let fresh = beside(to, ".restoring");
-    let moved = || {
-        copy(from, &fresh)?;
-        let old = to.exists().then(|| beside(to, aside));
-        if let Some(old) = &old {
-            std::fs::hard_link(to, old)?;
-            // INVARIANT: before the new file is in place. A log beside a file that it
-            // is not of would be applied to it.
-            for ending in ["-wal", "-shm", "-writers"] {
-                match std::fs::rename(beside(to, ending), beside(old, ending)) {
-                    Err(source) if source.kind() != io::ErrorKind::NotFound => return Err(source),
-                    Ok(()) | Err(_) => {}
-                }
+    for ending in ["", "-journal"] {
+        let left = beside(&fresh, ending);
+        if_there(std::fs::remove_file(&left)).map_err(at(&left))?;
+    }
+    crash::point("restore.before-copy");
+    copy(&source, &fresh)?;
+    crash::point("restore.before-mark");
+    // INVARIANT: before anything of the old store is moved, and on disk by then. Who
+    // finds it opens nothing; it goes by becoming the store.
+    std::fs::rename(&fresh, &whole).map_err(at(&fresh))?;
+    flush_folder(to).map_err(at(to))?;
+    crash::point("restore.before-aside");
+    let old = match earlier {
+        Some(old) => old,
+        None => {
+            if let Err(error) = keep(to, &aside) {
+                // Nothing was moved: the old store is whole.
+                let _stays = std::fs::remove_file(&whole);
+                return Err(error);
             }
+            aside.clone()
         }
-        std::fs::rename(&fresh, to)?;
-        flush_folder(to)?;
-        Ok(old)
     };
-    let moved = moved();
-    if moved.is_err() {
-        let _stays = std::fs::remove_file(&fresh);
+    for ending in COMPANIONS {
+        crash::step("restore", ending.trim_start_matches('-'), "before-move");
+        let names = [&old, &aside].map(|one| beside(one, ending));
+        move_aside(&beside(to, ending), names)?;
     }
-    let old = moved.map_err(failed)?;
-    // INVARIANT: looked at once more after the new file is in place. A broker that
-    // starts makes its lock first and looks for itself in the file then, so that one of
-    // the two finds the other.
-    let came = |path: &Path| writers::any_lives(path);
-    if came(to) || old.as_deref().is_some_and(came) {
-        if let Some(old) = &old {
-            take_back(old, to).map_err(failed)?;
-        }
-        return Err(StoreError::InUse {
-            path: to.to_owned(),
-        });
-    }
-    Ok(old)
+    flush_folder(to).map_err(at(to))?;
+    crash::point("restore.before-replace");
+    std::fs::rename(&whole, to).map_err(at(&whole))?;
+    crash::point("restore.after-replace");
+    flush_folder(to).map_err(at(to))?;
+    Ok(old.exists().then_some(old))
 }
 
-/// Puts the old store back where it was, with its log and its folder of writers.
-fn take_back(old: &Path, to: &Path) -> io::Result<()> {
-    for ending in ["-wal", "-shm"] {
-        match std::fs::rename(beside(old, ending), beside(to, ending)) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => return Err(source),
-            Ok(()) | Err(_) => {}
-        }
-    }
-    // Whoever has come meanwhile may have a lock in a folder of that name already.
-    let (from, folder) = (beside(old, "-writers"), beside(to, "-writers"));
-    for file in std::fs::read_dir(&from).into_iter().flatten() {
+/// The name under which an interrupted try has set the old store aside.
+fn set_aside_before(to: &Path) -> io::Result<Option<PathBuf>> {
+    let Ok(own) = to.metadata() else {
+        return Ok(None);
+    };
+    let name = beside(to, ASIDE);
+    let name = name.file_name().unwrap_or_default().as_encoded_bytes();
+    for file in std::fs::read_dir(folder_of(to))? {
         let file = file?;
-        std::fs::create_dir_all(&folder)?;
-        std::fs::rename(file.path(), folder.join(file.file_name()))?;
+        if !file.file_name().as_encoded_bytes().starts_with(name) {
+            continue;
+        }
+        let other = file.metadata()?;
+        if (other.dev(), other.ino()) == (own.dev(), own.ino()) {
+            return Ok(Some(file.path()));
+        }
     }
-    let _not_there = std::fs::remove_dir(&from);
-    std::fs::rename(old, to)?;
-    flush_folder(to)
+    Ok(None)
 }
 
-fn copy(from: &Path, to: &Path) -> io::Result<()> {
-    let mut source = File::open(from)?;
-    let mut file = new_file(to)?;
-    io::copy(&mut source, &mut file)?;
-    file.sync_all()
+/// Gives the old store its second name, if there is one.
+fn keep(to: &Path, aside: &Path) -> Result<(), StoreError> {
+    match to.exists() {
+        true => std::fs::hard_link(to, aside).map_err(at(aside)),
+        false => Ok(()),
+    }
+}
+
+/// Moves a file to the first of two names, and where something is, which an interrupted
+/// try has moved there, to the second.
+fn move_aside(file: &Path, [first, second]: [PathBuf; 2]) -> Result<(), StoreError> {
+    let name = if first.exists() { second } else { first };
+    if_there(std::fs::rename(file, name)).map_err(at(file))
+}
+
+/// Writes what a store holds, and is in its log, to a new file.
+fn copy(from: &Path, to: &Path) -> Result<(), StoreError> {
+    let failed = at(to);
+    // SQLite takes an empty file, and no other.
+    let file = new_file(to).map_err(&failed)?;
+    let copied = || {
+        let text = to
+            .to_str()
+            .ok_or_else(|| failed(io::Error::other("its name is no text in UTF-8")))?;
+        let connection = connect(from, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        connection
+            .execute("VACUUM INTO ?1", [text])
+            .map_err(StoreError::sql("be copied"))?;
+        // SQLite flushes nothing of such a copy.
+        file.sync_all().map_err(&failed)?;
+        flush_folder(to).map_err(&failed)
+    };
+    let copied = copied();
+    if copied.is_err() {
+        let _stays = std::fs::remove_file(to);
+    }
+    copied
 }
 
 fn new_file(path: &Path) -> io::Result<File> {
@@ -139,65 +177,31 @@ fn new_file(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-fn beside(path: &Path, ending: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(ending);
-    PathBuf::from(name)
+/// Says of which file an error is.
+fn at(path: &Path) -> impl Fn(io::Error) -> StoreError {
+    |source| StoreError::File {
+        path: path.to_owned(),
+        source,
+    }
+}
+
+fn if_there(done: io::Result<()>) -> io::Result<()> {
+    match done {
+        Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(()),
+        done => done,
+    }
 }
 
 /// A new name is durable once its folder is.
 fn flush_folder(path: &Path) -> io::Result<()> {
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty());
-    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+    File::open(folder_of(path))?.sync_all()
+}
+
+fn folder_of(path: &Path) -> &Path {
+    let folder = path.parent();
+    let folder = folder.filter(|folder| !folder.as_os_str().is_empty());
+    folder.unwrap_or(Path::new("."))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::store::Writer;
-    use std::fs;
-
-    #[test]
-    fn who_started_on_a_file_that_was_replaced_meanwhile_is_told_to_start_again() {
-        let folder = tempfile::tempdir().unwrap();
-        let [path, copy] = ["store.db", "copy.db"].map(|name| folder.path().join(name));
-        let now = jiff::Timestamp::UNIX_EPOCH;
-        let store = Store::open(&path, &[]).unwrap();
-        store.copy_to(&copy).unwrap();
-        // Between opening it and enlisting nobody has a lock.
-        put_back(&copy, &path, ".replaced").unwrap();
-        let late = Writer::enlist(&store, now);
-        assert!(matches!(late, Err(StoreError::Replaced { .. })), "{late:?}");
-        drop(store);
-        let store = Store::open(&path, &[]).unwrap();
-        let _writer = Writer::enlist(&store, now).unwrap();
-        let refused = put_back(&copy, &path, ".replaced-again");
-        assert!(matches!(refused, Err(StoreError::InUse { .. })));
-    }
-
-    #[test]
-    fn what_was_moved_away_comes_back_whole() {
-        let folder = tempfile::tempdir().unwrap();
-        let [old, to] = ["old.db", "store.db"].map(|name| folder.path().join(name));
-        for (path, text) in [
-            (old.clone(), "old"),
-            (beside(&old, "-wal"), "log"),
-            (to.clone(), "new"),
-        ] {
-            fs::write(path, text).unwrap();
-        }
-        for (store, lock) in [(&old, "one.lock"), (&to, "two.lock")] {
-            let writers = beside(store, "-writers");
-            fs::create_dir(&writers).unwrap();
-            fs::write(writers.join(lock), "").unwrap();
-        }
-        take_back(&old, &to).unwrap();
-        assert_eq!(fs::read_to_string(&to).unwrap(), "old");
-        assert_eq!(fs::read_to_string(beside(&to, "-wal")).unwrap(), "log");
-        let locks = fs::read_dir(beside(&to, "-writers")).unwrap();
-        assert_eq!(locks.count(), 2);
-        assert!(!old.exists() && !beside(&old, "-writers").exists());
-    }
-}
+mod tests;

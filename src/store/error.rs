@@ -73,9 +73,27 @@ pub enum StoreError {
         /// Which file.
         path: PathBuf,
     },
-    /// Another file was put in its place while it was opened.
-    #[error("the store `{}` was replaced while this process started: start it again", path.display())]
-    Replaced {
+    /// Something has the store open that is no broker.
+    #[error("a command of countersign has the store `{}` open, or is bringing a backup back: wait until it has ended", path.display())]
+    Busy {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// A backup is being put in its place.
+    #[error("a backup is being put in the place of the store `{}`: start again when `countersign store restore` has ended", path.display())]
+    Restoring {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// Putting a backup in its place was interrupted.
+    #[error("putting a backup in the place of the store `{}` was interrupted: run `countersign store restore FILE` again; what was there is kept", path.display())]
+    HalfRestored {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// A copy of which not everything is in the file.
+    #[error("`{0}` is a store that did not end orderly, and its last records wait in `{0}-writers`: name it as `store.path`, copy it with `countersign store backup FILE`, and bring that back; nothing was changed", path.display())]
+    Unfolded {
         /// Which file.
         path: PathBuf,
     },

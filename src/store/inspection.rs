@@ -5,6 +5,7 @@ use super::Migration;
 use super::StoreError;
 use super::Tx;
 use super::connect;
+use super::hold::Hold;
 use super::migrate;
 use super::wal;
 use super::wal::Lost;
@@ -24,6 +25,8 @@ pub struct Inspection {
     connection: Connection,
     version: u32,
     lost: Option<Lost>,
+    /// The last to go: the file is not replaced meanwhile.
+    _hold: Hold,
 }
 
 impl Inspection {
@@ -38,6 +41,7 @@ impl Inspection {
                 path: path.to_owned(),
             });
         }
+        let hold = Hold::shared_if_there(&path.canonicalize().unwrap_or_else(|_gone| path.into()))?;
         // Before anything is opened: whoever closes a log last takes it away.
         let lost = wal::lost(path);
         let looked = || {
@@ -57,6 +61,7 @@ impl Inspection {
             connection,
             version,
             lost,
+            _hold: hold,
         })
     }
 

@@ -7,12 +7,10 @@
 use super::Store;
 use super::StoreError;
 use super::Tx;
-use super::connect;
 use super::spool;
 use super::spool::Fold;
 use super::spool::Spool;
 use jiff::Timestamp;
-use rusqlite::OpenFlags;
 use rusqlite::OptionalExtension;
 use rusqlite::params;
 use rustix::fs::FlockOperation;
@@ -113,31 +111,11 @@ impl Writer {
                 .map_err(StoreError::sql("enlist this process as a writer"))?;
             Ok(WriterId(tx.sql().last_insert_rowid()))
         })?;
-        let own = Self {
+        Ok(Self {
             id,
             lock,
             _held: held,
-        };
-        match own.is_listed(store)? {
-            true => Ok(own),
-            false => {
-                remove(&own.lock);
-                Err(StoreError::Replaced {
-                    path: store.path().to_owned(),
-                })
-            }
-        }
-    }
-
-    /// Whether this writer stands in the file that is at the store's path now: another
-    /// may have been put there since it was opened.
-    fn is_listed(&self, store: &Store) -> Result<bool, StoreError> {
-        let fresh = connect(store.path(), OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-        let name = self.lock.file_stem().unwrap_or_default().to_string_lossy();
-        let found = fresh
-            .prepare("SELECT 1 FROM writer WHERE id = ?1 AND lock = ?2")
-            .and_then(|mut statement| statement.exists(params![self.id.0, name]));
-        found.map_err(StoreError::sql("see whether this process is listed"))
+        })
     }
 
     /// Our id in the store.
@@ -327,6 +305,14 @@ pub(super) fn any_lives(store: &Path) -> bool {
     let files = folder.and_then(Result::ok).into_iter().flatten().flatten();
     let mut locks = files.map(|file| file.path());
     locks.any(|path| path.extension().is_some_and(|ending| ending == "lock") && is_held(&path))
+}
+
+/// Whether a spool beside the store at this path holds anything, be it in the tables
+/// or not.
+pub(super) fn leave_records(store: &Path) -> bool {
+    let spools = left_spools(store).into_iter();
+    let mut files = spools.flat_map(|name| spool::paths(&lock_path(store, &name)));
+    files.any(|file| file.metadata().is_ok_and(|file| file.len() > 0))
 }
 
 /// Files that stay behind are only litter: the row says that their writer ended,

@@ -41,6 +41,7 @@ mod real;
 mod receiver;
 mod relay;
 mod replicas;
+mod restoring;
 mod resume;
 mod retries;
 mod rmcp_client;

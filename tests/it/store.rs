@@ -16,7 +16,7 @@ fn read_claim(broker: &mut Wire) -> String {
 }
 
 /// A payment was made and a claim read, and the broker goes on.
-fn in_use() -> (World, Wire) {
+pub(crate) fn in_use() -> (World, Wire) {
     let world = World::new();
     let mut broker = world.broker().initialized();
     assert!(broker.call(APPROVE, payment(9_000)).starts_with("Paid"));
@@ -24,11 +24,11 @@ fn in_use() -> (World, Wire) {
     (world, broker)
 }
 
-fn backup(world: &World, name: &str) -> (bool, String) {
+pub(crate) fn backup(world: &World, name: &str) -> (bool, String) {
     world.run(&["store", "backup", world.path(name).to_str().unwrap()])
 }
 
-fn restore(world: &World, name: &str) -> (bool, String) {
+pub(crate) fn restore(world: &World, name: &str) -> (bool, String) {
     world.run(&["store", "restore", world.path(name).to_str().unwrap()])
 }
 

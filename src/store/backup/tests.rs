@@ -1,0 +1,137 @@
+use super::*;
+use crate::store::Inspection;
+use crate::store::Writer;
+use jiff::Timestamp;
+use std::fs;
+use std::sync::mpsc;
+use std::time::Duration;
+
+const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+
+/// A store, and a copy of it.
+fn copied() -> (tempfile::TempDir, PathBuf, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let [path, copy] = ["store.db", "copy.db"].map(|name| folder.path().join(name));
+    let store = Store::open(&path, &[]).unwrap();
+    store.copy_to(&copy).unwrap();
+    (folder, path, copy)
+}
+
+#[test]
+fn what_is_open_anywhere_is_not_replaced() {
+    let (_folder, path, copy) = copied();
+    // Commands are no writers; several have it open at once.
+    let store = Store::open(&path, &[]).unwrap();
+    let other = Store::open(&path, &[]).unwrap();
+    let refused = put_back(&copy, &path, "1");
+    assert!(
+        matches!(refused, Err(StoreError::Busy { .. })),
+        "{refused:?}"
+    );
+    drop(other);
+    let writer = Writer::enlist(&store, NOW).unwrap();
+    let refused = put_back(&copy, &path, "2");
+    assert!(
+        matches!(refused, Err(StoreError::InUse { .. })),
+        "{refused:?}"
+    );
+    drop((writer, store));
+    let looked = Inspection::of(&path, &[]).unwrap();
+    let refused = put_back(&copy, &path, "3");
+    assert!(
+        matches!(refused, Err(StoreError::Busy { .. })),
+        "{refused:?}"
+    );
+    drop(looked);
+    let old = put_back(&copy, &path, "4").unwrap().unwrap();
+    assert_eq!(old, beside(&path.canonicalize().unwrap(), ".replaced-4"));
+    assert!(!beside(&copy, ".lock").exists());
+}
+
+#[test]
+fn who_starts_while_a_store_is_replaced_has_the_new_one() {
+    let (_folder, path, copy) = copied();
+    let path = path.canonicalize().unwrap();
+    let alone = Hold::alone(&path).unwrap();
+    let (opened, opens) = mpsc::channel();
+    let late = path.clone();
+    let starts = std::thread::spawn(move || {
+        opened.send(None).unwrap();
+        opened.send(Some(Store::open(&late, &[]))).unwrap();
+    });
+    assert!(opens.recv().unwrap().is_none());
+    let two = Hold::alone(&path);
+    assert!(matches!(two, Err(StoreError::Busy { .. })), "{two:?}");
+    replace(&copy, &path, "1").unwrap();
+    let early = opens.recv_timeout(Duration::from_millis(50));
+    assert!(early.is_err(), "it did not wait");
+    drop(alone);
+    let store = opens.recv().unwrap().unwrap().unwrap();
+    starts.join().unwrap();
+    let _writer = Writer::enlist(&store, NOW).unwrap();
+    let now = connect(&path, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+    let writers: u32 = now
+        .query_row("SELECT count(*) FROM writer", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(writers, 1);
+}
+
+#[test]
+fn what_was_left_of_an_earlier_try_stands_in_no_way() {
+    let (folder, path, copy) = copied();
+    let path = path.canonicalize().unwrap();
+    fs::write(beside(&path, FRESH), "half of a copy").unwrap();
+    put_back(&copy, &path, "1").unwrap();
+    assert!(!beside(&path, FRESH).exists());
+    // One that was killed after it had moved the log away.
+    fs::copy(&copy, beside(&path, WHOLE)).unwrap();
+    let old = beside(&path, ".replaced-2");
+    fs::hard_link(&path, &old).unwrap();
+    fs::write(beside(&old, "-wal"), "the log").unwrap();
+    fs::write(beside(&path, "-wal"), "of somebody else").unwrap();
+    let opened = Store::open(&path, &[]).unwrap_err();
+    assert!(
+        matches!(opened, StoreError::HalfRestored { .. }),
+        "{opened:?}"
+    );
+    let looked = Inspection::of(&path, &[]).unwrap_err();
+    assert!(
+        matches!(looked, StoreError::HalfRestored { .. }),
+        "{looked:?}"
+    );
+    // The whole new store that waits can be named too.
+    let again = put_back(&beside(&path, WHOLE), &path, "3").unwrap();
+    assert_eq!(again.as_ref(), Some(&old));
+    assert_eq!(fs::read_to_string(beside(&old, "-wal")).unwrap(), "the log");
+    let second = beside(&path, ".replaced-3-wal");
+    assert_eq!(fs::read_to_string(second).unwrap(), "of somebody else");
+    assert!(!beside(&path, WHOLE).exists());
+    Store::open(&path, &[]).unwrap();
+    drop(folder);
+}
+
+#[test]
+fn an_error_names_its_file_and_leaves_the_old_store() {
+    let (_folder, path, copy) = copied();
+    let path = path.canonicalize().unwrap();
+    let taken = beside(&path, ".replaced-1");
+    fs::write(&taken, "").unwrap();
+    let refused = put_back(&copy, &path, "1").unwrap_err();
+    assert!(refused.to_string().contains(".replaced-1`"), "{refused}");
+    let half = beside(&path, FRESH);
+    fs::create_dir(&half).unwrap();
+    let refused = put_back(&copy, &path, "2").unwrap_err();
+    assert!(refused.to_string().contains(".restoring`"), "{refused}");
+    Store::open(&path, &[]).unwrap();
+}
+
+#[test]
+fn the_log_of_a_store_that_is_gone_is_not_taken_for_that_of_the_new_one() {
+    let (_folder, path, copy) = copied();
+    let path = path.canonicalize().unwrap();
+    fs::remove_file(&path).unwrap();
+    fs::write(beside(&path, "-wal"), "of another").unwrap();
+    assert_eq!(put_back(&copy, &path, "1").unwrap(), None);
+    assert!(!beside(&path, "-wal").exists() && path.exists());
+    assert!(beside(&path, ".replaced-1-wal").exists());
+}
