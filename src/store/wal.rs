@@ -11,8 +11,8 @@
 //! opens the store. Then two transactions in a row tell what was committed: who was
 //! killed leaves no more than one.
 
+use super::beside;
 use std::path::Path;
-use std::path::PathBuf;
 use std::time::Duration;
 use std::time::SystemTime;
 
@@ -55,16 +55,11 @@ pub(super) fn lost(store: &Path) -> Option<Lost> {
 }
 
 fn seen(store: &Path) -> Option<Lost> {
-    let beside = |suffix: &str| {
-        let mut name = store.as_os_str().to_owned();
-        name.push(suffix);
-        PathBuf::from(name)
-    };
     // What the index says was written before, so the log has it.
-    let index = beside("-shm");
+    let index = beside(store, "-shm");
     let index = is_of_this_boot(&index).then(|| std::fs::read(index).ok());
     let index = index.flatten().and_then(|index| Index::of(&index));
-    let log = std::fs::read(beside("-wal")).ok()?;
+    let log = std::fs::read(beside(store, "-wal")).ok()?;
     behind_damage(&log, index).filter(|lost| lost.frames > 0)
 }
 
