@@ -14,6 +14,7 @@ use crate::world::World;
 use countersign::escalations;
 use countersign::escalations::State;
 use countersign::journal::CallView;
+use countersign::outcome::Outcome;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::sync::Mutex;
@@ -119,13 +120,16 @@ impl Lifting {
         for one in &all {
             let id = one.id.to_string();
             let made = with.remove(&id).unwrap_or_default();
-            let fits = match (one.state, &made[..]) {
+            // An approval whose call provably was not sent is given back, and used again.
+            let was_sent = |call: &&CallView| call.outcome != Some(Outcome::FailedBeforeSending);
+            let sent: Vec<&CallView> = made.iter().copied().filter(was_sent).collect();
+            let fits = match (one.state, &sent[..]) {
                 (State::Used, [call]) => one.used_by == Some(call.call),
                 (State::Used, _) => false,
-                (_, made) => made.is_empty(),
+                (_, sent) => sent.is_empty(),
             };
             if !fits {
-                let calls: Vec<_> = made.iter().map(|call| call.call).collect();
+                let calls: Vec<_> = made.iter().map(|call| (call.call, call.outcome)).collect();
                 let (state, by) = (one.state, one.used_by);
                 found.broken.push(format!(
                     "{id} is {state:?} by {by:?}, and was recorded with {calls:?}"
