@@ -3,6 +3,7 @@
 
 mod claims;
 mod client;
+mod lifted;
 
 pub use claims::ClaimsServer;
 pub use claims::LedgerLine;
@@ -49,12 +50,14 @@ pub async fn play(folder: Option<PathBuf>, program: &Path) -> anyhow::Result<()>
     let first = Agent::start(program, &story.folder, Opening::Initialize).await?;
     story.reads(&first).await?;
     story.approves_within_the_limit(&first).await?;
-    story.is_stopped_above_the_limit(&first).await?;
+    let asked = story.is_stopped_above_the_limit(&first).await?;
     story.cannot_split(&first).await?;
     story.is_killed_in_the_middle(&first).await?;
     drop(first);
     let second = Agent::start(program, &story.folder, Opening::Discover).await?;
     story.is_told_what_is_unknown(&second).await?;
+    story.is_approved_by_a_manager(&asked).await?;
+    story.passes_once(&second, &asked).await?;
     second.end().await?;
     story.finds_the_session_as_it_was()?;
     story.verifies()?;
@@ -136,16 +139,19 @@ impl Story {
         held("allowed: the ledger of the claims server has the payment")
     }
 
-    async fn is_stopped_above_the_limit(&self, agent: &Agent) -> anyhow::Result<()> {
+    /// Returns the id of the escalation.
+    async fn is_stopped_above_the_limit(&self, agent: &Agent) -> anyhow::Result<String> {
         step("It tries to approve $50,000.00")?;
-        let reply = agent.call(APPROVE, payment("50000.00")).await?;
+        let reply = agent.call(APPROVE, payment(lifted::AMOUNT)).await?;
         said(&reply.text)?;
         ensure!(
             reply.is_error && reply.text.contains("Limit Exceeded. Escalate to Manager."),
             "50,000 is above the limit, and the model should be told what to do"
         );
         self.expect_paid(&[900_000])?;
-        held("blocked: nothing arrived at the claims server")
+        held("blocked: nothing arrived at the claims server, and a Manager is asked")?;
+        let asked = lifted::escalation_in(&reply.text);
+        asked.context("the model should be told whom it waits for")
     }
 
     async fn cannot_split(&self, agent: &Agent) -> anyhow::Result<()> {
@@ -238,8 +244,8 @@ impl Story {
             "no call may stay open"
         );
         ensure!(count(Outcome::Unknown) == 1, "one call ended unknown");
-        ensure!(count(Outcome::Completed) == 3, "three calls completed");
-        held("three calls completed, five were stopped, one ended unknown, one was held back")
+        ensure!(count(Outcome::Completed) == 4, "four calls completed");
+        held("four calls completed, six were stopped, one ended unknown, one was held back")
     }
 
     fn verifies(&self) -> anyhow::Result<()> {
@@ -252,15 +258,16 @@ impl Story {
         }
         ensure!(found.problems.is_empty(), "the journal should hold");
         let paid: i64 = self.paid()?.iter().sum();
+        let alone = paid - lifted::CENTS;
         ensure!(
-            paid <= 2_000_000,
-            "no more than the session's limit may be paid"
+            alone <= 2_000_000,
+            "no more than the session's limit may be paid without a Manager"
         );
         held(&format!(
-            "{} records, every chain holds; paid in all ${}.{:02} of $20,000.00",
+            "{} records, every chain holds; paid ${}.{:02} of alice's $20,000.00, and once $50,000.00 that mia approved",
             found.records,
-            paid / 100,
-            paid % 100
+            alone / 100,
+            alone % 100
         ))
     }
 
