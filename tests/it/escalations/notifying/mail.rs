@@ -120,3 +120,44 @@ fn a_mail_says_it_by_each_way_and_a_refused_one_comes_later() {
         assert!(alice.end());
     }
 }
+
+#[test]
+#[ignore = "needs the packages that tests/run installs"]
+fn who_is_not_let_in_or_not_trusted_sends_nothing_and_doctor_says_so() {
+    let world = World::new();
+    let mails = Mails::start(&world, "starttls");
+    writing(&world, &mails, "starttls", "wrong");
+    let mut doctor = world.command(&["doctor"]);
+    let doctor = doctor.env("SSL_CERT_FILE", world.path("ca.pem"));
+    let told = String::from_utf8(doctor.output().unwrap().stdout).unwrap();
+    assert!(
+        told.contains("mail mia@example.com cannot be told"),
+        "{told}"
+    );
+    assert!(told.contains("535"), "{told}");
+    let trusting = world.broker_with(|command| {
+        command.env("SSL_CERT_FILE", world.path("ca.pem"));
+    });
+    let mut alice = trusting.initialized();
+    stopped(&mut alice);
+    let shown = delivered(&world, "535");
+    assert!(!shown.contains(": delivered"), "{shown}");
+    assert!(!shown.contains("wrong"), "{shown}");
+    assert!(alice.end());
+    assert!(mails.lines.try_recv().is_err());
+}
+
+/// The authority of its certificate is nobody to us.
+#[test]
+#[ignore = "needs the packages that tests/run installs"]
+fn a_mail_server_that_nobody_vouches_for_gets_nothing() {
+    let world = World::new();
+    let mails = Mails::start(&world, "starttls");
+    writing(&world, &mails, "starttls", PASSWORD);
+    let mut alice = world.broker().initialized();
+    stopped(&mut alice);
+    let shown = delivered(&world, "ertificate");
+    assert!(!shown.contains(": delivered"), "{shown}");
+    assert!(alice.end());
+    assert!(mails.lines.try_recv().is_err());
+}
