@@ -51,8 +51,13 @@ use crate::stdio;
 use crate::store;
 use crate::store::Migration;
 use crate::store::Store;
+use crate::store::StoreError;
+use crate::store::Tx;
+use crate::store::Writer;
+use crate::store::WriterId;
 use crate::tasks;
 use anyhow::Context;
+use jiff::Timestamp;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -64,7 +69,7 @@ use tokio_util::sync::CancellationToken;
 
 /// The tables of every record room, by the version of the store that brought
 /// them.
-pub const MIGRATIONS: [Migration; 20] = [
+pub const MIGRATIONS: [Migration; 21] = [
     Migration {
         number: 1,
         sql: &[
@@ -160,6 +165,10 @@ pub const MIGRATIONS: [Migration; 20] = [
     Migration {
         number: 20,
         sql: &[journal::SCHEMA_20],
+    },
+    Migration {
+        number: 21,
+        sql: &[journal::SCHEMA_21],
     },
 ];
 
@@ -295,6 +304,28 @@ pub fn existing_store(path: &Path) -> anyhow::Result<Store> {
         tracing::warn!("a running broker is late with its journal: the last calls may be missing");
     }
     Ok(store)
+}
+
+/// Changes a store as a process of its own that ends with the change: for commands whose
+/// change is recorded.
+///
+/// # Errors
+///
+/// When it cannot be made; then nothing was changed.
+pub fn record_once<T: Send + 'static>(
+    store: &Store,
+    doing: &'static str,
+    work: impl FnOnce(&Tx<'_>, WriterId) -> Result<T, StoreError> + Send + 'static,
+) -> anyhow::Result<T> {
+    let writer = Writer::enlist(store, Timestamp::now())?;
+    let own = writer.id();
+    let done = store.write_blocking(doing, move |tx| {
+        let done = work(tx, own)?;
+        Writer::bury(tx, own, Timestamp::now())?;
+        Ok(done)
+    })?;
+    writer.retired();
+    Ok(done)
 }
 
 /// The same where tasks run: what a dead broker left is folded by a thread that may wait.

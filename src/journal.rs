@@ -9,6 +9,7 @@
 
 mod chain;
 mod checkpoint;
+mod decisions;
 mod denials;
 mod export;
 mod found;
@@ -26,6 +27,10 @@ pub use checkpoint::SCHEMA_12;
 pub use checkpoint::Signed;
 pub use checkpoint::checkpoint;
 pub use checkpoint::is_due;
+pub use decisions::DecisionView;
+pub use decisions::SCHEMA_21;
+pub use decisions::decisions;
+pub use decisions::record_decision;
 pub use denials::MOST_DENIED;
 pub use denials::SCHEMA_20;
 pub use denials::denied_before;
@@ -400,6 +405,8 @@ pub enum Kind {
     Close,
     /// A call was not allowed.
     Refused,
+    /// Somebody decided on a call that waited for that, or it ended otherwise.
+    Decision,
 }
 
 impl Kind {
@@ -409,18 +416,19 @@ impl Kind {
             Self::Open => "open",
             Self::Close => "close",
             Self::Refused => "refused",
+            Self::Decision => "decision",
         }
     }
 
     fn parse(word: &str) -> Option<Self> {
-        let known = [Self::Open, Self::Close, Self::Refused];
+        let known = [Self::Open, Self::Close, Self::Refused, Self::Decision];
         known.into_iter().find(|kind| kind.as_str() == word)
     }
 
     /// What such a record has the digest of.
     fn part(self) -> Part {
         match self {
-            Self::Open | Self::Refused => Part::Arguments,
+            Self::Open | Self::Refused | Self::Decision => Part::Arguments,
             Self::Close => Part::Result,
         }
     }

@@ -140,7 +140,7 @@ impl Candidate {
                 return refuse(Outcome::Denied, json!({ "code": code }), *refusal);
             }
         };
-        if let Some((outcome, detail, refusal)) = self.resumes_no_more(tx, now)? {
+        if let Some((outcome, detail, refusal)) = self.resumes_no_more((tx, writer), now)? {
             return refuse(outcome, detail, *refusal);
         }
         let follows = match self.before(tx, writer, &session, (settings, now))? {
@@ -158,7 +158,7 @@ impl Candidate {
             }
         };
         let facts = self.facts(tx, (&session, after), (settings, now))?;
-        match self.decided(tx, (facts, catalogue), follows, now)? {
+        match self.decided((tx, writer), (facts, catalogue), follows, now)? {
             Decided::Allowed(allowed, grant) => {
                 if let Some(grant) = &grant {
                     grant.use_up(tx, subject.call, now)?;

@@ -5,7 +5,7 @@ use super::Broker;
 use super::escalations::DecisionRefusal;
 use super::escalations::Ground;
 use super::escalations::Ruling;
-use super::escalations::withdraw;
+use super::ruled::Way;
 use crate::cause::Chain;
 use crate::escalations;
 use crate::escalations::Escalation;
@@ -28,6 +28,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// How many end in one transaction.
 const EXPIRE_AT_ONCE: u32 = 1_000;
 
+/// What came of it, and whether that could be written.
+type Ended = Result<Result<Escalation, DecisionRefusal>, StoreError>;
+
 impl Broker {
     /// Reads what somebody may know of escalations, on a thread that may wait.
     async fn of_ground<T: Send + 'static>(
@@ -36,10 +39,12 @@ impl Broker {
     ) -> Result<T, DecisionRefusal> {
         let store = Arc::clone(&self.store);
         let (catalogue, settings) = (self.catalogue.load_full(), Arc::clone(&self.settings));
+        let writer = self.writer.id();
         let read = tokio::task::spawn_blocking(move || {
             let ground = Ground {
                 catalogue: &catalogue,
                 settings: &settings,
+                writer,
             };
             store.read(|tx| look(tx, ground))
         });
@@ -92,17 +97,31 @@ impl Broker {
         id: EscalationId,
         ruling: Ruling,
     ) -> Result<Escalation, DecisionRefusal> {
-        let (catalogue, settings) = (self.catalogue.load_full(), Arc::clone(&self.settings));
         let by = by.clone();
+        let decided = self.on_ground("decide", move |tx, ground| {
+            ground.decide(tx, (&by, id), &ruling, Timestamp::now())
+        });
+        decided.await
+    }
+
+    /// Changes what became of an escalation. It is on the disk when this returns.
+    async fn on_ground(
+        &self,
+        doing: &'static str,
+        work: impl FnOnce(&Tx<'_>, Ground<'_>) -> Ended + Send + 'static,
+    ) -> Result<Escalation, DecisionRefusal> {
+        let (catalogue, settings) = (self.catalogue.load_full(), Arc::clone(&self.settings));
+        let writer = self.writer.id();
         let work = move |tx: &Tx<'_>| {
             let ground = Ground {
                 catalogue: &catalogue,
                 settings: &settings,
+                writer,
             };
-            ground.decide(tx, (&by, id), &ruling, Timestamp::now())
+            work(tx, ground)
         };
-        let decided = self.store.write("decide", Durability::Power, work).await;
-        decided.map_or_else(|error| Err(not_recorded(&error)), Committed::into_inner)
+        let done = self.store.write(doing, Durability::Power, work).await;
+        done.map_or_else(|error| Err(not_recorded(&error)), Committed::into_inner)
     }
 
     /// Takes a request of somebody's own back.
@@ -114,11 +133,13 @@ impl Broker {
         &self,
         who: &PrincipalId,
         id: EscalationId,
+        way: Way,
     ) -> Result<Escalation, DecisionRefusal> {
         let who = who.clone();
-        let work = move |tx: &Tx<'_>| withdraw(tx, &who, id, Timestamp::now());
-        let ended = self.store.write("withdraw", Durability::Power, work).await;
-        ended.map_or_else(|error| Err(not_recorded(&error)), Committed::into_inner)
+        let ended = self.on_ground("withdraw", move |tx, ground| {
+            ground.withdraw(tx, (&who, id), &way, Timestamp::now())
+        });
+        ended.await
     }
 
     /// Waits until something became of a request of somebody's own, for so long.

@@ -9,6 +9,9 @@ use super::admit::Said;
 use super::denied::Again;
 use super::earlier::Follows;
 use super::own::Own;
+use super::ruled::Ruled;
+use super::ruled::Way;
+use super::ruled::Word;
 use super::waiting;
 use super::waiting::BegunTask;
 use crate::escalations;
@@ -26,6 +29,7 @@ use crate::policy::Escalation;
 use crate::policy::Facts;
 use crate::store::StoreError;
 use crate::store::Tx;
+use crate::store::WriterId;
 use crate::tool::CallId;
 use jiff::SignedDuration;
 use jiff::Timestamp;
@@ -138,7 +142,7 @@ impl Candidate {
     /// that was given.
     pub(super) fn decided(
         &self,
-        tx: &Tx<'_>,
+        (tx, writer): (&Tx<'_>, WriterId),
         (mut facts, catalogue): (Facts, &Catalogue),
         follows: Option<Follows>,
         now: Timestamp,
@@ -178,11 +182,11 @@ impl Candidate {
             return self.ask(tx, stopped, None, now);
         };
         let id = standing.id;
-        let void = |why| escalations::void(tx, id, why, now).map(|_ended| why);
+        let void = |why| self.voided((tx, writer), &standing, why, now);
         if standing.state.is_live() && standing.definition != self.route.definition {
             return self.ask(tx, stopped, Some(void(LAPSED_TOOL)?), now);
         }
-        match (standing.state, standing.decision) {
+        match (standing.state, standing.decision.clone()) {
             (State::Approved, Some(decision)) => {
                 facts.approval = Some(decision.by.clone());
                 match self.judge(&facts, now) {
@@ -219,6 +223,28 @@ impl Candidate {
                 Ok(Decided::Refused(self.escalated(stopped, requested)))
             }
         }
+    }
+
+    /// Ends a request that this call cannot go by any more, and records that. Returns
+    /// why.
+    pub(super) fn voided(
+        &self,
+        (tx, writer): (&Tx<'_>, WriterId),
+        found: &escalations::Escalation,
+        why: &'static str,
+        now: Timestamp,
+    ) -> Result<&'static str, StoreError> {
+        let subject = &self.subject;
+        let ruled = Ruled {
+            writer,
+            by: &subject.principal,
+            way: &Way::Call(subject.call),
+            policies: subject.policies,
+        };
+        if escalations::void(tx, found.id, why, now)? {
+            ruled.record(tx, found, Word::Void(why), now)?;
+        }
+        Ok(why)
     }
 
     /// A round of the same call goes on with the approval of the one before. A call that

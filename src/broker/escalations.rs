@@ -6,6 +6,9 @@ use super::Settings;
 use super::metered::Weighed;
 use super::own;
 use super::own::Own;
+use super::ruled::Ruled;
+use super::ruled::Way;
+use super::ruled::Word;
 use crate::escalations;
 use crate::escalations::Approve;
 use crate::escalations::Decision;
@@ -25,6 +28,7 @@ use crate::session::SessionId;
 use crate::sessions;
 use crate::store::StoreError;
 use crate::store::Tx;
+use crate::store::WriterId;
 use crate::tool::Asking;
 use crate::tool::CallId;
 use crate::tool::Digest;
@@ -35,13 +39,16 @@ use serde_json::Value;
 use serde_json::json;
 use std::collections::BTreeSet;
 
-/// What a decision is made on: the policies in force, and how totals are counted.
+/// What a decision is made on: the policies in force, how totals are counted, and in
+/// whose chain it is recorded.
 #[derive(Clone, Copy, Debug)]
 pub struct Ground<'a> {
     /// The policies.
     pub catalogue: &'a Catalogue,
     /// How the broker is set.
     pub settings: &'a Settings,
+    /// The process that decides.
+    pub writer: WriterId,
 }
 
 /// Why a decision was not taken. The text is for whoever decides.
@@ -75,6 +82,22 @@ pub enum DecisionRefusal {
     NotRecorded,
 }
 
+impl DecisionRefusal {
+    /// The word for it, for programs and the record.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown_escalation",
+            Self::Over(_) => "escalation_over",
+            Self::Own => "own_call",
+            Self::Denied(_) => "may_not_decide",
+            Self::NotEnough(_) => "approval_not_enough",
+            Self::Stale(_) => "escalation_stale",
+            Self::Reason => "unfit_reason",
+            Self::NotRecorded => "not_recorded",
+        }
+    }
+}
+
 /// What a denial says to a person.
 pub(super) fn told(denial: &Denial) -> String {
     let messages = denial.reasons.iter().map(|reason| match &reason.message {
@@ -95,6 +118,8 @@ pub struct Ruling {
     pub approve: Approve,
     /// Why.
     pub reason: Option<String>,
+    /// By which way it comes.
+    pub way: Way,
 }
 
 impl Ruling {
@@ -201,8 +226,9 @@ impl Ground<'_> {
         Ok(found.filter(|one| self.shows(who, one, now)))
     }
 
-    /// Takes somebody's ruling on an escalation. An approval is taken only where policy,
-    /// asked now, lets the call pass with it.
+    /// Takes somebody's ruling on an escalation, and records it, as well as one that is
+    /// not taken. An approval is taken only where policy, asked now, lets the call pass
+    /// with it.
     ///
     /// # Errors
     ///
@@ -214,9 +240,33 @@ impl Ground<'_> {
         ruling: &Ruling,
         now: Timestamp,
     ) -> Result<Result<Escalation, DecisionRefusal>, StoreError> {
-        let Some(mut escalation) = self.find(tx, by, id, now)? else {
+        let Some(escalation) = self.find(tx, by, id, now)? else {
             return Ok(Err(DecisionRefusal::Unknown));
         };
+        let ruled = self.rule(tx, (by, &escalation), ruling, now)?;
+        let word = Word::Decided(ruling.approve, &ruled);
+        let record = self.ruled(by, &ruling.way);
+        record.record(tx, &escalation, word, now)?;
+        Ok(ruled)
+    }
+
+    fn ruled<'a>(&self, by: &'a PrincipalId, way: &'a Way) -> Ruled<'a> {
+        Ruled {
+            writer: self.writer,
+            by,
+            way,
+            policies: self.catalogue.bundle().digest(),
+        }
+    }
+
+    fn rule(
+        &self,
+        tx: &Tx<'_>,
+        (by, escalation): (&PrincipalId, &Escalation),
+        ruling: &Ruling,
+        now: Timestamp,
+    ) -> Result<Result<Escalation, DecisionRefusal>, StoreError> {
+        let id = escalation.id;
         if *by == escalation.principal {
             return Ok(Err(DecisionRefusal::Own));
         }
@@ -234,7 +284,7 @@ impl Ground<'_> {
             return Ok(Err(DecisionRefusal::Reason));
         }
         if ruling.approve == Approve::Yes
-            && let Err(refused) = self.would_pass(tx, &escalation, by, now)?
+            && let Err(refused) = self.would_pass(tx, escalation, by, now)?
         {
             return Ok(Err(refused));
         }
@@ -246,10 +296,34 @@ impl Ground<'_> {
         if !escalations::decide(tx, id, (ruling.approve, &decision))? {
             return Ok(Err(DecisionRefusal::Over(State::Expired)));
         }
-        if let Some(decided) = escalations::find(tx, id)? {
-            escalation = decided;
+        let decided = escalations::find(tx, id)?;
+        Ok(decided.ok_or(DecisionRefusal::Unknown))
+    }
+
+    /// Takes a request of somebody's own back, and records that.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails; then it is as it was.
+    pub fn withdraw(
+        &self,
+        tx: &Tx<'_>,
+        (who, id): (&PrincipalId, EscalationId),
+        way: &Way,
+        now: Timestamp,
+    ) -> Result<Result<Escalation, DecisionRefusal>, StoreError> {
+        let own = escalations::find(tx, id)?.filter(|one| one.principal == *who);
+        let Some(own) = own else {
+            return Ok(Err(DecisionRefusal::Unknown));
+        };
+        let state = own.state_at(now);
+        if !state.is_live() || !escalations::withdraw(tx, id, now)? {
+            return Ok(Err(DecisionRefusal::Over(state)));
         }
-        Ok(Ok(escalation))
+        self.ruled(who, way)
+            .record(tx, &own, Word::Withdrawn, now)?;
+        let ended = escalations::find(tx, id)?;
+        Ok(ended.ok_or(DecisionRefusal::Unknown))
     }
 
     /// Whether the call would pass now with this approval.
@@ -386,23 +460,4 @@ pub fn escalation_value(escalation: &Escalation, now: Timestamp) -> Value {
         "decision": decision,
         "usedBy": escalation.used_by.map(|call| call.to_string()),
     })
-}
-
-/// Takes a request of somebody's own back.
-pub(super) fn withdraw(
-    tx: &Tx<'_>,
-    who: &PrincipalId,
-    id: EscalationId,
-    now: Timestamp,
-) -> Result<Result<Escalation, DecisionRefusal>, StoreError> {
-    let own = escalations::find(tx, id)?.filter(|one| one.principal == *who);
-    let Some(own) = own else {
-        return Ok(Err(DecisionRefusal::Unknown));
-    };
-    let state = own.state_at(now);
-    if !state.is_live() || !escalations::withdraw(tx, id, now)? {
-        return Ok(Err(DecisionRefusal::Over(state)));
-    }
-    let ended = escalations::find(tx, id)?;
-    Ok(ended.ok_or(DecisionRefusal::Unknown))
 }

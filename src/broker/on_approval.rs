@@ -32,6 +32,7 @@ use crate::store::Durability;
 use crate::store::StoreError;
 use crate::store::Tx;
 use crate::store::Version;
+use crate::store::WriterId;
 use crate::tool::Asking;
 use crate::tool::ToolId;
 use jiff::Timestamp;
@@ -57,7 +58,7 @@ impl Candidate {
     /// Why a call that is made for its client must not be sent, before policy is asked.
     pub(super) fn resumes_no_more(
         &self,
-        tx: &Tx<'_>,
+        (tx, writer): (&Tx<'_>, WriterId),
         now: Timestamp,
     ) -> Result<Option<Said>, StoreError> {
         let Some(id) = self.origin.resumes else {
@@ -69,8 +70,8 @@ impl Candidate {
             return Ok(Some(self.stopped("key_revoked", KEY_REVOKED)));
         }
         let found = escalations::find(tx, id)?;
-        if found.is_some_and(|found| found.definition != self.route.definition) {
-            escalations::void(tx, id, LAPSED_TOOL, now)?;
+        if let Some(found) = found.filter(|found| found.definition != self.route.definition) {
+            self.voided((tx, writer), &found, LAPSED_TOOL, now)?;
             return Ok(Some(self.stopped("approval_lapsed", LAPSED_TOOL)));
         }
         Ok(None)

@@ -269,8 +269,9 @@ impl Broker {
                     let ground = Ground {
                         catalogue: &catalogue,
                         settings: &settings,
+                        writer,
                     };
-                    let said = change(tx, (own, ground), &call, now)?;
+                    let said = change(tx, (own, ground, id), &call, now)?;
                     let (closing, answer) = settle::judged(id, &route, sent(&said), keep);
                     journal::close(tx, writer, &closing, now)?;
                     if keyed {
@@ -312,7 +313,7 @@ impl Broker {
             return Ok(sent(&self.waited(&call).await));
         }
         let (store, settings) = (Arc::clone(&self.store), Arc::clone(&self.settings));
-        let catalogue = self.catalogue.load_full();
+        let (catalogue, writer) = (self.catalogue.load_full(), self.writer.id());
         let read = tokio::task::spawn_blocking(move || {
             store.catch_up()?;
             let units = settings.units();
@@ -322,6 +323,7 @@ impl Broker {
                     let ground = Ground {
                         catalogue: &catalogue,
                         settings: &settings,
+                        writer,
                     };
                     let said = decisions::listed(tx, ground, &call, Timestamp::now())?;
                     Ok(sent(&said))

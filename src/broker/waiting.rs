@@ -8,9 +8,11 @@ use super::Refusal;
 use super::ToolCall;
 use super::catalogue::Route;
 use super::close::Held;
+use super::escalations::Ground;
 use super::own::OWN;
 use super::own::Own;
 use super::retry;
+use super::ruled::Way;
 use crate::cause::Chain;
 use crate::escalations;
 use crate::escalations::Decision;
@@ -395,13 +397,19 @@ impl Broker {
         call: &ToolCall,
     ) -> Result<Option<TaskView>, StoreError> {
         let (own, who) = (self.writer.id(), call.principal.clone());
+        let (catalogue, settings) = (self.catalogue.load_full(), Arc::clone(&self.settings));
         let work = move |tx: &Tx<'_>| {
             let now = Timestamp::now();
             let before = view(tx, &task, own, now)?;
             let working = before.is_some_and(|before| before.stands.is_working());
             if let (true, Ok(escalation)) = (working, task.native.parse()) {
+                let ground = Ground {
+                    catalogue: &catalogue,
+                    settings: &settings,
+                    writer: own,
+                };
                 // Where it was just used, nothing is taken back.
-                let _ended = super::escalations::withdraw(tx, &who, escalation, now)?;
+                let _ended = ground.withdraw(tx, (&who, escalation), &Way::Call(id), now)?;
             }
             let mut after = view(tx, &task, own, now)?;
             if let Some(after) = &mut after {

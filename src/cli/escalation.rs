@@ -10,6 +10,7 @@ use super::session::tries;
 use crate::app;
 use crate::broker::Ground;
 use crate::broker::Ruling;
+use crate::broker::Way;
 use crate::broker::escalation_json;
 use crate::config::Config;
 use crate::counted::Counted;
@@ -23,7 +24,6 @@ use crate::outbox;
 use crate::outbox::Topic;
 use crate::sessions;
 use crate::store::Store;
-use crate::store::Tx;
 use anyhow::Context;
 use clap::Subcommand;
 use jiff::Timestamp;
@@ -228,27 +228,33 @@ impl Deciding {
         form: Form,
     ) -> anyhow::Result<()> {
         let key = self.key()?;
+        let of_nobody = "that key is of nobody here, or was revoked: make one with `countersign key new PRINCIPAL`";
+        store
+            .read(|tx| keys::holder(tx, key.trim()))?
+            .context(of_nobody)?;
         let catalogue = app::catalogue(config, &store)?;
         let settings = config.broker.clone();
         let id = self.id;
-        let ruling = Ruling {
-            approve,
-            reason: self.reason,
-        };
-        let decided = store.write_blocking("decide", move |tx: &Tx<'_>| {
-            let now = Timestamp::now();
-            let Some(by) = keys::holder(tx, key.trim())? else {
+        let reason = self.reason;
+        let decided = app::record_once(&store, "decide", move |tx, writer| {
+            // It may have been revoked meanwhile.
+            let Some(shown) = keys::shown(tx, key.trim())? else {
                 return Ok(None);
+            };
+            let ruling = Ruling {
+                approve,
+                reason,
+                way: Way::Command(shown.id),
             };
             let ground = Ground {
                 catalogue: &catalogue,
                 settings: &settings,
+                writer,
             };
-            Ok(Some(ground.decide(tx, (&by, id), &ruling, now)?))
+            let by = (&shown.principal, id);
+            Ok(Some(ground.decide(tx, by, &ruling, Timestamp::now())?))
         })?;
-        let decided = decided.context(
-            "that key is of nobody here, or was revoked: make one with `countersign key new PRINCIPAL`",
-        )?;
+        let decided = decided.context(of_nobody)?;
         let decided = decided.with_context(|| id.to_string())?;
         if form == Form::Json {
             return print_json(&as_json(&decided, Timestamp::now())?);

@@ -1,7 +1,10 @@
 //! `countersign journal`.
 
+mod decisions;
 mod export;
 mod verify;
+
+pub(super) use decisions::decision_line;
 
 use super::Form;
 use super::one_line;
@@ -11,6 +14,7 @@ use crate::app;
 use crate::config::Config;
 use crate::journal;
 use crate::journal::CallView;
+use crate::journal::DecisionView;
 use crate::journal::Filter;
 use crate::outcome::Outcome;
 use crate::session::SessionId;
@@ -31,13 +35,13 @@ use uuid::Uuid;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
-    /// Show the last calls
+    /// Show the last calls, and the decisions on calls that waited for one
     Tail {
         /// How many
         #[arg(long, short = 'n', default_value_t = 20)]
         lines: u32,
     },
-    /// Show one call: who, where, what was decided and why, how it ended
+    /// Show one call, or one decision: who, where, what was decided and why, how it ended
     Show {
         /// The id of the call
         #[arg(value_parser = call_id)]
@@ -85,9 +89,44 @@ pub(super) fn call_id(text: &str) -> Result<CallId, String> {
         })
 }
 
-/// The handles of the sessions of calls.
-fn handles(tx: &Tx<'_>, calls: &[CallView]) -> Result<Handles, StoreError> {
-    let ids: BTreeSet<SessionId> = calls.iter().map(|call| call.session).collect();
+/// Calls and decisions, and the handles of their sessions.
+struct Looked {
+    calls: Vec<CallView>,
+    decisions: Vec<DecisionView>,
+    handles: Handles,
+}
+
+impl Looked {
+    /// What there is of this, the newest where that says how many.
+    fn at(tx: &Tx<'_>, filter: &Filter<'_>) -> Result<Self, StoreError> {
+        let (mut calls, mut decisions) =
+            (journal::calls(tx, filter)?, journal::decisions(tx, filter)?);
+        if let Some(newest) = filter.newest {
+            let mut ids: Vec<CallId> = calls.iter().map(|call| call.call).collect();
+            ids.extend(decisions.iter().map(|decision| decision.id));
+            ids.sort();
+            let over = ids.len().saturating_sub(newest as usize);
+            if let Some(first) = ids.get(over) {
+                calls.retain(|call| call.call >= *first);
+                decisions.retain(|decision| decision.id >= *first);
+            }
+        }
+        let sessions = calls.iter().map(|call| call.session);
+        let sessions = sessions.chain(decisions.iter().map(|decision| decision.session));
+        let handles = handles(tx, sessions.collect())?;
+        Ok(Self {
+            calls,
+            decisions,
+            handles,
+        })
+    }
+
+    fn handles(&self, session: SessionId) -> &[String] {
+        self.handles.get(&session).map_or(&[][..], Vec::as_slice)
+    }
+}
+
+fn handles(tx: &Tx<'_>, ids: BTreeSet<SessionId>) -> Result<Handles, StoreError> {
     let mut handles = Handles::new();
     for id in ids {
         let session = sessions::by_id(tx, id)?;
@@ -107,32 +146,39 @@ fn tail(store: &Store, lines: u32, form: Form) -> anyhow::Result<()> {
         newest: Some(lines),
         ..Filter::default()
     };
-    let (calls, handles) = store.read(|tx| {
-        let calls = journal::calls(tx, &filter)?;
-        let handles = handles(tx, &calls)?;
-        Ok((calls, handles))
-    })?;
-    let handles = |call: &CallView| handles.get(&call.session).map_or(&[][..], Vec::as_slice);
+    let looked = store.read(|tx| Looked::at(tx, &filter))?;
     if form == Form::Json {
-        let calls = calls
-            .iter()
-            .map(|call| published::call(call, &ending(call, &living), handles(call)));
-        return super::print_json(&json!({ "calls": calls.collect::<Value>() }));
+        let calls = looked.calls.iter().map(|call| {
+            let handles = looked.handles(call.session);
+            published::call(call, &ending(call, &living), handles)
+        });
+        let decisions = looked.decisions.iter();
+        let decisions = decisions
+            .map(|decision| published::decision(decision, looked.handles(decision.session)));
+        return super::print_json(&json!({
+            "calls": calls.collect::<Value>(),
+            "decisions": decisions.collect::<Value>(),
+        }));
     }
+    let calls = looked.calls.iter().map(|call| {
+        let who = (&*call.principal, call.session);
+        (call.call, call_line(call, &living), who)
+    });
+    let decisions = looked.decisions.iter().map(|decision| {
+        let who = (&*decision.principal, decision.session);
+        (decision.id, decision_line(decision), who)
+    });
+    let mut lines: Vec<_> = calls.chain(decisions).collect();
+    lines.sort_by_key(|(id, _line, _who)| *id);
     let mut text = String::new();
-    for call in &calls {
-        let principal = &call.principal;
-        let session = match handles(call) {
-            [] => call.session.to_string(),
+    for (_id, line, (principal, session)) in &lines {
+        let session = match looked.handles(*session) {
+            [] => session.to_string(),
             handles => handles.join(","),
         };
-        writeln!(
-            text,
-            "{}  {principal}  session {session}",
-            call_line(call, &living)
-        )?;
+        writeln!(text, "{line}  {principal}  session {session}")?;
     }
-    if calls.is_empty() {
+    if lines.is_empty() {
         text.push_str("no calls yet\n");
     }
     super::print(&text)
@@ -144,29 +190,32 @@ fn show(store: &Store, call: CallId, form: Form) -> anyhow::Result<()> {
         call: Some(call),
         ..Filter::default()
     };
-    let (calls, mut handles) = store.read(|tx| {
-        let calls = journal::calls(tx, &filter)?;
-        let handles = handles(tx, &calls)?;
-        Ok((calls, handles))
-    })?;
-    let view = calls.into_iter().next().with_context(|| {
+    let looked = store.read(|tx| Looked::at(tx, &filter))?;
+    if let Some(decision) = looked.decisions.first() {
+        let handles = looked.handles(decision.session);
+        return match form {
+            Form::Json => super::print_json(&published::decision(decision, handles)),
+            Form::Text => super::print(&decisions::whole(decision, handles)?),
+        };
+    }
+    let view = looked.calls.first().with_context(|| {
         format!("there is no call {call}: `countersign journal tail` shows the last")
     })?;
-    let handles = handles.remove(&view.session).unwrap_or_default();
+    let handles = looked.handles(view.session);
     if form == Form::Json {
-        return super::print_json(&published::call(&view, &ending(&view, &living), &handles));
+        return super::print_json(&published::call(view, &ending(view, &living), handles));
     }
     let mut text = String::new();
     writeln!(text, "call       {}", view.call)?;
     writeln!(text, "decided    {}", view.at)?;
     writeln!(text, "principal  {}", view.principal)?;
-    match handles[..] {
+    match handles {
         [] => writeln!(text, "session    {}", view.session)?,
         _ => writeln!(text, "session    {} ({})", handles.join(", "), view.session)?,
     }
-    writeln!(text, "found by   {}", explain::rule(&view))?;
+    writeln!(text, "found by   {}", explain::rule(view))?;
     writeln!(text, "tool       {}", one_line(&view.tool))?;
-    writeln!(text, "outcome    {}", ending(&view, &living))?;
+    writeln!(text, "outcome    {}", ending(view, &living))?;
     if let Some(ended) = view.ended {
         writeln!(text, "ended      {ended}")?;
     }

@@ -5,6 +5,7 @@ mod explained;
 mod journal;
 
 pub(super) use explained::explained;
+pub(super) use journal::decision;
 pub(super) use journal::public_key;
 pub(super) use journal::store;
 pub(super) use journal::verified;

@@ -10,6 +10,7 @@ pub(super) use events::tries;
 use super::Form;
 use super::journal::call_id;
 use super::journal::call_line;
+use super::journal::decision_line;
 use super::journal::ending;
 use super::one_line;
 use super::published;
@@ -259,10 +260,11 @@ fn show(config: &Config, store: &Store, session: &Session, form: Form) -> anyhow
         session: Some(session.id),
         ..journal::Filter::default()
     };
-    let (totals, calls, standing, arrived, changes) = store.read(|tx| {
+    let (totals, calls, decisions, standing, arrived, changes) = store.read(|tx| {
         Ok((
             meters::of_session(tx, session.id)?,
             journal::calls(tx, &filter)?,
+            journal::decisions(tx, &filter)?,
             Standing::read(tx, session.id, Timestamp::now())?,
             crate::events::list(tx, session.id, None, ARRIVED)?,
             sessions::history(tx, session.id, CHANGES)?,
@@ -277,11 +279,14 @@ fn show(config: &Config, store: &Store, session: &Session, form: Form) -> anyhow
                 (call, ending)
             })
             .collect();
-        return super::print_json(&published::session_whole(
-            session,
-            (&totals, &calls),
-            (&arrived, &changes),
-        ));
+        let mut whole = published::session_whole(session, (&totals, &calls), (&arrived, &changes));
+        if let Some(members) = whole.as_object_mut() {
+            let decisions = decisions.iter();
+            let decisions =
+                decisions.map(|decision| published::decision(decision, &session.handles));
+            members.insert("decisions".to_owned(), decisions.collect());
+        }
+        return super::print_json(&whole);
     }
     let mut text = head(session)?;
     for total in totals {
@@ -296,6 +301,13 @@ fn show(config: &Config, store: &Store, session: &Session, form: Form) -> anyhow
     writeln!(text, "calls     {}", calls.len())?;
     for call in &calls {
         writeln!(text, "  {}", call_line(call, &living))?;
+    }
+    if !decisions.is_empty() {
+        writeln!(text, "decisions {}", decisions.len())?;
+    }
+    for decision in &decisions {
+        let by = one_line(&decision.principal);
+        writeln!(text, "  {}  {by}", decision_line(decision))?;
     }
     if let Some(standing) = standing {
         writeln!(text, "digest    for a client that comes back:")?;

@@ -7,6 +7,7 @@ use super::post;
 use super::status;
 use crate::broker::DecisionRefusal;
 use crate::broker::Ruling;
+use crate::broker::Way;
 use crate::broker::escalation_json;
 use crate::broker::escalation_value;
 use crate::escalations::Approve;
@@ -67,8 +68,11 @@ pub(super) async fn answer(
     asked: Asked,
     request: Request<Incoming>,
 ) -> Response<Body> {
-    let principal = match caller::of(&core.edge, request.headers()) {
-        Ok(principal) => principal,
+    let caller::Caller {
+        principal,
+        credential,
+    } = match caller::by_key(&core.edge, request.headers()) {
+        Ok(caller) => caller,
         Err(refused) => return *refused,
     };
     let wanted = match asked {
@@ -85,13 +89,17 @@ pub(super) async fn answer(
         Asked::List => return list(core, &principal, request.uri().query()).await,
         Asked::Unknown => Err(DecisionRefusal::Unknown),
         Asked::One(id) => broker.escalation(&principal, id).await,
-        Asked::Withdraw(id) => broker.withdraw(&principal, id).await,
+        Asked::Withdraw(id) => broker.withdraw(&principal, id, Way::Api(credential)).await,
         Asked::Decide(id, approve) => {
             let reason = match reason(core, request).await {
                 Ok(reason) => reason,
                 Err(refused) => return *refused,
             };
-            let ruling = Ruling { approve, reason };
+            let ruling = Ruling {
+                approve,
+                reason,
+                way: Way::Api(credential),
+            };
             broker.decide(&principal, id, ruling).await
         }
     };

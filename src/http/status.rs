@@ -250,17 +250,16 @@ pub(super) fn event_refused(refusal: &EventRefusal) -> Response<Body> {
 
 /// Why a decision was not taken, or nothing is shown.
 pub(super) fn decision_refused(refusal: &DecisionRefusal) -> Response<Body> {
-    let (status, code) = match refusal {
-        DecisionRefusal::Unknown => (StatusCode::NOT_FOUND, "unknown_escalation"),
-        DecisionRefusal::Over(_) => (StatusCode::CONFLICT, "escalation_over"),
-        DecisionRefusal::Own => (StatusCode::FORBIDDEN, "own_call"),
-        DecisionRefusal::Denied(_) => (StatusCode::FORBIDDEN, "may_not_decide"),
-        DecisionRefusal::NotEnough(_) => (StatusCode::FORBIDDEN, "approval_not_enough"),
-        DecisionRefusal::Stale(_) => (StatusCode::CONFLICT, "escalation_stale"),
-        DecisionRefusal::Reason => (StatusCode::BAD_REQUEST, "unfit_reason"),
+    let status = match refusal {
+        DecisionRefusal::Unknown => StatusCode::NOT_FOUND,
+        DecisionRefusal::Over(_) | DecisionRefusal::Stale(_) => StatusCode::CONFLICT,
+        DecisionRefusal::Own | DecisionRefusal::Denied(_) | DecisionRefusal::NotEnough(_) => {
+            StatusCode::FORBIDDEN
+        }
+        DecisionRefusal::Reason => StatusCode::BAD_REQUEST,
         DecisionRefusal::NotRecorded => return unavailable(&refusal.to_string()),
     };
-    problem(status, code, &refusal.to_string())
+    problem(status, refusal.code(), &refusal.to_string())
 }
 
 /// An event that cannot be read.

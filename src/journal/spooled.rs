@@ -170,7 +170,7 @@ pub fn fold(tx: &Tx<'_>, writer: WriterId, records: &[&[u8]]) -> Result<(), Stor
                 table::in_flight_insert(tx, writer, &entry.row, entry.effect)?;
                 Part::Arguments
             }
-            Kind::Refused => Part::Arguments,
+            Kind::Refused | Kind::Decision => Part::Arguments,
             // One that recovery closed before stays as recovery left it.
             Kind::Close if !begun.remove(&call) && table::in_flight_take(tx, call)?.is_none() => {
                 continue;

@@ -269,7 +269,7 @@ pub(super) fn tally(
                 "SELECT coalesce(last.outcome, first.outcome) AS ended, count(*)
                  FROM journal AS first
                  LEFT JOIN journal AS last ON last.call = first.call AND last.kind = 'close'
-                 WHERE first.session = ?1
+                 WHERE first.session = ?1 AND first.kind IN ('open', 'refused')
                      AND substr(first.tool, 1, length(?2) + 1) <> ?2 || '/'
                  GROUP BY ended ORDER BY ended",
             )?
@@ -398,7 +398,7 @@ pub(super) fn calls(tx: &Tx<'_>, filter: &Filter<'_>) -> Result<Vec<CallView>, S
              FROM journal AS first
              LEFT JOIN journal AS last ON last.call = first.call AND last.kind = 'close'
              LEFT JOIN payload ON payload.call = first.call AND payload.part = 'arguments'
-             WHERE first.kind <> 'close'
+             WHERE first.kind IN ('open', 'refused')
                  AND (?1 IS NULL OR first.session = ?1)
                  AND (?2 IS NULL OR first.call = ?2)
                  AND (?4 IS NULL OR substr(first.tool, 1, length(?4) + 1) <> ?4 || '/')

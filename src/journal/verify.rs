@@ -121,7 +121,7 @@ impl Pairs {
                     self.open.insert(call);
                 }
             }
-            Kind::Refused => {}
+            Kind::Refused | Kind::Decision => {}
             // Another writer may have closed it, whose chain may come earlier.
             Kind::Close => {
                 if !self.open.remove(&call) {

@@ -3,7 +3,9 @@
 
 mod deciding;
 mod fitting;
+mod lapsing;
 mod notifying;
+mod recorded;
 mod sdk;
 mod waiting;
 

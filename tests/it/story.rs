@@ -26,7 +26,7 @@ fn faketime() -> PathBuf {
 
 /// Lets a process see the clock moved by so much, as libfaketime writes it. What only
 /// measures how long something takes is left alone.
-fn moved(command: &mut Command, by: &str) {
+pub(crate) fn moved(command: &mut Command, by: &str) {
     command
         .env("LD_PRELOAD", faketime())
         .env("FAKETIME", by)

@@ -24,6 +24,7 @@ use crate::sessions;
 use crate::sessions::By;
 use crate::store::StoreError;
 use crate::store::Tx;
+use crate::tool::CallId;
 use jiff::Timestamp;
 use serde_json::Value;
 use serde_json::json;
@@ -247,7 +248,7 @@ pub(super) fn events(
 /// Does what changes something.
 pub(super) fn change(
     tx: &Tx<'_>,
-    (own, ground): (Own, Ground<'_>),
+    (own, ground, id): (Own, Ground<'_>, CallId),
     call: &ToolCall,
     now: Timestamp,
 ) -> Result<Said, StoreError> {
@@ -296,8 +297,8 @@ pub(super) fn change(
                 Err(unfit) => Said::failed(unfit),
             }
         }
-        Own::Withdraw => decisions::withdrawn(tx, call, now)?,
-        Own::Decide => decisions::decided(tx, ground, call, now)?,
+        Own::Withdraw => decisions::withdrawn(tx, ground, (call, id), now)?,
+        Own::Decide => decisions::decided(tx, ground, (call, id), now)?,
         Own::Status
         | Own::History
         | Own::Get

@@ -8,7 +8,7 @@ use crate::broker::escalations::DecisionRefusal;
 use crate::broker::escalations::Ground;
 use crate::broker::escalations::Ruling;
 use crate::broker::escalations::escalation_value;
-use crate::broker::escalations::withdraw;
+use crate::broker::ruled::Way;
 use crate::escalations::Approve;
 use crate::escalations::Escalation;
 use crate::escalations::EscalationId;
@@ -19,6 +19,7 @@ use crate::json::Object;
 use crate::json::quoted;
 use crate::store::StoreError;
 use crate::store::Tx;
+use crate::tool::CallId;
 use jiff::Timestamp;
 use serde_json::Value;
 use serde_json::json;
@@ -99,15 +100,22 @@ fn of_own(found: &Escalation, now: Timestamp) -> Said {
 }
 
 /// Takes one's own request back.
-pub(super) fn withdrawn(tx: &Tx<'_>, call: &ToolCall, now: Timestamp) -> Result<Said, StoreError> {
+pub(super) fn withdrawn(
+    tx: &Tx<'_>,
+    ground: Ground<'_>,
+    (call, of): (&ToolCall, CallId),
+    now: Timestamp,
+) -> Result<Said, StoreError> {
     let id = match Arguments::of(call).id() {
         Ok(id) => id,
         Err(said) => return Ok(said),
     };
-    Ok(match withdraw(tx, &call.principal, id, now)? {
-        Ok(ended) => Said::new("Withdrawn.", &escalation_value(&ended, now)),
-        Err(refusal) => Said::failed(refusal),
-    })
+    Ok(
+        match ground.withdraw(tx, (&call.principal, id), &Way::Call(of), now)? {
+            Ok(ended) => Said::new("Withdrawn.", &escalation_value(&ended, now)),
+            Err(refusal) => Said::failed(refusal),
+        },
+    )
 }
 
 /// What somebody may decide on.
@@ -183,7 +191,7 @@ fn shown(body: Option<&str>) -> String {
 pub(super) fn decided(
     tx: &Tx<'_>,
     ground: Ground<'_>,
-    call: &ToolCall,
+    (call, of): (&ToolCall, CallId),
     now: Timestamp,
 ) -> Result<Said, StoreError> {
     let arguments = Arguments::of(call);
@@ -199,6 +207,7 @@ pub(super) fn decided(
     let ruling = Ruling {
         approve,
         reason: arguments.text("reason"),
+        way: Way::Call(of),
     };
     Ok(
         match ground.decide(tx, (&call.principal, id), &ruling, now)? {

@@ -2,6 +2,7 @@
 
 use super::time;
 use crate::app::StoreFacts;
+use crate::journal::DecisionView;
 use crate::journal::PublicKey;
 use crate::journal::Verified;
 use serde_json::Value;
@@ -38,6 +39,19 @@ pub(in crate::cli) fn verified(found: &Verified) -> Value {
     })
 }
 
+/// One decision on a call that waited for it, in a session of these handles.
+pub(in crate::cli) fn decision(decision: &DecisionView, handles: &[String]) -> Value {
+    json!({
+        "id": decision.id.to_string(),
+        "at": time(Some(decision.at)),
+        "principal": decision.principal,
+        "session": decision.session.to_string(),
+        "handles": handles,
+        "tool": decision.tool,
+        "decision": decision.detail,
+    })
+}
+
 /// The key that checkpoints are checked with.
 pub(in crate::cli) fn public_key(key: &PublicKey) -> Value {
     json!({"algorithm": "Ed25519", "key": key.to_string(), "pem": key.pem()})
@@ -59,8 +73,37 @@ pub(in crate::cli) fn store(facts: &StoreFacts) -> Value {
 mod tests {
     use super::*;
     use crate::journal::Problem;
+    use crate::session::SessionId;
     use crate::store::WriterId;
+    use crate::tool::CallId;
     use crate::tool::Digest;
+
+    #[test]
+    fn the_published_form_of_a_decision_stays_as_it_is() {
+        let view = DecisionView {
+            id: CallId::from_bytes([1; 16]),
+            at: "2026-11-24T12:00:00Z".parse().unwrap(),
+            session: SessionId::from_bytes([2; 16]),
+            principal: "mia".to_owned(),
+            tool: "claims/approve_payment".to_owned(),
+            detail: json!({"decision": "approve"}),
+        };
+        insta::assert_json_snapshot!(decision(&view, &["claim-99".to_owned()]), @r#"
+        {
+          "id": "01010101-0101-0101-0101-010101010101",
+          "at": "2026-11-24T12:00:00Z",
+          "principal": "mia",
+          "session": "02020202-0202-0202-0202-020202020202",
+          "handles": [
+            "claim-99"
+          ],
+          "tool": "claims/approve_payment",
+          "decision": {
+            "decision": "approve"
+          }
+        }
+        "#);
+    }
 
     #[test]
     fn the_published_form_of_a_verification_stays_as_it_is() {
