@@ -235,13 +235,25 @@ pub fn standing(
     let Some(last) = table::last_for(tx, subject, now)? else {
         return Ok(None);
     };
-    if last.state.is_live() && last.expires <= now {
-        // For good: a clock that is set back does not reopen it.
-        table::end(tx, last.id, (State::Expired, None), now)?;
-        crash::point("escalation.expired");
+    if lapsed(tx, &last, now)? {
         return Ok(None);
     }
     Ok(Some(last))
+}
+
+/// Whether the time of a request is over. Then it is for good: a clock that is set back
+/// does not reopen it.
+///
+/// # Errors
+///
+/// When it cannot be written.
+pub fn lapsed(tx: &Tx<'_>, escalation: &Escalation, now: Timestamp) -> Result<bool, StoreError> {
+    if !escalation.state.is_live() || escalation.expires > now {
+        return Ok(false);
+    }
+    table::end(tx, escalation.id, (State::Expired, None), now)?;
+    crash::point("escalation.expired");
+    Ok(true)
 }
 
 /// Counts one more try of the same call.

@@ -276,7 +276,10 @@ impl Ground<'_> {
                 None => DecisionRefusal::Unknown,
             }));
         }
-        match escalation.state_at(now) {
+        if escalations::lapsed(tx, escalation, now)? {
+            return Ok(Err(DecisionRefusal::Over(State::Expired)));
+        }
+        match escalation.state {
             State::Pending => {}
             over => return Ok(Err(DecisionRefusal::Over(over))),
         }

@@ -149,7 +149,7 @@ fn is_shown_and_verified(world: &World, made: &[Value], second: &str) {
     // An edit of one is found.
     world.write("export.jsonl", &text.replace("no invoice", "an invoice"));
     let (done, printed) = world.run(&["journal", "verify", "--export", export]);
-    assert!(!done && printed.contains("changed"), "{printed}");
+    assert!(!done && printed.contains("was altered"), "{printed}");
 }
 
 #[test]
