@@ -5,6 +5,7 @@
 mod custody;
 mod lifting;
 mod power;
+mod resuming;
 
 use crate::world::APPROVE;
 use crate::world::CLOSE;

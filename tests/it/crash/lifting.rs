@@ -22,20 +22,20 @@ role = "Manager"
 limits = { call = "90000.00", session = "90000.00", day = "90000.00" }
 "#;
 
-fn pay() -> Value {
+pub(super) fn pay() -> Value {
     json!({"name": APPROVE, "arguments": {"claim_id": "99", "amount": MUCH, "payee": "ACME"},
         "_meta": {"dev.countersign/session": "claim-99"}})
 }
 
 /// A world in which alice was stopped, and what of it the disk has.
-struct Stage<'a> {
-    world: World,
+pub(super) struct Stage<'a> {
+    pub(super) world: World,
     mia: String,
     power: Option<&'a PowerCut>,
 }
 
 impl<'a> Stage<'a> {
-    fn new(power: Option<&'a PowerCut>) -> Self {
+    pub(super) fn new(power: Option<&'a PowerCut>) -> Self {
         let world = World::holding();
         std::fs::remove_file(world.path("hold")).unwrap();
         let mia = world.key("mia");
@@ -64,21 +64,26 @@ impl<'a> Stage<'a> {
     }
 
     /// All that was written until now is on the disk.
-    fn settle(&self) {
+    pub(super) fn settle(&self) {
         if let Some(power) = self.power {
             power.settle(&self.world);
         }
     }
 
     /// What is not on the disk is gone.
-    fn cut(&self) {
+    pub(super) fn cut(&self) {
         if let Some(power) = self.power {
             power.cut(&self.world);
         }
     }
 
     fn broker(&self, who: &str, point: Option<&str>) -> Wire {
-        let wire = self.world.broker_with(|command| {
+        self.started(who, point).initialized()
+    }
+
+    /// One whose client opens it as it likes.
+    pub(super) fn started(&self, who: &str, point: Option<&str>) -> Wire {
+        self.world.broker_with(|command| {
             command.args(["--principal", who]);
             if let Some(point) = point {
                 command.env("COUNTERSIGN_CRASH", point);
@@ -86,8 +91,7 @@ impl<'a> Stage<'a> {
             if let Some(power) = self.power {
                 power.watch(command, &self.world);
             }
-        });
-        wire.initialized()
+        })
     }
 
     /// A call that is the last of its broker.
@@ -101,7 +105,7 @@ impl<'a> Stage<'a> {
     }
 
     /// Mia's word by the command line: whether she read that it was taken.
-    fn approves(&self, id: &str, point: Option<&str>) -> bool {
+    pub(super) fn approves(&self, id: &str, point: Option<&str>) -> bool {
         let mut command = self.world.command(&["escalation", "approve", id]);
         command.env("COUNTERSIGN_KEY", &self.mia);
         if let Some(point) = point {
@@ -126,20 +130,20 @@ impl<'a> Stage<'a> {
     }
 
     /// The id of the only one.
-    fn one(&self) -> String {
+    pub(super) fn one(&self) -> String {
         let all = self.all();
         assert_eq!(all.len(), 1, "{all:?}");
         all[0]["id"].as_str().unwrap().to_owned()
     }
 
-    fn state(&self, id: &str) -> String {
+    pub(super) fn state(&self, id: &str) -> String {
         let all = self.all();
         let one = all.iter().find(|one| one["id"] == *id);
         one.unwrap()["state"].as_str().unwrap().to_owned()
     }
 
     /// How many calls are recorded as sent with this approval.
-    fn sent_with(&self, id: &str) -> usize {
+    pub(super) fn sent_with(&self, id: &str) -> usize {
         let calls = self.world.calls("claim-99").into_iter();
         let with = calls.filter(|call| call.detail["approval"]["escalation"] == *id);
         with.inspect(|call| assert!(call.outcome.is_some(), "{call:?}"))
@@ -147,7 +151,7 @@ impl<'a> Stage<'a> {
     }
 
     /// Alice makes the same call again and again, and so often it takes effect in all.
-    fn comes_to(&self, effects: usize) {
+    pub(super) fn comes_to(&self, effects: usize) {
         let mut alice = self.broker("alice", None);
         for _ in 0..4 {
             passes(&mut alice);
@@ -173,7 +177,7 @@ fn passes(wire: &mut Wire) -> bool {
 
 /// Goes by each point, once with the process killed there, and once with the power
 /// cut too. `kept` says of a point whether what was done there must be found after.
-fn each(points: &[(&str, bool)], step: impl Fn(Option<&PowerCut>, &str, bool) + Sync) {
+pub(super) fn each(points: &[(&str, bool)], step: impl Fn(Option<&PowerCut>, &str, bool) + Sync) {
     let power = PowerCut::build();
     std::thread::scope(|scope| {
         for (point, kept) in points {
@@ -187,8 +191,8 @@ fn each(points: &[(&str, bool)], step: impl Fn(Option<&PowerCut>, &str, bool) + 
     });
 }
 
-const BEFORE: bool = false;
-const AFTER: bool = true;
+pub(super) const BEFORE: bool = false;
+pub(super) const AFTER: bool = true;
 
 #[test]
 #[cfg_attr(
