@@ -6,6 +6,7 @@ mod fitting;
 mod lapsing;
 mod notifying;
 mod recorded;
+mod scripts;
 mod sdk;
 mod waiting;
 

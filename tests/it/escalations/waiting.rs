@@ -7,6 +7,7 @@ use super::says;
 use super::state;
 use crate::http::talk::Talk;
 use crate::serving::Serving;
+use crate::subscriptions::TAG;
 use crate::world::APPROVE;
 use crate::world::PATIENCE;
 use crate::world::Wire;
@@ -110,6 +111,25 @@ fn a_task_ends_with_the_decision_and_its_client_makes_the_call() {
     // An end stays one.
     assert_eq!(end_of(&mut alice, &task).0, "completed");
     assert_eq!(world.paid(), [5_000_000]);
+}
+
+/// Nobody tells of such a task by itself, so its client goes on asking after it.
+#[test]
+fn a_task_that_waits_for_a_decision_is_left_out_of_what_can_be_followed() {
+    let world = World::new();
+    let mia = world.key("mia");
+    let mut alice = world.broker();
+    let (task, id) = waits(&mut alice);
+    let wanted = json!({"notifications": {"taskIds": [task]}});
+    let listens = alice.request("subscriptions/listen", knowing(wanted));
+    let belongs = |message: &Value| message["params"]["_meta"][TAG] == listens;
+    let first = alice.wait_for(belongs).unwrap();
+    assert_eq!(first["method"], "notifications/subscriptions/acknowledged");
+    assert_eq!(first["params"]["notifications"]["taskIds"], Value::Null);
+    approved(&world, &mia, &id);
+    assert_eq!(end_of(&mut alice, &task).0, "completed");
+    assert!(alice.end());
+    assert_eq!(world.journal_problems(), []);
 }
 
 #[test]
