@@ -83,10 +83,6 @@ fn an_approved_call_is_made_for_its_client_once_whenever_the_broker_is_killed() 
         ("escalation.used:1", BEFORE),
         ("store.admit.before-commit:1", BEFORE),
         ("store.admit.after-commit:1", AFTER),
-        ("send.before-write:1", AFTER),
-        ("send.after-write:1", AFTER),
-        ("answer.before-read:1", AFTER),
-        ("answer.after-read:1", AFTER),
         ("store.close.before-commit:1", AFTER),
         ("store.close.after-commit:1", AFTER),
     ];
@@ -108,12 +104,8 @@ fn an_approved_call_is_made_for_its_client_once_whenever_the_broker_is_killed() 
             ("store.close.after-commit:1", false) => assert!(made, "{said}"),
             _ => assert!(unknown, "{point}: {said}"),
         }
-        match point {
-            "store.admit.after-commit:1" | "send.before-write:1" => assert_eq!(executed, 0),
-            // Its server may have read it, or not.
-            "send.after-write:1" => assert!(executed <= 1),
-            _ => assert_eq!(executed, 1, "{point}"),
-        }
+        let sent = point != "store.admit.after-commit:1";
+        assert_eq!(executed, usize::from(sent), "{point}");
         assert_eq!(
             (stage.state(&id).as_str(), stage.sent_with(&id)),
             ("used", 1)
@@ -142,7 +134,8 @@ fn why_no_call_is_made_is_told_whenever_the_broker_is_killed() {
         let mut alice = stage.started("alice", None);
         let said = end_of(&mut alice, &task);
         assert!(
-            said.starts_with("Approved by mia. The call was not sent: This session is frozen."),
+            said.starts_with("Approved by mia. The call was not sent: ")
+                && said.contains("This session is frozen."),
             "{point}: {said}"
         );
         assert!(alice.end());
