@@ -49,6 +49,13 @@ pub(super) struct Connect {
     /// Take our entry out again, in every scope, and bring back what was there before
     #[arg(long, conflicts_with_all = ["principal", "session", "replace", "scope"])]
     undo: bool,
+    #[command(flatten)]
+    boldness: Boldness,
+}
+
+/// How far a change goes.
+#[derive(Debug, clap::Args)]
+struct Boldness {
     /// With `--replace`: also a server of which ours of that name is another one. With
     /// `--undo`: also where somebody else undid it since
     #[arg(long)]
@@ -64,7 +71,7 @@ impl Connect {
         let around = around()?;
         let file = self.file.as_ref().map(std::path::absolute).transpose()?;
         if self.undo {
-            let over = match self.force {
+            let over = match self.boldness.force {
                 true => Over::Undone,
                 false => Over::Left,
             };
@@ -116,11 +123,11 @@ impl Connect {
             )?;
         }
         for (other, place) in &others {
-            if self.force {
+            if self.boldness.force {
                 writeln!(text, "WARNING: {other} ({place})")?;
             }
         }
-        let Some((first, _)) = others.first().filter(|_| !self.force) else {
+        let Some((first, _)) = others.first().filter(|_| !self.boldness.force) else {
             return Ok(text);
         };
         let all = others
@@ -147,7 +154,7 @@ impl Connect {
                 text.push_str("nothing changes\n");
             }
         }
-        if self.dry_run {
+        if self.boldness.dry_run {
             text.push_str(&warnings);
             text.push_str("nothing was written (--dry-run)\n");
         } else if self.undo {
