@@ -40,7 +40,7 @@ impl Target {
             Some(rest) => {
                 let end = rest.strip_suffix('/').unwrap_or(rest).rfind('/')?;
                 let (session, rest) = rest.split_at(end);
-                (Some(percent_decoded(session)?), rest)
+                (Some(named(session)?), rest)
             }
             None => (None, path),
         };
@@ -76,6 +76,19 @@ impl Target {
     }
 }
 
+/// The session that these parts of a path name: one, or its owner and its handle. Parts
+/// that lead back are none, because whoever stands before us may have followed them.
+fn named(parts: &str) -> Option<String> {
+    let Some((owner, handle)) = parts.split_once('/') else {
+        return percent_decoded(parts);
+    };
+    let part = |coded: &str| {
+        let text = percent_decoded(coded).filter(|_| !coded.contains('/'))?;
+        (!["", ".", ".."].contains(&text.as_str())).then_some(text)
+    };
+    Some(format!("{}/{}", part(owner)?, part(handle)?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,6 +120,11 @@ mod tests {
             "/mcp/x",
             "/s//",
             "/s/mcp",
+            "/s/a/b/c/mcp",
+            "/s/a//mcp",
+            "/s//a/mcp",
+            "/s/a/../mcp",
+            "/s/a/%2e./mcp",
             "/s/%/mcp",
             "/s/%ff/mcp",
             "/health",
