@@ -11,6 +11,8 @@ mod starting;
 pub use callers::can_be_session;
 pub use callers::declared;
 pub use callers::must_be_declared;
+pub use callers::unknown_principal;
+pub use callers::unknown_role;
 pub use check::Checked;
 pub use check::catalogue;
 pub use check::check;
@@ -195,7 +197,7 @@ pub async fn stdio(
     must_be_declared(&principal, &config.rules)?;
     let session = session.or(config.stdio_session);
     if let Some(name) = &session {
-        can_be_session(name)?;
+        can_be_session(name, &config.rules)?;
     }
     let store = Arc::new(open_store(&config.store)?);
     let running = Running::start(store, config.broker, config.servers, config.rules).await?;

@@ -23,6 +23,7 @@ use crate::config::Config;
 use crate::config::EXAMPLE;
 use crate::config::GLOBAL_POLICY;
 use crate::config::PRINCIPALS_EXAMPLE;
+use crate::counted::Counted;
 use crate::demo;
 use crate::downstream;
 use crate::principal::PrincipalId;
@@ -205,6 +206,7 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             let shown = Chain(error.as_ref()).to_string();
+            let shown = seen(&shown, |c| visible::hidden(c) && c != '\n');
             let _unprinted = writeln!(std::io::stderr(), "countersign: {shown}");
             ExitCode::FAILURE
         }
@@ -233,7 +235,7 @@ impl Cli {
                 let path = config_path::find(self.config.as_deref())?;
                 import.run(&std::path::absolute(path)?, &own_program())?;
             }
-            Command::Connect(connect) => connect.run(&load()?)?,
+            Command::Connect(connect) => connect.run(load)?,
             Command::Completions { shell } => {
                 let mut text = Vec::new();
                 clap_complete::generate(shell, &mut Cli::command(), "countersign", &mut text);
@@ -297,7 +299,10 @@ fn check(config: &Config, form: Form) -> anyhow::Result<ExitCode> {
     }
     print(&checked.report)?;
     if checked.problems.is_empty() {
-        print("no problems\n")?;
+        print(&match checked.warnings.len() {
+            0 => "no problems\n".to_owned(),
+            warnings => format!("no problems, and {} above\n", Counted(warnings, "warning")),
+        })?;
         return Ok(ExitCode::SUCCESS);
     }
     for problem in &checked.problems {
@@ -320,9 +325,12 @@ fn on_runtime<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Res
 /// Where clients look for their files.
 fn around() -> anyhow::Result<Around> {
     let home = std::env::home_dir().context("there is no home folder: set `HOME`")?;
-    let claude = std::env::var_os("CLAUDE_CONFIG_DIR").filter(|folder| !folder.is_empty());
+    let named = |variable: &str| std::env::var_os(variable).filter(|folder| !folder.is_empty());
+    let state = named("XDG_STATE_HOME").map(PathBuf::from);
+    let state = state.unwrap_or_else(|| home.join(".local/state"));
     Ok(Around {
-        claude: claude.map_or_else(|| home.clone(), PathBuf::from),
+        claude: named("CLAUDE_CONFIG_DIR").map_or_else(|| home.clone(), PathBuf::from),
+        state: state.join("countersign/clients"),
         here: std::env::current_dir()?,
         home,
     })
@@ -350,6 +358,13 @@ fn print(text: &str) -> anyhow::Result<()> {
     {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(()),
+    }
+}
+
+/// Says on stderr what keeps an answer from meaning what it seems to.
+fn note(what: Option<String>) {
+    if let Some(what) = what {
+        let _unprinted = writeln!(std::io::stderr(), "countersign: {}", one_line(&what));
     }
 }
 

@@ -4,31 +4,42 @@
 
 mod backup;
 mod change;
+mod changes;
 mod entry;
 mod file;
+mod likeness;
 mod places;
 mod shown;
 #[cfg(test)]
 mod tests;
 
 pub use change::Change;
-pub use change::Changes;
-pub use change::Others;
-pub use change::connecting;
-pub use change::disconnecting;
-pub use change::replacing;
-pub use change::scoped;
-pub use change::taking_out;
+pub use change::Left;
+pub use changes::Changes;
+pub use changes::Others;
+pub use changes::Over;
+pub use changes::connecting;
+pub use changes::disconnecting;
+pub use changes::replacing;
+pub use changes::scoped;
+pub use changes::taken;
+pub use changes::taking_out;
 pub use entry::Launch;
+pub use likeness::Likeness;
+pub use likeness::Other;
+pub use likeness::likeness;
 pub use places::Around;
 pub use places::Found;
 pub use places::Place;
 pub use places::Scope;
 pub use places::Section;
 pub use places::UnknownScope;
+pub use shown::secrets;
 
+use crate::visible;
 use std::fmt;
 use std::io;
+use std::path::Path;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -96,12 +107,42 @@ pub enum ClientError {
         /// The folders for which there is one.
         folders: Vec<String>,
     },
+    /// Somebody else took our entry out, or brought back what was there.
+    #[error(
+        "`{}` is not as `connect` left it: what it did there was undone by somebody else, so nothing is brought back. What it took out then ({}) is kept in `{}`: `--undo --force` puts it in where nothing of that name is there",
+        path.display(),
+        quoted(names),
+        backup.display()
+    )]
+    Over {
+        /// Which file.
+        path: PathBuf,
+        /// Where it is kept.
+        backup: PathBuf,
+        /// The servers.
+        names: Vec<String>,
+    },
     /// Somebody else writes the file.
     #[error("`{}` changed while it was worked on: end the client and run this again", path.display())]
     Unsteady {
         /// Which file.
         path: PathBuf,
     },
+}
+
+/// Names of servers, for a message.
+fn quoted(names: &[String]) -> String {
+    let names = names
+        .iter()
+        .map(|name| visible::one_line(name, visible::NAME));
+    names.collect::<Vec<_>>().join(", ")
+}
+
+/// The backup that an earlier version of us left beside this file, where others may find
+/// it. Whoever connects or undoes again moves it.
+pub fn beside(path: &Path) -> Option<PathBuf> {
+    let backup = backup::Backup::beside(&file::followed(path));
+    backup.is_file().then_some(backup)
 }
 
 /// Files, for a message, each once.

@@ -1,6 +1,7 @@
 //! The configuration: `countersign.toml`, the policies and the principals that it
 //! names, read into the settings of each room.
 
+mod error;
 mod file;
 mod http;
 mod imported;
@@ -8,17 +9,23 @@ mod journal;
 mod meters;
 mod notify;
 mod principals;
+mod reached;
 mod references;
+mod shape;
 #[cfg(test)]
 mod tests;
 mod webhooks;
 
+pub use error::ConfigError;
 pub use imported::Entry;
 pub use imported::Imported;
 pub use imported::as_json;
 pub use imported::read as read_client;
 pub use imported::read_project as read_client_project;
 pub use principals::EXAMPLE as PRINCIPALS_EXAMPLE;
+pub use reached::Known;
+pub use reached::Reached;
+pub use shape::toml_problem;
 
 use crate::broker;
 use crate::broker::Custody;
@@ -66,6 +73,8 @@ pub struct Config {
     pub broker: broker::Settings,
     /// The servers to start.
     pub servers: Vec<downstream::Settings>,
+    /// How each of them is reached, as it is written.
+    pub reached: Reached,
     /// For `countersign serve`: where and for whom.
     pub http: crate::http::Settings,
     /// For `countersign stdio`: who calls where no `--principal` says it.
@@ -88,56 +97,6 @@ pub struct RulesAt {
     pub principals: PathBuf,
     /// How many digits of money are minor units.
     pub money_scale: u8,
-}
-
-/// Why the configuration cannot be used. Each message says where it is wrong and
-/// what would be right.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// A file or folder cannot be read.
-    #[error("cannot read `{}`", path.display())]
-    Read {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// A file is not TOML of the right shape; the message has line and column.
-    #[error("`{}` is not right:\n{message}", path.display())]
-    Shape {
-        /// Which file.
-        path: PathBuf,
-        /// What `toml` says of it.
-        message: String,
-    },
-    /// A value is of the right shape and means nothing.
-    #[error("`{}`: `{key}`: {problem}", path.display())]
-    Value {
-        /// Which file.
-        path: PathBuf,
-        /// Which key.
-        key: String,
-        /// What is wrong, and what would be right.
-        problem: String,
-    },
-    /// There is no file of principals.
-    #[error(
-        "there is no file `{0}`, which says who may call: begin with `countersign example --principals > {0}` and change what it says, or name another file as `policy.principals`",
-        path.display()
-    )]
-    NoPrincipals {
-        /// Where it was looked for.
-        path: PathBuf,
-    },
-    /// There is no policy file.
-    #[error(
-        "there is no `*.cedar` file in `{}`, and without policies nothing may be called, so nothing starts: write some to begin with by `countersign policy new --permissive` (or `--read-only`), or name another folder as `policy.folder`",
-        path.display()
-    )]
-    NoPolicies {
-        /// Which folder.
-        path: PathBuf,
-    },
 }
 
 impl Config {
@@ -163,10 +122,8 @@ impl Config {
     ///
     /// When it does not hold together.
     pub fn parse(path: &Path, text: &str, keeper: &Path) -> Result<Self, ConfigError> {
-        let mut file: file::File = toml::from_str(text).map_err(|error| ConfigError::Shape {
-            path: path.to_owned(),
-            message: error.to_string().trim_end().to_owned(),
-        })?;
+        let mut file: file::File =
+            toml::from_str(text).map_err(|error| ConfigError::toml(path, text, &error))?;
         let folder = path.parent().unwrap_or(Path::new("."));
         let value = |key: &str, problem: String| ConfigError::Value {
             path: path.to_owned(),
@@ -188,6 +145,7 @@ impl Config {
             }
         }
         let mut servers = Vec::new();
+        let mut reached = Reached::from(folder);
         let mut rules = BTreeMap::new();
         for (name, server) in &file.servers {
             let key = format!("servers.{name}");
@@ -199,6 +157,7 @@ impl Config {
                 .map_err(|(at, why)| value(&format!("{key}.{at}"), why))?;
             let settings = server.settings(name.clone(), folder, keeper);
             servers.push(settings.map_err(|(at, why)| value(&format!("{key}.{at}"), why))?);
+            reached.add(name.clone(), server.reached());
             rules.insert(name, server.rules());
         }
         let meters = meters::meters(&file.meters, rules.keys())
@@ -229,6 +188,7 @@ impl Config {
             },
             store,
             servers,
+            reached,
             stdio_principal,
             stdio_session: file.stdio.session.clone(),
             http: file

@@ -16,6 +16,7 @@ use crate::journal;
 use crate::outcome::Outcome;
 use crate::principal::PrincipalId;
 use crate::sessions;
+use crate::visible;
 use anyhow::Context;
 use anyhow::ensure;
 use client::Agent;
@@ -272,8 +273,12 @@ impl Story {
     }
 
     fn says_how_to_go_on(&self) -> anyhow::Result<()> {
-        let config = self.config.path.display();
-        let program = format!("{} --config {config}", self.program.display());
+        let word = |path: &Path| visible::shell_word(&path.to_string_lossy());
+        let program = format!(
+            "{} --config {}",
+            word(&self.program),
+            word(&self.config.path)
+        );
         say(&format!(
             "\nEverything held. Go on with:\n\
              \x20 {program} session show claim-99\n\

@@ -38,9 +38,62 @@ pub fn one_line(text: &str, most: usize) -> String {
     line
 }
 
+/// How much is shown of the name of something, in characters.
+pub const NAME: usize = 100;
+
+/// How much is shown of a path, or of a command with its arguments, in characters.
+pub const PATH: usize = 1000;
+
+/// A text as one word of a command that is shown for somebody to run: in quotes where a
+/// shell would take it for anything else.
+pub fn shell_word(text: &str) -> String {
+    let plain = |c: char| !hidden(c) && (c.is_alphanumeric() || "/._-+:@%,=".contains(c));
+    if !text.is_empty() && text.chars().all(plain) {
+        return text.to_owned();
+    }
+    if !text.contains(hidden) {
+        return format!("'{}'", text.replace('\'', r"'\''"));
+    }
+    let mut word = String::from("$'");
+    for c in text.chars() {
+        match c {
+            '\'' | '\\' => word.extend(['\\', c]),
+            c if hidden(c) => {
+                for byte in c.encode_utf8(&mut [0; 4]).bytes() {
+                    word.push_str(&format!("\\x{byte:02x}"));
+                }
+            }
+            c => word.push(c),
+        }
+    }
+    word + "'"
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_word_of_a_command_is_one_word_to_a_shell() {
+        for text in [
+            "/srv/plain-1.toml",
+            "/srv/my project/a.toml",
+            "it's",
+            "$(touch x) `y` \\ \"z\" ; & | * ~ # \u{3164}",
+            "a\nb\tc\u{202e}d\\'e",
+            "",
+            "~",
+            "-n",
+        ] {
+            let script = format!("printf %s {}", shell_word(text));
+            let done = std::process::Command::new("bash")
+                .args(["-c", &script])
+                .output()
+                .unwrap();
+            assert_eq!(String::from_utf8(done.stdout).unwrap(), text);
+            assert!(!shell_word(text).contains(hidden), "{text:?}");
+        }
+    }
 
     #[test]
     fn a_text_of_somebody_else_is_one_line_of_what_can_be_seen() {

@@ -7,12 +7,16 @@ use crate::cause::Chain;
 use crate::clients;
 use crate::clients::Around;
 use crate::clients::Client;
+use crate::clients::Likeness;
 use crate::clients::Place;
 use crate::config::Config;
 use crate::config::Imported;
+use crate::config::Reached;
 use crate::counted::Counted;
 use crate::keys;
+use crate::visible;
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -100,8 +104,9 @@ pub async fn doctor(config: Result<Config, anyhow::Error>, around: Option<Around
         }
     }
     if let Some(around) = around {
+        let reached = config.as_ref().ok().map(|config| &config.reached);
         for client in Client::ALL {
-            client_files(client, &around, &mut findings);
+            client_files(client, (&around, reached), &mut findings);
         }
     }
     findings
@@ -119,7 +124,10 @@ async fn store(config: &Config, findings: &mut Vec<Finding>) {
     if mode.is_ok_and(|mode| mode & 0o077 != 0) {
         findings.push(Finding::problem(
             format!("others can read the store {path}"),
-            &format!("chmod 600 {path}"),
+            &format!(
+                "chmod 600 {}",
+                visible::shell_word(&config.store.to_string_lossy())
+            ),
         ));
     }
     let store = match existing_store_apart(&config.store).await {
@@ -204,8 +212,24 @@ async fn servers_and_policies(config: &Config, findings: &mut Vec<Finding>) {
 }
 
 /// What a client's files say of us, and of servers that it reaches past us.
-fn client_files(client: Client, around: &Around, findings: &mut Vec<Finding>) {
+fn client_files(
+    client: Client,
+    (around, ours): (&Around, Option<&Reached>),
+    findings: &mut Vec<Finding>,
+) {
     let mut found: Vec<(Place, Vec<Imported>)> = Vec::new();
+    let mut beside = BTreeSet::new();
+    for place in around.places(client) {
+        beside.extend(clients::beside(&place.path));
+    }
+    findings.extend(beside.into_iter().map(|backup| {
+        let what = format!(
+            "an earlier version left a backup of {client}'s file in {}, which may hold secrets",
+            backup.display()
+        );
+        let advice = format!("`countersign connect {client}` again moves it to where only you look, and `--undo` uses it up");
+        Finding::warning(what, advice)
+    }));
     for place in around.found(client) {
         match place.servers {
             Ok(servers) => found.push((place.place, servers)),
@@ -232,6 +256,13 @@ fn client_files(client: Client, around: &Around, findings: &mut Vec<Finding>) {
         });
     }
     let reached = |server: &&Imported| server.left_out.is_none() && !is_ours(server);
+    if let Some(ours) = ours {
+        for (place, servers) in &found {
+            let others = servers.iter().filter(reached);
+            findings
+                .extend(others.filter_map(|server| another(client, around, (ours, place, server))));
+        }
+    }
     // Whom nobody connected is not expected to go by us.
     if !starts_us {
         if around.has(client) {
@@ -259,6 +290,25 @@ fn client_files(client: Client, around: &Around, findings: &mut Vec<Finding>) {
             ));
         }
     }
+}
+
+/// That a client's server is another one than ours of its name.
+fn another(
+    client: Client,
+    around: &Around,
+    (ours, place, server): (&Reached, &Place, &Imported),
+) -> Option<Finding> {
+    let here = (place, around.here.as_path());
+    let Likeness::Other(other) = clients::likeness(ours, here, (server, &server.server)) else {
+        return None;
+    };
+    let name = visible::shell_word(&format!("{}=NAME", other.name));
+    Some(Finding::warning(
+        format!("{client}: {other} ({place})"),
+        format!(
+            "before ours stands for it, take it over under a name of its own: `countersign import {client} --as {name}`"
+        ),
+    ))
 }
 
 /// That a client of this machine does not start us, and how it would.

@@ -12,6 +12,7 @@ use crate::store;
 use crate::store::Inspection;
 use crate::store::Store;
 use crate::store::StoreError;
+use crate::visible;
 use anyhow::Context;
 use jiff::Timestamp;
 use std::path::Path;
@@ -22,8 +23,10 @@ use std::path::PathBuf;
 pub struct StoreFacts {
     /// Its version.
     pub version: u32,
-    /// Its size, in bytes.
+    /// The size of its file, in bytes.
     pub bytes: u64,
+    /// The size of the log beside it, in bytes: what is not in the file yet.
+    pub log_bytes: u64,
     /// Records of the journal whose hash holds.
     pub records: usize,
     /// Brokers that run.
@@ -45,9 +48,11 @@ pub struct StoreFacts {
 pub fn check_store(config: &Config) -> anyhow::Result<StoreFacts> {
     let path = &config.store;
     let looked = Inspection::of(path, &MIGRATIONS)?;
+    let (bytes, log_bytes) = looked.bytes();
     let mut facts = StoreFacts {
         version: looked.version(),
-        bytes: std::fs::metadata(path).map_or(0, |file| file.len()),
+        bytes,
+        log_bytes,
         problems: looked.problems()?,
         ..StoreFacts::default()
     };
@@ -165,11 +170,11 @@ pub fn must_be_new(path: &Path) -> anyhow::Result<()> {
     );
     let folder = path.parent().filter(|one| !one.as_os_str().is_empty());
     if let Some(folder) = folder {
-        let folder = (folder.display(), folder.is_dir());
         anyhow::ensure!(
-            folder.1,
-            "there is no folder `{0}`: make it first, `mkdir -p {0}`",
-            folder.0
+            folder.is_dir(),
+            "there is no folder `{}`: make it first, `mkdir -p {}`",
+            folder.display(),
+            visible::shell_word(&folder.to_string_lossy())
         );
     }
     Ok(())

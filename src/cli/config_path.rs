@@ -1,5 +1,6 @@
 //! Which configuration is meant.
 
+use crate::visible;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -35,7 +36,7 @@ fn there(path: &Path) -> anyhow::Result<PathBuf> {
     anyhow::ensure!(
         !path.is_dir(),
         "`{shown}` is a folder: name the file in it, as in `--config {}`",
-        path.join("countersign.toml").display()
+        visible::shell_word(&path.join("countersign.toml").to_string_lossy())
     );
     // It is read by its name, and may be no plain file (`<(…)`).
     anyhow::ensure!(
@@ -51,7 +52,7 @@ fn beginning(path: &Path) -> String {
     let folder = path.parent().filter(|one| !one.as_os_str().is_empty());
     match (path.file_name(), folder) {
         (Some(name), Some(folder)) if name == "countersign.toml" => {
-            format!(" --dir {}", folder.display())
+            format!(" --dir {}", visible::shell_word(&folder.to_string_lossy()))
         }
         (Some(name), None) if name == "countersign.toml" => " --dir .".to_owned(),
         _ => String::new(),

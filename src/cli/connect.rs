@@ -1,18 +1,24 @@
 //! `countersign connect`: a client's file, so that it starts us.
 
 use super::around;
+use super::one_line;
 use super::print;
 use crate::app;
 use crate::clients;
+use crate::clients::Around;
 use crate::clients::Change;
 use crate::clients::Changes;
 use crate::clients::Client;
 use crate::clients::Launch;
+use crate::clients::Left;
+use crate::clients::Likeness;
 use crate::clients::Others;
+use crate::clients::Over;
 use crate::clients::Place;
 use crate::clients::Scope;
 use crate::config::Config;
 use crate::principal::PrincipalId;
+use crate::visible;
 use anyhow::Context;
 use std::fmt::Write;
 use std::path::Path;
@@ -43,32 +49,104 @@ pub(super) struct Connect {
     /// Take our entry out again, in every scope, and bring back what was there before
     #[arg(long, conflicts_with_all = ["principal", "session", "replace", "scope"])]
     undo: bool,
+    #[command(flatten)]
+    boldness: Boldness,
+}
+
+/// How far a change goes.
+#[derive(Debug, clap::Args)]
+struct Boldness {
+    /// With `--replace`: also a server of which ours of that name is another one. With
+    /// `--undo`: also where somebody else undid it since
+    #[arg(long)]
+    force: bool,
     /// Only show what would change
     #[arg(long)]
     dry_run: bool,
 }
 
 impl Connect {
-    pub(super) fn run(&self, config: &Config) -> anyhow::Result<()> {
+    /// Undoing needs no configuration: it may be gone by then.
+    pub(super) fn run(&self, load: impl FnOnce() -> anyhow::Result<Config>) -> anyhow::Result<()> {
         let around = around()?;
         let file = self.file.as_ref().map(std::path::absolute).transpose()?;
-        let changes = match (self.undo, file) {
-            (true, file) => clients::disconnecting(self.client, &around, file.as_deref())?,
-            (false, file) => {
-                let target = match file {
-                    Some(file) => Place::file(file),
-                    None => around
-                        .target(self.client, self.scope)
-                        .map_err(anyhow::Error::msg)?,
-                };
-                let others = match self.replace {
-                    true => Others::Go,
-                    false => Others::Stay,
-                };
-                let launch = self.launch(config)?;
-                clients::connecting(self.client, &around, &target, &launch, others)?
-            }
+        if self.undo {
+            let over = match self.boldness.force {
+                true => Over::Undone,
+                false => Over::Left,
+            };
+            let from = (file.as_deref(), over);
+            let changes = clients::disconnecting(self.client, &around, from)?;
+            return self.carry_out(&around, &changes, String::new());
+        }
+        let config = load()?;
+        let target = match file {
+            Some(file) => Place::file(file),
+            None => around
+                .target(self.client, self.scope)
+                .map_err(anyhow::Error::msg)?,
         };
+        let others = match self.replace {
+            true => Others::Go,
+            false => Others::Stay,
+        };
+        let launch = self.launch(&config)?;
+        let changes = clients::connecting(self.client, &around, &target, &launch, others)?;
+        let warnings = self.replaced(&config, &around, &changes)?;
+        self.carry_out(&around, &changes, warnings)
+    }
+
+    /// Refuses to take out a server for which another one would answer, and warns of one
+    /// for which none would.
+    fn replaced(
+        &self,
+        config: &Config,
+        around: &Around,
+        changes: &Changes,
+    ) -> anyhow::Result<String> {
+        let client = self.client;
+        let (mut others, mut unknown) = (Vec::new(), Vec::new());
+        for (place, server) in clients::taken(client, around, changes) {
+            let here = (&place, around.here.as_path());
+            match clients::likeness(&config.reached, here, (&server, &server.server)) {
+                Likeness::Same(_) => {}
+                Likeness::Other(other) => others.push((other, place)),
+                Likeness::Unknown => unknown.push(one_line(&server.name)),
+            }
+        }
+        let mut text = String::new();
+        if !unknown.is_empty() {
+            writeln!(
+                text,
+                "WARNING: {} went, and `countersign.toml` has nothing in that place, so {client} has no such tools any more. To have them governed: `countersign connect {client} --undo`, `countersign import {client}`, and this again.",
+                unknown.join(", ")
+            )?;
+        }
+        for (other, place) in &others {
+            if self.boldness.force {
+                writeln!(text, "WARNING: {other} ({place})")?;
+            }
+        }
+        let Some((first, _)) = others.first().filter(|_| !self.boldness.force) else {
+            return Ok(text);
+        };
+        let all = others
+            .iter()
+            .map(|(other, place)| format!("{other} ({place})"));
+        anyhow::bail!(
+            "nothing was written, because {client} would be answered by another server than it had: {}. Take it over under a name of its own with `countersign import {client} --as {}`, or, where ours is meant to stand for it, add `--force`",
+            all.collect::<Vec<_>>().join("; "),
+            visible::shell_word(&format!("{}=NAME", first.name))
+        )
+    }
+
+    /// Shows the changes, and makes them where that is asked for.
+    fn carry_out(
+        &self,
+        around: &Around,
+        changes: &Changes,
+        warnings: String,
+    ) -> anyhow::Result<()> {
         let mut text = String::new();
         for change in &changes.files {
             write!(text, "{}\n{}", change.path.display(), change.shown())?;
@@ -76,37 +154,76 @@ impl Connect {
                 text.push_str("nothing changes\n");
             }
         }
-        if self.dry_run {
+        if self.boldness.dry_run {
+            text.push_str(&warnings);
             text.push_str("nothing was written (--dry-run)\n");
+        } else if self.undo {
+            text.push_str(&self.undone(changes)?);
         } else {
-            text.push_str(&self.applied(&changes)?);
+            text.push_str(&self.applied((changes, &warnings), around)?);
         }
         print(&text)
     }
 
-    fn applied(&self, changes: &Changes) -> anyhow::Result<String> {
+    fn undone(&self, changes: &Changes) -> anyhow::Result<String> {
+        let mut text = String::new();
+        for change in &changes.files {
+            change.apply()?;
+            let file = change.path.display();
+            if let Some(Left { backup, names, .. }) = &change.left {
+                writeln!(
+                    text,
+                    "WARNING: `{file}` is not as `connect` left it: what it did there was undone by somebody else, so {} did not come back. They are kept in `{}`: `--undo --force` puts them in where nothing of that name is there.",
+                    one_line(&names.join(", ")),
+                    backup.display()
+                )?;
+            }
+            if change.is_bare {
+                writeln!(
+                    text,
+                    "WARNING: there is no backup of `{file}`: our entry went, and nothing else came back."
+                )?;
+            }
+        }
+        let client = self.client;
+        match changes.files.iter().all(Change::is_none) {
+            true => writeln!(text, "it was undone before.")?,
+            false => writeln!(text, "undone. Start {client} again.")?,
+        }
+        Ok(text)
+    }
+
+    fn applied(
+        &self,
+        (changes, warnings): (&Changes, &str),
+        around: &Around,
+    ) -> anyhow::Result<String> {
         let client = self.client;
         let mut text = String::new();
         for change in &changes.files {
             let backup = change.apply()?;
-            if let (false, false, Some(backup)) = (self.undo, change.is_none(), backup) {
+            if let (false, Some(backup)) = (change.is_none(), backup) {
                 writeln!(
                     text,
                     "written; what was there before is in `{}`",
                     backup.display()
                 )?;
             }
+            if let Some(aside) = change.set_aside() {
+                writeln!(
+                    text,
+                    "an older backup, whose change somebody else undid, is now `{}`: remove it when you need nothing of it",
+                    aside.display()
+                )?;
+            }
         }
-        if self.undo {
-            writeln!(text, "undone. Start {client} again.")?;
-            return Ok(text);
-        }
+        text.push_str(warnings);
         for (place, names) in &changes.beside {
             writeln!(
                 text,
                 "WARNING: {client} still reaches {} by itself, past every policy ({place}). Once they are in `countersign.toml`, take them out with {}.",
-                names.join(", "),
-                clients::taking_out(client, place, &around()?)
+                one_line(&names.join(", ")),
+                clients::taking_out(client, place, around)
             )?;
         }
         if !changes.files.iter().all(Change::is_none) {
@@ -126,7 +243,7 @@ impl Connect {
         )?;
         app::must_be_declared(principal, &config.rules)?;
         if let Some(session) = &self.session {
-            app::can_be_session(session)?;
+            app::can_be_session(session, &config.rules)?;
         }
         let program = std::env::current_exe().context("cannot find our own program")?;
         let mut args = vec![

@@ -2,6 +2,7 @@
 
 use super::Form;
 use super::on_runtime;
+use super::one_line;
 use super::print;
 use super::print_json;
 use crate::app;
@@ -42,9 +43,11 @@ fn word(level: Level) -> &'static str {
 fn line(finding: &Finding) -> String {
     let advice = match finding.advice.is_empty() {
         true => String::new(),
-        false => format!("         do: {}\n", finding.advice),
+        false => format!("         do: {}\n", one_line(&finding.advice)),
     };
-    format!("{:<8} {}\n{advice}", word(finding.level), finding.what)
+    // Servers and clients name things, and a line is one finding.
+    let what = one_line(&finding.what);
+    format!("{:<8} {what}\n{advice}", word(finding.level))
 }
 
 fn published(finding: &Finding) -> Value {

@@ -1,14 +1,22 @@
 //! `countersign import`: servers of a client's file, copied into ours.
 
 use super::around;
+use super::one_line;
 use super::print;
+use crate::clients;
 use crate::clients::Client;
 use crate::clients::Found;
+use crate::clients::Likeness;
 use crate::clients::Place;
 use crate::config::Config;
 use crate::config::Entry;
 use crate::config::Imported;
+use crate::config::Reached;
+use crate::tool::ServerName;
+use crate::tool::ServerNameError;
+use crate::visible;
 use anyhow::Context;
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -27,9 +35,22 @@ pub(super) struct Import {
     /// windsurf) or a file
     #[arg(value_name = "CLIENT|FILE")]
     from: String,
+    /// Take a server over under another name, where ours of its name is another one
+    #[arg(long = "as", value_name = "SERVER=NAME", value_parser = renamed)]
+    renamed: Vec<(String, ServerName)>,
     /// Only say what would be added
     #[arg(long)]
     dry_run: bool,
+}
+
+fn renamed(text: &str) -> Result<(String, ServerName), String> {
+    let (server, name) = text.rsplit_once('=').ok_or(
+        "write the client's name of the server, `=`, and its name here, like `claims=claims-2`",
+    )?;
+    let name = name
+        .parse()
+        .map_err(|error: ServerNameError| error.to_string())?;
+    Ok((server.to_owned(), name))
 }
 
 impl Import {
@@ -43,28 +64,20 @@ impl Import {
                 path.display()
             )
         })?;
-        let mut document: DocumentMut = ours.parse()?;
-        let mut report = String::new();
-        for Found { place, servers } in found {
-            let mut servers = servers?;
-            let folder = place.folder(&std::env::current_dir()?);
-            for server in &mut servers {
-                if let Some(folder) = &folder {
-                    stays_in(&mut server.entry, folder);
-                }
-                let line = match add(&mut document, server)? {
-                    Ok(()) => format!("added     {}  ({place})", server.server),
-                    Err(why) => format!("left out  {}: {why}  ({place})", server.name),
-                };
-                writeln!(report, "{line}")?;
-            }
-            if servers.is_empty() {
-                writeln!(
-                    report,
-                    "there are no servers in {place}: neither `mcpServers` nor, as VS Code has it, `servers`"
-                )?;
-            }
-        }
+        let mut taking = Taking {
+            reached: Config::parse(path, &ours, keeper)?.reached,
+            document: ours.parse()?,
+            here: std::env::current_dir()?,
+            report: String::new(),
+            plain: Vec::new(),
+        };
+        self.take_all(found, &mut taking)?;
+        let Taking {
+            document,
+            mut report,
+            plain,
+            ..
+        } = taking;
         let changed = document.to_string();
         // Before anything is written: what would not be read again is refused.
         let config = Config::parse(path, &changed, keeper)?;
@@ -77,6 +90,13 @@ impl Import {
             std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
                 .with_context(|| format!("cannot keep `{}` to yourself", path.display()))?;
             writeln!(report, "\nwritten   {}", path.display())?;
+            if !plain.is_empty() {
+                writeln!(
+                    report,
+                    "These stand in it as they are, and may be secret: {}. Write `${{env:NAME}}` or `${{file:path}}` in their place to keep them elsewhere.",
+                    plain.join(", ")
+                )?;
+            }
             let add = match config.rules.has_started() {
                 true => " --add",
                 false => "",
@@ -87,6 +107,43 @@ impl Import {
             )?;
         }
         print(&report)
+    }
+
+    fn take_all(&self, found: Vec<Found>, taking: &mut Taking) -> anyhow::Result<()> {
+        let mut empty = Vec::new();
+        let mut names = BTreeSet::new();
+        for Found { place, servers } in found {
+            let servers = servers?;
+            if servers.is_empty() {
+                empty.push(place.to_string());
+            }
+            for mut server in servers {
+                let other = self.renamed.iter().find(|(name, _)| *name == server.name);
+                if let Some((_, name)) = other {
+                    server.server = name.clone();
+                }
+                let line = taking.take(self.from.as_str(), (&place, &server))?;
+                writeln!(taking.report, "{line}  ({place})")?;
+                names.insert(server.name);
+            }
+        }
+        // That a client has nothing in one of its places is nothing to tell of.
+        if names.is_empty() {
+            writeln!(
+                taking.report,
+                "there are no servers in {}: neither `mcpServers` nor, as VS Code has it, `servers`",
+                one_line(&empty.join("; "))
+            )?;
+        }
+        for (name, _) in &self.renamed {
+            anyhow::ensure!(
+                names.contains(name),
+                "`--as`: there is no server `{}`: there is {}",
+                one_line(name),
+                one_line(&names.into_iter().collect::<Vec<_>>().join(", "))
+            );
+        }
+        Ok(())
     }
 
     /// What there is to import: all that a client has here, or one file.
@@ -120,50 +177,63 @@ impl Import {
     }
 }
 
-/// A server whose command or arguments name what lies in the folder of its project is
-/// started there, as its client does; ours are started beside our configuration.
-fn stays_in(entry: &mut Entry, folder: &Path) {
-    let lies_there = |text: &&String| {
-        let path = Path::new(text.as_str());
-        path.is_relative() && !text.is_empty() && folder.join(path).exists()
-    };
-    let command = entry.command.iter().filter(|text| text.contains('/'));
-    let needs_it = command.chain(&entry.args).any(|text| lies_there(&text));
-    if entry.command.is_none() || !(needs_it || entry.cwd.is_some()) {
-        return;
-    }
-    let started = match &entry.cwd {
-        Some(cwd) => folder.join(cwd),
-        None => folder.to_owned(),
-    };
-    entry.cwd = Some(started.to_string_lossy().into_owned());
+/// What becomes of our configuration.
+struct Taking {
+    document: DocumentMut,
+    reached: Reached,
+    here: PathBuf,
+    report: String,
+    /// The keys of values that may be secret and are copied as they are.
+    plain: Vec<String>,
 }
 
-/// Adds one section, or says why not.
-fn add(document: &mut DocumentMut, server: &Imported) -> anyhow::Result<Result<(), String>> {
-    if let Some(why) = server.left_out {
-        return Ok(Err(why.to_owned()));
+impl Taking {
+    /// Adds one section, or says why not.
+    fn take(&mut self, from: &str, (place, server): (&Place, &Imported)) -> anyhow::Result<String> {
+        let client = one_line(&server.name);
+        let left_out = |why: &str| Ok(format!("left out  {client}: {why}"));
+        if let Some(why) = server.left_out {
+            return left_out(why);
+        }
+        if asks(&server.entry) {
+            return left_out(
+                "it asks the client for a value (`${input:…}`): put that into a variable or a file, and write `${NAME}` or `${file:path}`",
+            );
+        }
+        let servers = self.document.entry("servers").or_insert_with(|| {
+            let mut table = Table::new();
+            table.set_implicit(true);
+            Item::Table(table)
+        });
+        let servers = servers
+            .as_table_mut()
+            .context("`servers` must be a table in our configuration")?;
+        let name = &server.server;
+        if servers.contains_key(name.as_str()) {
+            let here = (place, self.here.as_path());
+            return match clients::likeness(&self.reached, here, (server, name)) {
+                Likeness::Other(other) => Ok(format!(
+                    "WARNING   {client} was left out: {other}. Take it over under a name of its own with `countersign import {} --as {}`",
+                    visible::shell_word(from),
+                    visible::shell_word(&format!("{}=NAME", other.name))
+                )),
+                Likeness::Same(same) if same != *name => left_out(&format!(
+                    "there is a section `[servers.{same}]` of it already"
+                )),
+                Likeness::Same(_) | Likeness::Unknown => {
+                    left_out(&format!("there is a section `[servers.{name}]` already"))
+                }
+            };
+        }
+        let mut entry = server.entry.clone();
+        place.settle(&mut entry, &self.here);
+        servers.insert(name.as_str(), Item::Table(section(&entry)));
+        let secrets = clients::secrets(&entry).into_iter();
+        self.plain
+            .extend(secrets.map(|key| format!("`servers.{name}.{}`", one_line(&key))));
+        self.reached.add(name.clone(), vec![entry]);
+        Ok(format!("added     {name}"))
     }
-    if asks(&server.entry) {
-        let why = "it asks the client for a value (`${input:…}`): put that into a variable or a file, and write `${NAME}` or `${file:path}`";
-        return Ok(Err(why.to_owned()));
-    }
-    let servers = document.entry("servers").or_insert_with(|| {
-        let mut table = Table::new();
-        table.set_implicit(true);
-        Item::Table(table)
-    });
-    let servers = servers
-        .as_table_mut()
-        .context("`servers` must be a table in our configuration")?;
-    let name = server.server.to_string();
-    if servers.contains_key(&name) {
-        return Ok(Err(format!(
-            "there is a section `[servers.{name}]` already"
-        )));
-    }
-    servers.insert(&name, Item::Table(section(&server.entry)));
-    Ok(Ok(()))
 }
 
 fn asks(entry: &Entry) -> bool {

@@ -1,6 +1,7 @@
 //! `countersign init`: a folder to begin in.
 
 use super::around;
+use super::one_line;
 use super::print;
 use crate::cause::Chain;
 use crate::clients;
@@ -9,6 +10,8 @@ use crate::clients::Client;
 use crate::config::GLOBAL_POLICY;
 use crate::config::Imported;
 use crate::config::STARTING_POLICIES;
+use crate::principal::PrincipalId;
+use crate::visible;
 use anyhow::Context;
 use std::fmt::Write;
 use std::io::Write as _;
@@ -51,7 +54,7 @@ pub(super) fn run(folder: Option<PathBuf>) -> anyhow::Result<()> {
                 "is there already"
             }
         };
-        writeln!(text, "{word:<17} {}", path.display())?;
+        writeln!(text, "{word:<17} {}", one_line(&path.to_string_lossy()))?;
     }
     if names_us {
         writeln!(text, "\nYou are the principal `{name}`.")?;
@@ -80,7 +83,12 @@ fn make(path: &Path, content: &str) -> anyhow::Result<Made> {
     }
     let failed = || format!("cannot make `{}`", path.display());
     if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).with_context(failed)?;
+        std::fs::create_dir_all(folder).with_context(|| {
+            format!(
+                "cannot make the folder `{}`: name one that you may make with `--dir DIR`",
+                folder.display()
+            )
+        })?;
     }
     let mut file = private(path).with_context(failed)?;
     file.write_all(content.as_bytes()).with_context(failed)?;
@@ -103,7 +111,7 @@ fn user_name() -> Option<String> {
         let usable = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
         name.to_string_lossy().chars().filter(usable).collect()
     });
-    plain.find(|name: &String| !name.is_empty())
+    plain.find(|name: &String| PrincipalId::parse(name).is_ok())
 }
 
 /// The servers that clients have; and of the first client with some, the commands that
@@ -116,26 +124,30 @@ fn found(around: &Around) -> anyhow::Result<(String, Option<[String; 2]>)> {
             let servers = match found.servers {
                 Ok(servers) => servers,
                 Err(error) => {
-                    writeln!(text, "{client}: {}", Chain(&error))?;
+                    writeln!(text, "{client}: {}", one_line(&Chain(&error).to_string()))?;
                     continue;
                 }
             };
             let usable = |imported: &&Imported| {
                 imported.left_out.is_none() && imported.name != clients::OURS
             };
-            let names: Vec<&str> = servers
+            let names: Vec<String> = servers
                 .iter()
                 .filter(usable)
-                .map(|imported| imported.name.as_str())
+                .map(|imported| visible::one_line(&imported.name, visible::NAME))
                 .collect();
             if names.is_empty() {
                 continue;
             }
-            writeln!(text, "{client} has {} ({})", names.join(", "), found.place)?;
+            let place = one_line(&found.place.to_string());
+            writeln!(text, "{client} has {} ({place})", names.join(", "))?;
             first = first.or_else(|| {
                 let import = format!("countersign import {client}");
                 let connect = match clients::replacing(client, &found.place, around) {
-                    (command, Some(folder)) => format!("(cd {} && {command})", folder.display()),
+                    (command, Some(folder)) => {
+                        let folder = visible::shell_word(&folder.to_string_lossy());
+                        format!("(cd {folder} && {command})")
+                    }
                     (command, None) => command,
                 };
                 Some([import, connect])
@@ -154,7 +166,8 @@ fn next(
     let mut commands = Vec::new();
     if !is_found {
         let path = folder.join("countersign.toml");
-        commands.push(format!("export COUNTERSIGN_CONFIG={}", path.display()));
+        let path = visible::shell_word(&path.to_string_lossy());
+        commands.push(format!("export COUNTERSIGN_CONFIG={path}"));
     }
     commands.extend(client.map(|[import, _]| import.clone()));
     let add = if has_started { " --add" } else { "" };

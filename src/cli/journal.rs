@@ -38,7 +38,7 @@ pub(super) enum Command {
     /// Show the last calls, and the decisions on calls that waited for one
     Tail {
         /// How many
-        #[arg(long, short = 'n', default_value_t = 20)]
+        #[arg(long, short = 'n', default_value_t = 20, value_parser = count)]
         lines: u32,
     },
     /// Show one call, or one decision: who, where, what was decided and why, how it ended
@@ -70,6 +70,11 @@ impl Command {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+fn count(text: &str) -> Result<u32, &'static str> {
+    let count = text.parse().ok().filter(|count| *count > 0);
+    count.ok_or("it is no number of calls: write a whole number from 1 on, like `20`")
 }
 
 fn key(config: &Config, form: Form) -> anyhow::Result<()> {

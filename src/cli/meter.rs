@@ -58,6 +58,10 @@ impl Show {
             scopes.push((Per::Session, session.id.to_string()));
         }
         let principal = self.principal.as_ref();
+        let rules = &config.rules;
+        super::note(principal.and_then(|who| app::unknown_principal(who, rules)));
+        let role = self.role.as_deref();
+        super::note(role.and_then(|role| app::unknown_role(role, rules)));
         scopes.extend(principal.map(|who| (Per::Principal, who.to_string())));
         scopes.extend(self.role.clone().map(|role| (Per::Role, role)));
         let now = Timestamp::now();

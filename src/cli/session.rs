@@ -231,6 +231,9 @@ fn list(
     owner: Option<&PrincipalId>,
     form: Form,
 ) -> anyhow::Result<()> {
+    if let Some(owner) = owner {
+        super::note(app::unknown_principal(owner, &config.rules));
+    }
     let sessions = store.read(|tx| sessions::list(tx, owner))?;
     if form == Form::Json {
         let sessions: Value = sessions.iter().map(published::session).collect();

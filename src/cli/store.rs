@@ -83,9 +83,10 @@ fn check(config: &Config, form: Form) -> anyhow::Result<ExitCode> {
     let path = config.store.display();
     writeln!(
         text,
-        "store    {path}, version {}, {}",
+        "store    {path}, version {}, {}, and {} in the log beside it",
         facts.version,
-        Counted(facts.bytes, "byte")
+        Counted(facts.bytes, "byte"),
+        facts.log_bytes
     )?;
     if facts.problems.is_empty() {
         let hold = if facts.records == 1 { "holds" } else { "hold" };

@@ -1,11 +1,18 @@
-//! What files of clients held before they were changed: one file beside each, with
+//! What files of clients held before they were changed: a file of our own for each, with
 //! a record for each place that was changed in it.
+//!
+//! They lie with the user's state and not beside the client's files, because those often
+//! lie in a repository, and what they hold may be secret.
 
 use super::ClientError;
 use super::file;
 use super::places::Section;
+use crate::tool::Digest;
 use serde_json::Value;
 use serde_json::json;
+use std::fs::DirBuilder;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -20,55 +27,96 @@ pub(super) struct Record {
     pub(super) written: String,
 }
 
+/// What undoing a record comes to, by what its file holds now.
+pub(super) enum Fate {
+    /// This is what it leaves; none where the file is to go.
+    Undone(Option<String>),
+    /// Somebody else undid it since: only who says so gets these servers back.
+    Over(Vec<String>),
+    /// Somebody else undid it since, and it has nothing that is not there.
+    Nothing,
+}
+
 /// The records of one file, the oldest first.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Backup {
+    /// The client's file.
+    of: PathBuf,
+    /// Where the records are kept.
+    at: PathBuf,
     records: Vec<Record>,
+    /// Those that are over, and make room for one of the same place.
+    aside: Vec<Record>,
     /// How many there were when it was read.
     read: usize,
 }
 
 impl Backup {
-    /// Where the backup of a file is.
-    pub(super) fn path(of: &Path) -> PathBuf {
+    /// Where earlier versions kept the backup of a file.
+    pub(super) fn beside(of: &Path) -> PathBuf {
         let mut name = of.as_os_str().to_owned();
         name.push(".countersign-backup");
         PathBuf::from(name)
     }
 
-    /// The backup of a file; empty where there is none.
-    pub(super) fn of(path: &Path) -> Result<Self, ClientError> {
-        let text = file::read(&Self::path(path))?.unwrap_or_default();
-        let records: Vec<Value> = serde_json::from_str(&text).unwrap_or_default();
-        let records: Vec<Record> = records.iter().filter_map(record).collect();
+    /// The backup of a file, in this folder; empty where there is none.
+    pub(super) fn of(path: &Path, folder: &Path) -> Result<Self, ClientError> {
+        let name = Digest::of(path.as_os_str().as_bytes());
+        let at = folder.join(format!("{name}.json"));
+        let mut records = Vec::new();
+        for place in [&Self::beside(path), &at] {
+            let text = file::read(place)?.unwrap_or_default();
+            let whole: Value = serde_json::from_str(&text).unwrap_or_default();
+            let listed = whole.get("records").unwrap_or(&whole).as_array();
+            records.extend(listed.into_iter().flatten().filter_map(record));
+        }
         Ok(Self {
+            of: path.to_owned(),
+            at,
             read: records.len(),
             records,
+            aside: Vec::new(),
         })
     }
 
+    /// Where it is kept.
+    pub(super) fn path(&self) -> &Path {
+        &self.at
+    }
+
+    /// Where the records are kept that made room.
+    pub(super) fn aside(&self) -> Option<PathBuf> {
+        (!self.aside.is_empty()).then(|| self.at.with_extension("json.old"))
+    }
+
     /// Adds a record. One of the same place before it is merged into it, so that
-    /// what comes back is what stood there before the first of them; `undo` says
-    /// what that is where the file was changed in between.
+    /// what comes back is what stood there before the first of them; one that is over
+    /// makes room.
     pub(super) fn add(
         &mut self,
         mut record: Record,
-        undo: impl Fn(&Record, Option<String>) -> Result<Option<String>, String>,
+        fate: impl Fn(&Record, &Option<String>) -> Result<Fate, String>,
     ) -> Result<(), String> {
-        if record.original.as_ref() == Some(&record.written) {
-            return Ok(());
-        }
+        let changes = record.original.as_ref() != Some(&record.written);
         let same = |older: &Record| older.sections.first() == record.sections.first();
-        if let Some(place) = self.records.iter().position(same) {
-            let older = self.records.remove(place);
-            record.original = undo(&older, record.original)?;
-            for section in older.sections {
-                if !record.sections.contains(&section) {
-                    record.sections.push(section);
+        let older = self.records.iter().position(same).filter(|_| changes);
+        if let Some(older) = older.map(|place| self.records.remove(place)) {
+            match fate(&older, &record.original)? {
+                Fate::Undone(text) => {
+                    record.original = text;
+                    for section in older.sections {
+                        if !record.sections.contains(&section) {
+                            record.sections.push(section);
+                        }
+                    }
                 }
+                Fate::Over(_) => self.aside.push(older),
+                Fate::Nothing => {}
             }
         }
-        self.records.push(record);
+        if changes {
+            self.records.push(record);
+        }
         Ok(())
     }
 
@@ -86,6 +134,11 @@ impl Backup {
         taken
     }
 
+    /// Puts a record that was taken out back before the others.
+    pub(super) fn keep(&mut self, record: Record) {
+        self.records.insert(0, record);
+    }
+
     /// Whether nothing of what was read goes.
     pub(super) fn grows(&self) -> bool {
         !self.records.is_empty() && self.records.len() >= self.read
@@ -95,14 +148,31 @@ impl Backup {
         self.records.is_empty()
     }
 
-    /// Writes it beside its file, or removes it where it is empty.
-    pub(super) fn write(&self, path: &Path) -> Result<(), ClientError> {
-        let path = Self::path(path);
-        if self.records.is_empty() {
-            return file::remove(&path);
+    /// Writes it, or removes it where it is empty. What an earlier version kept beside
+    /// the file is in it then.
+    pub(super) fn write(&self) -> Result<(), ClientError> {
+        if let Some(aside) = self.aside() {
+            self.write_to(&aside, &self.aside)?;
         }
-        let records: Vec<Value> = self.records.iter().map(written).collect();
-        file::write(&path, &Value::from(records).to_string(), Some(0o600))
+        match self.records.is_empty() {
+            true => file::remove(&self.at)?,
+            false => self.write_to(&self.at, &self.records)?,
+        }
+        file::remove(&Self::beside(&self.of))
+    }
+
+    fn write_to(&self, path: &Path, records: &[Record]) -> Result<(), ClientError> {
+        if let Some(folder) = path.parent() {
+            let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+            made.map_err(|source| ClientError::File {
+                doing: "make",
+                path: folder.to_owned(),
+                source,
+            })?;
+        }
+        let records: Vec<Value> = records.iter().map(written).collect();
+        let whole = json!({ "file": self.of.to_string_lossy(), "records": records });
+        file::write(path, &whole.to_string(), Some(0o600))
     }
 }
 

@@ -1,222 +1,58 @@
-//! What connecting and disconnecting do to the files of a client.
+//! What connecting and disconnecting do to one file of a client.
 
-use super::Client;
 use super::ClientError;
 use super::OURS;
 use super::backup::Backup;
+use super::backup::Fate;
 use super::backup::Record;
+use super::changes::Others;
+use super::changes::Over;
 use super::entry;
 use super::entry::Edit;
 use super::entry::Holder;
 use super::entry::Launch;
 use super::file;
-use super::places::Around;
 use super::places::Place;
-use super::places::Scope;
 use super::places::Section;
 use super::shown;
-use crate::config::Imported;
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::path::PathBuf;
-
-/// What connecting or disconnecting comes to.
-#[derive(Debug)]
-pub struct Changes {
-    /// The files that change.
-    pub files: Vec<Change>,
-    /// Where the client still reaches servers by itself afterwards, and which.
-    pub beside: Vec<(Place, Vec<String>)>,
-}
 
 /// What a change to one file comes to.
 #[derive(Debug)]
 pub struct Change {
     /// The file, links followed.
     pub path: PathBuf,
+    /// What stays as it is, because somebody else undid it before.
+    pub left: Option<Left>,
+    /// Whether our entry goes, and nobody kept what stood there before.
+    pub is_bare: bool,
+    /// The places of the client that are in the file, where it is connected.
+    pub(super) places: Vec<Place>,
+    /// What stood there before; none where there was no file.
+    pub(super) before: Option<String>,
+    /// What shall stand there; none where the file is to go.
+    pub(super) after: Option<String>,
     holder: Holder,
     sections: Vec<Section>,
-    /// What stood there before; none where there was no file.
-    before: Option<String>,
-    /// What shall stand there; none where the file is to go.
-    after: Option<String>,
     /// What the backup shall hold then.
     backup: Backup,
 }
 
-/// Whether the other servers of a client stay in its files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Others {
-    /// They stay: the client reaches them past us.
-    Stay,
-    /// They are taken out, wherever our entry stands for them.
-    Go,
-}
-
-/// Puts our entry into a place of a client.
-///
-/// # Errors
-///
-/// When a file cannot be read, or is not what the client reads.
-pub fn connecting(
-    client: Client,
-    around: &Around,
-    target: &Place,
-    launch: &Launch,
-    others: Others,
-) -> Result<Changes, ClientError> {
-    let mut places = vec![target.clone()];
-    if others == Others::Go {
-        let covered = around.places(client).into_iter().filter(|place| {
-            place != target && covers(target, place, around) && place.path.is_file()
-        });
-        places.extend(covered);
-    }
-    let mut files: BTreeMap<PathBuf, Vec<Place>> = BTreeMap::new();
-    for place in places {
-        let path = file::followed(&place.path);
-        files.entry(path).or_default().push(place);
-    }
-    let mut changes = Vec::new();
-    for (path, places) in files {
-        let ours = places.contains(target).then_some(launch);
-        let change = Change::connecting(client.holder(), path, &places, (ours, others))?;
-        if ours.is_some() || !change.is_none() {
-            changes.push(change);
-        }
-    }
-    Ok(Changes {
-        beside: beside(client, around, target, &changes),
-        files: changes,
-    })
-}
-
-/// How the scope of a place is said on the command line.
-pub fn scoped(place: &Place) -> String {
-    let scope = place
-        .scope
-        .map(|scope| format!(" --scope {}", scope.name()));
-    scope.unwrap_or_default()
-}
-
-/// The command that takes a client's servers out of a place, for a sentence.
-pub fn taking_out(client: Client, place: &Place, around: &Around) -> String {
-    match replacing(client, place, around) {
-        (command, Some(folder)) => format!("`{command}` in `{}`", folder.display()),
-        (command, None) => format!("`{command}`"),
-    }
-}
-
-/// The command that takes a client's servers out of a place, and the folder to run it
-/// in where that is another.
-pub fn replacing(client: Client, place: &Place, around: &Around) -> (String, Option<PathBuf>) {
-    let is_here = place.scope != Some(Scope::Project) || place.path.starts_with(around.project());
-    // What is local covers the project too, and nobody else gets our path.
-    let scope = match (client, place.scope) {
-        (Client::ClaudeCode, Some(Scope::Local | Scope::Project)) => String::new(),
-        _ => scoped(place),
-    };
-    let command = format!("countersign connect {client}{scope} --replace");
-    let elsewhere = place.path.parent().filter(|_folder| !is_here);
-    (command, elsewhere.map(Path::to_owned))
-}
-
-/// Whether an entry in `target` makes up for the servers of `place`: whoever has
-/// those has ours too. Other folders have those of the user, and not ours.
-fn covers(target: &Place, place: &Place, around: &Around) -> bool {
-    match (target.scope, place.scope) {
-        (None, _) | (_, None) => false,
-        (Some(_), Some(Scope::Local)) => true,
-        (Some(Scope::Project), Some(Scope::Project)) => place.path.starts_with(&around.here),
-        (Some(_), Some(Scope::Project)) => place.path.starts_with(around.project()),
-        (Some(target), Some(Scope::User)) => target == Scope::User,
-    }
-}
-
-/// The servers that the client reaches by itself once the changes are made.
-fn beside(
-    client: Client,
-    around: &Around,
-    target: &Place,
-    changes: &[Change],
-) -> Vec<(Place, Vec<String>)> {
-    let read = |path: &Path| {
-        let real = file::followed(path);
-        match changes.iter().find(|change| change.path == real) {
-            Some(change) => change.after.clone(),
-            None => std::fs::read_to_string(path).ok(),
-        }
-    };
-    let mut found: Vec<(Place, Vec<Imported>)> = around
-        .found_by(client, read)
-        .into_iter()
-        .filter_map(|found| Some((found.place, found.servers.ok()?)))
-        .collect();
-    let is_elsewhere = found.iter().all(|(place, _)| place.path != target.path);
-    if let (true, Some(text)) = (is_elsewhere, read(&target.path)) {
-        found.extend(target.read(&text).ok().map(|all| (target.clone(), all)));
-    }
-    let named = found.into_iter().map(|(place, servers)| {
-        let reached = servers
-            .into_iter()
-            .filter(|server| server.left_out.is_none() && server.name != OURS);
-        (place, reached.map(|server| server.name).collect::<Vec<_>>())
-    });
-    named.filter(|(_, names)| !names.is_empty()).collect()
-}
-
-/// Takes our entry out of the places of a client again, with all that connecting
-/// did there. Where nobody changed a file since, exactly what stood there before
-/// comes back; else our entry goes, and what we took out comes back into it.
-///
-/// # Errors
-///
-/// When a file cannot be read, or there is no entry of ours.
-pub fn disconnecting(
-    client: Client,
-    around: &Around,
-    file: Option<&Path>,
-) -> Result<Changes, ClientError> {
-    let places = match file {
-        Some(file) => vec![Place::file(file.to_owned())],
-        None => around.places(client),
-    };
-    let mut files: BTreeMap<PathBuf, Vec<Section>> = BTreeMap::new();
-    for place in places {
-        let of_here =
-            place.scope != Some(Scope::Project) || place.path.starts_with(around.project());
-        if of_here {
-            let path = file::followed(&place.path);
-            files.entry(path).or_default().push(place.section);
-        }
-    }
-    let first = files.keys().next().cloned();
-    let mut looked: Vec<PathBuf> = files.keys().cloned().collect();
-    let mut changes = Vec::new();
-    for (path, sections) in files {
-        changes.extend(Change::disconnecting(client.holder(), path, sections)?);
-    }
-    if changes.is_empty() {
-        // Of the folders above most have no file.
-        looked.retain(|path| path.is_file());
-        if looked.is_empty() {
-            looked.extend(first);
-        }
-        return Err(ClientError::NotConnected {
-            client,
-            looked,
-            folders: around.elsewhere(client),
-        });
-    }
-    Ok(Changes {
-        files: changes,
-        beside: Vec::new(),
-    })
+/// What a backup has, and was not brought back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Left {
+    /// The file.
+    pub path: PathBuf,
+    /// Where it is kept.
+    pub backup: PathBuf,
+    /// The servers.
+    pub names: Vec<String>,
 }
 
 impl Change {
-    fn connecting(
-        holder: Holder,
+    pub(super) fn connecting(
+        (holder, state): (Holder, &Path),
         path: PathBuf,
         places: &[Place],
         (ours, others): (Option<&Launch>, Others),
@@ -242,71 +78,100 @@ impl Change {
                 after = entry::edited(holder, section, &after, &remove).map_err(shape)?;
             }
         }
-        let mut backup = Backup::of(&path)?;
+        let mut backup = Backup::of(&path, state)?;
         let record = Record {
             sections: sections.clone(),
             original: before.clone(),
             written: after.clone(),
         };
         backup
-            .add(record, |older, text| undone(holder, older, text))
+            .add(record, |older, text| fate(holder, older, text))
             .map_err(shape)?;
         Ok(Self {
             path: path.clone(),
-            holder,
-            sections,
+            left: None,
+            is_bare: false,
+            places: places.to_vec(),
             before,
             after: Some(after),
+            holder,
+            sections,
             backup,
         })
     }
 
     /// None where nothing of ours is there.
-    fn disconnecting(
-        holder: Holder,
+    pub(super) fn disconnecting(
+        (holder, state): (Holder, &Path),
         path: PathBuf,
-        sections: Vec<Section>,
+        (sections, over): (Vec<Section>, Over),
     ) -> Result<Option<Self>, ClientError> {
         let before = file::read(&path)?;
-        let mut backup = Backup::of(&path)?;
+        let mut backup = Backup::of(&path, state)?;
         let shape = |problem: String| ClientError::Shape {
             path: path.clone(),
             problem,
         };
         let records = backup.take(&sections);
+        let had_records = !records.is_empty();
         let mut after = before.clone();
         let mut touched = sections;
-        for record in &records {
-            after = undone(holder, record, after).map_err(shape)?;
-            touched.extend(record.sections.iter().cloned());
+        let mut is_undone = false;
+        let mut left: Vec<String> = Vec::new();
+        for record in records {
+            match (fate(holder, &record, &after).map_err(shape)?, over) {
+                (Fate::Undone(text), _) => {
+                    after = text;
+                    is_undone = true;
+                    touched.extend(record.sections.iter().cloned());
+                }
+                (Fate::Over(_), Over::Undone) => {
+                    after = undone(holder, &record, after).map_err(shape)?;
+                    is_undone = true;
+                    touched.extend(record.sections.iter().cloned());
+                }
+                (Fate::Over(names), Over::Left) => {
+                    left.extend(names);
+                    backup.keep(record);
+                }
+                (Fate::Nothing, _) => {}
+            }
         }
         touched.sort();
         touched.dedup();
-        if records.is_empty() {
-            let Some(text) = &before else {
-                return Ok(None);
-            };
-            let mut without = text.clone();
-            for section in &touched {
-                let has_ours = entry::entries(holder, section, text).map_err(shape)?;
-                if has_ours.contains_key(OURS) {
-                    let remove = Edit::Remove(OURS);
-                    without = entry::edited(holder, section, &without, &remove).map_err(shape)?;
-                }
-            }
-            if without == *text {
-                return Ok(None);
-            }
+        let mut is_bare = false;
+        if let (false, Some(text)) = (is_undone, &before) {
+            let without = without_ours(holder, &touched, text).map_err(shape)?;
+            is_bare = without != *text && !had_records;
             after = Some(without);
         }
-        Ok(Some(Self {
+        let left = (!left.is_empty()).then(|| Left {
             path: path.clone(),
-            holder,
-            sections: touched,
+            backup: backup.path().to_owned(),
+            names: left,
+        });
+        let change = Self {
+            path: path.clone(),
+            left,
+            is_bare,
+            places: Vec::new(),
             before,
             after,
+            holder,
+            sections: touched,
             backup,
-        }))
+        };
+        Ok((had_records || !change.is_none()).then_some(change))
+    }
+
+    /// Whether a server of this name goes from this part of the file.
+    pub(super) fn takes(&self, section: &Section, name: &str) -> bool {
+        let has = |text: &Option<String>| {
+            let text = text.as_deref().unwrap_or_default();
+            let entries = entry::entries(self.holder, section, text).unwrap_or_default();
+            entries.contains_key(name)
+        };
+        name != OURS && has(&self.before) && !has(&self.after)
     }
 
     /// The entries that go and those that come, with no value in them that may be
@@ -328,8 +193,13 @@ impl Change {
         self.before == self.after
     }
 
-    /// Makes the change, whole or not at all. What stood there before is kept
-    /// beside the file until it has come back: returns where.
+    /// Where an older backup goes, whose change somebody else undid.
+    pub fn set_aside(&self) -> Option<PathBuf> {
+        self.backup.aside()
+    }
+
+    /// Makes the change, whole or not at all. What stood there before is kept until it
+    /// has come back: returns where.
     ///
     /// # Errors
     ///
@@ -345,7 +215,7 @@ impl Change {
         // What is not in the backup any more must be in the file first.
         let grows = self.backup.grows();
         if grows {
-            self.backup.write(&self.path)?;
+            self.backup.write()?;
         }
         match &self.after {
             _ if self.is_none() => {}
@@ -356,10 +226,56 @@ impl Change {
             return Err(unsteady());
         }
         if !grows {
-            self.backup.write(&self.path)?;
+            self.backup.write()?;
         }
-        Ok((!self.backup.is_empty()).then(|| Backup::path(&self.path)))
+        Ok((!self.backup.is_empty()).then(|| self.backup.path().to_owned()))
     }
+}
+
+/// What undoing a record comes to, by what its file holds now. What is neither as it was
+/// written nor has our entry, or has a server again that was taken out, was written by
+/// somebody who knows of neither: what such a file has not, it may have lost on purpose.
+fn fate(holder: Holder, record: &Record, text: &Option<String>) -> Result<Fate, String> {
+    let after = undone(holder, record, text.clone())?;
+    if text.as_ref() == Some(&record.written) {
+        return Ok(Fate::Undone(after));
+    }
+    let now = text.as_deref().unwrap_or_default();
+    let original = record.original.as_deref().unwrap_or_default();
+    let (mut had_ours, mut has_ours) = (false, false);
+    let (mut is_back, mut names) = (false, Vec::new());
+    for section in &record.sections {
+        let entries = |text: &str| entry::entries(holder, section, text);
+        let (was, wrote, now) = (entries(original)?, entries(&record.written)?, entries(now)?);
+        had_ours |= wrote.contains_key(OURS);
+        has_ours |= now.contains_key(OURS);
+        for name in was.keys().filter(|name| !wrote.contains_key(*name)) {
+            match now.contains_key(name) {
+                true => is_back = true,
+                false => names.push(name.clone()),
+            }
+        }
+    }
+    let is_over = match had_ours {
+        true => !has_ours,
+        false => is_back,
+    };
+    Ok(match (is_over, names.is_empty()) {
+        (false, _) => Fate::Undone(after),
+        (true, true) => Fate::Nothing,
+        (true, false) => Fate::Over(names),
+    })
+}
+
+/// The text of a file without our entry in these parts of it.
+fn without_ours(holder: Holder, sections: &[Section], text: &str) -> Result<String, String> {
+    let mut without = text.to_owned();
+    for section in sections {
+        if entry::entries(holder, section, text)?.contains_key(OURS) {
+            without = entry::edited(holder, section, &without, &Edit::Remove(OURS))?;
+        }
+    }
+    Ok(without)
 }
 
 /// The text of a file without what a record did to it.

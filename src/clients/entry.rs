@@ -3,6 +3,7 @@
 use super::OURS;
 use super::places::Section;
 use crate::config::as_json;
+use crate::config::toml_problem;
 use jsonc_parser::cst::CstInputValue;
 use jsonc_parser::cst::CstObject;
 use jsonc_parser::cst::CstRootNode;
@@ -63,7 +64,8 @@ pub(super) fn entries(
     text: &str,
 ) -> Result<Map<String, Value>, String> {
     let whole: Value = match holder {
-        Holder::Toml => toml::from_str(text).map_err(described)?,
+        _ if text.trim().is_empty() => Value::Null,
+        Holder::Toml => toml::from_str(text).map_err(|error| not_toml(text, &error))?,
         Holder::McpServers | Holder::Servers => {
             jsonc_parser::parse_to_serde_value(text, &as_json()).map_err(described)?
         }
@@ -156,7 +158,9 @@ fn as_input(value: Value) -> CstInputValue {
 }
 
 fn edited_toml(text: &str, edit: &Edit<'_>) -> Result<String, String> {
-    let mut document: DocumentMut = text.parse().map_err(described)?;
+    let document: Result<DocumentMut, _> = text.parse();
+    let mut document =
+        document.map_err(|error| toml_problem(text, error.message(), error.span()))?;
     let servers = document
         .entry("mcp_servers")
         .or_insert_with(|| {
@@ -176,7 +180,9 @@ fn edited_toml(text: &str, edit: &Edit<'_>) -> Result<String, String> {
             servers.insert(OURS, Item::Table(entry));
         }
         Edit::Restore(name, from) => {
-            let from: DocumentMut = from.parse().map_err(described)?;
+            let document: Result<DocumentMut, _> = from.parse();
+            let from =
+                document.map_err(|error| toml_problem(from, error.message(), error.span()))?;
             let older = from.get("mcp_servers").and_then(|all| all.get(name));
             servers.insert(name, older.cloned().unwrap_or_default());
         }
@@ -185,6 +191,11 @@ fn edited_toml(text: &str, edit: &Edit<'_>) -> Result<String, String> {
     Ok(document.to_string())
 }
 
+fn not_toml(text: &str, error: &toml::de::Error) -> String {
+    toml_problem(text, error.message(), error.span())
+}
+
+/// The parser of JSON says where it is, and nothing of the text.
 fn described(error: impl std::fmt::Display) -> String {
     error.to_string().replace('\n', " ")
 }

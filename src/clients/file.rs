@@ -9,10 +9,18 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::path::PathBuf;
 
-/// Where a path leads, so that a link stays one.
+/// Where a path leads, so that a link stays one. A file that is not there yet has the
+/// name that it will have then.
 pub(super) fn followed(path: &Path) -> PathBuf {
-    path.canonicalize()
-        .unwrap_or_else(|_not_there| path.to_owned())
+    let there = path.ancestors().find_map(|part| {
+        let real = part.canonicalize().ok()?;
+        let rest = path.strip_prefix(part).ok()?;
+        Some(match rest.as_os_str().is_empty() {
+            true => real,
+            false => real.join(rest),
+        })
+    });
+    there.unwrap_or_else(|| path.to_owned())
 }
 
 pub(super) fn read(path: &Path) -> Result<Option<String>, ClientError> {

@@ -6,12 +6,16 @@ use super::Client;
 use super::OURS;
 use crate::config;
 use crate::config::ConfigError;
+use crate::config::Entry;
 use crate::config::Imported;
 use serde_json::Value;
 use std::fmt;
 use std::path::Path;
 use std::path::PathBuf;
 use std::str::FromStr;
+
+/// Why a server is left out for which the client has one that goes before it.
+pub(super) const SHADOWED: &str = "the client uses the other one of this name";
 
 /// Whose servers they are, in the words of `claude mcp add`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,6 +116,29 @@ impl Place {
         is_shared.then(|| folder.to_owned())
     }
 
+    /// Has an entry say in which folder the client starts it, where that matters: where
+    /// its command or arguments name what lies in the folder of its project. Ours are
+    /// started beside our configuration.
+    pub fn settle(&self, entry: &mut Entry, here: &Path) {
+        let Some(folder) = self.folder(here) else {
+            return;
+        };
+        let lies_there = |text: &&String| {
+            let path = Path::new(text.as_str());
+            path.is_relative() && !text.is_empty() && folder.join(path).exists()
+        };
+        let command = entry.command.iter().filter(|text| text.contains('/'));
+        let needs_it = command.chain(&entry.args).any(|text| lies_there(&text));
+        if entry.command.is_none() || !(needs_it || entry.cwd.is_some()) {
+            return;
+        }
+        let started = match &entry.cwd {
+            Some(cwd) => folder.join(cwd),
+            None => folder,
+        };
+        entry.cwd = Some(started.to_string_lossy().into_owned());
+    }
+
     /// The servers that stand there, in the text of its file.
     ///
     /// # Errors
@@ -144,6 +171,8 @@ pub struct Around {
     /// Where Claude Code has its own file: `CLAUDE_CONFIG_DIR`, else the home
     /// folder.
     pub claude: PathBuf,
+    /// Where we keep what their files held before we changed them.
+    pub state: PathBuf,
 }
 
 impl Around {
@@ -343,7 +372,7 @@ impl Around {
                 if switched_off {
                     server.left_out = Some("the client has switched it off here");
                 } else if taken.contains(&server.name) {
-                    server.left_out = Some("the client uses the other one of this name");
+                    server.left_out = Some(SHADOWED);
                 } else {
                     taken.push(server.name.clone());
                 }

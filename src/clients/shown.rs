@@ -2,6 +2,7 @@
 //! secret does not. Terminals are recorded, and copied into reports.
 
 use super::OURS;
+use crate::config::Entry;
 use serde_json::Map;
 use serde_json::Value;
 
@@ -38,6 +39,39 @@ pub(super) fn difference(before: &Map<String, Value>, after: &Map<String, Value>
         }
     }
     text
+}
+
+/// How a server is reached, on one line.
+pub(super) fn line(entry: &Entry) -> String {
+    if let Some(url) = &entry.url {
+        return word(url);
+    }
+    let args: Vec<Value> = entry.args.iter().map(|arg| arg.as_str().into()).collect();
+    let args = arguments(&args);
+    let args = args.as_array().into_iter().flatten();
+    let words = entry.command.iter().map(|command| word(command));
+    let words = words.chain(args.filter_map(|arg| arg.as_str().map(str::to_owned)));
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// The keys of an entry under which a secret may stand as it is.
+pub fn secrets(entry: &Entry) -> Vec<String> {
+    let parts = [("env", &entry.env), ("headers", &entry.headers)];
+    let mut keys = Vec::new();
+    for (part, members) in parts {
+        let may_be = members.iter().filter(|(name, value)| {
+            let name = name.to_lowercase();
+            // `NODE_ENV` and the like are no secrets, nor is a header as such.
+            let telling = TELLING
+                .iter()
+                .filter(|word| !["env", "header"].contains(word));
+            let is_named = telling.into_iter().any(|word| name.contains(word));
+            let is_plain = value.is_empty() || value.contains("${");
+            !is_plain && (is_named || looks_secret(value))
+        });
+        keys.extend(may_be.map(|(name, _value)| format!("{part}.{name}")));
+    }
+    keys
 }
 
 fn marked(mark: &str, name: &str, entry: &Value) -> String {

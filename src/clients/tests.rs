@@ -1,5 +1,7 @@
 //! Files of clients, changed and changed back.
 
+mod backups;
+
 use super::file::read;
 use super::file::write;
 use super::*;
@@ -7,6 +9,7 @@ use crate::config;
 use serde_json::Value;
 use serde_json::json;
 use std::path::Path;
+use std::path::PathBuf;
 use tempfile::TempDir;
 
 fn launch() -> Launch {
@@ -27,24 +30,63 @@ fn around(folder: &TempDir) -> Around {
     std::fs::create_dir_all(&here).unwrap();
     Around {
         claude: home.clone(),
+        state: home.join("state"),
         home,
         here,
     }
 }
 
-fn connect(client: Client, path: &Path, others: Others) -> Result<Changes, ClientError> {
-    let folder = tempfile::tempdir().unwrap();
-    let place = Place::file(path.to_owned());
-    let changes = connecting(client, &around(&folder), &place, &launch(), others)?;
-    apply(&changes);
-    Ok(changes)
+/// One file of a client, and a home folder elsewhere.
+struct Alone {
+    home: TempDir,
+    folder: TempDir,
+    client: Client,
+    path: PathBuf,
 }
 
-fn undo(client: Client, path: &Path) -> Result<Changes, ClientError> {
-    let folder = tempfile::tempdir().unwrap();
-    let changes = disconnecting(client, &around(&folder), Some(path))?;
-    apply(&changes);
-    Ok(changes)
+impl Alone {
+    fn new(client: Client) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self {
+            home: tempfile::tempdir().unwrap(),
+            path: folder.path().join(match client {
+                Client::Codex => "config.toml",
+                _ => "mcp.json",
+            }),
+            folder,
+            client,
+        }
+    }
+
+    fn holds(self, text: &str) -> Self {
+        write(&self.path, text, None).unwrap();
+        self
+    }
+
+    fn text(&self) -> String {
+        read(&self.path).unwrap().unwrap()
+    }
+
+    fn connect(&self, others: Others) -> Result<Changes, ClientError> {
+        let place = Place::file(self.path.clone());
+        let around = around(&self.home);
+        let changes = connecting(self.client, &around, &place, &launch(), others)?;
+        apply(&changes);
+        Ok(changes)
+    }
+
+    fn undo(&self, over: Over) -> Result<Changes, ClientError> {
+        let changes = disconnecting(self.client, &around(&self.home), (Some(&self.path), over))?;
+        apply(&changes);
+        Ok(changes)
+    }
+
+    /// What is kept of files before they were changed.
+    fn kept(&self) -> Vec<PathBuf> {
+        let kept = std::fs::read_dir(self.home.path().join("state"));
+        let kept = kept.into_iter().flatten().flatten();
+        kept.map(|entry| entry.path()).collect()
+    }
 }
 
 fn apply(changes: &Changes) {
@@ -76,18 +118,17 @@ fn connecting_and_undoing_gives_the_bytes_back() {
                 }),
                 _ => text,
             };
-            let folder = tempfile::tempdir().unwrap();
-            let path = folder.path().join("deep/er").join(match client {
-                Client::Codex => "config.toml",
-                _ => "config.json",
-            });
+            let mut alone = Alone::new(client);
+            let path = alone.folder.path().join("deep/er");
+            alone.path = path.join(alone.path.file_name().unwrap());
+            let path = alone.path.clone();
             if let Some(text) = text {
                 write(&path, text, Some(0o640)).unwrap();
             }
             for others in [Others::Stay, Others::Go] {
                 // The second time in the place of the first.
-                connect(client, &path, Others::Stay).unwrap();
-                connect(client, &path, others).unwrap();
+                alone.connect(Others::Stay).unwrap();
+                alone.connect(others).unwrap();
                 let written = read(&path).unwrap().unwrap();
                 let imported =
                     config::read_client(&path, &written).unwrap_or_else(|e| panic!("{e}"));
@@ -104,13 +145,12 @@ fn connecting_and_undoing_gives_the_bytes_back() {
                     let left: Vec<&String> = left.keys().collect();
                     assert_eq!(left, [OURS], "{written}");
                 }
-                undo(client, &path).unwrap();
+                let folder = path.parent().unwrap();
+                let beside = std::fs::read_dir(folder).unwrap().count();
+                assert_eq!(beside, 1, "something lies beside it: {client}");
+                alone.undo(Over::Left).unwrap();
                 assert_eq!(read(&path).unwrap().as_deref(), text, "{client} {written}");
-                let kept = path.with_file_name(format!(
-                    "{}.countersign-backup",
-                    path.file_name().unwrap().display()
-                ));
-                assert!(!kept.exists(), "the backup is left: {client}");
+                assert_eq!(alone.kept(), [] as [PathBuf; 0], "{client}");
             }
         }
     }
@@ -128,38 +168,38 @@ fn a_file_that_was_changed_since_only_loses_what_we_did_to_it() {
             "[mcp_servers.a]\ncommand = \"x\"\nenv = { K = \"v\" } # mine\n\n[mcp_servers.b]\ncommand = \"y\"\n",
         ),
     ] {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("mcp.json");
-        write(&path, before, None).unwrap();
-        connect(client, &path, Others::Go).unwrap();
-        let text = read(&path).unwrap().unwrap();
+        let alone = Alone::new(client).holds(before);
+        let path = alone.path.clone();
+        alone.connect(Others::Go).unwrap();
+        let text = alone.text();
         let changed = match client {
             Client::Codex => format!("# new\ntheme = \"dark\"\n{text}"),
             _ => text.replacen('{', "{\n  // new\n  \"theme\": \"dark\",", 1),
         };
         write(&path, &changed, None).unwrap();
-        undo(client, &path).unwrap();
-        let left = read(&path).unwrap().unwrap();
+        alone.undo(Over::Left).unwrap();
+        let left = alone.text();
         assert!(
             left.contains("new") && !left.contains("countersign"),
             "{left}"
         );
         let entries = |text: &str| entry::entries(client.holder(), &Section::Top, text).unwrap();
         assert_eq!(entries(&left), entries(before), "{left}");
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
-        let again = undo(client, &path).unwrap_err();
+        assert_eq!(alone.kept(), [] as [PathBuf; 0]);
+        let again = alone.undo(Over::Left).unwrap_err();
         assert!(matches!(again, ClientError::NotConnected { .. }));
     }
 }
 
 #[test]
 fn a_link_stays_a_link_and_the_mode_stays() {
-    let folder = tempfile::tempdir().unwrap();
-    let real = folder.path().join("real.json");
-    let link = folder.path().join("link.json");
+    let mut alone = Alone::new(Client::Cursor);
+    let real = alone.folder.path().join("real.json");
+    let link = alone.folder.path().join("link.json");
     write(&real, "{}", Some(0o640)).unwrap();
     std::os::unix::fs::symlink(&real, &link).unwrap();
-    connect(Client::Cursor, &link, Others::Stay).unwrap();
+    alone.path.clone_from(&link);
+    alone.connect(Others::Stay).unwrap();
     assert!(link.is_symlink());
     let mode =
         std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&real).unwrap().permissions());
@@ -168,13 +208,11 @@ fn a_link_stays_a_link_and_the_mode_stays() {
 
 #[test]
 fn what_the_client_could_not_read_is_left_as_it_is() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("mcp.json");
     for text in ["{", "[]", "{\"mcpServers\": 1}"] {
-        write(&path, text, None).unwrap();
-        let refused = connect(Client::Cursor, &path, Others::Stay);
+        let alone = Alone::new(Client::Cursor).holds(text);
+        let refused = alone.connect(Others::Stay);
         assert!(matches!(refused, Err(ClientError::Shape { .. })), "{text}");
-        assert_eq!(read(&path).unwrap().as_deref(), Some(text));
+        assert_eq!(alone.text(), text);
     }
 }
 
@@ -251,7 +289,7 @@ impl Code {
     }
 
     fn undo(&self) -> Result<(), ClientError> {
-        let changes = disconnecting(Client::ClaudeCode, &self.around, None)?;
+        let changes = disconnecting(Client::ClaudeCode, &self.around, (None, Over::Left))?;
         apply(&changes);
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! The shape of `countersign.toml`. Unknown keys are refused, with the line they
 //! stand in and the keys that are known there.
 
+mod reached;
 mod spread;
 mod tool;
 

@@ -103,7 +103,7 @@ fn whole(path: &Path, text: &str) -> Result<Value, ConfigError> {
     };
     let is_toml = path.extension().is_some_and(|ending| ending == "toml");
     match is_toml {
-        true => toml::from_str(text).map_err(|error| shape(error.to_string())),
+        true => toml::from_str(text).map_err(|error| ConfigError::toml(path, text, &error)),
         false if text.trim().is_empty() => Ok(Value::Object(Map::new())),
         false => jsonc_parser::parse_to_serde_value(text, &as_json())
             .map_err(|error| shape(error.to_string())),

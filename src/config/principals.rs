@@ -79,10 +79,7 @@ enum AttributeValue {
 
 /// Reads the file. Amounts are texts in major units, `"10000.00"`, and exact.
 pub(super) fn parse(path: &Path, text: &str, money_scale: u8) -> Result<Principals, ConfigError> {
-    let file: File = toml::from_str(text).map_err(|error| ConfigError::Shape {
-        path: path.to_owned(),
-        message: error.to_string().trim_end().to_owned(),
-    })?;
+    let file: File = toml::from_str(text).map_err(|error| ConfigError::toml(path, text, &error))?;
     let value = |key: String, problem: String| ConfigError::Value {
         path: path.to_owned(),
         key,

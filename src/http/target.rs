@@ -4,6 +4,7 @@
 use super::body::Body;
 use super::guard;
 use super::status;
+use crate::broker::percent_decoded;
 use crate::session::Named;
 use crate::session::Rule;
 use hyper::HeaderMap;
@@ -24,7 +25,8 @@ pub(super) enum Endpoint {
     Messages,
 }
 
-/// The endpoint of a path, `/mcp` or `/s/{session}/mcp`.
+/// The endpoint of a path, `/mcp` or `/s/{session}/mcp`, where the session is named by
+/// its handle or id, or as `owner/handle`.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Target {
     pub(super) endpoint: Endpoint,
@@ -36,8 +38,9 @@ impl Target {
     pub(super) fn of(path: &str) -> Option<Self> {
         let (session, rest) = match path.strip_prefix("/s/") {
             Some(rest) => {
-                let (session, _) = rest.split_once('/')?;
-                (Some(session), rest.strip_prefix(session)?)
+                let end = rest.strip_suffix('/').unwrap_or(rest).rfind('/')?;
+                let (session, rest) = rest.split_at(end);
+                (Some(named(session)?), rest)
             }
             None => (None, path),
         };
@@ -47,10 +50,7 @@ impl Target {
             "/messages" => Endpoint::Messages,
             _ => return None,
         };
-        Some(Self {
-            endpoint,
-            session: session.map(str::to_owned),
-        })
+        Some(Self { endpoint, session })
     }
 
     /// The session that URL and header name. Where both do, they must agree.
@@ -76,6 +76,19 @@ impl Target {
     }
 }
 
+/// The session that these parts of a path name: one, or its owner and its handle. Parts
+/// that lead back are none, because whoever stands before us may have followed them.
+fn named(parts: &str) -> Option<String> {
+    let Some((owner, handle)) = parts.split_once('/') else {
+        return percent_decoded(parts);
+    };
+    let part = |coded: &str| {
+        let text = percent_decoded(coded).filter(|_| !coded.contains('/'))?;
+        (!["", ".", ".."].contains(&text.as_str())).then_some(text)
+    };
+    Some(format!("{}/{}", part(owner)?, part(handle)?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -87,12 +100,33 @@ mod tests {
         let named = Some("claim-99".to_owned());
         assert_eq!(of("/s/claim-99/mcp"), Some((Endpoint::Mcp, named.clone())));
         assert_eq!(of("/s/claim-99/sse"), Some((Endpoint::Sse, named)));
+        for (path, session) in [
+            ("/s/alice/claim-99/mcp", "alice/claim-99"),
+            ("/s/alice%2Fclaim-99/mcp", "alice/claim-99"),
+            ("/s/alice/mcp/mcp/", "alice/mcp"),
+            (
+                "/s/https:%2F%2Fidp.example%7Cbob/x/mcp",
+                "https://idp.example|bob/x",
+            ),
+            ("/s//mcp", ""),
+        ] {
+            let due = Some((Endpoint::Mcp, Some(session.to_owned())));
+            assert_eq!(of(path), due, "{path}");
+        }
         for path in [
             "/",
             "/s/claim-99",
             "/s/claim-99/x",
             "/mcp/x",
             "/s//",
+            "/s/mcp",
+            "/s/a/b/c/mcp",
+            "/s/a//mcp",
+            "/s//a/mcp",
+            "/s/a/../mcp",
+            "/s/a/%2e./mcp",
+            "/s/%/mcp",
+            "/s/%ff/mcp",
             "/health",
         ] {
             assert_eq!(of(path), None, "{path}");

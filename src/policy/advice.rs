@@ -33,9 +33,8 @@ impl Bundle {
             let role = roles.get(loaded.id.as_str())?;
             let callers = callers.get(loaded.id.as_str())?;
             let why = self.nobody_lifts(role, callers)?;
-            let what = format!(
-                "`@escalate` names the role `{role}`, {why}: give the role to one more of the principals, or leave `@escalate` out"
-            );
+            let what =
+                format!("`@escalate` names the role `{role}`, {why}, or leave `@escalate` out");
             Some(loaded.problem(what))
         });
         stopping.collect()
@@ -71,9 +70,9 @@ impl Bundle {
         let mut callers = callers.iter().peekable();
         callers.peek()?;
         match holders[..] {
-            [] => Some("which no principal has".to_owned()),
+            [] => Some("which no principal has: declare somebody who has it".to_owned()),
             [only] if callers.all(|caller| *caller == only) => Some(format!(
-                "which only `{only}` has, and nobody else could be stopped by this: nobody lifts their own calls"
+                "which only `{only}` has, and nobody else could be stopped by this: nobody lifts their own calls. Give the role to one more of the principals"
             )),
             _ => None,
         }

@@ -4,6 +4,7 @@
 use super::Migration;
 use super::StoreError;
 use super::Tx;
+use super::beside;
 use super::connect;
 use super::hold::Hold;
 use super::migrate;
@@ -68,6 +69,12 @@ impl Inspection {
     /// Its version.
     pub fn version(&self) -> u32 {
         self.version
+    }
+
+    /// How many bytes are in the file, and how many in the log beside it.
+    pub fn bytes(&self) -> (u64, u64) {
+        let bytes = |path: &Path| std::fs::metadata(path).map_or(0, |file| file.len());
+        (bytes(&self.path), bytes(&beside(&self.path, "-wal")))
     }
 
     /// What does not fit together in the file: structure, and rows that name others

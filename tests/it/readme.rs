@@ -111,6 +111,7 @@ impl Newcomer {
             .env("TMPDIR", self.home.path())
             .env("PATH", std::env::join_paths(path).unwrap())
             .env_remove("XDG_CONFIG_HOME")
+            .env_remove("XDG_STATE_HOME")
             .env_remove("COUNTERSIGN_CONFIG")
             .env_remove("COUNTERSIGN_LOG");
         command

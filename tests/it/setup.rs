@@ -1,6 +1,8 @@
 //! Setting up as a new user does: a home folder, a client's file with servers,
 //! and the commands in their order.
 
+mod filters;
+mod others;
 mod scopes;
 mod words;
 
@@ -56,6 +58,8 @@ impl Home {
             .env("HOME", self.folder.path())
             .env("USER", "ann")
             .env_remove("XDG_CONFIG_HOME")
+            .env_remove("XDG_STATE_HOME")
+            .env_remove("CLAUDE_CONFIG_DIR")
             .env_remove("COUNTERSIGN_CONFIG")
             .args(args);
         command

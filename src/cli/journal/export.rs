@@ -12,6 +12,7 @@ use crate::journal;
 use crate::journal::Asked;
 use crate::journal::Signer;
 use crate::principal::PrincipalId;
+use crate::visible;
 use anyhow::Context;
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -55,10 +56,27 @@ fn instant(text: &str) -> Result<Timestamp, String> {
 }
 
 impl Export {
+    /// Refuses times between which nothing can have happened, because an export of
+    /// nothing looks like one of a time in which nothing did.
+    fn can_have_something(&self, now: Timestamp) -> anyhow::Result<()> {
+        if let Some(since) = self.since {
+            anyhow::ensure!(
+                since <= now,
+                "`--since` is in the future: write a time up to now, which is {now:.0}"
+            );
+            anyhow::ensure!(
+                self.until.is_none_or(|until| since < until),
+                "`--until` is not after `--since`: write a later time"
+            );
+        }
+        Ok(())
+    }
+
     pub(super) fn run(self, config: &Config, form: Form) -> anyhow::Result<()> {
         if let Some(path) = &self.out {
             app::must_be_new(path)?;
         }
+        self.can_have_something(Timestamp::now())?;
         let store = app::existing_store(&config.store)?;
         let named = self.session.as_deref();
         let session = named
@@ -97,13 +115,12 @@ impl Export {
         };
         match form {
             Form::Json => print_json(&json!({ "file": path, "records": records })),
-            Form::Text => {
-                let shown = path.display();
-                print(&format!(
-                    "{shown} has {}. `countersign journal verify --export {shown}` verifies it, without the store.\n",
-                    Counted(records, "record")
-                ))
-            }
+            Form::Text => print(&format!(
+                "{} has {}. `countersign journal verify --export {}` verifies it, without the store.\n",
+                path.display(),
+                Counted(records, "record"),
+                visible::shell_word(&path.to_string_lossy())
+            )),
         }
     }
 }

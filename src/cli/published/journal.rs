@@ -62,6 +62,7 @@ pub(in crate::cli) fn store(facts: &StoreFacts) -> Value {
     json!({
         "version": facts.version,
         "bytes": facts.bytes,
+        "log_bytes": facts.log_bytes,
         "records": facts.records,
         "brokers": {"running": facts.living, "dead": facts.dead},
         "settled": facts.settled,

@@ -41,7 +41,7 @@ fn an_escalation_that_nobody_could_lift_is_told() {
     assert_eq!(
         told(&alone),
         [
-            "own.cedar:1: policy `x`: `@escalate` names the role `Manager`, which no principal has: give the role to one more of the principals, or leave `@escalate` out"
+            "own.cedar:1: policy `x`: `@escalate` names the role `Manager`, which no principal has: declare somebody who has it, or leave `@escalate` out"
         ]
     );
 

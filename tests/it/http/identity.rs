@@ -137,6 +137,69 @@ fn a_guessed_handle_is_a_session_of_ones_own() {
     assert_eq!(desk.world.paid().len(), 3);
 }
 
+/// A guest names a session with its owner, in the path as in the header.
+#[test]
+fn a_guest_is_in_the_session_of_the_path_and_whatever_is_not_shared_is_unknown() {
+    let world = World::new();
+    world.write(
+        "policies/share.cedar",
+        "@id(\"share\") permit (principal, action == Broker::Action::\"session/join\", resource)\n\
+        when { principal in Broker::Role::\"Manager\" && context.handles.contains(\"claim-99\") };",
+    );
+    let desk = Desk::on(world);
+    for handle in ["claim-99", "own"] {
+        let id = opened(&mut desk.talk(), &format!("/s/{handle}/mcp"));
+        let mut talk = desk.talk().with("mcp-session-id", &id);
+        said(&talk.post("/mcp", &call(2, GET, &json!({"claim_id": "1"}))));
+    }
+    let key = |who: &str| format!("Bearer {}", desk.world.key(who));
+    let (mia, sam) = (key("mia"), key("sam"));
+    let reads = |key: &str, path: &str, header: Option<&str>| {
+        let mut talk = Talk::new(desk.broker.address()).with("authorization", key);
+        let mut headers = vec![
+            ("mcp-protocol-version", "2026-07-28"),
+            ("mcp-method", "tools/call"),
+            ("mcp-name", GET),
+        ];
+        headers.extend(header.map(|named| ("countersign-session", named)));
+        let params = json!({"name": GET, "arguments": {"claim_id": "1"}});
+        let body = request(7, "tools/call", &modern_params(params));
+        talk.post_with(path, &headers, &body)
+    };
+    let both = Some("alice/claim-99");
+    for (path, header) in [
+        ("/s/alice/claim-99/mcp", None),
+        ("/s/alice/claim-99/mcp", both),
+        ("/s/alice%2fclaim-99/mcp", both),
+        ("/s/local%7Calice/claim-99/mcp", None),
+        ("/mcp", both),
+    ] {
+        let answer = reads(&mia, path, header);
+        assert!(said(&answer).starts_with("Claim 1"), "{path}: {answer:?}");
+    }
+    let answer = reads(&mia, "/s/alice/claim-99/mcp", Some("claim-99"));
+    assert_eq!(answer.status, 400, "{answer:?}");
+    let (_, listed) = desk.world.run(&["session", "list", "--owner", "mia"]);
+    assert!(listed.contains("no sessions yet"), "{listed}");
+
+    let unknown = |key: &str, named: &str| {
+        let answer = reads(key, &format!("/s/{named}/mcp"), None);
+        (answer.status, answer.body.replace(named, "NAMED"))
+    };
+    let none = unknown(&mia, "alice/nosuch");
+    for (key, named) in [
+        (&mia, "alice/own"),
+        (&mia, "nobody/claim-99"),
+        (&sam, "alice/claim-99"),
+        (&sam, "alice/nosuch"),
+    ] {
+        assert_eq!(unknown(key, named), none, "{named}");
+    }
+    let calls = desk.world.run(&["journal", "tail", "--json"]).1;
+    assert_eq!(calls.matches("\"principal\":\"mia\"").count(), 5, "{calls}");
+    assert_eq!(calls.matches("\"principal\":\"sam\"").count(), 0, "{calls}");
+}
+
 #[test]
 fn a_wrong_host_alone_and_a_wrong_origin_alone_are_each_refused() {
     let desk =

@@ -65,7 +65,14 @@ fn servers_of_every_scope_of_claude_code_are_taken_over_and_none_is_left_unnamed
     let warning = "WARNING  calls to notes, claims are not governed: claude-code reaches them past every policy";
     assert!(said.contains(warning) && said.contains(next), "{said}");
 
-    let said = home.does(&["connect", "claude-code", "--scope", "user", "--replace"]);
+    // The user's `claims` is another server than that of the project.
+    let replace = ["connect", "claude-code", "--scope", "user", "--replace"];
+    let (done, said) = home.run(&replace);
+    let told = "`[servers.claims]` is another server than the client's `claims` (they differ in args, env.TOKEN)";
+    assert!(!done && said.contains(told), "{said}");
+    let said = home.does(&["import", "claude-code", "--as", "claims=my-claims"]);
+    assert!(said.contains("added     my-claims  (user, "), "{said}");
+    let said = home.does(&replace);
     assert!(!said.contains("WARNING"), "{said}");
     let said = home.does(&["doctor"]);
     assert!(!said.contains("not governed"), "{said}");
@@ -79,12 +86,8 @@ fn servers_of_every_scope_of_claude_code_are_taken_over_and_none_is_left_unnamed
     home.does(&["connect", "claude-code", "--undo"]);
     assert_eq!(home.read(".claude.json"), own);
     assert_eq!(home.read("project/.mcp.json"), before);
-    for left in [
-        ".claude.json.countersign-backup",
-        "project/.mcp.json.countersign-backup",
-    ] {
-        assert!(!home.path(left).exists(), "{left}");
-    }
+    let state = home.path(".local/state/countersign/clients");
+    assert_eq!(std::fs::read_dir(state).unwrap().count(), 0);
 }
 
 #[test]

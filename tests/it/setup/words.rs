@@ -8,7 +8,7 @@ use std::path::Path;
 const OURS: &str = ".config/countersign/countersign.toml";
 
 /// A home that is set up with these policies, and nothing connected.
-fn set_up(policies: &str) -> Home {
+pub(super) fn set_up(policies: &str) -> Home {
     let home = Home::new();
     home.does(&["init"]);
     home.does(&["import", "claude-code"]);
@@ -23,7 +23,7 @@ fn change(home: &Home, from: &str, to: &str) {
 }
 
 #[track_caller]
-fn fails(home: &Home, args: &[&str], parts: &[&str]) {
+pub(super) fn fails(home: &Home, args: &[&str], parts: &[&str]) {
     let (done, said) = home.run(args);
     assert!(!done, "{args:?}: {said}");
     for part in parts {
@@ -46,8 +46,17 @@ fn whoever_calls_by_the_configuration_must_be_declared() {
     change(
         &home,
         "principal = \"bob\"\nsession = \"a b\"",
-        "principal = \"ann\"",
+        "principal = \"ann\"\nsession = \"no|such/claim-1\"",
     );
+    let told = "`stdio.session`: `no|such/claim-1` names no session: `no|such` is not in `";
+    fails(
+        &home,
+        &["check"],
+        &[told, "by `OWNER/HANDLE`, like `alice/claim-99`"],
+    );
+    change(&home, "no|such/claim-1", "|/claim-1");
+    fails(&home, &["check"], &["`|/claim-1` names no session: "]);
+    change(&home, "|/claim-1", "ann/claim-1");
     home.does(&["check"]);
 }
 
