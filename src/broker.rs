@@ -75,6 +75,7 @@ pub use catalogue::Naming;
 pub use catalogue::Rules;
 pub use catalogue::Shape;
 pub use custody::Custody;
+pub use custody::HeldError;
 pub use denied::Again;
 pub use denied::Denials;
 pub use escalate::Requested;
