@@ -20,6 +20,7 @@ mod kept;
 mod kinds;
 mod known;
 mod labels;
+mod lists;
 mod memory;
 mod metered;
 mod names;
