@@ -63,6 +63,10 @@ pub async fn check(config: &Config) -> anyhow::Result<Checked> {
     };
     let who = callers::problems(config, &rules.principals);
     checked.problems.extend(who);
+    if let Err(error) = config.broker.custody.must_be_held() {
+        let problem = format!("`journal.checkpoints`: {}", Chain(&error));
+        checked.problems.push(problem);
+    }
     let mut pins = stored_pins(config, &mut checked).await?;
     let downstreams = look_at_servers(config, &mut pins, &mut checked).await?;
     checked.problems.extend(changed_tools(&pins));

@@ -1,10 +1,13 @@
 //! How the journal is signed, and what is old taken away, while the broker runs.
 
+mod held;
+
+pub use held::HeldError;
+
 use super::Broker;
 use super::StartError;
 use super::upkeep::blocking;
 use crate::cause::Chain;
-use crate::crash;
 use crate::journal;
 use crate::journal::Signed;
 use crate::journal::Signer;
@@ -13,15 +16,6 @@ use crate::store::StoreError;
 use crate::store::Tx;
 use jiff::SignedDuration;
 use jiff::Timestamp;
-use std::fs::File;
-use std::fs::OpenOptions;
-use std::io;
-use std::io::Read;
-use std::io::Seek;
-use std::io::SeekFrom;
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -46,12 +40,28 @@ pub struct Custody {
 }
 
 impl Custody {
-    /// What signs the journal.
+    /// What signs the journal, once all that is to take checkpoints does.
     pub(super) async fn signer(&self) -> Result<Arc<Signer>, StartError> {
-        let key = self.key.clone();
-        let signer = tokio::task::spawn_blocking(move || Signer::at(&key));
+        let custody = self.clone();
+        let signer = tokio::task::spawn_blocking(move || {
+            custody.must_be_held().map_err(StartError::Checkpoints)?;
+            Signer::at(&custody.key).map_err(StartError::Key)
+        });
         let signer = signer.await.map_err(|_ended| StartError::Stopping)?;
-        signer.map(Arc::new).map_err(StartError::Key)
+        signer.map(Arc::new)
+    }
+
+    /// Refuses what will never take a checkpoint, in the place of the file that is to.
+    /// Nothing is changed.
+    ///
+    /// # Errors
+    ///
+    /// When it is no file, or cannot be opened.
+    pub fn must_be_held(&self) -> Result<(), HeldError> {
+        match &self.checkpoints {
+            Some(path) => held::must_take(path),
+            None => Ok(()),
+        }
     }
 }
 
@@ -153,65 +163,12 @@ impl Broker {
         let Some((made, path)) = made.zip(self.settings.custody.checkpoints.clone()) else {
             return;
         };
-        let appended = tokio::task::spawn_blocking(move || append(&path, &made.line()));
+        let appended = tokio::task::spawn_blocking(move || held::append(&path, &made.line()));
         if let Ok(Err(error)) = appended.await {
             tracing::error!(
-                %error,
+                error = %Chain(&error),
                 "a checkpoint could not be appended to `journal.checkpoints`; the store has it"
             );
         }
-    }
-}
-
-/// One write for the whole line: brokers append to the same file. A line that was cut
-/// off, by the end of the power or of the disk, spoils only itself.
-fn append(path: &Path, line: &str) -> io::Result<()> {
-    let begin = if is_torn(path) { "\n" } else { "" };
-    let mut file = OpenOptions::new()
-        .append(true)
-        .create(true)
-        .mode(0o600)
-        .open(path)?;
-    crash::point("checkpoint.given.before-append");
-    if crash::strikes("checkpoint", "given", "torn") {
-        let half = line.get(..line.len() / 2).unwrap_or_default();
-        file.write_all(half.as_bytes())?;
-        crash::kill();
-    }
-    file.write_all(format!("{begin}{line}\n").as_bytes())?;
-    file.sync_data()?;
-    crash::point("checkpoint.given.after-append");
-    Ok(())
-}
-
-/// Whether the last line of a file has no end. One that cannot be read is taken to have
-/// one: whoever may only append need not read.
-fn is_torn(path: &Path) -> bool {
-    let last = || {
-        let mut file = File::open(path).ok()?;
-        file.seek(SeekFrom::End(-1)).ok()?;
-        let mut last = [0];
-        file.read_exact(&mut last).ok()?;
-        Some(last)
-    };
-    last().is_some_and(|last| last != *b"\n")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_line_that_was_cut_off_spoils_no_other() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("held.jsonl");
-        append(&path, "{1}").unwrap();
-        std::fs::write(&path, "{1}\n{2").unwrap();
-        append(&path, "{3}").unwrap();
-        append(&path, "{4}").unwrap();
-        assert_eq!(
-            std::fs::read_to_string(&path).unwrap(),
-            "{1}\n{2\n{3}\n{4}\n"
-        );
     }
 }

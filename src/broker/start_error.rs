@@ -1,5 +1,6 @@
 //! Why a broker does not start.
 
+use super::HeldError;
 use crate::journal::KeyError;
 use crate::policy::BundleError;
 use crate::store::StoreError;
@@ -26,6 +27,9 @@ pub enum StartError {
     /// There is nothing to sign the journal with.
     #[error("the journal cannot be signed")]
     Key(#[source] KeyError),
+    /// What is to take checkpoints does not.
+    #[error("`journal.checkpoints` cannot be used")]
+    Checkpoints(#[source] HeldError),
     /// The broker is stopping.
     #[error("the broker is stopping")]
     Stopping,

@@ -1,11 +1,9 @@
-//! Starting and stopping, and what is asked of a running broker besides calls.
+//! Starting and stopping, and taking an operator's new rules.
 
 use super::Broker;
 use super::Catalogue;
 use super::Custody;
-use super::Has;
 use super::Known;
-use super::Lists;
 use super::Rules;
 use super::Settings;
 use super::at_once::Desk;
@@ -29,7 +27,6 @@ use crate::downstream::KeptFor;
 use crate::downstream::KeptSession;
 use crate::downstream::News;
 use crate::downstream::Replicas;
-use crate::downstream::State;
 use crate::journal;
 use crate::journal::Signer;
 use crate::keys;
@@ -39,26 +36,17 @@ use crate::pins;
 use crate::pins::Besides;
 use crate::pins::Pin;
 use crate::policy::BundleError;
-use crate::principal::PrincipalId;
 use crate::store::Durability;
 use crate::store::Store;
 use crate::store::StoreError;
 use crate::store::Writer;
-use crate::tool::Asking;
-use crate::tool::Declared;
-use crate::tool::Kind;
-use crate::tool::Level;
-use crate::tool::Mirrored;
 use crate::tool::ServerName;
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
-use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::Mutex;
-use std::sync::MutexGuard;
-use std::sync::PoisonError;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
@@ -283,108 +271,6 @@ impl Broker {
         let sent = self.reloads.send(order).await;
         sent.map_err(|_stopped| StartError::Stopping)?;
         answer.await.unwrap_or(Err(StartError::Stopping))
-    }
-
-    /// What a principal may see with a client that can be asked this: entries of a
-    /// list, tools and prompts under their exposed names, in one order. Depends on
-    /// nothing that a session did.
-    pub async fn list(
-        &self,
-        principal: &PrincipalId,
-        declared: &Declared,
-        list: Lists,
-    ) -> Vec<Arc<str>> {
-        let kind = Kind::of(declared);
-        self.first_sight().await;
-        self.seen_as(&kind).await;
-        self.catalogue.load().visible(principal, &kind, list)
-    }
-
-    /// The arguments of a tool that are repeated in headers, where the principal
-    /// may know of the tool.
-    pub fn mirrored(&self, principal: &PrincipalId, name: &str) -> Arc<[Mirrored]> {
-        let catalogue = self.catalogue.load();
-        match catalogue.route(Asking::Tool, name) {
-            Some(route) if !route.mirrored.is_empty() && catalogue.shows(principal, &route) => {
-                Arc::clone(&route.mirrored)
-            }
-            Some(_) | None => Arc::default(),
-        }
-    }
-
-    /// Whether every server answered or failed once.
-    pub fn is_seen(&self) -> bool {
-        self.unseen.borrow().is_empty()
-    }
-
-    /// What there is besides tools.
-    pub fn has(&self) -> Has {
-        // What a server had when it was last seen it will have again.
-        let besides = self.besides();
-        let logging = besides.values().any(|has| has.logs);
-        let apps = besides.values().any(|has| has.pages);
-        drop(besides);
-        Has {
-            logging,
-            apps,
-            ..self.catalogue.load().has()
-        }
-    }
-
-    /// What each server has besides what is pinned.
-    pub(super) fn besides(&self) -> MutexGuard<'_, BTreeMap<ServerName, Besides>> {
-        // Only single operations of the map happen under the lock.
-        self.besides.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A client hears what servers log from this level on. Servers of before
-    /// 2026-07-28 are told so once for all their clients, and each client hears
-    /// what it wants of it.
-    pub async fn log_from(&self, level: Level) {
-        let mut told = tokio::task::JoinSet::new();
-        for downstream in self.downstreams.values() {
-            let downstream = downstream.clone();
-            told.spawn(async move { downstream.log_from(level).await });
-        }
-        told.join_all().await;
-    }
-
-    /// Moves when what [`Broker::list`] returns may have changed.
-    pub fn changes(&self) -> watch::Receiver<u64> {
-        self.changes.subscribe()
-    }
-
-    /// What calls are answered from now.
-    pub fn catalogue(&self) -> Arc<Catalogue> {
-        Arc::clone(&self.catalogue.load())
-    }
-
-    /// The servers and how they are.
-    pub fn servers(&self) -> Vec<(ServerName, State)> {
-        let servers = self.downstreams.iter();
-        servers
-            .map(|(name, downstream)| (name.clone(), downstream.state()))
-            .collect()
-    }
-
-    /// Returns when every server answered or failed once, or time is up.
-    pub async fn first_sight(&self) {
-        let mut unseen = self.unseen.subscribe();
-        let all_seen = unseen.wait_for(BTreeSet::is_empty);
-        let _seen_or_late = tokio::time::timeout(self.settings.first_sight, all_seen).await;
-    }
-
-    /// Returns when the resources of every server that may have some are known, or
-    /// those that are not there had the time that they may take for a start.
-    pub(super) async fn resources_known(&self) {
-        let catalogue = self.catalogue();
-        let may_have = |server: &ServerName| {
-            self.unseen.borrow().contains(server) || catalogue.other(server, Asking::Read).is_some()
-        };
-        let longest = self.downstreams.values().map(Replicas::start_timeout).max();
-        let mut unlisted = self.unlisted.subscribe();
-        let all_known = unlisted.wait_for(|unlisted| !unlisted.iter().any(may_have));
-        let _known_or_late = tokio::time::timeout(longest.unwrap_or_default(), all_known).await;
     }
 
     /// Ends orderly: calls that were sent come to their end first, at most for

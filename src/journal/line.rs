@@ -137,23 +137,3 @@ impl Signed {
         serde_json::to_string(&Line::checkpoint(self)).unwrap_or_default()
     }
 }
-
-/// The checkpoints among some lines: of a file of checkpoints, or of an export.
-/// The number of the line where one is none.
-///
-/// # Errors
-///
-/// The number of the first line, from 1, that cannot be read.
-pub fn checkpoints_in(text: &str) -> Result<Vec<Signed>, usize> {
-    let mut found = Vec::new();
-    for (number, line) in (1..).zip(text.lines()) {
-        match serde_json::from_str(line) {
-            Ok(Line::Checkpoint { text, signature }) => {
-                found.push(signed(text, &signature).ok_or(number)?);
-            }
-            Ok(_) => {}
-            Err(_no_line) => return Err(number),
-        }
-    }
-    Ok(found)
-}

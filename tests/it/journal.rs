@@ -206,6 +206,70 @@ fn a_journal_written_anew_is_found_by_a_checkpoint_that_is_held() {
 }
 
 #[test]
+fn a_last_line_that_a_crash_cut_off_is_told_and_the_others_are_compared() {
+    let world = after_two_sessions();
+    let held = world.path("held.jsonl");
+    let held = held.to_str().unwrap();
+    let whole = world.read("held.jsonl");
+    let lines: Vec<&str> = whole.lines().collect();
+    let cut = &whole[..whole.len() - 10];
+    world.write("held.jsonl", cut);
+    let verify = ["journal", "verify", "--checkpoint", held];
+    let (holds, printed) = world.run(&verify);
+    let told =
+        format!("note the last line of `{held}`, 2, is cut off, as a crash leaves it; ignored");
+    assert!(holds && printed.contains(&told), "{printed}");
+    let (_, printed) = world.run(&[&verify[..], &["--json"]].concat());
+    let found: Value = serde_json::from_str(&printed).unwrap();
+    assert_eq!(found["notes"].as_array().map(Vec::len), Some(1));
+    assert_eq!(found["problems"], json!([]));
+
+    // The next one begins on a line of its own.
+    let mut broker = world.broker().initialized();
+    broker.call(GET, json!({"claim_id": "98"}));
+    assert!(broker.end());
+    let more = world.read("held.jsonl");
+    let third = more.strip_prefix(cut).unwrap();
+    assert!(third.starts_with("\n{\"line\":\"checkpoint\""), "{more}");
+    let (holds, printed) = world.run(&verify);
+    let problem = format!("PROBLEM line 2 of `{held}` is no checkpoint; the others were compared");
+    assert!(!holds && printed.contains(&problem), "{printed}");
+    assert_eq!(printed.matches("PROBLEM").count(), 1, "{printed}");
+    // They were: one of another journal is found beside it.
+    let other = lines[0].replacen("number 1", "number 7", 1);
+    world.write("held.jsonl", &format!("{more}{other}\n"));
+    let (holds, printed) = world.run(&verify);
+    assert!(!holds && printed.contains(&problem), "{printed}");
+    assert_eq!(printed.matches("PROBLEM").count(), 2, "{printed}");
+}
+
+#[test]
+fn what_is_no_file_takes_no_checkpoints_and_keeps_a_broker_from_starting() {
+    let world = World::new();
+    world.edit("countersign.toml", "# checkpoints =", "checkpoints =");
+    let made = std::process::Command::new("mkfifo")
+        .arg(world.path("held.jsonl"))
+        .status();
+    assert!(made.unwrap().success());
+    for what in ["a pipe", "a folder"] {
+        let told = format!("held.jsonl` is {what}: name a file that checkpoints can be appended");
+        for args in [["stdio"], ["check"]] {
+            let (taken, printed) = world.run(&args);
+            assert!(!taken && printed.contains(&told), "{printed}");
+            assert!(printed.contains("`journal.checkpoints`"), "{printed}");
+        }
+        if what == "a pipe" {
+            std::fs::remove_file(world.path("held.jsonl")).unwrap();
+            std::fs::create_dir(world.path("held.jsonl")).unwrap();
+        }
+    }
+    std::fs::remove_dir(world.path("held.jsonl")).unwrap();
+    let (taken, printed) = world.run(&["check"]);
+    assert!(taken, "{printed}");
+    assert!(!world.path("held.jsonl").exists());
+}
+
+#[test]
 fn checkpoints_of_another_key_are_found() {
     let world = after_two_sessions();
     let first = key(&world);

@@ -8,8 +8,9 @@ use crate::cli::published;
 use crate::config::Config;
 use crate::counted::Counted;
 use crate::journal;
+use crate::journal::Held;
+use crate::journal::Problem;
 use crate::journal::PublicKey;
-use crate::journal::Signed;
 use crate::journal::Signer;
 use crate::journal::Trust;
 use crate::journal::Verified;
@@ -46,10 +47,22 @@ impl Verify {
             keys: self.key,
             held: Vec::new(),
         };
+        let (mut broken, mut notes) = (Vec::new(), Vec::new());
         for path in &self.checkpoint {
-            trust.held.extend(checkpoints(path)?);
+            let held = held(path)?;
+            trust.held.extend(held.checkpoints);
+            let file = path.display().to_string();
+            if let Some(line) = held.cut_off {
+                notes.push(format!(
+                    "the last line of `{file}`, {line}, is cut off, as a crash leaves it; ignored"
+                ));
+            }
+            broken.extend(held.broken.into_iter().map(|line| Problem::Line {
+                file: file.clone(),
+                line,
+            }));
         }
-        let found = match &self.export {
+        let mut found = match &self.export {
             Some(path) => {
                 let file = File::open(path);
                 let file = file.with_context(|| format!("cannot read `{}`", path.display()))?;
@@ -66,30 +79,38 @@ impl Verify {
                 store.read(|tx| journal::verify(tx, &living, &trust))?
             }
         };
+        found.problems.extend(broken);
         let status = match found.problems.is_empty() {
             true => ExitCode::SUCCESS,
             false => ExitCode::FAILURE,
         };
         match form {
-            Form::Json => print_json(&published::verified(&found))?,
-            Form::Text => print(&said(&found, &trust)?)?,
+            Form::Json => print_json(&published::verified(&found, &notes))?,
+            Form::Text => print(&said(&found, &trust, &notes)?)?,
         }
         Ok(status)
     }
 }
 
-fn checkpoints(path: &Path) -> anyhow::Result<Vec<Signed>> {
+fn held(path: &Path) -> anyhow::Result<Held> {
     let shown = path.display();
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read `{shown}`"))?;
-    let found = journal::checkpoints_in(&text);
-    let found = found.map_err(|line| {
-        anyhow::anyhow!("line {line} of `{shown}` is no checkpoint: name a file that `journal.checkpoints` wrote")
-    })?;
-    anyhow::ensure!(!found.is_empty(), "there is no checkpoint in `{shown}`");
-    Ok(found)
+    let file = std::fs::read(path).with_context(|| format!("cannot read `{shown}`"))?;
+    let held = Held::read(&file);
+    if held.checkpoints.is_empty() {
+        match (held.broken.first(), held.cut_off) {
+            (Some(line), _) => anyhow::bail!(
+                "line {line} of `{shown}` is no checkpoint: name a file that `journal.checkpoints` wrote"
+            ),
+            (None, Some(_line)) => anyhow::bail!(
+                "in `{shown}` there is only the beginning of a checkpoint, as a crash leaves it: verify without it, or once the next was appended"
+            ),
+            (None, None) => anyhow::bail!("there is no checkpoint in `{shown}`"),
+        }
+    }
+    Ok(held)
 }
 
-fn said(found: &Verified, trust: &Trust) -> anyhow::Result<String> {
+fn said(found: &Verified, trust: &Trust, notes: &[String]) -> anyhow::Result<String> {
     let mut text = String::new();
     for (writer, (seq, hash)) in &found.heads {
         write!(text, "writer {writer}: ")?;
@@ -107,6 +128,9 @@ fn said(found: &Verified, trust: &Trust) -> anyhow::Result<String> {
             false => "",
         };
         writeln!(text, "key {key}{named}")?;
+    }
+    for note in notes {
+        writeln!(text, "note {note}")?;
     }
     for problem in &found.problems {
         writeln!(text, "PROBLEM {problem}")?;

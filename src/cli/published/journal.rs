@@ -8,8 +8,8 @@ use crate::journal::Verified;
 use serde_json::Value;
 use serde_json::json;
 
-/// What a verification found.
-pub(in crate::cli) fn verified(found: &Verified) -> Value {
+/// What a verification found, and what is worth knowing of the files that it read.
+pub(in crate::cli) fn verified(found: &Verified, notes: &[String]) -> Value {
     let heads = found.heads.iter().map(|(writer, (records, hash))| {
         let begin = found.begins.get(writer).unwrap_or(&0);
         json!({
@@ -36,6 +36,7 @@ pub(in crate::cli) fn verified(found: &Verified) -> Value {
             "keys": keys.collect::<Vec<_>>(),
         },
         "problems": problems.collect::<Vec<_>>(),
+        "notes": notes,
     })
 }
 
@@ -124,7 +125,7 @@ mod tests {
             in_flight: 1,
             problems: vec![Problem::Gap { writer, seq: 9 }],
         };
-        insta::assert_json_snapshot!(verified(&found), @r#"
+        insta::assert_json_snapshot!(verified(&found, &["a note".to_owned()]), @r#"
         {
           "records": 7,
           "hidden": 2,
@@ -150,6 +151,9 @@ mod tests {
           },
           "problems": [
             "writer 1: record 9 is missing"
+          ],
+          "notes": [
+            "a note"
           ]
         }
         "#);

@@ -70,6 +70,13 @@ pub enum Problem {
         /// Its number; none where it is no checkpoint of this journal.
         number: Option<i64>,
     },
+    /// A line of a file of checkpoints is none.
+    Line {
+        /// The file, as it was named.
+        file: String,
+        /// Its number, from 1.
+        line: usize,
+    },
     /// A payload is not the one whose digest was recorded.
     Payload {
         /// Of which call.
@@ -143,6 +150,10 @@ impl fmt::Display for Problem {
             } => write!(
                 f,
                 "checkpoint {number} that was given away is not here: this is another history, or ends before it"
+            ),
+            Self::Line { file, line } => write!(
+                f,
+                "line {line} of `{file}` is no checkpoint; the others were compared. Take it out if a crash cut it off: the next one vouches for it too"
             ),
             Self::Payload { call, part } => {
                 write!(f, "call {call}: the kept {part} are not those recorded")
