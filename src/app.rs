@@ -71,7 +71,7 @@ use tokio_util::sync::CancellationToken;
 
 /// The tables of every record room, by the version of the store that brought
 /// them.
-pub const MIGRATIONS: [Migration; 21] = [
+pub const MIGRATIONS: [Migration; 22] = [
     Migration {
         number: 1,
         sql: &[
@@ -171,6 +171,10 @@ pub const MIGRATIONS: [Migration; 21] = [
     Migration {
         number: 21,
         sql: &[journal::SCHEMA_21],
+    },
+    Migration {
+        number: 22,
+        sql: &[sessions::SCHEMA_22],
     },
 ];
 

@@ -155,6 +155,7 @@ use tokio::sync::mpsc;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use transports::Transports;
 use upkeep::Reload;
 
 /// What stands in the place of arguments that a client left out.
@@ -242,6 +243,7 @@ pub struct Broker {
     kinds: Kinds,
     /// What each server has besides what is pinned.
     besides: Mutex<BTreeMap<ServerName, Besides>>,
+    transports: Transports,
     tasks: TaskTracker,
     stopping: CancellationToken,
 }

@@ -97,7 +97,6 @@ pub use instances::Before;
 pub use instances::Instance;
 pub use instances::Instances;
 pub use instances::Opened;
-pub use instances::Stay;
 pub use keeper::keep;
 pub use kept::Keeper;
 pub use kept::Keeping;
@@ -215,9 +214,6 @@ struct Desk {
 enum Phase {
     Starting,
     Ready {
-        /// It goes on in a transport session that a server knows which session it is
-        /// for.
-        goes_on: bool,
         /// How often it was opened until now.
         opening: u64,
         link: Reach,

@@ -2,6 +2,7 @@
 
 mod found;
 mod label;
+mod resumed;
 
 pub use found::Choice;
 pub use found::Found;
@@ -10,6 +11,8 @@ pub use found::Rule;
 pub use found::RuleError;
 pub use label::Label;
 pub use label::LabelError;
+pub use resumed::Resumed;
+pub use resumed::Stay;
 
 use crate::principal::PrincipalId;
 use std::collections::BTreeSet;

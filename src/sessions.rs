@@ -33,6 +33,7 @@ pub use placements::placed_since;
 pub use table::SCHEMA;
 pub use table::SCHEMA_7;
 pub use towards::SCHEMA_17;
+pub use towards::SCHEMA_22;
 pub use towards::Towards;
 pub use towards::keep_towards;
 pub use towards::lose_towards;

@@ -21,7 +21,8 @@ mod writers;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub use backup::put_back;
+pub use backup::Copied;
+pub use backup::Place;
 pub use error::StoreError;
 pub use inspection::Inspection;
 pub use migrate::Migration;

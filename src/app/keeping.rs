@@ -121,8 +121,40 @@ pub fn back_up(config: &Config, to: &Path) -> anyhow::Result<usize> {
 pub fn bring_back(config: &Config, from: &Path) -> anyhow::Result<(usize, Option<PathBuf>)> {
     let shown = from.display();
     anyhow::ensure!(from.is_file(), "there is no file `{shown}`: {A_BACKUP}");
-    let held = must_hold(from, &Trust::default());
-    let records = held.map_err(|error| match error.downcast::<StoreError>() {
+    let own = config.store.canonicalize().ok();
+    anyhow::ensure!(
+        own.is_none() || own != from.canonicalize().ok(),
+        "`{shown}` is the store itself: {A_BACKUP}"
+    );
+    let of_backup = |error| of_backup(error, from);
+    // What is no store at all makes no lock either.
+    Inspection::of(from, &MIGRATIONS).map_err(|error| of_backup(error.into()))?;
+    let place = store::Place::alone(&config.store)?;
+    let copied = copied(&place, from).map_err(of_backup)?;
+    // What was copied, whatever becomes of the backup meanwhile.
+    let records = match must_hold(copied.path(), &Trust::default()) {
+        Ok(records) => records,
+        Err(error) => {
+            copied.discard()?;
+            return Err(of_backup(error));
+        }
+    };
+    let time = Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
+    Ok((records, copied.put(&time)?))
+}
+
+/// Copies a backup that is whole. What is missing in the middle of its log would be
+/// missing in the copy without a word.
+fn copied<'a>(place: &'a store::Place, from: &Path) -> anyhow::Result<store::Copied<'a>> {
+    let looked = Inspection::of(from, &MIGRATIONS)?;
+    must_be_whole(&looked)?;
+    Ok(place.copy(from)?)
+}
+
+/// What is wrong with a backup, and what to do.
+fn of_backup(error: anyhow::Error, from: &Path) -> anyhow::Error {
+    let shown = from.display();
+    match error.downcast::<StoreError>() {
         Ok(StoreError::Foreign { .. } | StoreError::Open { .. }) => {
             anyhow::anyhow!("`{shown}` is no store: {A_BACKUP}")
         }
@@ -136,10 +168,7 @@ pub fn bring_back(config: &Config, from: &Path) -> anyhow::Result<(usize, Option
         }
         Ok(other) => not_brought_back(other.into(), from),
         Err(other) => not_brought_back(other, from),
-    })?;
-    let time = Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
-    let old = store::put_back(from, &config.store, &time)?;
-    Ok((records, old))
+    }
 }
 
 /// What to do where something else was given.
@@ -182,12 +211,7 @@ pub fn must_be_new(path: &Path) -> anyhow::Result<()> {
 
 fn must_hold(path: &Path, trust: &Trust) -> anyhow::Result<usize> {
     let looked = Inspection::of(path, &MIGRATIONS)?;
-    let problems = looked.problems()?;
-    anyhow::ensure!(
-        problems.is_empty(),
-        "it is damaged: {}",
-        problems.join("; ")
-    );
+    must_be_whole(&looked)?;
     // Of an older version, the journal is verified once it is brought up to date.
     if looked.version() != MIGRATIONS.last().map_or(0, |newest| newest.number) {
         return Ok(0);
@@ -196,4 +220,14 @@ fn must_hold(path: &Path, trust: &Trust) -> anyhow::Result<usize> {
     let faults: Vec<String> = of_the_journal(&found).collect();
     anyhow::ensure!(faults.is_empty(), "{}", faults.join("; "));
     Ok(found.records)
+}
+
+fn must_be_whole(looked: &Inspection) -> anyhow::Result<()> {
+    let problems = looked.problems()?;
+    anyhow::ensure!(
+        problems.is_empty(),
+        "it is damaged: {}",
+        problems.join("; ")
+    );
+    Ok(())
 }

@@ -164,6 +164,7 @@ impl Candidate {
                     grant.use_up(tx, subject.call, now)?;
                 }
                 self.made(tx)?;
+                self.revived(tx, now)?;
                 let charges = charging.charge(tx)?;
                 self.label(tx, &session, (settings, now))?;
                 self.take_place(tx, follows, &charges, now)?;

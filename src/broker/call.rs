@@ -67,6 +67,9 @@ pub struct Origin {
     pub takes_task: bool,
     /// The request that it is made for, after the approval, by the broker itself.
     pub(super) resumes: Option<EscalationId>,
+    /// The broker itself tells an instance by it which session it is for. What it told
+    /// another, which is gone, is no earlier call to that.
+    pub(super) revives: bool,
 }
 
 impl Origin {
@@ -76,6 +79,7 @@ impl Origin {
             credential,
             takes_task,
             resumes: None,
+            revives: false,
         }
     }
 }

@@ -203,7 +203,7 @@ impl Candidate {
         session: &SessionFacts,
         (settings, now): (&Settings, Timestamp),
     ) -> Result<Option<Said>, StoreError> {
-        if self.effect() == Effect::None {
+        if self.effect() == Effect::None || self.origin.revives {
             return Ok(None);
         }
         // Any that died: what it had begun may be in its spool only.
@@ -235,6 +235,23 @@ impl Candidate {
             Some(_) => self.unread(tx, writer, now),
             None => Ok(None),
         }
+    }
+
+    /// Once an instance is told which session it is for, nobody need be told of how it
+    /// went with one that is gone.
+    pub(super) fn revived(&self, tx: &Tx<'_>, now: Timestamp) -> Result<(), StoreError> {
+        if !self.origin.revives {
+            return Ok(());
+        }
+        journal::settle(tx, &self.subject)?;
+        for _ in 0..journal::MOST_UNREAD {
+            let Some(earlier) = journal::waiting(tx, &self.subject, now)? else {
+                break;
+            };
+            journal::is_read(tx, earlier)?;
+            retries::drop_unread(tx, earlier)?;
+        }
+        Ok(())
     }
 
     /// The oldest answer that nobody read of a call that is the same.

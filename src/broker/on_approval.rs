@@ -272,6 +272,7 @@ impl Broker {
                 credential: waiting.wish.credential.map(Into::into),
                 takes_task: false,
                 resumes: Some(found.id),
+                revives: false,
             },
         }))
     }

@@ -14,7 +14,7 @@ use crate::downstream::Affinity;
 use crate::downstream::Replica;
 use crate::downstream::Replicas;
 use crate::downstream::Sent;
-use crate::downstream::Stay;
+use crate::session::Stay;
 use crate::sessions;
 use crate::sessions::Holder;
 use crate::sessions::Placing;

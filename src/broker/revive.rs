@@ -12,6 +12,7 @@ use super::ToolCall;
 use super::close::Held;
 use super::labels;
 use crate::cause::Chain;
+use crate::crash;
 use crate::downstream::Before;
 use crate::downstream::Downstream;
 use crate::downstream::Instance;
@@ -68,14 +69,16 @@ impl Broker {
             return Ok(());
         };
         let is_new = match opened.before() {
-            Before::Same => {
-                opened.goes_on();
-                return Ok(());
-            }
+            Before::Same => return Ok(()),
             Before::Another => false,
             Before::Unknown => self.is_first_of(name, call).await?,
         };
         if !is_new {
+            if !opened.begins().await {
+                tracing::error!(server.name = %name, session.id = %call.session, "that an instance is told to resume could not be noted, so it was not told");
+                return Ok(());
+            }
+            crash::point("revive.begun");
             let came = self.told_to_resume(resume, (name, server), call).await?;
             let detail = format!("{name}: started again; {}: {came}", resume.tool);
             let (session, server) = (call.session, name.clone());
@@ -85,6 +88,7 @@ impl Broker {
                 sessions::note(tx, session, What::Revived, Some(&detail), by, now)
             });
             noted.await?;
+            crash::point("revive.told");
         }
         opened.settle();
         Ok(())
@@ -183,6 +187,9 @@ fn resuming(resume: &Resume, session: &Session, before: &ToolCall) -> ToolCall {
         key: None,
         awaited: None,
         meta: None,
-        origin: Origin::default(),
+        origin: Origin {
+            revives: true,
+            ..Origin::default()
+        },
     }
 }

@@ -76,6 +76,7 @@ const MIGRATIONS: [Migration; 1] = [Migration {
         sessions::SCHEMA_11,
         sessions::SCHEMA_13,
         sessions::SCHEMA_17,
+        sessions::SCHEMA_22,
         events::SCHEMA,
         events::SCHEMA_15,
         outbox::SCHEMA,

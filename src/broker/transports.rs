@@ -17,6 +17,8 @@ use jiff::Timestamp;
 use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 /// Takes over those in which no living broker speaks.
 pub(super) fn take_over(
@@ -39,37 +41,71 @@ pub(super) fn take_over(
             revision: one.revision,
             says: one.says,
             capabilities: one.capabilities,
-            told: one.told,
+            resumed: one.resumed,
         };
         (whose, session)
     });
     Ok(known.collect())
 }
 
+/// What keeps them while the broker runs, to the end of its last call.
+#[derive(Debug, Default)]
+pub(super) struct Transports {
+    task: TaskTracker,
+    ended: CancellationToken,
+}
+
+impl Transports {
+    /// Returns once all that was said until now is kept.
+    pub(super) async fn end(&self) {
+        self.ended.cancel();
+        self.task.close();
+        self.task.wait().await;
+    }
+}
+
 /// What is kept, and what is to be kept from now on.
 pub(super) type Keeps = (Arc<Kept>, mpsc::UnboundedReceiver<Keeping>);
 
 impl Broker {
-    /// Keeps what servers give us while the broker runs.
+    /// Keeps what servers give us, until the broker has ended its last call.
     pub(super) fn follow_kept(self: &Arc<Self>, mut keeping: mpsc::UnboundedReceiver<Keeping>) {
         let broker = Arc::clone(self);
-        self.tasks.spawn(async move {
-            let stopping = broker.stopping.clone();
+        self.transports.task.spawn(async move {
+            let ended = broker.transports.ended.clone();
             loop {
-                let next = match stopping.run_until_cancelled(keeping.recv()).await {
+                let next = match ended.run_until_cancelled(keeping.recv()).await {
                     Some(next) => next,
                     // What was told before the end is kept too.
                     None => keeping.try_recv().ok(),
                 };
-                let Some(next) = next else { return };
-                if let Err(error) = broker.keep_session(next).await {
-                    tracing::warn!(error = %Chain(&error), "a transport session with a server could not be kept; after a restart another is opened");
+                let Some(Keeping {
+                    whose,
+                    session,
+                    kept,
+                }) = next
+                else {
+                    return;
+                };
+                match (broker.keep_session(whose, session).await, kept) {
+                    (Ok(()), Some(kept)) => {
+                        // An error says that nobody waits for it any more.
+                        let _unheard = kept.send(());
+                    }
+                    (Ok(()), None) => {}
+                    (Err(error), _) => {
+                        tracing::warn!(error = %Chain(&error), "a transport session with a server could not be kept; after a restart another is opened");
+                    }
                 }
             }
         });
     }
 
-    async fn keep_session(&self, (whose, session): Keeping) -> Result<(), StoreError> {
+    async fn keep_session(
+        &self,
+        whose: KeptFor,
+        session: Option<KeptSession>,
+    ) -> Result<(), StoreError> {
         let own = self.writer.id();
         let kept = self.store.write("kept", Durability::Process, move |tx| {
             let KeptFor {
@@ -88,7 +124,7 @@ impl Broker {
                         revision: session.revision,
                         says: session.says,
                         capabilities: session.capabilities,
-                        told: session.told,
+                        resumed: session.resumed,
                     };
                     sessions::keep_towards(tx, own, &towards, Timestamp::now())
                 }

@@ -19,6 +19,7 @@ use super::start_error::StartError;
 use super::subscriptions::Subscriptions;
 use super::transports;
 use super::transports::Keeps;
+use super::transports::Transports;
 use crate::downstream;
 use crate::downstream::Keeper;
 use crate::downstream::Keeping;
@@ -228,6 +229,7 @@ impl Broker {
             unseen: watch::Sender::new(unseen),
             kinds: Kinds::of(kinds),
             besides: Mutex::new(besides),
+            transports: Transports::default(),
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
         });
@@ -283,6 +285,7 @@ impl Broker {
         let _ended_or_late = tokio::time::timeout(patience, self.tasks.wait()).await;
         stop_all(&self.downstreams).await;
         let _ended_or_late = tokio::time::timeout(patience, self.tasks.wait()).await;
+        self.transports.end().await;
         if let Some(desk) = &self.desk {
             desk.close();
         }

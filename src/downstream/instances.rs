@@ -17,10 +17,12 @@ use super::reach::Reach;
 use super::sending::Ready;
 use super::siblings::Kind;
 use super::siblings::Opener;
-use super::siblings::Told;
+use super::siblings::ToldIn;
 use crate::permit::Permit;
 use crate::principal::PrincipalId;
+use crate::session::Resumed;
 use crate::session::SessionId;
+use crate::session::Stay;
 use crate::tool::Asking;
 use crate::tool::Declared;
 use crate::tool::TaskAsk;
@@ -80,17 +82,12 @@ pub struct Opened {
     stay: Stay,
 }
 
-/// Since when a session is on a replica without a break (milliseconds since 1970), where
-/// its server has several. An instance that it comes back to knows nothing of what was
-/// done elsewhere.
-pub type Stay = Option<i64>;
-
 /// One opening of an instance.
 struct Opening {
     number: u64,
-    /// It needs to be told nothing, although nobody here has told it anything.
-    goes_on: bool,
-    /// Where is kept that it was told, and in which transport session.
+    /// What it was told before, whoever told it.
+    resumed: Resumed,
+    /// Where is kept what it was told, and in which transport session.
     keeps: Option<(Keeper, String)>,
 }
 
@@ -106,28 +103,35 @@ pub enum Before {
 }
 
 impl Opened {
-    /// Notes that it needs to be told nothing more.
+    /// Notes that it is told to resume from now on, so that nobody goes on in its
+    /// transport session if we are killed before what comes of it is known. False where
+    /// that cannot be noted.
+    pub async fn begins(&self) -> bool {
+        match &self.by.keeps {
+            Some((keeper, _id)) => keeper.begins().await,
+            None => true,
+        }
+    }
+
+    /// Notes that it needs to be told nothing more in this stay.
     pub fn settle(mut self) {
         *self.told = Some((self.by.number, self.stay));
         if let Some((keeper, id)) = self.by.keeps {
-            keeper.told(id);
+            keeper.resumes(&id, self.stay);
         }
     }
 
     /// What it was before. One that the session has left meanwhile is another.
     pub fn before(&self) -> Before {
-        match *self.told {
-            Some((_, stay)) if stay != self.stay => Before::Another,
-            _ if self.by.goes_on => Before::Same,
-            Some((before, _)) if before == self.by.number => Before::Same,
-            Some(_other) => Before::Another,
-            None => Before::Unknown,
+        let resumed = match *self.told {
+            Some((number, stay)) if number == self.by.number => Resumed::In(stay),
+            Some(_) | None => self.by.resumed,
+        };
+        match (resumed, *self.told) {
+            (resumed, _) if resumed.is_done_in(self.stay) => Before::Same,
+            (Resumed::Never, None) => Before::Unknown,
+            (Resumed::Never | Resumed::Begun | Resumed::In(_), _) => Before::Another,
         }
-    }
-
-    /// Notes that it goes on as it was.
-    pub fn goes_on(mut self) {
-        *self.told = Some((self.by.number, self.stay));
     }
 }
 
@@ -158,7 +162,7 @@ impl Downstream {
         &self,
         kind: &Kind,
         (caller, declared): (&PrincipalId, &Declared),
-    ) -> Option<(Downstream, Told)> {
+    ) -> Option<(Downstream, ToldIn)> {
         let questions = match kind {
             Kind::Heard { .. } | Kind::Session(_) => declared.questions(),
             // It could not tell to which of their sessions a question belongs.
@@ -175,18 +179,14 @@ impl Downstream {
     /// Its last opening, while it takes calls.
     fn opening(&self) -> Option<Opening> {
         match &*self.desk.phase.borrow() {
-            Phase::Ready {
-                opening,
-                link,
-                goes_on,
-                ..
-            } => {
-                let reopened = link.reopened();
+            Phase::Ready { opening, link, .. } => {
                 let keeper = self.desk.settings.keeper.clone();
+                let keeps = keeper.zip(link.transport_session());
+                let resumed = keeps.as_ref().map(|(keeper, id)| keeper.resumed_in(id));
                 Some(Opening {
-                    number: (opening << 32) + reopened,
-                    goes_on: *goes_on && reopened == 0,
-                    keeps: keeper.zip(link.transport_session()),
+                    number: (opening << 32) + link.reopened(),
+                    resumed: resumed.unwrap_or_default(),
+                    keeps,
                 })
             }
             Phase::Starting | Phase::Failed(_) | Phase::Stopped => None,

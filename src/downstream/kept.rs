@@ -5,6 +5,8 @@ use super::Place;
 use super::Remote;
 use super::Settings;
 use super::handshake::Greeting;
+use crate::session::Resumed;
+use crate::session::Stay;
 use crate::tool::Digest;
 use crate::tool::ServerName;
 use std::collections::HashMap;
@@ -14,6 +16,7 @@ use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use tokio::sync::mpsc;
+use tokio::sync::oneshot;
 
 /// Whose transport session it is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -39,8 +42,8 @@ pub struct KeptSession {
     pub says: String,
     /// What the server has: the text of its capabilities.
     pub capabilities: Option<String>,
-    /// The server knows in it which session it is for.
-    pub told: bool,
+    /// In which stay of its session the server was told in it to resume.
+    pub resumed: Resumed,
 }
 
 impl fmt::Debug for KeptSession {
@@ -52,7 +55,15 @@ impl fmt::Debug for KeptSession {
 }
 
 /// What is to be kept from now on, or no longer.
-pub type Keeping = (KeptFor, Option<KeptSession>);
+#[derive(Debug)]
+pub struct Keeping {
+    /// Whose.
+    pub whose: KeptFor,
+    /// What; no longer where there is none.
+    pub session: Option<KeptSession>,
+    /// Who waits until it is kept. Dropped where it cannot be.
+    pub kept: Option<oneshot::Sender<()>>,
+}
 
 /// The transport sessions of one broker.
 #[derive(Debug)]
@@ -81,17 +92,33 @@ impl Kept {
             Some(session) => known.insert(whose.clone(), session.clone()),
             None => known.remove(whose),
         };
-        drop(known);
         if before != session {
-            // An error says that the broker keeps nothing any more.
-            let _unkept = self.to.send((whose.clone(), session));
+            self.send(whose, session, None);
         }
     }
 
-    fn keep_anew(&self, whose: &KeptFor, session: KeptSession) {
-        self.known().insert(whose.clone(), session.clone());
+    /// The same, whatever was kept. What is returned speaks once it is kept.
+    fn keep_surely(&self, whose: &KeptFor, session: KeptSession) -> oneshot::Receiver<()> {
+        let (kept, speaks) = oneshot::channel();
+        let mut known = self.known();
+        known.insert(whose.clone(), session.clone());
+        self.send(whose, Some(session), Some(kept));
+        speaks
+    }
+
+    /// INVARIANT: under the lock, so that what is kept is what is known here.
+    fn send(
+        &self,
+        whose: &KeptFor,
+        session: Option<KeptSession>,
+        kept: Option<oneshot::Sender<()>>,
+    ) {
         // An error says that the broker keeps nothing any more.
-        let _unkept = self.to.send((whose.clone(), Some(session)));
+        let _unkept = self.to.send(Keeping {
+            whose: whose.clone(),
+            session,
+            kept,
+        });
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<KeptFor, KeptSession>> {
@@ -141,20 +168,22 @@ impl Keeper {
         self.kept.of(&self.whose)
     }
 
-    /// Keeps what was opened. Returns whether it is the one that was kept, and the
-    /// server knows in it which session it is for.
-    pub(super) fn keep(&self, id: String, greeting: &Greeting) -> bool {
-        let before = self.session();
-        let told = before.is_some_and(|before| before.told && before.id == id);
+    /// Keeps what was opened.
+    pub(super) fn keep(&self, id: String, greeting: &Greeting) {
         let session = KeptSession {
+            resumed: self.resumed_in(&id),
             id,
-            told,
             revision: greeting.era.to_string(),
             says: greeting.server.clone(),
             capabilities: greeting.capabilities.clone(),
         };
         self.kept.keep(&self.whose, Some(session));
-        told
+    }
+
+    /// What the server was told in a transport session, whoever told it.
+    pub(super) fn resumed_in(&self, id: &str) -> Resumed {
+        let known = self.session().filter(|known| known.id == id);
+        known.map(|known| known.resumed).unwrap_or_default()
     }
 
     /// Keeps another one that was opened in its place.
@@ -163,20 +192,34 @@ impl Keeper {
             true => before,
             false => KeptSession {
                 id,
-                told: false,
+                resumed: Resumed::Never,
                 ..before
             },
         });
     }
 
-    /// The server knows in this one which session it is for.
-    pub(super) fn told(&self, id: String) {
-        if let Some(before) = self.session() {
-            let told = true;
-            // Also where that is known here: a move takes it back in the store.
-            self.kept
-                .keep_anew(&self.whose, KeptSession { id, told, ..before });
-        }
+    /// The server is told to resume from now on. Returns once that is kept; false where
+    /// it cannot be.
+    pub(super) async fn begins(&self) -> bool {
+        let Some(before) = self.session() else {
+            return true;
+        };
+        let session = KeptSession {
+            resumed: Resumed::Begun,
+            ..before
+        };
+        self.kept.keep_surely(&self.whose, session).await.is_ok()
+    }
+
+    /// The server needs to be told nothing more in this transport session and this stay.
+    pub(super) fn resumes(&self, id: &str, stay: Stay) {
+        self.change(|before| match before.id == id {
+            true => KeptSession {
+                resumed: Resumed::In(stay),
+                ..before
+            },
+            false => before,
+        });
     }
 
     fn change(&self, change: impl FnOnce(KeptSession) -> KeptSession) {

@@ -10,9 +10,9 @@ use super::Instances;
 use super::Keeper;
 use super::Place;
 use super::Settings;
-use super::Stay;
 use crate::principal::PrincipalId;
 use crate::session::SessionId;
+use crate::session::Stay;
 use crate::tool::CallId;
 use crate::tool::Declared;
 use std::sync::Arc;
@@ -75,7 +75,7 @@ pub(super) struct Opener<'a> {
 
 /// In which of its openings an instance was last told to resume, if any, and in which
 /// stay of its session there. Held while it is told.
-pub(super) type Told = Arc<tokio::sync::Mutex<Option<(u64, Stay)>>>;
+pub(super) type ToldIn = Arc<tokio::sync::Mutex<Option<(u64, Stay)>>>;
 
 /// The siblings of one server, the one used last at the end.
 #[derive(Default)]
@@ -89,7 +89,7 @@ struct Sibling {
     account: PrincipalId,
     server: Downstream,
     used: Instant,
-    told: Told,
+    told: ToldIn,
     /// The calls that became tasks in it, each with when it was last asked after. They
     /// are known there only.
     tasks: Vec<(CallId, Instant)>,
@@ -107,7 +107,7 @@ impl Siblings {
         kind: &Kind,
         opener: Opener<'_>,
         settings: &Settings,
-    ) -> Option<(Downstream, Told)> {
+    ) -> Option<(Downstream, ToldIn)> {
         let now = Instant::now();
         let mut open = self.open();
         let known = open.iter().position(|one| one.kind == *kind);
@@ -131,7 +131,7 @@ impl Siblings {
                     account: opener.caller.clone(),
                     server: Downstream::start(settings, news),
                     used: now,
-                    told: Told::default(),
+                    told: ToldIn::default(),
                     tasks: Vec::new(),
                 }
             }

@@ -220,18 +220,14 @@ impl Supervisor {
         }
     }
 
-    /// Keeps the transport session of a server that is ready. Returns whether it went
-    /// on in one that needs to be told nothing.
-    fn keep(&self, connection: &Connection, greeting: &Greeting) -> bool {
+    /// Keeps the transport session of a server that is ready.
+    fn keep(&self, connection: &Connection, greeting: &Greeting) {
         let Some(keeper) = &self.settings.keeper else {
-            return false;
+            return;
         };
         match connection.link.transport_session() {
             Some(id) => keeper.keep(id, greeting),
-            None => {
-                keeper.forget();
-                false
-            }
+            None => keeper.forget(),
         }
     }
 
@@ -341,13 +337,12 @@ impl Supervisor {
     }
 
     fn tell_ready(&self, on: &Connection, greeting: Greeting, (listing, asked): Listed) {
-        let goes_on = self.keep(on, &greeting);
+        self.keep(on, &greeting);
         let listed = listing.remembered();
         let fresh = Fresh::of(&listing.lasts, (asked, Instant::now()));
         self.tell_tools(greeting.offers, listing);
         let before = self.openings.fetch_add(1, Ordering::Relaxed);
         self.tell(Phase::Ready {
-            goes_on,
             opening: before + 1,
             link: on.link.clone(),
             era: greeting.era,

@@ -4,12 +4,13 @@ use crate::principal::PrincipalId;
 use crate::store::testing::in_store;
 use jiff::SignedDuration;
 
-const SCHEMAS: [&str; 8] = [
+const SCHEMAS: [&str; 9] = [
     sessions::SCHEMA,
     sessions::SCHEMA_7,
     sessions::SCHEMA_11,
     sessions::SCHEMA_13,
     sessions::SCHEMA_17,
+    sessions::SCHEMA_22,
     SCHEMA,
     SCHEMA_15,
     outbox::SCHEMA,

@@ -9,7 +9,6 @@ pub use table::SCHEMA_11;
 use super::By;
 use super::What;
 use super::note;
-use super::towards;
 use crate::principal::PrincipalId;
 use crate::session::SessionId;
 use crate::store::StoreError;
@@ -106,7 +105,6 @@ pub fn place(tx: &Tx<'_>, placing: &Placing, now: Timestamp) -> Result<String, S
         }
         Some((from, why)) => {
             if table::placement_move(tx, key, (from, &placing.to), now)? {
-                towards::untell(tx, &placing.server, &placing.holder)?;
                 let detail = placing.detail(from, why);
                 let by = By::Server(&placing.server);
                 note(tx, placing.session, What::Moved, Some(&detail), by, now)?;
@@ -128,12 +126,13 @@ mod tests {
     use crate::sessions;
     use crate::store::testing::in_store;
 
-    const SCHEMAS: [&str; 5] = [
+    const SCHEMAS: [&str; 6] = [
         sessions::SCHEMA,
         sessions::SCHEMA_7,
         SCHEMA_11,
         sessions::SCHEMA_13,
         sessions::SCHEMA_17,
+        sessions::SCHEMA_22,
     ];
 
     #[tokio::test]

@@ -7,8 +7,10 @@
 mod table;
 
 pub use table::SCHEMA_17;
+pub use table::SCHEMA_22;
 
 use super::Holder;
+use crate::session::Resumed;
 use crate::session::SessionId;
 use crate::store::StoreError;
 use crate::store::Tx;
@@ -38,8 +40,8 @@ pub struct Towards {
     pub says: String,
     /// The text of its capabilities.
     pub capabilities: Option<String>,
-    /// The server knows in it which session it is for.
-    pub told: bool,
+    /// In which stay of its session the server was told in it to resume.
+    pub resumed: Resumed,
 }
 
 impl fmt::Debug for Towards {
@@ -52,7 +54,8 @@ impl fmt::Debug for Towards {
 }
 
 /// Takes over what no living writer speaks in, and forgets what nobody took over for
-/// thirty days.
+/// thirty days. One in which its instance was being told to resume when its writer died is
+/// forgotten too: nobody knows whether it was, and in a new one it surely was not.
 ///
 /// # Errors
 ///
@@ -66,7 +69,13 @@ pub fn take_over(
     table::forget_unused(tx, now - KEPT)?;
     let mut taken = Vec::new();
     for (writer, towards) in table::all(tx)? {
-        if writer == own || !living.contains(&writer) {
+        if writer != own && living.contains(&writer) {
+            continue;
+        }
+        if towards.resumed == Resumed::Begun {
+            let key = (&towards.server, &*towards.holder, &*towards.replica);
+            table::delete(tx, writer, key)?;
+        } else {
             table::insert(tx, own, &towards, now)?;
             taken.push(towards);
         }
@@ -101,16 +110,6 @@ pub fn lose_towards(
     table::delete(tx, own, (server, holder, replica))
 }
 
-/// Whoever moved to another replica is to be told of in each transport session again: an
-/// instance that they come back to knows nothing of what was done elsewhere.
-pub(super) fn untell(tx: &Tx<'_>, server: &ServerName, holder: &Holder) -> Result<(), StoreError> {
-    match holder {
-        Holder::Session(_) => table::untell(tx, server, &holder.to_string()),
-        // Which sessions are theirs does not stand there.
-        Holder::Principal(_) => table::untell(tx, server, "session:*"),
-    }
-}
-
 /// A session that is over speaks in none.
 pub(super) fn forget(tx: &Tx<'_>, session: SessionId) -> Result<(), StoreError> {
     table::delete_of(tx, &Holder::Session(session).to_string())
@@ -121,9 +120,45 @@ mod tests {
     use super::*;
     use crate::store::testing::in_store;
 
+    const SCHEMAS: [&str; 3] = [crate::sessions::SCHEMA_11, SCHEMA_17, SCHEMA_22];
+
+    #[tokio::test]
+    async fn what_an_instance_was_told_is_known_and_where_nobody_knows_it_is_not_gone_on_in() {
+        let taken = in_store(&SCHEMAS, |tx| {
+            let now: Timestamp = "2026-11-29T12:00:00Z".parse().unwrap();
+            let [dead, own] = [1, 2].map(WriterId::from_number);
+            let told = [
+                Resumed::Never,
+                Resumed::Begun,
+                Resumed::In(None),
+                Resumed::In(Some(7)),
+            ];
+            for (number, resumed) in (0..).zip(told) {
+                let towards = Towards {
+                    server: "s".parse().unwrap(),
+                    holder: format!("session:{number}"),
+                    replica: String::new(),
+                    id: number.to_string(),
+                    revision: "2025-11-25".to_owned(),
+                    says: "s 1".to_owned(),
+                    capabilities: None,
+                    resumed,
+                };
+                keep_towards(tx, dead, &towards, now)?;
+            }
+            let first = take_over(tx, own, &[], now)?;
+            let again = take_over(tx, own, &[], now)?;
+            assert_eq!(first, again);
+            Ok(first.iter().map(|one| one.resumed).collect::<Vec<_>>())
+        })
+        .await;
+        let due = [Resumed::Never, Resumed::In(None), Resumed::In(Some(7))];
+        assert_eq!(taken, due);
+    }
+
     #[tokio::test]
     async fn one_writer_speaks_in_it_and_the_next_takes_it_over_when_that_is_dead() {
-        let ids = in_store(&[SCHEMA_17], |tx| {
+        let ids = in_store(&SCHEMAS, |tx| {
             let now: Timestamp = "2026-11-29T12:00:00Z".parse().unwrap();
             let [one, two, three] = [1, 2, 3].map(WriterId::from_number);
             let towards = |id: &str| Towards {
@@ -134,7 +169,7 @@ mod tests {
                 revision: "2025-11-25".to_owned(),
                 says: "s 1".to_owned(),
                 capabilities: None,
-                told: false,
+                resumed: Resumed::Never,
             };
             let take = |own, living: &[WriterId], now| {
                 let taken = take_over(tx, own, living, now)?.into_iter();

@@ -40,74 +40,131 @@ impl Store {
     }
 }
 
-/// Puts a copy of `from`, with what is in its log, in the place of the store at `to`, and
-/// returns where the old one lies then, if there was one: under a name with this time,
-/// with its log and its folder of writers.
-///
-/// Whenever it is killed, the old store is whole, or the new one is, or nobody opens
-/// the store until this was done again.
-///
-/// # Errors
-///
-/// When the store is open anywhere, records of `from` wait in spools, or a file cannot
-/// be copied or moved.
-pub fn put_back(from: &Path, to: &Path, time: &str) -> Result<Option<PathBuf>, StoreError> {
-    let to = &to.canonicalize().unwrap_or_else(|_not_there| to.to_owned());
-    make_folder(to).map_err(at(to))?;
-    let _alone = Hold::alone(to)?;
-    replace(from, to, time)
+/// The place of a store that nobody has open, for who puts another file there.
+#[derive(Debug)]
+pub struct Place {
+    to: PathBuf,
+    _alone: Hold,
 }
 
-/// The part of it for who has the store alone.
-fn replace(from: &Path, to: &Path, time: &str) -> Result<Option<PathBuf>, StoreError> {
-    let source = from.canonicalize().map_err(at(from))?;
-    let [fresh, whole] = [FRESH, WHOLE].map(|ending| beside(to, ending));
-    if writers::leave_records(&source) {
-        return Err(StoreError::Unfolded { path: source });
+/// A whole copy of another store beside that place, to be looked at and then put there.
+#[derive(Debug)]
+#[must_use = "it stays beside the store"]
+pub struct Copied<'a> {
+    place: &'a Place,
+    fresh: PathBuf,
+}
+
+impl Place {
+    /// Has the place of the store at `to` alone, for as long as this lives.
+    ///
+    /// # Errors
+    ///
+    /// When the store is open anywhere, or its folder cannot be made.
+    pub fn alone(to: &Path) -> Result<Self, StoreError> {
+        let to = to.canonicalize().unwrap_or_else(|_not_there| to.to_owned());
+        make_folder(&to).map_err(at(&to))?;
+        let alone = Hold::alone(&to)?;
+        Ok(Self { to, _alone: alone })
     }
-    if source == fresh {
-        let half = "an interrupted restore left it, and it may lack its end: name the backup";
-        return Err(at(from)(io::Error::other(half)));
-    }
-    let aside = beside(to, &format!("{ASIDE}{time}"));
-    let earlier = match whole.exists() {
-        true => set_aside_before(to).map_err(at(to))?,
-        false => None,
-    };
-    for ending in ["", "-journal"] {
-        let left = beside(&fresh, ending);
-        if_there(std::fs::remove_file(&left)).map_err(at(&left))?;
-    }
-    crash::point("restore.before-copy");
-    copy(&source, &fresh)?;
-    crash::point("restore.before-mark");
-    // INVARIANT: before anything of the old store is moved, and on disk by then. Who
-    // finds it opens nothing; it goes by becoming the store.
-    std::fs::rename(&fresh, &whole).map_err(at(&fresh))?;
-    flush_folder(to).map_err(at(to))?;
-    crash::point("restore.before-aside");
-    let old = match earlier {
-        Some(old) => old,
-        None => {
-            if let Err(error) = keep(to, &aside) {
-                // Nothing was moved: the old store is whole.
-                let _stays = std::fs::remove_file(&whole);
-                return Err(error);
-            }
-            aside.clone()
+
+    /// Copies `from`, with what is in its log. Nothing is changed of the store by that.
+    ///
+    /// # Errors
+    ///
+    /// When records of `from` wait in spools, or it cannot be read or copied.
+    pub fn copy(&self, from: &Path) -> Result<Copied<'_>, StoreError> {
+        let source = from.canonicalize().map_err(at(from))?;
+        if writers::leave_records(&source) {
+            return Err(StoreError::Unfolded { path: source });
         }
-    };
-    for ending in COMPANIONS {
-        crash::step("restore", ending.trim_start_matches('-'), "before-move");
-        let names = [&old, &aside].map(|one| beside(one, ending));
-        move_aside(&beside(to, ending), names)?;
+        let copied = Copied {
+            place: self,
+            fresh: beside(&self.to, FRESH),
+        };
+        if source == copied.fresh {
+            let half = "an interrupted restore left it, and it may lack its end: name the backup";
+            return Err(at(from)(io::Error::other(half)));
+        }
+        copied.remove(&["", "-journal", "-wal", "-shm"])?;
+        crash::point("restore.before-copy");
+        copy(&source, &copied.fresh)?;
+        crash::point("restore.before-check");
+        Ok(copied)
     }
-    flush_folder(to).map_err(at(to))?;
-    crash::point("restore.before-replace");
-    std::fs::rename(&whole, to).map_err(at(&whole))?;
-    crash::point("restore.after-replace");
-    flush_folder(to).map_err(at(to))?;
-    Ok(old.exists().then_some(old))
+}
+
+impl Copied<'_> {
+    /// Where it lies.
+    pub fn path(&self) -> &Path {
+        &self.fresh
+    }
+
+    /// Takes it away again.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be.
+    pub fn discard(self) -> Result<(), StoreError> {
+        self.remove(&["-journal", "-wal", "-shm", ""])
+    }
+
+    fn remove(&self, endings: &[&str]) -> Result<(), StoreError> {
+        for ending in endings {
+            let left = beside(&self.fresh, ending);
+            if_there(std::fs::remove_file(&left)).map_err(at(&left))?;
+        }
+        Ok(())
+    }
+
+    /// Puts it in the place of the store, and returns where the old one lies then, if
+    /// there was one: under a name with this time, with its log and its folder of writers.
+    ///
+    /// Whenever it is killed, the old store is whole, or the new one is, or nobody opens
+    /// the store until this was done again.
+    ///
+    /// # Errors
+    ///
+    /// When a file cannot be moved.
+    pub fn put(self, time: &str) -> Result<Option<PathBuf>, StoreError> {
+        let to = &self.place.to;
+        let whole = beside(to, WHOLE);
+        let aside = beside(to, &format!("{ASIDE}{time}"));
+        let earlier = match whole.exists() {
+            true => set_aside_before(to).map_err(at(to))?,
+            false => None,
+        };
+        // Whoever looked at it may have left them.
+        self.remove(&["-journal", "-wal", "-shm"])?;
+        crash::point("restore.before-mark");
+        // INVARIANT: before anything of the old store is moved, and on disk by then. Who
+        // finds it opens nothing; it goes by becoming the store.
+        std::fs::rename(&self.fresh, &whole).map_err(at(&self.fresh))?;
+        flush_folder(to).map_err(at(to))?;
+        crash::point("restore.before-aside");
+        let old = match earlier {
+            Some(old) => old,
+            None => {
+                if let Err(error) = keep(to, &aside) {
+                    // Nothing was moved: the old store is whole.
+                    let _stays = std::fs::remove_file(&whole);
+                    return Err(error);
+                }
+                aside.clone()
+            }
+        };
+        for ending in COMPANIONS {
+            crash::step("restore", ending.trim_start_matches('-'), "before-move");
+            let names = [&old, &aside].map(|one| beside(one, ending));
+            move_aside(&beside(to, ending), names)?;
+        }
+        flush_folder(to).map_err(at(to))?;
+        crash::point("restore.before-replace");
+        std::fs::rename(&whole, to).map_err(at(&whole))?;
+        crash::point("restore.after-replace");
+        flush_folder(to).map_err(at(to))?;
+        Ok(old.exists().then_some(old))
+    }
 }
 
 /// The name under which an interrupted try has set the old store aside.

@@ -40,7 +40,7 @@ pub(crate) struct State {
     /// What it was asked besides pings, in order: method and transport session.
     pub(crate) asked: Vec<(String, Option<String>)>,
     /// What each transport session remembers.
-    sessions: BTreeMap<String, Vec<String>>,
+    pub(crate) sessions: BTreeMap<String, Vec<String>>,
     opened: usize,
 }
 

@@ -3,6 +3,7 @@
 use crate::fake::Fake;
 use crate::world::Wire;
 use crate::world::World;
+use countersign::journal::CallView;
 use countersign::outcome::Outcome;
 use serde_json::json;
 
@@ -112,6 +113,49 @@ fn an_instance_resumes_where_the_transport_session_was_lost_and_only_there() {
         .iter()
         .filter(|call| call.outcome == Some(Outcome::FailedBeforeSending));
     assert_eq!(unsent.count(), 1);
+}
+
+/// Nobody knows then whether it was told, so another is told that surely was not.
+#[test]
+#[cfg_attr(
+    not(feature = "crash-points"),
+    ignore = "needs --features crash-points"
+)]
+fn no_instance_is_told_to_resume_twice_by_brokers_that_are_killed_meanwhile() {
+    let resume = "resume_tool = \"remember\"\nresume_argument = \"what\"";
+    for (point, left) in [("revive.begun", &[][..]), ("revive.told", &["claim-99"])] {
+        let fake = Fake::start("own");
+        let world = world(&fake, &format!("instance = \"per-session\"\n{resume}"));
+        let mut first = broker(&world);
+        assert_eq!(says(&mut first, "a"), "own a", "{point}");
+        assert!(first.end());
+        fake.forget();
+        let second = world.broker_with(|command| {
+            command.env("COUNTERSIGN_CRASH", format!("{point}:1"));
+        });
+        let mut second = second.initialized();
+        let call = json!({"name": "own__remember", "arguments": {"what": "b"}});
+        let id = second.request("tools/call", call);
+        assert!(second.answer_to(id).is_none(), "{point}");
+        assert!(second.was_killed(), "{point} was not passed");
+        let told = |fake: &Fake| {
+            let all = fake.state().sessions.clone().into_values();
+            all.filter(|one| !one.is_empty()).collect::<Vec<_>>()
+        };
+        let before = told(&fake);
+        let due: Vec<Vec<&str>> = left.iter().map(|one| vec![*one]).collect();
+        assert_eq!(before, due, "{point}");
+        let mut third = broker(&world);
+        assert_eq!(says(&mut third, "c"), "own claim-99,c", "{point}");
+        assert!(third.end());
+        let mut fourth = broker(&world);
+        assert_eq!(says(&mut fourth, "d"), "own claim-99,c,d", "{point}");
+        assert!(fourth.end());
+        assert_eq!(told(&fake).len(), left.len() + 1, "{point}");
+        assert!(world.journal_problems().is_empty(), "{point}");
+        let open = |call: &CallView| call.outcome.is_none();
+        assert!(!world.calls("claim-99").iter().any(open), "{point}");
+    }
 }
 
 #[test]

@@ -276,25 +276,34 @@ fn a_replica_that_is_back_at_once_keeps_its_sessions() {
     assert!(desk.moves().iter().all(Vec::is_empty));
 }
 
+const RESUME: &str =
+    "instance = \"per-session\"\nresume_tool = \"remember\"\nresume_argument = \"what\"";
+
+/// Calls until a session is at another replica. Returns what that says.
+fn moves(talk: &mut Talk, session: usize, to: &str) -> String {
+    let begun = Instant::now();
+    loop {
+        let said = asks(talk, session);
+        if said.starts_with(to) {
+            return said;
+        }
+        assert!(begun.elapsed() < PATIENCE, "nobody moves: {said}");
+    }
+}
+
 /// What it keeps is from before the session was elsewhere.
 #[test]
 fn an_instance_that_a_session_comes_back_to_is_told_to_resume() {
     let mut fakes = ["a", "b"].map(Fake::start);
     let [a, b] = &fakes;
-    let resume =
-        "instance = \"per-session\"\nresume_tool = \"remember\"\nresume_argument = \"what\"";
-    let mut desk = Desk::on(world(&[a, b], resume));
+    let mut desk = Desk::on(world(&[a, b], RESUME));
     let mut on = usize::from(asks(&mut desk.talk(), 0) == "b");
     let mut told = [0, 0];
     for turn in 0..4 {
         fakes[on].leave();
         let other = 1 - on;
-        let (name, begun) = (["a", "b"][other], Instant::now());
-        let mut said = String::new();
-        while !said.starts_with(name) {
-            assert!(begun.elapsed() < PATIENCE, "nobody moves: {said}");
-            said = asks(&mut desk.talk(), 0);
-        }
+        let name = ["a", "b"][other];
+        let said = moves(&mut desk.talk(), 0, name);
         told[other] += 1;
         let due = format!("{name} {}", vec!["s0"; told[other]].join(","));
         let shown = desk.world.run(&["session", "show", "s0"]).1;
@@ -309,4 +318,43 @@ fn an_instance_that_a_session_comes_back_to_is_told_to_resume() {
         }
     }
     assert!(desk.world.journal_problems().is_empty());
+}
+
+/// The instance there was told in a stay that is over, by a broker that is gone, and the
+/// broker that moved the session never opened it.
+#[test]
+fn an_instance_is_told_to_resume_in_each_stay_whichever_broker_told_it_before() {
+    let mut fakes = ["a", "b"].map(Fake::start);
+    let [a, b] = &fakes;
+    let desk = Desk::on(world(&[a, b], RESUME));
+    let on = usize::from(asks(&mut desk.talk(), 0) == "b");
+    let (here, there) = (["a", "b"][on], ["a", "b"][1 - on]);
+    let desk = desk.restarted();
+    fakes[on].leave();
+    assert_eq!(moves(&mut desk.talk(), 0, there), format!("{there} s0"));
+    fakes[on].revive();
+    fakes[1 - on].leave();
+    assert_eq!(moves(&mut desk.talk(), 0, here), format!("{here} s0"));
+    let desk = desk.restarted();
+    assert_eq!(asks(&mut desk.talk(), 0), format!("{here} s0"));
+    assert!(desk.world.journal_problems().is_empty());
+}
+
+#[test]
+fn nobody_is_told_to_resume_because_somebody_else_moved() {
+    let mut fakes = ["a", "b"].map(Fake::start);
+    let [a, b] = &fakes;
+    let more = format!("affinity = \"principal\"\n{RESUME}");
+    let desk = Desk::on(world(&[a, b], &more));
+    let place = |who: &str| asks(&mut desk.talk_of(who, &desk.broker), 0);
+    let (mias, on) = (place("mia"), usize::from(place("alice") == "b"));
+    let there = ["a", "b"][1 - on];
+    fakes[on].leave();
+    moves(&mut desk.talk(), 0, there);
+    fakes[on].revive();
+    // She has not called meanwhile.
+    let desk = desk.restarted();
+    let said = asks(&mut desk.talk_of("mia", &desk.broker), 0);
+    assert_eq!(said, mias);
+    assert_eq!(asks(&mut desk.talk(), 0), format!("{there} s0"));
 }

@@ -21,8 +21,9 @@ enum Left {
 }
 
 /// The points between each two steps.
-const POINTS: [(&str, Left); 10] = [
+const POINTS: [(&str, Left); 11] = [
     ("restore.before-copy", Left::Old),
+    ("restore.before-check", Left::Old),
     ("restore.before-mark", Left::Old),
     ("restore.before-aside", Left::Half),
     ("restore.wal.before-move", Left::Half),

@@ -183,7 +183,13 @@ fn what_is_no_backup_does_not_come_back() {
     ] {
         let (restored, printed) = restore(&world, name);
         assert!(!restored && printed.contains(says), "{name}: {printed}");
+        let told = "nothing was changed";
+        assert!(printed.contains(told), "{name}: {printed}");
+        assert!(!world.path("countersign.db.restoring").exists(), "{name}");
     }
+    let (restored, printed) = restore(&world, "countersign.db");
+    let told = "is the store itself: name one that";
+    assert!(!restored && printed.contains(told), "{printed}");
     assert!(world.journal_problems().is_empty());
 }
 

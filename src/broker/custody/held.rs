@@ -189,11 +189,11 @@ mod tests {
         append(&path, "{1}").unwrap();
         let mode = path.metadata().unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
-        for cut in 1..=3 {
-            std::fs::write(&path, &"{1}\n{2}\n"[..4 + cut]).unwrap();
+        for cut in ["{", "{2", "{2}"] {
+            std::fs::write(&path, format!("{{1}}\n{cut}")).unwrap();
             append(&path, "{3}").unwrap();
             append(&path, "{4}").unwrap();
-            let due = format!("{{1}}\n{}\n{{3}}\n{{4}}\n", &"{2}"[..cut]);
+            let due = format!("{{1}}\n{cut}\n{{3}}\n{{4}}\n");
             assert_eq!(std::fs::read_to_string(&path).unwrap(), due);
         }
     }

@@ -1,6 +1,8 @@
 //! The table of transport sessions with servers.
 
 use super::Towards;
+use crate::session::Resumed;
+use crate::session::Stay;
 use crate::store::StoreError;
 use crate::store::Tx;
 use crate::store::WriterId;
@@ -25,11 +27,42 @@ CREATE TABLE towards_server (        -- transport sessions that servers gave us
 ) STRICT, WITHOUT ROWID;
 ";
 
+/// What version 22 of the store adds: in which stay an instance was told. What was told
+/// before that was told in the stay that goes on.
+pub const SCHEMA_22: &str = "
+ALTER TABLE towards_server ADD COLUMN stay INTEGER;  -- since when: ms since 1970 UTC
+UPDATE towards_server SET stay = (
+    SELECT since FROM placement
+    WHERE placement.server = towards_server.server
+      AND placement.holder = towards_server.holder)
+WHERE told = 1;
+";
+
+/// How `told` says that nobody knows whether it was told.
+const BEGUN: i64 = 2;
+
+fn resumed(told: i64, stay: Stay) -> Resumed {
+    match told {
+        1 => Resumed::In(stay),
+        BEGUN => Resumed::Begun,
+        _ => Resumed::Never,
+    }
+}
+
+fn told(resumed: Resumed) -> (i64, Stay) {
+    match resumed {
+        Resumed::Never => (0, None),
+        Resumed::In(stay) => (1, stay),
+        Resumed::Begun => (BEGUN, None),
+    }
+}
+
 pub(super) fn all(tx: &Tx<'_>) -> Result<Vec<(WriterId, Towards)>, StoreError> {
     let read = || {
         tx.sql()
             .prepare(
-                "SELECT writer, server, holder, replica, id, revision, says, capabilities, told
+                "SELECT writer, server, holder, replica, id, revision, says, capabilities, told,
+                     stay
                  FROM towards_server",
             )?
             .query_map([], |row| {
@@ -44,7 +77,10 @@ pub(super) fn all(tx: &Tx<'_>) -> Result<Vec<(WriterId, Towards)>, StoreError> {
                         revision: row.get(5).unwrap_or_default(),
                         says: row.get(6).unwrap_or_default(),
                         capabilities: row.get(7).unwrap_or_default(),
-                        told: row.get(8).unwrap_or_default(),
+                        resumed: resumed(
+                            row.get(8).unwrap_or_default(),
+                            row.get(9).unwrap_or_default(),
+                        ),
                     }),
                 ))
             })?
@@ -89,14 +125,15 @@ fn write(
     let sql = format!(
         "INSERT INTO towards_server
              (server, holder, replica, id, revision, says, capabilities, told, writer,
-              used)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+              used, stay)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
          ON CONFLICT (server, holder, replica) DO UPDATE
          SET id = excluded.id, revision = excluded.revision, says = excluded.says,
              capabilities = excluded.capabilities, told = excluded.told,
-             writer = excluded.writer, used = excluded.used
+             writer = excluded.writer, used = excluded.used, stay = excluded.stay
          WHERE {replaces}"
     );
+    let (told, stay) = told(towards.resumed);
     tx.sql()
         .execute(
             &sql,
@@ -108,9 +145,10 @@ fn write(
                 towards.revision,
                 towards.says,
                 towards.capabilities,
-                towards.told,
+                told,
                 own.number(),
-                now.as_millisecond()
+                now.as_millisecond(),
+                stay
             ],
         )
         .map(|_row_or_none| ())
@@ -151,15 +189,4 @@ pub(super) fn forget_unused(tx: &Tx<'_>, since: Timestamp) -> Result<(), StoreEr
         .map_err(StoreError::sql(
             "forget old transport sessions with servers",
         ))
-}
-
-/// Whose holder is like this (`GLOB`) was told nothing.
-pub(super) fn untell(tx: &Tx<'_>, server: &ServerName, holder: &str) -> Result<(), StoreError> {
-    tx.sql()
-        .execute(
-            "UPDATE towards_server SET told = 0 WHERE server = ?1 AND holder GLOB ?2",
-            params![server.as_str(), holder],
-        )
-        .map(|_rows| ())
-        .map_err(StoreError::sql("note that instances are to be told"))
 }

@@ -8,6 +8,10 @@ use std::time::Duration;
 
 const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
+fn put_back(from: &Path, to: &Path, time: &str) -> Result<Option<PathBuf>, StoreError> {
+    Place::alone(to)?.copy(from)?.put(time)
+}
+
 /// A store, and a copy of it.
 fn copied() -> (tempfile::TempDir, PathBuf, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
@@ -52,7 +56,7 @@ fn what_is_open_anywhere_is_not_replaced() {
 fn who_starts_while_a_store_is_replaced_has_the_new_one() {
     let (_folder, path, copy) = copied();
     let path = path.canonicalize().unwrap();
-    let alone = Hold::alone(&path).unwrap();
+    let place = Place::alone(&path).unwrap();
     let (opened, opens) = mpsc::channel();
     let late = path.clone();
     let starts = std::thread::spawn(move || {
@@ -62,10 +66,10 @@ fn who_starts_while_a_store_is_replaced_has_the_new_one() {
     assert!(opens.recv().unwrap().is_none());
     let two = Hold::alone(&path);
     assert!(matches!(two, Err(StoreError::Busy { .. })), "{two:?}");
-    replace(&copy, &path, "1").unwrap();
+    place.copy(&copy).unwrap().put("1").unwrap();
     let early = opens.recv_timeout(Duration::from_millis(50));
     assert!(early.is_err(), "it did not wait");
-    drop(alone);
+    drop(place);
     let store = opens.recv().unwrap().unwrap().unwrap();
     starts.join().unwrap();
     let _writer = Writer::enlist(&store, NOW).unwrap();
@@ -74,6 +78,44 @@ fn who_starts_while_a_store_is_replaced_has_the_new_one() {
         .query_row("SELECT count(*) FROM writer", [], |row| row.get(0))
         .unwrap();
     assert_eq!(writers, 1);
+}
+
+#[test]
+fn what_was_looked_at_is_put_in_place_whatever_becomes_of_the_backup() {
+    let (_folder, path, copy) = copied();
+    let path = path.canonicalize().unwrap();
+    let old = fs::read(&path).unwrap();
+    let place = Place::alone(&path).unwrap();
+    let looked_at = place.copy(&copy).unwrap();
+    assert!(Inspection::of(looked_at.path(), &[]).is_ok());
+    // Meanwhile nobody opens the store, and what is done to the backup comes too late.
+    let other = Hold::alone(&path);
+    assert!(matches!(other, Err(StoreError::Busy { .. })), "{other:?}");
+    fs::write(&copy, "something else").unwrap();
+    let aside = looked_at.put("1").unwrap().unwrap();
+    drop(place);
+    assert!(fs::read(aside).unwrap() == old);
+    Store::open(&path, &[]).unwrap();
+}
+
+#[test]
+fn a_copy_that_is_discarded_leaves_the_old_store_and_nothing_beside_it() {
+    let (folder, path, copy) = copied();
+    let path = path.canonicalize().unwrap();
+    let names = || {
+        let all = fs::read_dir(folder.path()).unwrap().flatten();
+        let mut all: Vec<_> = all.map(|file| file.file_name()).collect();
+        all.sort();
+        all
+    };
+    let place = Place::alone(&path).unwrap();
+    let before = names();
+    let looked_at = place.copy(&copy).unwrap();
+    assert!(Inspection::of(looked_at.path(), &[]).is_ok());
+    looked_at.discard().unwrap();
+    assert_eq!(names(), before);
+    drop(place);
+    Store::open(&path, &[]).unwrap();
 }
 
 #[test]
