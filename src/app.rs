@@ -64,7 +64,7 @@ use tokio_util::sync::CancellationToken;
 
 /// The tables of every record room, by the version of the store that brought
 /// them.
-pub const MIGRATIONS: [Migration; 20] = [
+pub const MIGRATIONS: [Migration; 21] = [
     Migration {
         number: 1,
         sql: &[
@@ -160,6 +160,10 @@ pub const MIGRATIONS: [Migration; 20] = [
     Migration {
         number: 20,
         sql: &[journal::SCHEMA_20],
+    },
+    Migration {
+        number: 21,
+        sql: &[escalations::confirming::SCHEMA_21],
     },
 ];
 
