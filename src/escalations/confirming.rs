@@ -104,9 +104,9 @@ pub fn carry(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::app::MIGRATIONS;
     use crate::principal::PrincipalId;
     use crate::session::SessionId;
+    use crate::store::Migration;
     use crate::store::Store;
 
     fn subject(call: u8) -> Subject {
@@ -124,6 +124,11 @@ mod tests {
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(1_800_000_000 + second).unwrap()
     }
+
+    const MIGRATIONS: [Migration; 1] = [Migration {
+        number: 1,
+        sql: &[SCHEMA_21],
+    }];
 
     const TOOL: &[u8] = b"tool";
 
