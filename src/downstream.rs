@@ -32,6 +32,7 @@ mod hook;
 mod instances;
 mod keeper;
 mod kept;
+mod level;
 mod lines;
 mod link;
 mod message;
@@ -127,9 +128,6 @@ use subscriptions::Updates;
 use supervisor::Outlets;
 use supervisor::Supervisor;
 
-/// How long a server may take to take in what it is told beside calls.
-const TAKEN_IN: Duration = Duration::from_secs(2);
-
 /// What the operator says of one server. Not `Debug`: its environment and its
 /// headers may hold secrets.
 #[derive(Clone)]
@@ -198,8 +196,7 @@ pub struct Downstream {
 struct Desk {
     settings: Settings,
     siblings: Siblings,
-    /// From which level on somebody hears what it logs.
-    level: watch::Sender<Option<Level>>,
+    level: Arc<level::Wanted>,
     /// As what kinds of clients its lists are wanted too.
     kinds: watch::Sender<BTreeSet<Kind>>,
     /// Over a pipe nobody can tell in which call a server asks: then a call whose
@@ -283,12 +280,12 @@ impl Downstream {
         // A sibling is asked to tell of no resource: what it says of one is nobody's.
         let followed = settings.declared.is_none();
         let updates = Arc::new(Updates::of(settings.name.clone(), followed));
-        let level = watch::Sender::new(None);
+        let level = Arc::<level::Wanted>::default();
         let kinds = watch::Sender::new(BTreeSet::new());
         let desk = Desk {
             settings: settings.clone(),
             siblings: Siblings::default(),
-            level: level.clone(),
+            level: Arc::clone(&level),
             kinds: kinds.clone(),
             turn: tokio::sync::RwLock::default(),
             phase,
@@ -305,7 +302,7 @@ impl Downstream {
             wake,
             again,
             stop,
-            level: level.subscribe(),
+            level,
             kinds: kinds.subscribe(),
         };
         let to = Outlets {
@@ -321,23 +318,13 @@ impl Downstream {
     /// told is told the least severe level that anybody wants. Returns when it has
     /// taken that in, or does not within a moment.
     pub async fn log_from(&self, level: Level) {
-        let lowered = self.desk.level.send_if_modified(|lowest| {
-            let lower = lowest.is_none_or(|lowest| level < lowest);
-            if lower {
-                *lowest = Some(level);
-            }
-            lower
-        });
-        let link = match &*self.desk.phase.borrow() {
+        let link = || match &*self.desk.phase.borrow() {
             Phase::Ready {
                 link, era, offers, ..
-            } if lowered && offers.logging && matches!(era, Era::Legacy(_)) => Some(link.clone()),
+            } if offers.is_told_level(era) => Some(link.clone()),
             _ => None,
         };
-        if let Some(link) = link {
-            let told = link.request(wire::Control::SetLevel { level });
-            let _told_or_late = tokio::time::timeout(TAKEN_IN, told).await;
-        }
+        self.desk.level.lower(level, link).await;
         for sibling in self.desk.siblings.all() {
             Box::pin(sibling.log_from(level)).await;
         }

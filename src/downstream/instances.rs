@@ -238,7 +238,7 @@ impl Downstream {
             // Nobody can tell of whose call it speaks.
             (line.asks, line.logs) = (None, None);
         }
-        let level = *self.desk.level.borrow();
+        let level = self.desk.level.level();
         if let (Some(level), true) = (level, line.logs.is_some()) {
             Box::pin(instance.log_from(level)).await;
         }

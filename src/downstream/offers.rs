@@ -1,5 +1,6 @@
 //! What a server says that it has (MCP 2026-07-28, `ServerCapabilities`).
 
+use super::Era;
 use crate::json::Object;
 use crate::tool::Extension;
 
@@ -64,6 +65,12 @@ impl Offers {
             logging: has("logging"),
             tells_changes: lists.iter().any(|list| says(list, "listChanged")),
         }
+    }
+
+    /// Whether such a server is told once from which level on it is heard. A modern one
+    /// is told with each request (2026-07-28, `io.modelcontextprotocol/logLevel`).
+    pub(super) fn is_told_level(self, era: &Era) -> bool {
+        self.logging && matches!(era, Era::Legacy(_))
     }
 }
 

@@ -153,7 +153,7 @@ impl Downstream {
             let sibling = self.desk.siblings.of(&kind, opener, &self.desk.settings);
             if let Some((sibling, _told)) = sibling {
                 sibling.desk.updates.joins(&self.desk.updates);
-                let level = *self.desk.level.borrow();
+                let level = self.desk.level.level();
                 if let Some(level) = level {
                     Box::pin(sibling.log_from(level)).await;
                 }

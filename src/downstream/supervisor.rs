@@ -24,13 +24,12 @@ use super::handshake;
 use super::handshake::Greeting;
 use super::handshake::Opening;
 use super::handshake::Refusal;
+use super::level::Wanted;
 use super::offers::Offers;
 use super::reach::Reach;
 use super::remote::Transport;
 use super::subscriptions::Updates;
-use super::wire::Control;
 use crate::tool::Kind;
-use crate::tool::Level;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -53,7 +52,7 @@ pub(super) struct Supervisor {
     wake: Arc<Notify>,
     again: Arc<Notify>,
     stop: CancellationToken,
-    level: watch::Receiver<Option<Level>>,
+    level: Arc<Wanted>,
     kinds: watch::Receiver<BTreeSet<Kind>>,
     /// Moves each time its lists were read anew.
     listings: watch::Sender<u64>,
@@ -81,7 +80,7 @@ pub(super) struct Told {
     /// End.
     pub(super) stop: CancellationToken,
     /// From which level on somebody hears what the server logs.
-    pub(super) level: watch::Receiver<Option<Level>>,
+    pub(super) level: Arc<Wanted>,
     /// As what kinds of clients its lists are wanted too.
     pub(super) kinds: watch::Receiver<BTreeSet<Kind>>,
 }
@@ -157,7 +156,7 @@ impl Supervisor {
                         Era::Legacy(_) => Opening::Initialize,
                         Era::Modern(_) => Opening::Probe,
                     };
-                    self.tell_ready(&running.connection, greeting, listing);
+                    self.let_in(&running.connection, greeting, listing).await;
                     return Ok(running);
                 }
                 // It is there, and does not know the transport session any more.
@@ -299,25 +298,9 @@ impl Supervisor {
             () = self.stop.cancelled() => "it was stopped".to_owned(),
             () = link.ended() => link.why(),
             never = self.follow_changes(link) => match never {},
-            never = self.tell_level(link) => match never {},
             never = self.follow_kinds(link) => match never {},
             never = self.follow_transport(link) => match never {},
         }
-    }
-
-    /// Tells a server that has just opened from which level on somebody hears what
-    /// it logs.
-    async fn tell_level(&self, link: &Reach) -> std::convert::Infallible {
-        let logs = match &*self.to.phase.borrow() {
-            Phase::Ready { era, offers, .. } => matches!(era, Era::Legacy(_)) && offers.logging,
-            Phase::Starting | Phase::Failed(_) | Phase::Stopped => false,
-        };
-        let wanted = *self.level.borrow();
-        if let (true, Some(level)) = (logs, wanted) {
-            // Whether it follows is its own affair.
-            let _told = link.request(Control::SetLevel { level }).await;
-        }
-        std::future::pending().await
     }
 
     /// Waits for the next attempt. A call that waits too makes it come early.
@@ -350,6 +333,13 @@ impl Supervisor {
     }
 
     /// A server is ready: tells its tools, then that it takes calls.
+    /// Lets calls reach a server that has just opened.
+    async fn let_in(&self, on: &Connection, greeting: Greeting, listed: Listed) {
+        let told = greeting.offers.is_told_level(&greeting.era);
+        let ready = || self.tell_ready(on, greeting, listed);
+        self.level.opened(told.then_some(&on.link), ready).await;
+    }
+
     fn tell_ready(&self, on: &Connection, greeting: Greeting, (listing, asked): Listed) {
         let goes_on = self.keep(on, &greeting);
         let listed = listing.remembered();

@@ -1,6 +1,7 @@
 //! A scripted server on a pipe, and what the link makes of it.
 
 mod calls;
+mod level;
 mod opening;
 mod peer;
 mod process;

@@ -44,7 +44,7 @@ impl Supervisor {
     async fn run_on(mut self, mut connection: Connection) {
         let opened = self.open(&mut connection, None).await;
         let (greeting, listing) = opened.expect("the server of a test can be opened");
-        self.tell_ready(&connection, greeting, listing);
+        self.let_in(&connection, greeting, listing).await;
         let why = self.watch(&connection.link).await;
         connection.end(why.clone());
         while !self.stop.is_cancelled() {
