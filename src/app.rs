@@ -71,7 +71,7 @@ use tokio_util::sync::CancellationToken;
 
 /// The tables of every record room, by the version of the store that brought
 /// them.
-pub const MIGRATIONS: [Migration; 22] = [
+pub const MIGRATIONS: [Migration; 23] = [
     Migration {
         number: 1,
         sql: &[
@@ -175,6 +175,10 @@ pub const MIGRATIONS: [Migration; 22] = [
     Migration {
         number: 22,
         sql: &[sessions::SCHEMA_22],
+    },
+    Migration {
+        number: 23,
+        sql: &[escalations::confirming::SCHEMA_23],
     },
 ];
 

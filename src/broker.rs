@@ -6,6 +6,7 @@ mod at_once;
 mod call;
 mod catalogue;
 mod close;
+mod confirming;
 mod custody;
 mod deciding;
 mod denied;
@@ -76,6 +77,9 @@ pub use catalogue::Known;
 pub use catalogue::Naming;
 pub use catalogue::Rules;
 pub use catalogue::Shape;
+pub use confirming::Said;
+pub use confirming::Unasked;
+pub use confirming::Unconfirmed;
 pub use custody::Custody;
 pub use custody::HeldError;
 pub use denied::Again;
@@ -426,6 +430,7 @@ impl Broker {
                 early: BTreeSet::new(),
                 origin: call.origin.clone(),
                 to_decide_on: call.to_decide_on(route).then(|| arguments.into()),
+                confirming: call.confirming(route, arguments),
                 kept_arguments: kept::arguments(
                     self.settings.keep,
                     &route.gate.rules().keeping,

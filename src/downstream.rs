@@ -75,6 +75,7 @@ pub use asks::Ask;
 pub use asks::Asks;
 pub use asks::Reply;
 pub use asks::asks_only;
+pub use asks::can_be_asked;
 pub use asks::wants_pages;
 pub use call::Answers;
 pub use call::CallLine;

@@ -5,6 +5,7 @@
 //! transaction that opens the record of that call.
 
 mod changes;
+pub mod confirming;
 mod id;
 mod table;
 #[cfg(test)]

@@ -49,6 +49,7 @@ pub use bundle::PolicyTool;
 pub use bundle::Quarantined;
 pub use gate::Gate;
 pub use verdict::Allowed;
+pub use verdict::Confirmation;
 pub use verdict::Denial;
 pub use verdict::Escalation;
 pub use verdict::Facts;

@@ -163,6 +163,7 @@ impl Call {
             meters: Vec::new(),
             denied_lately: 0,
             approval: None,
+            confirmed: false,
         };
         let (call, by) = (subject.call, &subject.principal);
         match self.gate.decide(call, by, &self.reading, &facts, now) {
@@ -175,7 +176,7 @@ impl Call {
                 });
                 journal::open(tx, writer, (&subject, effect, &detail), &allowed, now)?;
             }
-            Verdict::Deny(denial) | Verdict::Escalate(denial, _) => {
+            Verdict::Deny(denial) | Verdict::Escalate(denial, _) | Verdict::Confirm(denial, _) => {
                 let detail = json!({ "code": denial.code });
                 journal::refuse(tx, writer, (&subject, Outcome::Denied, &detail), now)?;
             }

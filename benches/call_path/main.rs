@@ -148,6 +148,7 @@ fn decide(
         Verdict::Allow(_) => "allow",
         Verdict::Deny(_) => "deny",
         Verdict::Escalate(..) => "escalate",
+        Verdict::Confirm(..) => "confirm",
     };
     assert_eq!(verdict, expected);
     b.iter(decide);

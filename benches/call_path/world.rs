@@ -130,6 +130,7 @@ impl World {
             meters: Vec::new(),
             denied_lately: 0,
             approval: None,
+            confirmed: false,
         }
     }
 

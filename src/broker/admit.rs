@@ -5,13 +5,14 @@ use super::Origin;
 use super::Refusal;
 use super::Settings;
 use super::catalogue::Route;
+use super::confirming::Confirming;
+use super::confirming::Lifted;
 use super::denied::Again;
 use super::earlier::Before;
 use super::earlier::Follows;
 use super::earlier::Patience;
 use super::entry::Entry;
 use super::escalate::Decided;
-use super::escalate::Grant;
 use super::kept;
 use super::kept::KeptText;
 use super::metered;
@@ -27,6 +28,7 @@ use crate::meters::Charges;
 use crate::outcome::Outcome;
 use crate::policy::Allowed;
 use crate::policy::Bundle;
+use crate::policy::Confirmation;
 use crate::policy::Denial;
 use crate::policy::Escalation;
 use crate::policy::Facts;
@@ -67,6 +69,8 @@ pub(super) struct Candidate {
     pub(super) origin: Origin,
     /// The arguments as they came, where somebody may be asked to decide on them.
     pub(super) to_decide_on: Option<Box<str>>,
+    /// What it brings towards a confirmation.
+    pub(super) confirming: Confirming,
     /// The arguments to keep beside the record.
     pub(super) kept_arguments: Option<KeptText>,
 }
@@ -86,6 +90,8 @@ pub(super) enum Judged {
     Refused(Outcome, Value, Box<Refusal>),
     /// Somebody can lift that.
     Liftable(Denial, Escalation),
+    /// The person in front of the client can.
+    Confirmable(Denial, Confirmation),
 }
 
 /// Why a call is not sent: what is recorded, and what its caller learns.
@@ -99,7 +105,9 @@ impl Candidate {
         // Who gives a key relies on it.
         let keyed = self.key.is_some() && self.effect() == Effect::Possible;
         // What a person was asked or decided must not be forgotten.
-        let may_ask = self.route.gate.may_escalate() || self.origin.resumes.is_some();
+        let gate = &self.route.gate;
+        let may_ask = gate.may_escalate() || gate.may_confirm() || self.answers();
+        let may_ask = may_ask || self.origin.resumes.is_some();
         if !self.is_limited(bundle) && !keyed && !may_ask && self.early.is_empty() {
             settings.durability
         } else {
@@ -159,17 +167,14 @@ impl Candidate {
         };
         let facts = self.facts(tx, (&session, after), (settings, now))?;
         match self.decided((tx, writer), (facts, catalogue), follows, now)? {
-            Decided::Allowed(allowed, grant) => {
-                if let Some(grant) = &grant {
-                    grant.use_up(tx, subject.call, now)?;
-                }
+            Decided::Allowed(allowed, lifted) => {
+                lifted.use_up(tx, self.about(), now)?;
                 self.made(tx)?;
                 self.revived(tx, now)?;
                 let charges = charging.charge(tx)?;
                 self.label(tx, &session, (settings, now))?;
                 self.take_place(tx, follows, &charges, now)?;
-                let after = (follows, grant.as_ref());
-                let detail = self.allowed_detail(&allowed, &charges, after);
+                let detail = self.allowed_detail(&allowed, &charges, (follows, &lifted));
                 let opening = (subject, self.effect(), &detail);
                 let entry = journal::open(tx, writer, opening, &allowed, now)?;
                 self.keep_arguments(tx)?;
@@ -260,6 +265,7 @@ impl Candidate {
             meters: after.counts,
             denied_lately: denied?,
             approval: None,
+            confirmed: false,
         })
     }
 
@@ -281,6 +287,7 @@ impl Candidate {
                 Judged::Refused(Outcome::Denied, detail, Box::new(refusal))
             }
             Verdict::Escalate(denial, escalation) => Judged::Liftable(denial, escalation),
+            Verdict::Confirm(denial, confirmation) => Judged::Confirmable(denial, confirmation),
         }
     }
 
@@ -301,13 +308,11 @@ impl Candidate {
         &self,
         allowed: &Allowed,
         charges: &Charges,
-        (follows, grant): (Option<Follows>, Option<&Grant>),
+        (follows, lifted): (Option<Follows>, &Lifted),
     ) -> Value {
         let mut detail = Map::new();
         detail.insert("policies".to_owned(), json!(allowed.policies()));
-        if let Some(grant) = grant {
-            detail.insert("approval".to_owned(), grant.detail());
-        }
+        lifted.note(&mut detail);
         if !charges.amounts.is_empty() {
             let amounts = charges.amounts.iter();
             let charged: Map<String, Value> = amounts

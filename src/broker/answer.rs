@@ -1,6 +1,7 @@
 //! What a call comes back with. Which words the client reads is decided at
 //! the edge.
 
+use super::confirming::Unconfirmed;
 use super::denied::Again;
 use super::escalate::Requested;
 use super::waiting::Settled;
@@ -52,8 +53,8 @@ pub enum Answer {
     },
     /// How a task of the broker's own stands.
     OwnTask(Box<TaskView>),
-    /// The server asks something before it does the work. Another call, with
-    /// what the client says, goes on from there.
+    /// The server, or the broker itself, asks something before the work is done.
+    /// Another call, with what the client says, goes on from there.
     Asks {
         /// Our id of the call that goes on.
         call: CallId,
@@ -96,7 +97,7 @@ impl Answer {
     }
 }
 
-/// How a server asks something before it does the work.
+/// How something is asked before the work is done.
 #[derive(Debug)]
 pub enum Asked {
     /// By its result, which is the text of an `InputRequiredResult` of MCP
@@ -107,9 +108,17 @@ pub enum Asked {
     Pages(Box<str>),
     /// In the middle of the call, which stays open.
     Open(Vec<Question>),
+    /// Not by a server: the broker asks the person in front of the client whether the
+    /// call shall be made.
+    Confirmation {
+        /// What they are asked.
+        question: Question,
+        /// How long a client has that is asked while its call waits.
+        patience: Duration,
+    },
 }
 
-/// What a server asks in the middle of a call.
+/// What is asked in the middle of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Question {
     /// By what the answer is known.
@@ -180,6 +189,26 @@ pub enum Refusal {
         escalation: Escalation,
         /// What stands for it.
         requested: Requested,
+    },
+    /// The person in front of the client is to be asked first. Nothing was sent. Only
+    /// within the broker, which makes an answer of it.
+    Confirm {
+        /// Our id of the call.
+        call: CallId,
+        /// What they are asked.
+        question: Question,
+        /// How long a client has that is asked while its call waits.
+        patience: Duration,
+    },
+    /// It needs a yes of the person in front of the client, and has none. Nothing was
+    /// sent.
+    NotConfirmed {
+        /// Our id of the call.
+        call: CallId,
+        /// Why it needs one.
+        denial: Denial,
+        /// Why it has none.
+        why: Unconfirmed,
     },
     /// Somebody was asked, and said no. Nothing was sent.
     TurnedDown {

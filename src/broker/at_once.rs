@@ -7,6 +7,7 @@ use super::Refusal;
 use super::admit::Admitted;
 use super::admit::Candidate;
 use super::admit::Judged;
+use super::confirming::Lifted;
 use super::earlier::Follows;
 use super::memory::Memory;
 use super::memory::Recalled;
@@ -86,7 +87,8 @@ impl Broker {
         let arguments = candidate.kept_arguments.as_ref().map(|kept| &*kept.text);
         let subject = &candidate.subject;
         let is_counted = candidate.route.gate.reads_denials();
-        if candidate.reading.is_metered() || candidate.key.is_some() || is_counted {
+        let is_told = candidate.key.is_some() || candidate.answers();
+        if candidate.reading.is_metered() || is_told || is_counted {
             return None;
         }
         let asked = (subject.session, came);
@@ -121,12 +123,14 @@ impl Broker {
             meters: Vec::new(),
             denied_lately: 0,
             approval: None,
+            confirmed: false,
         };
         let charges = Charges::none(subject.session, subject.principal.clone());
         match candidate.judge(&facts, now) {
             Judged::Allowed(allowed) => {
                 let follows = candidate.continues.map(Follows::Asked);
-                let detail = candidate.allowed_detail(&allowed, &charges, (follows, None));
+                let detail =
+                    candidate.allowed_detail(&allowed, &charges, (follows, &Lifted::default()));
                 let opening = (subject, effect, &detail);
                 let entry = journal::open_spooled(&desk.spool, opening, arguments, &allowed, now)?;
                 Some(Ok(entry.map(|entry| Admitted {
@@ -135,8 +139,8 @@ impl Broker {
                     charges,
                 })))
             }
-            // Whether it was asked for or granted, the store knows.
-            Judged::Liftable(..) => None,
+            // Whether it was asked for, granted or confirmed, the store knows.
+            Judged::Liftable(..) | Judged::Confirmable(..) => None,
             // How often it was refused before and what its session waits for, too.
             Judged::Refused(..) => None,
         }

@@ -106,6 +106,8 @@ pub enum Left {
     Open,
     /// Nothing: the server takes the whole call again.
     Nothing,
+    /// A question of the broker's own, whether the call shall be made.
+    Confirmation,
 }
 
 impl ToolCall {

@@ -101,7 +101,10 @@ impl Candidate {
     ) -> Result<Refusal, StoreError> {
         let denials = settings.denials;
         let Subject { session, .. } = self.subject;
-        let counts = matches!(refusal, Refusal::Denied { .. } | Refusal::TurnedDown { .. });
+        let counts = matches!(
+            refusal,
+            Refusal::Denied { .. } | Refusal::TurnedDown { .. } | Refusal::NotConfirmed { .. }
+        );
         if let Some(most) = denials.freeze_after
             && counts
             && denials.lately(tx, session, now)? >= most

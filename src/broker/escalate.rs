@@ -6,6 +6,7 @@ use super::Refusal;
 use super::admit::Candidate;
 use super::admit::Judged;
 use super::admit::Said;
+use super::confirming::Lifted;
 use super::denied::Again;
 use super::earlier::Follows;
 use super::own::Own;
@@ -131,8 +132,8 @@ impl Grant {
 
 /// What was decided of a call, with what was decided of it by people.
 pub(super) enum Decided {
-    /// It may be sent, with an approval to use up where it needed one.
-    Allowed(Allowed, Option<Grant>),
+    /// It may be sent, with what is to be used up where it needed that.
+    Allowed(Allowed, Lifted),
     /// It may not.
     Refused(Said),
 }
@@ -140,7 +141,7 @@ pub(super) enum Decided {
 impl Candidate {
     /// Decides the call, asks for an approval where one could help, and finds the one
     /// that was given.
-    pub(super) fn decided(
+    pub(super) fn lifted(
         &self,
         (tx, writer): (&Tx<'_>, WriterId),
         (mut facts, catalogue): (Facts, &Catalogue),
@@ -149,11 +150,14 @@ impl Candidate {
     ) -> Result<Decided, StoreError> {
         let (denial, escalation) = match self.judge(&facts, now) {
             Judged::Allowed(allowed) => {
-                let grant = self.resumed(tx)?;
-                return Ok(Decided::Allowed(allowed, grant));
+                return Ok(allowed_with(allowed, self.resumed(tx)?));
             }
             Judged::Refused(outcome, detail, refusal) => {
                 return Ok(Decided::Refused((outcome, detail, refusal)));
+            }
+            Judged::Confirmable(denial, confirmation) => {
+                let asked = self.ask_person(tx, (denial, confirmation), now)?;
+                return Ok(Decided::Refused(asked));
             }
             Judged::Liftable(denial, escalation) => (denial, escalation),
         };
@@ -191,8 +195,11 @@ impl Candidate {
                 facts.approval = Some(decision.by.clone());
                 match self.judge(&facts, now) {
                     Judged::Allowed(allowed) => {
-                        let grant = Grant::fresh(id, decision);
-                        Ok(Decided::Allowed(allowed, Some(grant)))
+                        Ok(allowed_with(allowed, Some(Grant::fresh(id, decision))))
+                    }
+                    Judged::Confirmable(denial, confirmation) => {
+                        let asked = self.ask_person(tx, (denial, confirmation), now)?;
+                        Ok(Decided::Refused(asked))
                     }
                     Judged::Refused(outcome, detail, refusal) => {
                         Ok(Decided::Refused((outcome, detail, refusal)))
@@ -270,7 +277,7 @@ impl Candidate {
                     decision,
                     carried,
                 };
-                return Ok(Some(Decided::Allowed(allowed, Some(grant))));
+                return Ok(Some(allowed_with(allowed, Some(grant))));
             }
         }
         Ok(None)
@@ -289,12 +296,14 @@ impl Candidate {
             Judged::Refused(outcome, detail, refusal) => {
                 return Ok(Some((outcome, detail, refusal)));
             }
+            // Nothing is sent for being told of it.
+            Judged::Confirmable(..) => return Ok(None),
             Judged::Liftable(denial, escalation) => (denial, escalation),
         };
         let used = escalations::used_by(tx, earlier)?;
         if let Some(decision) = used.and_then(|used| used.decision) {
             facts.approval = Some(decision.by);
-            if let Judged::Allowed(_) = self.judge(&facts, now) {
+            if let Judged::Allowed(_) | Judged::Confirmable(..) = self.judge(&facts, now) {
                 return Ok(None);
             }
         }
@@ -411,6 +420,12 @@ impl Candidate {
         };
         (Outcome::Denied, detail, Box::new(refusal))
     }
+}
+
+/// A call that may be sent, with the approval that it is made with.
+fn allowed_with(allowed: Allowed, grant: Option<Grant>) -> Decided {
+    let confirmed = None;
+    Decided::Allowed(allowed, Lifted { grant, confirmed })
 }
 
 /// What is recorded of a no that could be lifted.

@@ -179,10 +179,13 @@ impl Ground<'_> {
             meters: Vec::new(),
             denied_lately: 0,
             approval: None,
+            confirmed: false,
         };
         match gate.decide(CallId::next(), who, &reading, &facts, now) {
             Verdict::Allow(_) => Ok(()),
-            Verdict::Deny(denial) | Verdict::Escalate(denial, _) => Err(Some(denial)),
+            Verdict::Deny(denial) | Verdict::Escalate(denial, _) | Verdict::Confirm(denial, _) => {
+                Err(Some(denial))
+            }
         }
     }
 
@@ -383,11 +386,13 @@ impl Ground<'_> {
             meters: after.counts,
             denied_lately,
             approval: Some(by.clone()),
+            confirmed: false,
         };
         let principal = &escalation.principal;
         Ok(
             match gate.decide(subject.call, principal, &reading, &facts, now) {
-                Verdict::Allow(_) => Ok(()),
+                // What is left is asked of its caller, when the call is made.
+                Verdict::Allow(_) | Verdict::Confirm(..) => Ok(()),
                 Verdict::Deny(denial) | Verdict::Escalate(denial, _) => {
                     Err(DecisionRefusal::NotEnough(denial))
                 }

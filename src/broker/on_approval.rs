@@ -289,6 +289,9 @@ fn in_hand(
 fn why_not(refusal: &Refusal) -> String {
     match refusal {
         Refusal::Denied { denial, .. } | Refusal::Escalated { denial, .. } => told(denial),
+        Refusal::NotConfirmed { .. } => {
+            "the person in front of the client is to be asked first, and only a call of the client's own asks them".to_owned()
+        }
         Refusal::EarlierUnknown { earlier, .. } => format!(
             "the same call was sent earlier in its session, and nobody saw how that ended ({earlier})"
         ),

@@ -2,6 +2,7 @@
 //! are given what it came to.
 
 use super::Answer;
+use super::Asked;
 use super::Awaited;
 use super::Broker;
 use super::Refusal;
@@ -144,6 +145,14 @@ impl Broker {
                 (earlier, Ok(Answer::Replayed { earlier, answer }))
             }
             Refusal::EarlierUnread { earlier, .. } => (earlier, Err(refusal)),
+            Refusal::Confirm {
+                call,
+                question,
+                patience,
+            } => {
+                let asked = Asked::Confirmation { question, patience };
+                return Ok(Answer::Asks { call, asked });
+            }
             other => return Err(other),
         };
         if let (Ok(_), Some(brought)) = (&came, brought)

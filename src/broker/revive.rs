@@ -10,6 +10,8 @@ use super::Refusal;
 use super::Resume;
 use super::ToolCall;
 use super::close::Held;
+use super::confirming::Confirming;
+use super::confirming::Unasked;
 use super::labels;
 use crate::cause::Chain;
 use crate::crash;
@@ -151,6 +153,7 @@ impl Broker {
         let mut candidate = self.read_arguments(&call, &route, now).await?;
         // It is ours: nobody is asked for it, and no approval of the owner's is used.
         candidate.to_decide_on = None;
+        candidate.confirming = Confirming::Not(Unasked::Nobody);
         let (charges, permit) = self.admit(candidate, (Instant::now(), now)).await?;
         let silent = CallLine {
             progress: None,

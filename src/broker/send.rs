@@ -51,7 +51,7 @@ impl Broker {
                 open.answer(permit, continued.and_then(|c| c.responses.as_deref()));
                 self.go_on(id, open, (&line, access)).await
             }
-            Some(Left::State(_) | Left::Nothing) | None => {
+            Some(Left::State(_) | Left::Nothing | Left::Confirmation) | None => {
                 let outgoing = outgoing((route, task), call);
                 match answers_later && server.may_ask_in_a_call() {
                     true => {
@@ -121,8 +121,8 @@ pub(super) fn outgoing((route, task): (&Route, Option<Task>), call: ToolCall) ->
             responses: continued.responses,
             state,
         }),
-        // The server takes the whole call again, and knows of no answers.
-        Left::Open | Left::Nothing => None,
+        // The server takes the whole call, and knows of no answers.
+        Left::Open | Left::Nothing | Left::Confirmation => None,
     });
     OutgoingCall {
         asking: call.asking,

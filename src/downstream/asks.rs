@@ -158,7 +158,7 @@ pub(super) async fn expired(mut deadline: Instant, allowed: Duration, asks: Opti
 /// Whether a client that declared this can be asked it (MCP 2026-07-28,
 /// client/elicitation and client/sampling): a form or a page of the web is a
 /// capability of its own, and so are tools for the model.
-pub(super) fn can_be_asked(declared: &Declared, inquiry: Inquiry, params: Option<&str>) -> bool {
+pub fn can_be_asked(declared: &Declared, inquiry: Inquiry, params: Option<&str>) -> bool {
     let object = |text: &str| Object::parse(text).is_ok();
     let can = declared.capability(inquiry).map(Object::parse);
     let Some(Ok(can)) = can else {

@@ -9,6 +9,7 @@
 
 mod absent;
 mod again;
+mod confirming;
 mod decided;
 mod own_task;
 #[cfg(test)]
@@ -158,6 +159,9 @@ fn refused(refusal: &Refusal, reader: Reader) -> Reply {
             denial,
             again,
         } => decided::denied(call, (denial, *again), reader),
+        Refusal::NotConfirmed { call, denial, why } => {
+            confirming::not_confirmed(call, (denial, *why), reader)
+        }
         Refusal::Paused(paused) => decided::paused(paused, reader),
         Refusal::Escalated {
             call,
@@ -178,8 +182,11 @@ fn refused(refusal: &Refusal, reader: Reader) -> Reply {
         } => say(call, &told_of(earlier, tool)),
         Refusal::SessionGone { session } => failed(&again::gone(*session), None, reader),
         Refusal::Settled { id, settled } => decided::settled(*id, settled, reader),
-        // The broker waits for the first itself.
-        Refusal::Attempted { .. } | Refusal::Replayed { .. } | Refusal::Overtaken => not_recorded(),
+        // The broker waits for the first itself, and asks by an answer.
+        Refusal::Attempted { .. }
+        | Refusal::Replayed { .. }
+        | Refusal::Overtaken
+        | Refusal::Confirm { .. } => not_recorded(),
         Refusal::EarlierUnread {
             call,
             earlier,

@@ -73,7 +73,15 @@ impl Connection {
             if reader.client == Client::Modern {
                 return Some(self.asks(&again, (id, what), reader));
             }
-            let responses = match self.relayed(&what, call, out).await {
+            let responses = match &what {
+                Asked::Confirmation { question, patience } => {
+                    self.confirmed((question, *patience), call, out).await
+                }
+                Asked::Result(_) | Asked::Pages(_) | Asked::Open(_) => {
+                    self.relayed(&what, call, out).await
+                }
+            };
+            let responses = match responses {
                 Ok(responses) => responses,
                 Err(Stopped::Cancelled) => return None,
                 Err(Stopped::Because(why)) => return Some(unanswered(why, reader)),
@@ -144,6 +152,7 @@ impl Connection {
             }
             Asked::Open(questions) => questions.iter().map(written).collect(),
             Asked::Pages(error) => pages(error),
+            Asked::Confirmation { question, .. } => vec![written(question)],
         };
         let requests: Vec<String> = requests;
         let meta = value!({"io.modelcontextprotocol/serverInfo": server_info()});
@@ -195,7 +204,7 @@ impl Connection {
         let mut stopped = None;
         for (key, inquiry, id, reply) in open {
             if stopped.is_none() {
-                match self.said(inquiry, reply, call).await {
+                match self.said(inquiry, reply, (call, PATIENCE)).await {
                     Ok(text) => said.push(format!("{}:{text}", Value::from(key))),
                     Err(why) => stopped = Some(why),
                 }
@@ -208,18 +217,47 @@ impl Connection {
         }
     }
 
+    /// Asks a legacy client whether its call shall be made, for as long as the call may
+    /// take: the text of an object with its answer, none where there is none in time.
+    async fn confirmed(
+        &self,
+        (question, patience): (&Question, Duration),
+        call: &Call<'_>,
+        out: &Outgoing,
+    ) -> Result<Option<Box<str>>, Stopped> {
+        let (reply, said) = oneshot::channel();
+        let ask = ServerAsk {
+            inquiry: question.inquiry,
+            params: question.params.clone(),
+            reply,
+        };
+        let Some(id) = self.inquire(ask, out) else {
+            return Ok(None);
+        };
+        let patience = patience.min(PATIENCE);
+        let said = self.said(question.inquiry, said, (call, patience)).await;
+        self.forget(&id);
+        match said {
+            Ok(text) => Ok(Some(
+                format!("{{{}:{text}}}", Value::from(&*question.key)).into(),
+            )),
+            Err(Stopped::Because(_)) => Ok(None),
+            Err(Stopped::Cancelled) => Err(Stopped::Cancelled),
+        }
+    }
+
     /// What the client says to one question, as the result that goes on.
     async fn said(
         &self,
         inquiry: Inquiry,
         reply: oneshot::Receiver<ClientReply>,
-        call: &Call<'_>,
+        (call, patience): (&Call<'_>, Duration),
     ) -> Result<Box<str>, Stopped> {
         let reply = tokio::select! {
             biased;
             () = call.cancelled.cancelled() => return Err(Stopped::Cancelled),
             () = self.closing.cancelled() => return Err(Stopped::Because("the client went away")),
-            reply = timeout(PATIENCE, reply) => reply,
+            reply = timeout(patience, reply) => reply,
         };
         match (reply, inquiry) {
             (Ok(Ok(ClientReply::Result(result))), _) => Ok(result),
@@ -241,6 +279,7 @@ fn left_by(asked: &Asked) -> Left {
             Left::State(state.and_then(json::text).map(Into::into))
         }
         Asked::Pages(_) => Left::Nothing,
+        Asked::Confirmation { .. } => Left::Confirmation,
         Asked::Open(_) => Left::Open,
     }
 }

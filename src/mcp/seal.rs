@@ -35,6 +35,7 @@ enum Kind {
     State,
     Open,
     Nothing,
+    Confirmation,
 }
 
 /// Seals what a call that asked leaves behind. None where that cannot be done,
@@ -48,6 +49,7 @@ pub(super) fn seal(
         Left::State(state) => (Kind::State, state.clone()),
         Left::Open => (Kind::Open, None),
         Left::Nothing => (Kind::Nothing, None),
+        Left::Confirmation => (Kind::Confirmation, None),
     };
     let sealed = Sealed {
         call: call.to_string(),
@@ -72,6 +74,7 @@ pub(super) fn open(key: &[u8; 32], request: &ToolCall, text: &str) -> Option<(Ca
         Kind::State => Left::State(sealed.state),
         Kind::Open => Left::Open,
         Kind::Nothing => Left::Nothing,
+        Kind::Confirmation => Left::Confirmation,
     };
     Some((CallId::from_str(&sealed.call).ok()?, left))
 }
@@ -129,6 +132,7 @@ mod tests {
             Left::State(None),
             Left::Open,
             Left::Nothing,
+            Left::Confirmation,
         ] {
             let sealed = seal(&key, &request(), (call, &left)).unwrap();
             assert_eq!(open(&key, &request(), &sealed), Some((call, left)));

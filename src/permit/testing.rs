@@ -91,6 +91,7 @@ async fn admit(call: CallId) -> Permit {
         meters: Vec::new(),
         denied_lately: 0,
         approval: None,
+        confirmed: false,
     };
     let now: Timestamp = "2026-11-22T12:00:00Z".parse().unwrap();
     let Verdict::Allow(allowed) = gate.decide(call, &alice.id, &reading, &facts, now) else {

@@ -4,6 +4,7 @@
 use super::message::Lifts;
 use super::message::Message;
 use super::reads;
+use super::reads::Mentioned;
 use cedar_policy::Effect;
 use cedar_policy::Policy;
 use jiff::SignedDuration;
@@ -28,6 +29,8 @@ pub(super) struct Stop {
     /// The role whose approval lifts it; without one nobody can.
     pub(super) escalate: Option<String>,
     pub(super) expires: SignedDuration,
+    /// What the person in front of the client is asked, whose yes lifts it.
+    pub(super) confirm: Option<Message>,
     /// Whether it asks for arguments that policy cannot see.
     pub(super) asks_unseen: bool,
 }
@@ -41,8 +44,12 @@ pub(super) fn read(policy: &Policy, roles: &BTreeSet<&str>) -> Result<Option<Sto
             wrong.push(format!(
                 "`@{key}` is no annotation: allowed are @confirm, @escalate, @expires, @id, @message, @reason"
             ));
-        } else if value.trim().is_empty() && *key != "confirm" {
-            wrong.push(format!("`@{key}` is empty"));
+        } else if value.trim().is_empty() {
+            let hint = match *key {
+                "confirm" => ": write in it what the person is asked",
+                _ => "",
+            };
+            wrong.push(format!("`@{key}` is empty{hint}"));
         }
         if policy.effect() == Effect::Permit && *key != "id" && KEYS.contains(key) {
             wrong.push(format!(
@@ -83,16 +90,19 @@ pub(super) fn read(policy: &Policy, roles: &BTreeSet<&str>) -> Result<Option<Sto
     if hard_stop && reads::mentions(policy, "approval") {
         wrong.push("a forbid without `@escalate` mentions `approval`, which nobody would be asked for: add `@escalate`, or leave `approval` out".to_owned());
     }
+    if policy.effect() == Effect::Forbid {
+        wrong.extend(confirming(policy, &annotations));
+    }
     let lifts = Lifts {
         role: escalate,
         expires,
     };
-    let message = annotations.get("message");
-    let message = message.map(|text| Message::read(text, policy, lifts));
-    let message = message.transpose().unwrap_or_else(|unread| {
-        wrong.extend(unread);
-        None
-    });
+    let mut read = |key: &str| {
+        let text = annotations.get(key)?;
+        let message = Message::read((key, text), policy, lifts);
+        message.map_err(|unread| wrong.extend(unread)).ok()
+    };
+    let (message, confirm) = (read("message"), read("confirm"));
     if !wrong.is_empty() {
         return Err(wrong);
     }
@@ -102,8 +112,28 @@ pub(super) fn read(policy: &Policy, roles: &BTreeSet<&str>) -> Result<Option<Sto
         message,
         escalate: text("escalate"),
         expires,
+        confirm,
         asks_unseen: reads::mentions(policy, "opaque"),
     }))
+}
+
+/// What is wrong with how a forbid is lifted by a confirmation.
+fn confirming(policy: &Policy, annotations: &BTreeMap<&str, &str>) -> Option<String> {
+    let says = |key: &str| annotations.contains_key(key);
+    let wrong = match (says("confirm"), reads::call(policy, "confirmed")) {
+        (true, _) if says("escalate") => {
+            "`@confirm` stands beside `@escalate`: a forbid is lifted by the person in front of the client or by a role; write one forbid for each, where it takes both"
+        }
+        (true, Mentioned::Never) => {
+            "`@confirm` lifts nothing here: the forbid must not match where the person said yes; add `unless { context.call.confirmed }`"
+        }
+        (false, Mentioned::ByName) => {
+            "a forbid without `@confirm` mentions `context.call.confirmed`, which nobody would be asked for: add `@confirm`, or leave `confirmed` out"
+        }
+        (true, Mentioned::ByName | Mentioned::Perhaps)
+        | (false, Mentioned::Never | Mentioned::Perhaps) => return None,
+    };
+    Some(wrong.to_owned())
 }
 
 /// Names in backticks, for messages.
@@ -139,11 +169,12 @@ mod tests {
     fn every_rule_of_the_annotations_is_held() {
         let body = "(principal, action, resource)";
         let approval = "when { context.call has approval }";
+        let confirmed = "unless { context.call.confirmed }";
         for (text, expected) in [
             (format!("@id(\"a\") permit{body};"), ""),
             (
                 format!(
-                    "@id(\"a\") @message(\"m\") @reason(\"r\") @escalate(\"Manager\") @expires(\"PT1H\") @confirm forbid{body};"
+                    "@id(\"a\") @message(\"m\") @reason(\"r\") @escalate(\"Manager\") @expires(\"PT1H\") forbid{body};"
                 ),
                 "",
             ),
@@ -174,8 +205,46 @@ mod tests {
                 "stands on a permit",
             ),
             (
-                format!("@id(\"a\") @confirm permit{body};"),
+                format!("@id(\"a\") @confirm(\"Sure?\") permit{body};"),
                 "stands on a permit",
+            ),
+            (
+                format!("@id(\"a\") @confirm(\"Sure?\") forbid{body} {confirmed};"),
+                "",
+            ),
+            (
+                format!("@id(\"a\") @confirm forbid{body} {confirmed};"),
+                "write in it what the person is asked",
+            ),
+            (
+                format!("@id(\"a\") @confirm(\" \") forbid{body} {confirmed};"),
+                "`@confirm` is empty",
+            ),
+            (
+                format!(
+                    "@id(\"a\") @confirm(\"Sure?\") @escalate(\"Manager\") forbid{body} {confirmed};"
+                ),
+                "beside `@escalate`",
+            ),
+            (
+                format!("@id(\"a\") @confirm(\"Sure?\") forbid{body};"),
+                "add `unless { context.call.confirmed }`",
+            ),
+            (
+                format!("@id(\"a\") @confirm(\"{{who}}?\") forbid{body} {confirmed};"),
+                "`@confirm` has `{who}`",
+            ),
+            (
+                format!("@id(\"a\") @confirm(\"Ask {{role}}.\") forbid{body} {confirmed};"),
+                "`@confirm` says `{role}`",
+            ),
+            (
+                format!("@id(\"a\") forbid{body} {confirmed};"),
+                "mentions `context.call.confirmed`",
+            ),
+            (
+                format!("@id(\"a\") forbid{body} when {{ context.input.confirmed }};"),
+                "",
             ),
             (
                 format!("@id(\"a\") @reason(\"r\") permit{body};"),

@@ -1,6 +1,7 @@
 //! The gate of one tool: reads the arguments of a call and decides it.
 
 use super::annotations::DEFAULT_EXPIRY;
+use super::annotations::Stop;
 use super::arguments::ArgumentError;
 use super::arguments::Reading;
 use super::message::Known;
@@ -86,6 +87,12 @@ impl Gate {
         self.slice.stops().any(|(_, stop)| stop.escalate.is_some())
     }
 
+    /// Whether there is a forbid of this tool that the person in front of the client
+    /// can lift.
+    pub fn may_confirm(&self) -> bool {
+        self.slice.stops().any(|(_, stop)| stop.confirm.is_some())
+    }
+
     /// Whether a policy of this tool reads how much was denied lately.
     pub fn reads_denials(&self) -> bool {
         self.slice.reads.of("call").wants("deniedLately")
@@ -142,6 +149,7 @@ impl Gate {
             user,
             reading,
             facts,
+            confirmed: facts.confirmed,
             now,
         };
         // Nobody approves their own call, even where a policy forgets to say so.
@@ -159,6 +167,11 @@ impl Gate {
         denial.unseen = self.unseen(reading, &answer);
         if !denial.errors.is_empty() {
             return Verdict::Deny(denial);
+        }
+        if self.passes_confirmed(&question, approval, &answer)
+            && let Some(confirmation) = self.slice.confirmation(&answer, &known)
+        {
+            return Verdict::Confirm(denial, confirmation);
         }
         if let Some(escalation) = self.escalation(principal, &question, &answer) {
             return Verdict::Escalate(denial, escalation);
@@ -222,9 +235,26 @@ impl Gate {
         user.is_some_and(|user| self.slice.was_possible(&self.world, user))
     }
 
-    /// Who could lift this denial: every forbid must name a role, and an
-    /// approval must really turn the answer. A role counts when one of its
-    /// members, who is not the caller, alone suffices.
+    /// Whether the person in front of the client could lift this denial: every forbid
+    /// must ask for that, and a yes must really turn the answer.
+    fn passes_confirmed(
+        &self,
+        question: &Question<'_>,
+        approval: Option<&PrincipalId>,
+        answer: &Answer,
+    ) -> bool {
+        let confirmed = Question {
+            confirmed: true,
+            ..*question
+        };
+        self.slice.confirmation(answer, &Known::default()).is_some()
+            && self.ask(&confirmed, approval).allows()
+    }
+
+    /// Who could lift this denial: every forbid must name a role or ask for a
+    /// confirmation, at least one a role, and an approval must really turn the answer,
+    /// but for a confirmation that is asked for after it. A role counts when one of
+    /// its members, who is not the caller, alone suffices.
     fn escalation(
         &self,
         caller: &PrincipalId,
@@ -236,10 +266,15 @@ impl Gate {
             .iter()
             .map(|id| self.slice.stop(id))
             .collect::<Option<_>>()?;
-        let roles: BTreeSet<&str> = stops
-            .iter()
-            .map(|stop| stop.escalate.as_deref())
-            .collect::<Option<_>>()?;
+        let liftable = |stop: &&Stop| stop.escalate.is_some() || stop.confirm.is_some();
+        if !stops.iter().all(liftable) {
+            return None;
+        }
+        let to_approve = stops.iter().filter(|stop| stop.escalate.is_some());
+        let roles = to_approve
+            .clone()
+            .filter_map(|stop| stop.escalate.as_deref());
+        let roles: BTreeSet<&str> = roles.collect();
         let suffices = |role: &str| {
             let role = self.world.types.role(role);
             self.world
@@ -248,14 +283,17 @@ impl Gate {
                 .filter(|(id, user)| {
                     *id != caller && self.world.entities.is_ancestor_of(&role, user)
                 })
-                .any(|(id, _)| self.ask(question, Some(id)).allows())
+                .any(|(id, _)| {
+                    let answer = self.ask(question, Some(id));
+                    answer.allows() || self.passes_confirmed(question, Some(id), &answer)
+                })
         };
         let roles: Vec<String> = roles
             .into_iter()
             .filter(|role| suffices(role))
             .map(str::to_owned)
             .collect();
-        let expires = stops.iter().map(|stop| stop.expires).min();
+        let expires = to_approve.map(|stop| stop.expires).min();
         (!roles.is_empty()).then(|| Escalation {
             roles,
             expires: expires.unwrap_or(DEFAULT_EXPIRY),
@@ -330,6 +368,9 @@ impl Gate {
         call.push("deniedLately", || {
             RestrictedExpression::new_long(i64::from(facts.denied_lately))
         });
+        call.push("confirmed", || {
+            RestrictedExpression::new_bool(question.confirmed)
+        });
         // An approver who is no principal any more approves nothing.
         if let Some(by) = approval.and_then(|by| self.world.users.get(by)) {
             let by = RestrictedExpression::new_entity_uid(by.clone());
@@ -381,10 +422,13 @@ impl Gate {
 }
 
 /// One call as it is asked about.
+#[derive(Clone, Copy)]
 pub(super) struct Question<'a> {
     pub(super) user: &'a EntityUid,
     pub(super) reading: &'a Reading,
     pub(super) facts: &'a Facts,
+    /// Whether the person in front of the client said yes to it.
+    pub(super) confirmed: bool,
     pub(super) now: Timestamp,
 }
 

@@ -1,5 +1,6 @@
-//! What an operator writes for the model, `@message`, with what is known only when a
-//! call is decided: `{amount}`, `{limit}`, `{role}` and `{expires}`.
+//! What an operator writes for the model, `@message`, and for the person in front of the
+//! client, `@confirm`, with what is known only when a call is decided: `{amount}`,
+//! `{limit}`, `{role}` and `{expires}`.
 //!
 //! The words are the operator's. What is put in are numbers, times and names of roles,
 //! never a text that a client or a server wrote.
@@ -61,8 +62,12 @@ pub(super) struct Known<'a> {
 }
 
 impl Message {
-    /// Reads a message. Returns what is wrong with it.
-    pub(super) fn read(text: &str, policy: &Policy, lifts: Lifts<'_>) -> Result<Self, Vec<String>> {
+    /// Reads the message of an annotation. Returns what is wrong with it.
+    pub(super) fn read(
+        (annotation, text): (&str, &str),
+        policy: &Policy,
+        lifts: Lifts<'_>,
+    ) -> Result<Self, Vec<String>> {
         let mut pieces = Vec::new();
         let mut plain = String::new();
         let mut wrong = Vec::new();
@@ -79,7 +84,7 @@ impl Message {
             } else if let Some((name, after)) =
                 brace.strip_prefix('{').and_then(|it| it.split_once('}'))
             {
-                match piece(name, policy, lifts) {
+                match piece((annotation, name), policy, lifts) {
                     Ok(Piece::Text(said)) => plain.push_str(&said),
                     Ok(piece) => {
                         pieces.push(Piece::Text(std::mem::take(&mut plain)));
@@ -89,7 +94,9 @@ impl Message {
                 }
                 rest = after;
             } else {
-                wrong.push(format!("`@message` has a brace that stands alone: {KNOWN}"));
+                wrong.push(format!(
+                    "`@{annotation}` has a brace that stands alone: {KNOWN}"
+                ));
                 break;
             }
         }
@@ -138,11 +145,15 @@ impl Message {
     }
 }
 
-fn piece(name: &str, policy: &Policy, lifts: Lifts<'_>) -> Result<Piece, String> {
+fn piece(
+    (annotation, name): (&str, &str),
+    policy: &Policy,
+    lifts: Lifts<'_>,
+) -> Result<Piece, String> {
     let lifted = |word: &str, said: String| match lifts.role {
         Some(_) => Ok(Piece::Text(said)),
         None => Err(format!(
-            "`@message` says `{{{word}}}`, and without `@escalate` nobody is asked"
+            "`@{annotation}` says `{{{word}}}`, and without `@escalate` nobody is asked"
         )),
     };
     match name {
@@ -154,14 +165,14 @@ fn piece(name: &str, policy: &Policy, lifts: Lifts<'_>) -> Result<Piece, String>
             match (read.first(), read.len()) {
                 (Some(one), 1) => Ok(Piece::Limit(one.clone())),
                 _ => Err(format!(
-                    "`@message` says `{{limit}}`, and the policy reads {} of the principal's limits: it must read one of `principal.{}`, or one `principal.getTag(\"…\")`",
+                    "`@{annotation}` says `{{limit}}`, and the policy reads {} of the principal's limits: it must read one of `principal.{}`, or one `principal.getTag(\"…\")`",
                     read.len(),
                     LIMITS.join("`, `principal.")
                 )),
             }
         }
         other => Err(format!(
-            "`@message` has `{{{}}}`, which nothing is put in for: {KNOWN}",
+            "`@{annotation}` has `{{{}}}`, which nothing is put in for: {KNOWN}",
             other.escape_debug()
         )),
     }
@@ -257,13 +268,13 @@ impl<'a> Unsaid<'a> {
 
     /// Notes those that can stop a call of this target and say what it has not.
     pub(super) fn note(&mut self, slice: &Slice, target: &str, says: fn(&Message) -> bool) {
-        for (id, _) in slice.messages().filter(|(_, message)| says(message)) {
+        for ((id, annotation), _) in slice.messages().filter(|(_, message)| says(message)) {
             let mut live = self.live.iter().map(|(loaded, _)| loaded);
             if !self.found.contains_key(id)
                 && let Some(loaded) = live.find(|loaded| loaded.id == id)
             {
                 let problem = loaded.problem(format_args!(
-                    "its `@message` says an amount or a limit, and it can stop `{}`, which has none: a tool has an amount where exactly one of its arguments is declared as `money`, or else exactly one as `meter`; name the tools that the policy is for, or leave that out of the message",
+                    "its `@{annotation}` says an amount or a limit, and it can stop `{}`, which has none: a tool has an amount where exactly one of its arguments is declared as `money`, or else exactly one as `meter`; name the tools that the policy is for, or leave that out of the message",
                     target.escape_debug()
                 ));
                 self.found.insert(id.to_owned(), problem);
@@ -302,7 +313,7 @@ mod tests {
         let policy = format!("forbid (principal, action, resource) {condition};");
         let policy = Policy::parse(None, policy).unwrap();
         let expires = SignedDuration::from_hours(72);
-        Message::read(text, &policy, Lifts { role, expires })
+        Message::read(("message", text), &policy, Lifts { role, expires })
     }
 
     #[test]

@@ -129,6 +129,28 @@ impl Reads {
     }
 }
 
+/// Whether a policy reads an attribute of `context.call`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mentioned {
+    /// By its name.
+    ByName,
+    /// With all that is there.
+    Perhaps,
+    /// Not at all.
+    Never,
+}
+
+/// Whether a policy reads an attribute of this name of `context.call`.
+pub(super) fn call(policy: &Policy, attribute: &str) -> Mentioned {
+    let mut reads = Reads::default();
+    reads.add(policy);
+    match reads.of("call") {
+        Wants::All => Mentioned::Perhaps,
+        Wants::Some(names) if names.contains(attribute) => Mentioned::ByName,
+        Wants::Some(_) | Wants::Nothing => Mentioned::Never,
+    }
+}
+
 /// Whether a policy mentions an attribute of this name, of whatever.
 pub(super) fn mentions(policy: &Policy, attribute: &str) -> bool {
     fn found(expression: &Value, attribute: &str) -> bool {

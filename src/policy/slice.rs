@@ -10,6 +10,7 @@ use super::load::Loaded;
 use super::message::Known;
 use super::message::Message;
 use super::reads::Reads;
+use super::verdict::Confirmation;
 use super::verdict::Denial;
 use super::verdict::Reason;
 use crate::principal::PrincipalId;
@@ -144,10 +145,30 @@ impl Slice {
         self.stops.get(id)
     }
 
-    /// What the forbids of this slice say.
-    pub(super) fn messages(&self) -> impl Iterator<Item = (&str, &Message)> {
-        let stops = self.stops.iter();
-        stops.filter_map(|(id, stop)| Some((id.as_str(), stop.message.as_ref()?)))
+    /// What the forbids of this slice say, to models and to people: by id and
+    /// annotation.
+    pub(super) fn messages(&self) -> impl Iterator<Item = ((&str, &'static str), &Message)> {
+        self.stops.iter().flat_map(|(id, stop)| {
+            let said = [("message", &stop.message), ("confirm", &stop.confirm)];
+            let said = said.into_iter();
+            said.filter_map(|(annotation, said)| Some(((id.as_str(), annotation), said.as_ref()?)))
+        })
+    }
+
+    /// What the person in front of the client is asked, where each forbid that is
+    /// this answer asks that.
+    pub(super) fn confirmation(&self, answer: &Answer, known: &Known<'_>) -> Option<Confirmation> {
+        if answer.decision == Decision::Allow || !answer.errors.is_empty() {
+            return None;
+        }
+        let mut asks = Vec::new();
+        for id in &answer.determining {
+            let asked = self.stop(id)?.confirm.as_ref()?.filled(known);
+            if !asks.contains(&asked) {
+                asks.push(asked);
+            }
+        }
+        (!asks.is_empty()).then_some(Confirmation { asks })
     }
 
     /// The denial that these answers are.

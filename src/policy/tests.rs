@@ -2,6 +2,7 @@
 
 mod advice;
 mod build;
+mod confirmation;
 mod equivalence;
 mod escalation;
 mod fail_closed;

@@ -22,6 +22,9 @@ pub struct Facts {
     pub denied_lately: u32,
     /// Whose unused approval fits exactly this call.
     pub approval: Option<PrincipalId>,
+    /// Whether the person in front of the client was asked about exactly this call, and
+    /// said yes.
+    pub confirmed: bool,
 }
 
 /// Totals of one metered argument, in its units (cents for money), this call
@@ -43,6 +46,9 @@ pub enum Verdict {
     Deny(Denial),
     /// It may not, and one of these roles can lift that for exactly this call.
     Escalate(Denial, Escalation),
+    /// It may not, and would if the person in front of the client says yes to exactly
+    /// this call.
+    Confirm(Denial, Confirmation),
 }
 
 /// Proof that policy allowed one call. Only this room makes it, and a
@@ -117,6 +123,14 @@ pub struct Reason {
     pub code: String,
     /// Its `@message`, written by the operator for the model.
     pub message: Option<String>,
+}
+
+/// What the person in front of the client is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Confirmation {
+    /// The `@confirm` of each forbid that stopped the call, in the operator's words, by
+    /// policy id; each once.
+    pub asks: Vec<String>,
 }
 
 /// Who can lift a denial.

@@ -61,6 +61,7 @@ fn decision(gate: &Arc<Gate>, principal: &PrincipalId, arguments: &str, labels: 
         meters: Vec::new(),
         denied_lately: 0,
         approval: None,
+        confirmed: false,
     };
     let now = "2026-11-22T12:00:00Z".parse().unwrap();
     match gate.decide(
@@ -79,6 +80,7 @@ fn decision(gate: &Arc<Gate>, principal: &PrincipalId, arguments: &str, labels: 
                 escalation.roles.join(" or ")
             )
         }
+        Verdict::Confirm(denial, _) => format!("confirm   {}", denial.code),
     }
 }
 

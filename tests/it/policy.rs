@@ -52,6 +52,7 @@ struct Outcome {
     errors: usize,
     roles: Vec<String>,
     expires: Option<SignedDuration>,
+    asks: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -122,12 +123,18 @@ struct Row {
     #[serde(default)]
     totals: Vec<[i64; 2]>,
     approval: Option<String>,
+    /// Whether the person in front of the client said yes.
+    #[serde(default)]
+    confirmed: bool,
     verdict: String,
     reasons: Vec<String>,
     errors: usize,
     #[serde(default)]
     roles: Vec<String>,
     expires: Option<SignedDuration>,
+    /// What the person in front of the client is asked.
+    #[serde(default)]
+    asks: Vec<String>,
 }
 
 impl Fixture {
@@ -251,6 +258,7 @@ impl Row {
             errors: self.errors,
             roles: self.roles.clone(),
             expires: self.expires,
+            asks: self.asks.clone(),
         }
     }
 
@@ -281,6 +289,7 @@ impl Row {
                 .collect(),
             denied_lately: 0,
             approval: self.approval.as_deref().map(id),
+            confirmed: self.confirmed,
         };
         let call = CallId::from_bytes([1; 16]);
         let now = "2026-11-22T12:00:00Z".parse().unwrap();
@@ -290,7 +299,8 @@ impl Row {
 }
 
 fn outcome(verdict: &Verdict) -> Outcome {
-    let (name, denial, escalation) = match verdict {
+    let (mut lifts, mut asks) = (None, Vec::new());
+    let (name, denial) = match verdict {
         Verdict::Allow(allowed) => {
             return Outcome {
                 verdict: "allow".to_owned(),
@@ -298,10 +308,18 @@ fn outcome(verdict: &Verdict) -> Outcome {
                 errors: 0,
                 roles: Vec::new(),
                 expires: None,
+                asks: Vec::new(),
             };
         }
-        Verdict::Deny(denial) => ("deny", denial, None),
-        Verdict::Escalate(denial, escalation) => ("escalate", denial, Some(escalation)),
+        Verdict::Deny(denial) => ("deny", denial),
+        Verdict::Escalate(denial, escalation) => {
+            lifts = Some(escalation);
+            ("escalate", denial)
+        }
+        Verdict::Confirm(denial, confirmation) => {
+            asks.clone_from(&confirmation.asks);
+            ("confirm", denial)
+        }
     };
     Outcome {
         verdict: name.to_owned(),
@@ -311,8 +329,9 @@ fn outcome(verdict: &Verdict) -> Outcome {
             .map(|reason| reason.policy.clone())
             .collect(),
         errors: denial.errors.len(),
-        roles: escalation.map(|e| e.roles.clone()).unwrap_or_default(),
-        expires: escalation.map(|e| e.expires),
+        roles: lifts.map(|e| e.roles.clone()).unwrap_or_default(),
+        expires: lifts.map(|e| e.expires),
+        asks,
     }
 }
 

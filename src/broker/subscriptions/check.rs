@@ -201,6 +201,7 @@ impl Broker {
             meters: Vec::new(),
             denied_lately: denied?,
             approval: None,
+            confirmed: false,
         };
         let verdict = route
             .gate

@@ -405,6 +405,8 @@ fn passes(refusal: &Refusal) -> bool {
         | Refusal::EarlierUnread { .. }
         | Refusal::EarlierLost { .. }
         | Refusal::EarlierAsks { .. }
+        | Refusal::Confirm { .. }
+        | Refusal::NotConfirmed { .. }
         | Refusal::SessionGone { .. } => false,
     }
 }

@@ -255,7 +255,7 @@ fn next(wait: Option<&str>) -> String {
     }
 }
 
-fn decision(call: &CallId, denial: &Denial, roles: &[String]) -> Value {
+pub(super) fn decision(call: &CallId, denial: &Denial, roles: &[String]) -> Value {
     let codes: Vec<&str> = denial.reasons.iter().map(|reason| &*reason.code).collect();
     let may_be_lifted = !roles.is_empty();
     json!({
@@ -268,7 +268,7 @@ fn decision(call: &CallId, denial: &Denial, roles: &[String]) -> Value {
     })
 }
 
-fn add<const N: usize>(decision: &mut Value, members: [(&str, Value); N]) {
+pub(super) fn add<const N: usize>(decision: &mut Value, members: [(&str, Value); N]) {
     if let Some(known) = decision.as_object_mut() {
         known.extend(members.map(|(key, value)| (key.to_owned(), value)));
     }

@@ -189,6 +189,7 @@ fn facts_of(case: &Case, meters: usize) -> Facts {
         meters: Vec::new(),
         denied_lately: 0,
         approval: case.approval.map(id),
+        confirmed: case.frozen,
     }
 }
 
@@ -204,6 +205,7 @@ fn compare(gate: &Gate, whole: &Gate, case: &Case) -> Result<(), TestCaseError> 
             user,
             reading,
             facts: &facts,
+            confirmed: facts.confirmed,
             now: now(),
         };
         gate.ask(&question, facts.approval.as_ref())
@@ -371,9 +373,10 @@ proptest! {
             meters: Vec::new(),
             denied_lately: 0,
             approval: Some(id("mia")),
+            confirmed: true,
         };
         let user = gate.world.users.get(&id("alice")).unwrap();
-        let question = Question { user, reading: &reading, facts: &facts, now: now() };
+        let question = Question { user, reading: &reading, facts: &facts, confirmed: true, now: now() };
         let context = gate.context(&question, facts.approval.as_ref()).unwrap();
         let valid = context.validate(&gate.world.schema, &gate.slice.target.action);
         prop_assert!(valid.is_ok(), "{:?}", valid);

@@ -404,7 +404,9 @@ fn the_answer_to_plain_calls_is_given_to_no_other_call() {
     .map(
         |(arguments, facts)| match decide(gate, "alice", arguments, facts) {
             Verdict::Allow(_) => "allow".to_owned(),
-            Verdict::Deny(denial) | Verdict::Escalate(denial, _) => denial.code,
+            Verdict::Deny(denial) | Verdict::Escalate(denial, _) | Verdict::Confirm(denial, _) => {
+                denial.code
+            }
         },
     );
     assert_eq!(

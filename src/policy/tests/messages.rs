@@ -26,7 +26,9 @@ fn said(world: &World, tool: &str, arguments: &str) -> Vec<String> {
     let gate = world.gate(tool);
     let denial = match decide(&gate, "alice", arguments, &facts(&gate, arguments)) {
         Verdict::Allow(_) => panic!("it is allowed"),
-        Verdict::Deny(denial) | Verdict::Escalate(denial, _) => denial,
+        Verdict::Deny(denial) | Verdict::Escalate(denial, _) | Verdict::Confirm(denial, _) => {
+            denial
+        }
     };
     let own = denial.reasons.into_iter();
     own.filter(|reason| reason.policy == "own")

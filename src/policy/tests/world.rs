@@ -155,6 +155,7 @@ pub(super) fn facts(gate: &Gate, arguments: &str) -> Facts {
         meters: reading.counts().map(|(_, value)| value).collect(),
         denied_lately: 0,
         approval: None,
+        confirmed: false,
     }
 }
 
@@ -180,6 +181,9 @@ pub(super) fn told(verdict: &Verdict) -> String {
         Verdict::Deny(denial) => denied("deny", denial),
         Verdict::Escalate(denial, escalation) => {
             format!("{} to {:?}", denied("escalate", denial), escalation.roles)
+        }
+        Verdict::Confirm(denial, confirmation) => {
+            format!("{} by {:?}", denied("confirm", denial), confirmation.asks)
         }
     }
 }

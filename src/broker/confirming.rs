@@ -1,0 +1,341 @@
+//! Calls that the person in front of the client is asked about first. The call ends by
+//! asking; another one, with the answer, is decided anew. An answer is taken once, in the
+//! transaction that decides the call which brings it.
+
+mod question;
+
+pub use question::Said;
+
+use super::Catalogue;
+use super::Left;
+use super::Question;
+use super::Refusal;
+use super::ToolCall;
+use super::admit::Candidate;
+use super::admit::Judged;
+use super::admit::Said as Told;
+use super::admit::denied_detail;
+use super::catalogue::Route;
+use super::earlier::Follows;
+use super::escalate::Decided;
+use super::escalate::Grant;
+use crate::downstream::can_be_asked;
+use crate::escalations::confirming;
+use crate::escalations::confirming::About;
+use crate::outcome::Outcome;
+use crate::policy::Confirmation;
+use crate::policy::Denial;
+use crate::policy::Facts;
+use crate::store::StoreError;
+use crate::store::Tx;
+use crate::store::WriterId;
+use crate::tool::Asking;
+use crate::tool::CallId;
+use crate::tool::Inquiry;
+use jiff::SignedDuration;
+use jiff::Timestamp;
+use serde_json::Map;
+use serde_json::Value;
+use serde_json::json;
+
+/// How long an answer is taken that comes with another request, at least. Who is asked
+/// while their call waits has as long as the call.
+const OPEN: SignedDuration = SignedDuration::from_mins(15);
+
+/// The largest arguments that somebody is asked about, in bytes.
+const MOST: usize = 2 << 20;
+
+/// What a call brings towards a confirmation.
+pub(super) enum Confirming {
+    /// Its client can ask the person; these are the arguments to show.
+    MayAsk(Box<str>),
+    /// Nobody is asked.
+    Not(Unasked),
+    /// That call asked, and this was said.
+    Answered(CallId, Said),
+}
+
+/// Why nobody is asked whether a call shall be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unasked {
+    /// The client did not declare that it can ask the person.
+    Client,
+    /// A call of the broker's own, or what is no call that could wait.
+    Nobody,
+    /// The person could not be shown all that is sent.
+    NotAll,
+    /// The call goes on from one that was not confirmed.
+    Midway,
+}
+
+/// Why a call that needs a confirmation has none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unconfirmed {
+    /// Nobody is asked.
+    Unasked(Unasked),
+    /// The person was asked.
+    Said(Said),
+    /// The question was answered before, or too long ago.
+    Over,
+}
+
+impl Unconfirmed {
+    /// The word that is recorded and published.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Unasked(Unasked::Client) => "not-asked-by-client",
+            Self::Unasked(Unasked::Nobody) => "not-asked",
+            Self::Unasked(Unasked::NotAll) => "not-asked-of-all",
+            Self::Unasked(Unasked::Midway) => "not-asked-midway",
+            Self::Said(said) => said.word(),
+            Self::Over => "over",
+        }
+    }
+}
+
+/// The confirmation that a call is made with.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Confirmed {
+    /// Of what that call asked.
+    Asked(CallId),
+    /// Of that earlier round.
+    Carried(CallId),
+}
+
+impl Confirmed {
+    /// What is recorded of it.
+    fn detail(self) -> Value {
+        match self {
+            Self::Asked(call) => detail("confirmed", Some(call)),
+            Self::Carried(call) => detail("carried", Some(call)),
+        }
+    }
+}
+
+/// What people said to a call that is made, besides its caller.
+#[derive(Debug, Default)]
+pub(super) struct Lifted {
+    pub(super) grant: Option<Grant>,
+    pub(super) confirmed: Option<Confirmed>,
+}
+
+impl Lifted {
+    /// Uses it up, in the transaction that opens the record of this call.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be, and so the call must not be sent.
+    pub(super) fn use_up(
+        &self,
+        tx: &Tx<'_>,
+        about: About<'_>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        if let Some(grant) = &self.grant {
+            grant.use_up(tx, about.subject.call, now)?;
+        }
+        match self.confirmed {
+            None => Ok(()),
+            Some(Confirmed::Asked(_)) => confirming::have(tx, about, now),
+            // It was read in this transaction, so nobody else can have gone on with it.
+            Some(Confirmed::Carried(before)) => match confirming::carry(tx, before, about, now)? {
+                true => Ok(()),
+                false => Err(StoreError::Damaged {
+                    what: format!("the confirmation of the call {before}"),
+                }),
+            },
+        }
+    }
+
+    /// Notes it in the record.
+    pub(super) fn note(&self, detail: &mut Map<String, Value>) {
+        if let Some(grant) = &self.grant {
+            detail.insert("approval".to_owned(), grant.detail());
+        }
+        if let Some(confirmed) = self.confirmed {
+            detail.insert("confirmation".to_owned(), confirmed.detail());
+        }
+    }
+}
+
+impl ToolCall {
+    /// What this call brings towards a confirmation.
+    pub(super) fn confirming(&self, route: &Route, arguments: &str) -> Confirming {
+        let continued = self.continued.as_ref();
+        if let Some(continued) = continued
+            && continued.left == Left::Confirmation
+            && let Some(asked) = continued.call
+        {
+            let said = question::said(continued.responses.as_deref());
+            return Confirming::Answered(asked, said);
+        }
+        let waits = match self.asking {
+            Asking::Tool | Asking::Prompt | Asking::Read => self.origin.resumes.is_none(),
+            Asking::Subscribe | Asking::Complete | Asking::Task(_) => false,
+        };
+        Confirming::Not(if !waits || !route.gate.may_confirm() {
+            Unasked::Nobody
+        } else if !can_be_asked(&self.declared, Inquiry::Elicit, None) {
+            Unasked::Client
+        } else if continued.is_some() {
+            Unasked::Midway
+        } else if !self.rest.is_empty() || arguments.len() > MOST {
+            Unasked::NotAll
+        } else {
+            return Confirming::MayAsk(arguments.into());
+        })
+    }
+}
+
+impl Candidate {
+    /// What a confirmation of this call is about.
+    pub(super) fn about(&self) -> About<'_> {
+        About {
+            subject: &self.subject,
+            definition: self.route.definition,
+        }
+    }
+
+    /// Whether it brings an answer, which is taken by a transaction.
+    pub(super) fn answers(&self) -> bool {
+        matches!(self.confirming, Confirming::Answered(..))
+    }
+
+    /// Decides the call with what the person in front of the client said to it, asks
+    /// them where a yes would help, and so with those who can lift a limit.
+    pub(super) fn decided(
+        &self,
+        (tx, writer): (&Tx<'_>, WriterId),
+        (mut facts, catalogue): (Facts, &Catalogue),
+        follows: Option<Follows>,
+        now: Timestamp,
+    ) -> Result<Decided, StoreError> {
+        let confirmed = match self.confirmed(tx, follows, now)? {
+            Ok(confirmed) => confirmed,
+            Err((asked, why)) => return Ok(self.declined(&facts, (asked, why), now)),
+        };
+        facts.confirmed = confirmed.is_some();
+        let decided = self.lifted((tx, writer), (facts, catalogue), follows, now)?;
+        Ok(match (decided, confirmed) {
+            (Decided::Allowed(allowed, lifted), confirmed) => Decided::Allowed(
+                allowed,
+                Lifted {
+                    confirmed,
+                    ..lifted
+                },
+            ),
+            (Decided::Refused((outcome, mut noted, refusal)), Some(confirmed)) => {
+                note(&mut noted, confirmed.detail());
+                Decided::Refused((outcome, noted, refusal))
+            }
+            (refused @ Decided::Refused(_), None) => refused,
+        })
+    }
+
+    /// The confirmation that the call has, or why it must not be made: which call
+    /// asked, and what became of the question.
+    fn confirmed(
+        &self,
+        tx: &Tx<'_>,
+        follows: Option<Follows>,
+        now: Timestamp,
+    ) -> Result<Result<Option<Confirmed>, (CallId, Unconfirmed)>, StoreError> {
+        let about = self.about();
+        if let Confirming::Answered(asked, said) = self.confirming {
+            return Ok(match (confirming::answer(tx, asked, about, now)?, said) {
+                (false, _) => Err((asked, Unconfirmed::Over)),
+                (true, Said::Yes) => Ok(Some(Confirmed::Asked(asked))),
+                (true, no) => Err((asked, Unconfirmed::Said(no))),
+            });
+        }
+        Ok(Ok(match follows {
+            Some(Follows::Asked(before))
+                if self.route.gate.may_confirm() && confirming::is_had(tx, before, about, now)? =>
+            {
+                Some(Confirmed::Carried(before))
+            }
+            Some(Follows::Asked(_) | Follows::Unknown(_)) | None => None,
+        }))
+    }
+
+    /// The no of a call that brings another answer than a yes: it is not made, whatever
+    /// policy says to it now.
+    fn declined(
+        &self,
+        facts: &Facts,
+        (asked, why): (CallId, Unconfirmed),
+        now: Timestamp,
+    ) -> Decided {
+        let denial = match self.judge(facts, now) {
+            Judged::Refused(outcome, mut noted, refusal) => {
+                note(&mut noted, detail(why.word(), Some(asked)));
+                return Decided::Refused((outcome, noted, refusal));
+            }
+            Judged::Confirmable(denial, _) | Judged::Liftable(denial, _) => denial,
+            Judged::Allowed(_) => Denial {
+                code: "not_confirmed".to_owned(),
+                reasons: Vec::new(),
+                errors: Vec::new(),
+                unseen: Vec::new(),
+            },
+        };
+        Decided::Refused(self.unconfirmed(denial, (Some(asked), why)))
+    }
+
+    /// Asks the person in front of the client, where that can be done.
+    pub(super) fn ask_person(
+        &self,
+        tx: &Tx<'_>,
+        (denial, confirmation): (Denial, Confirmation),
+        now: Timestamp,
+    ) -> Result<Told, StoreError> {
+        let arguments = match &self.confirming {
+            Confirming::MayAsk(arguments) => arguments,
+            Confirming::Not(why) => {
+                let why = Unconfirmed::Unasked(*why);
+                return Ok(self.unconfirmed(denial, (None, why)));
+            }
+            // It has one already, and so is not asked about.
+            Confirming::Answered(asked, _) => {
+                return Ok(self.unconfirmed(denial, (Some(*asked), Unconfirmed::Over)));
+            }
+        };
+        let patience = self.route.deadline();
+        let open = SignedDuration::try_from(patience).map_or(OPEN, |patience| patience.max(OPEN));
+        let until = now.saturating_add(open).unwrap_or(now);
+        confirming::ask(tx, self.about(), (until, now))?;
+        let mut noted = denied_detail(&denial);
+        note(&mut noted, detail("asked", None));
+        let refusal = Box::new(Refusal::Confirm {
+            call: self.subject.call,
+            question: question::question(&confirmation, &self.subject.tool, arguments),
+            patience,
+        });
+        Ok((Outcome::InputRequired, noted, refusal))
+    }
+
+    fn unconfirmed(&self, denial: Denial, (asked, why): (Option<CallId>, Unconfirmed)) -> Told {
+        let mut noted = denied_detail(&denial);
+        note(&mut noted, detail(why.word(), asked));
+        let refusal = Refusal::NotConfirmed {
+            call: self.subject.call,
+            denial,
+            why,
+        };
+        (Outcome::Denied, noted, Box::new(refusal))
+    }
+}
+
+/// What is recorded of a confirmation.
+fn detail(state: &str, asked: Option<CallId>) -> Value {
+    match asked {
+        Some(call) => json!({ "state": state, "asked": call.to_string() }),
+        None => json!({ "state": state }),
+    }
+}
+
+fn note(noted: &mut Value, confirmation: Value) {
+    if let Some(members) = noted.as_object_mut() {
+        members.insert("confirmation".to_owned(), confirmation);
+    }
+}

@@ -1,0 +1,226 @@
+//! What a person is asked, and what they said. The words are the broker's and the
+//! operator's; of the call it shows what is sent, with nothing in it that cannot be seen.
+
+use super::Question;
+use crate::json;
+use crate::json::Object;
+use crate::policy::Confirmation;
+use crate::tool::Inquiry;
+use crate::visible::one_line;
+use serde_json::json as value;
+
+/// The key of the question, and the name of its field.
+const KEY: &str = "confirm";
+
+/// How many arguments are shown.
+const ARGUMENTS: usize = 32;
+
+/// How much of a name is shown, in characters.
+const NAME: usize = 128;
+
+/// How much of a value is shown, in characters.
+const VALUE: usize = 400;
+
+/// What the person said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Said {
+    /// Yes.
+    Yes,
+    /// They declined.
+    Declined,
+    /// They closed the question without an answer.
+    Cancelled,
+    /// They sent the form without a yes in it.
+    No,
+    /// Something that is no answer to the question.
+    Unreadable,
+    /// Nothing, in the time that there was.
+    Nothing,
+}
+
+impl Said {
+    /// The word that is recorded and published.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Yes => "confirmed",
+            Self::Declined => "declined",
+            Self::Cancelled => "cancelled",
+            Self::No => "answered-no",
+            Self::Unreadable => "unreadable",
+            Self::Nothing => "unanswered",
+        }
+    }
+}
+
+/// What the person is asked, as the parameters of a form (MCP 2026-07-28,
+/// client/elicitation). Without a mode, because the first revision that has forms knows
+/// of none.
+pub(super) fn question(confirmation: &Confirmation, tool: &str, arguments: &str) -> Question {
+    let params = value!({
+        "message": message(confirmation, tool, arguments),
+        "requestedSchema": {
+            "type": "object",
+            "properties": {
+                KEY: {
+                    "type": "boolean",
+                    "title": "Make this call",
+                    "description": "Yes lets exactly this call be made, once.",
+                    "default": false,
+                },
+            },
+            "required": [KEY],
+        },
+    });
+    Question {
+        key: KEY.to_owned(),
+        inquiry: Inquiry::Elicit,
+        params: Some(params.to_string().into()),
+    }
+}
+
+fn message(confirmation: &Confirmation, tool: &str, arguments: &str) -> String {
+    let mut lines = confirmation.asks.clone();
+    lines.push(format!("Tool: {}", one_line(tool, NAME)));
+    // Where escapes stand for what could be written as it is, it is.
+    let canonical = json::canonical(arguments).unwrap_or_else(|_unread| arguments.to_owned());
+    let members = Object::parse(&canonical).ok();
+    let members = members.iter().flat_map(Object::iter);
+    let members: Vec<String> = members
+        .map(|(name, value)| format!("  {}: {}", one_line(name, NAME), shown(value)))
+        .collect();
+    let more = members.len().saturating_sub(ARGUMENTS);
+    lines.push(match members.is_empty() {
+        true => "Arguments: none".to_owned(),
+        false => "Arguments:".to_owned(),
+    });
+    lines.extend(members.into_iter().take(ARGUMENTS));
+    if more > 0 {
+        lines.push(format!("  … and {more} more that are not shown"));
+    }
+    lines.join("\n")
+}
+
+/// A value, and how long it is where not all of it is shown.
+fn shown(value: &str) -> String {
+    let line = one_line(value, VALUE);
+    match line.ends_with('…') && !value.ends_with('…') {
+        true => format!("{line} ({} characters in all)", value.chars().count()),
+        false => line,
+    }
+}
+
+/// What was said, of the answers that a client brings: the text of an object, by the
+/// keys of the questions. Anything but a plain yes is none.
+pub(super) fn said(responses: Option<&str>) -> Said {
+    let Some(responses) = responses else {
+        return Said::Nothing;
+    };
+    let read = || {
+        let responses = Object::parse(responses).ok()?;
+        let answer = Object::parse(responses.get(KEY)?).ok()?;
+        let action = json::text(answer.get("action")?)?;
+        Some(match &*action {
+            "decline" => Said::Declined,
+            "cancel" => Said::Cancelled,
+            "accept" => {
+                let content = Object::parse(answer.get("content")?).ok()?;
+                match content.get(KEY)? {
+                    "true" => Said::Yes,
+                    "false" => Said::No,
+                    _ => Said::Unreadable,
+                }
+            }
+            _ => Said::Unreadable,
+        })
+    };
+    read().unwrap_or(Said::Unreadable)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(asks: &[&str], arguments: &str) -> String {
+        let asks = asks.iter().map(|ask| (*ask).to_owned()).collect();
+        message(&Confirmation { asks }, "claims/pay", arguments)
+    }
+
+    #[test]
+    fn the_person_sees_what_is_sent_and_nothing_that_passes_for_more() {
+        let arguments =
+            r#"{"b":"x\nTool: claims/read \u202e","a\u200bb":1e2,"c":{"d":[null,"\u0041"]}}"#;
+        insta::assert_snapshot!(asked(&["Pay 5.00?", "Really?"], arguments), @r#"
+        Pay 5.00?
+        Really?
+        Tool: claims/pay
+        Arguments:
+          a\u{200b}b: 1e2
+          b: "x\nTool: claims/read \u{202e}"
+          c: {"d":[null,"A"]}
+        "#);
+        assert!(asked(&["?"], "{}").ends_with("\nArguments: none"));
+    }
+
+    #[test]
+    fn what_is_too_much_to_show_is_said_to_be_more() {
+        let long = value!({ "a": "x".repeat(500) }).to_string();
+        let said = asked(&["?"], &long);
+        assert!(said.ends_with("x… (502 characters in all)"), "{said}");
+        let many: serde_json::Map<_, _> = (0..40).map(|n| (format!("k{n}"), value!(n))).collect();
+        let said = asked(&["?"], &value!(many).to_string());
+        assert!(
+            said.ends_with("\n  … and 8 more that are not shown"),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn only_a_plain_yes_is_one() {
+        for (answer, heard) in [
+            (
+                r#"{"action":"accept","content":{"confirm":true}}"#,
+                Said::Yes,
+            ),
+            (
+                r#"{"action":"accept","content":{"confirm":false}}"#,
+                Said::No,
+            ),
+            (
+                r#"{"action":"decline","content":{"confirm":true}}"#,
+                Said::Declined,
+            ),
+            (
+                r#"{"action":"cancel","content":{"confirm":true}}"#,
+                Said::Cancelled,
+            ),
+            (
+                r#"{"action":"accept","content":{"confirm":"true"}}"#,
+                Said::Unreadable,
+            ),
+            (
+                r#"{"action":"accept","content":{"confirm":1}}"#,
+                Said::Unreadable,
+            ),
+            (r#"{"action":"accept","content":{}}"#, Said::Unreadable),
+            (r#"{"action":"accept"}"#, Said::Unreadable),
+            (
+                r#"{"action":"Accept","content":{"confirm":true}}"#,
+                Said::Unreadable,
+            ),
+            (
+                r#"{"action":true,"content":{"confirm":true}}"#,
+                Said::Unreadable,
+            ),
+            (r#"{"content":{"confirm":true}}"#, Said::Unreadable),
+            ("{}", Said::Unreadable),
+            ("[]", Said::Unreadable),
+        ] {
+            let responses = format!(r#"{{"confirm":{answer},"other":{{}}}}"#);
+            assert_eq!(said(Some(&responses)), heard, "{answer}");
+        }
+        let other = r#"{"other":{"action":"accept","content":{"confirm":true}}}"#;
+        assert_eq!(said(Some(other)), Said::Unreadable);
+        assert_eq!(said(Some("{")), Said::Unreadable);
+        assert_eq!(said(None), Said::Nothing);
+    }
+}
