@@ -7,6 +7,7 @@ mod question;
 pub use question::Said;
 
 use super::Catalogue;
+use super::Continued;
 use super::Left;
 use super::Question;
 use super::Refusal;
@@ -161,29 +162,35 @@ impl Lifted {
 impl ToolCall {
     /// What this call brings towards a confirmation.
     pub(super) fn confirming(&self, route: &Route, arguments: &str) -> Confirming {
-        let continued = self.continued.as_ref();
-        if let Some(continued) = continued
-            && continued.left == Left::Confirmation
-            && let Some(asked) = continued.call
-        {
-            let said = question::said(continued.responses.as_deref());
-            return Confirming::Answered(asked, said);
-        }
         let waits = match self.asking {
             Asking::Tool | Asking::Prompt | Asking::Read => self.origin.resumes.is_none(),
             Asking::Subscribe | Asking::Complete | Asking::Task(_) => false,
         };
-        Confirming::Not(if !waits || !route.gate.may_confirm() {
-            Unasked::Nobody
-        } else if !can_be_asked(&self.declared, Inquiry::Elicit, None) {
-            Unasked::Client
-        } else if continued.is_some() {
-            Unasked::Midway
-        } else if !self.rest.is_empty() || arguments.len() > MOST {
-            Unasked::NotAll
-        } else {
-            return Confirming::MayAsk(arguments.into());
-        })
+        if !waits || !route.gate.may_confirm() && !self.brings_answer() {
+            return Confirming::Not(Unasked::Nobody);
+        }
+        // With an answer too, because the state that comes with it binds no more.
+        if !self.rest.is_empty() || arguments.len() > MOST {
+            return Confirming::Not(Unasked::NotAll);
+        }
+        match &self.continued {
+            Some(Continued {
+                call: Some(asked),
+                left: Left::Confirmation,
+                responses,
+            }) => Confirming::Answered(*asked, question::said(responses.as_deref())),
+            Some(_) => Confirming::Not(Unasked::Midway),
+            None if !can_be_asked(&self.declared, Inquiry::Elicit, None) => {
+                Confirming::Not(Unasked::Client)
+            }
+            None => Confirming::MayAsk(arguments.into()),
+        }
+    }
+
+    /// Whether it brings what the person said.
+    fn brings_answer(&self) -> bool {
+        let left = self.continued.as_ref().map(|continued| &continued.left);
+        left == Some(&Left::Confirmation)
     }
 }
 

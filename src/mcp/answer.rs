@@ -197,20 +197,10 @@ fn refused(refusal: &Refusal, reader: Reader) -> Reply {
         Refusal::EarlierLost { call, earlier } => say(call, &again::lost(earlier)),
         Refusal::EarlierAsks { call, earlier } => say(call, &again::asks(earlier)),
         Refusal::SessionEnded { call, end } => say(call, &again::ended(*end)),
-        Refusal::ServerUnavailable { call, server, why: _ } => away(call, server, reader),
+        Refusal::ServerUnavailable { call, server, .. } => away(call, server, reader),
         Refusal::ServerBusy { call, server, why } => say(call, &busy(server, why)),
-        Refusal::ToolChanged { call } => say(
-            call,
-            &[
-                "This tool is no longer what was reviewed. Nothing was sent and nothing counts towards a limit.".to_owned(),
-                "Look at the list of tools again; where it is missing there, an operator must review it first.".to_owned(),
-            ],
-        ),
-        Refusal::OutcomeUnknown { call, server, why: _ } => unsure(
-            call,
-            format!("The call was sent to the server `{server}`, and nobody saw how it ended."),
-            reader,
-        ),
+        Refusal::ToolChanged { call } => say(call, &changed()),
+        Refusal::OutcomeUnknown { call, server, .. } => unsure(call, unseen(server), reader),
         Refusal::TimedOut {
             call,
             server,
@@ -219,15 +209,19 @@ fn refused(refusal: &Refusal, reader: Reader) -> Reply {
         Refusal::Unbridged { call, server, what } => {
             unsure(call, eras::unbridged(server, *what, reader.client), reader)
         }
-        Refusal::InvalidAnswer { call, server, why: _ } => unsure(
-            call,
-            format!("The server `{server}` answered with something that is no answer."),
-            reader,
-        ),
+        Refusal::InvalidAnswer { call, server, .. } => unsure(call, no_answer(server), reader),
         Refusal::Withheld { call, server } => unsure(call, withheld(server), reader),
         Refusal::NotRecorded => not_recorded(),
         Refusal::NoRoom => no_room(),
     }
+}
+
+/// What is said of a tool that is another than the one that was decided on.
+fn changed() -> [String; 2] {
+    [
+        "This tool is no longer what was reviewed. Nothing was sent and nothing counts towards a limit.".to_owned(),
+        "Look at the list of tools again; where it is missing there, an operator must review it first.".to_owned(),
+    ]
 }
 
 /// What is said where a server takes no call of this kind now.
@@ -252,6 +246,16 @@ fn unfit(problem: &str) -> [String; 2] {
 fn late(server: &ServerName, after: Duration) -> String {
     let after = seconds(after.as_secs());
     format!("The server `{server}` did not answer within {after}.")
+}
+
+/// What is said of a call whose end nobody saw.
+fn unseen(server: &ServerName) -> String {
+    format!("The call was sent to the server `{server}`, and nobody saw how it ended.")
+}
+
+/// What is said of an answer that is none.
+fn no_answer(server: &ServerName) -> String {
+    format!("The server `{server}` answered with something that is no answer.")
 }
 
 /// What is said of an answer that may not be read.

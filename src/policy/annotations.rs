@@ -169,7 +169,6 @@ mod tests {
     fn every_rule_of_the_annotations_is_held() {
         let body = "(principal, action, resource)";
         let approval = "when { context.call has approval }";
-        let confirmed = "unless { context.call.confirmed }";
         for (text, expected) in [
             (format!("@id(\"a\") permit{body};"), ""),
             (
@@ -209,6 +208,28 @@ mod tests {
                 "stands on a permit",
             ),
             (
+                format!("@id(\"a\") @reason(\"r\") permit{body};"),
+                "stands on a permit",
+            ),
+            (
+                format!("@id(\"a\") @reason(\"policy_error\") forbid{body};"),
+                "choose another",
+            ),
+            (
+                format!("@id(\"a\") forbid{body} {approval};"),
+                "mentions `approval`",
+            ),
+        ] {
+            is_told(&text, expected);
+        }
+    }
+
+    #[test]
+    fn a_confirmation_says_what_is_asked_and_lifts_its_forbid_alone() {
+        let body = "(principal, action, resource)";
+        let confirmed = "unless { context.call.confirmed }";
+        for (text, expected) in [
+            (
                 format!("@id(\"a\") @confirm(\"Sure?\") forbid{body} {confirmed};"),
                 "",
             ),
@@ -246,26 +267,19 @@ mod tests {
                 format!("@id(\"a\") forbid{body} when {{ context.input.confirmed }};"),
                 "",
             ),
-            (
-                format!("@id(\"a\") @reason(\"r\") permit{body};"),
-                "stands on a permit",
-            ),
-            (
-                format!("@id(\"a\") @reason(\"policy_error\") forbid{body};"),
-                "choose another",
-            ),
-            (
-                format!("@id(\"a\") forbid{body} {approval};"),
-                "mentions `approval`",
-            ),
         ] {
-            let wrong = lint(&text);
-            if expected.is_empty() {
-                assert_eq!(wrong, Vec::<String>::new(), "{text}");
-            } else {
-                assert_eq!(wrong.len(), 1, "{text}: {wrong:?}");
-                assert!(wrong[0].contains(expected), "{text}: {wrong:?}");
-            }
+            is_told(&text, expected);
+        }
+    }
+
+    /// A policy with one thing wrong, or with none.
+    fn is_told(text: &str, expected: &str) {
+        let wrong = lint(text);
+        if expected.is_empty() {
+            assert_eq!(wrong, Vec::<String>::new(), "{text}");
+        } else {
+            assert_eq!(wrong.len(), 1, "{text}: {wrong:?}");
+            assert!(wrong[0].contains(expected), "{text}: {wrong:?}");
         }
     }
 

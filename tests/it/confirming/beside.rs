@@ -164,6 +164,9 @@ fn the_rounds_of_one_call_go_on_with_its_confirmation_and_no_other_does() {
     let question = &theirs["result"]["inputRequests"]["who"]["params"];
     assert_eq!(question["message"], "Your name?", "{theirs}");
     let last = going_on(ask(), &theirs, &name());
+    let mut more = last.clone();
+    more["x-more"] = json!(1);
+    is_denied(&broker.ask("tools/call", more), "not-asked-of-all");
     let done = broker.ask("tools/call", last.clone());
     let heard = &done["result"]["heard"]["params"];
     assert_eq!(heard["requestState"], "own \"state\" é", "{done}");
@@ -173,11 +176,23 @@ fn the_rounds_of_one_call_go_on_with_its_confirmation_and_no_other_does() {
     assert!(broker.end());
     assert_eq!(
         states(&world),
-        ["asked", "confirmed", "carried", "not-asked-midway"]
+        [
+            "asked",
+            "confirmed",
+            "not-asked-of-all",
+            "carried",
+            "not-asked-midway"
+        ]
     );
     assert_eq!(
         outcomes(&world),
-        ["input-required", "input-required", "completed", "denied"]
+        [
+            "input-required",
+            "input-required",
+            "denied",
+            "completed",
+            "denied"
+        ]
     );
     assert!(world.journal_problems().is_empty());
 }

@@ -81,6 +81,10 @@ fn an_answer_is_good_for_its_own_call_only() {
     let refused = bobs.ask("tools/call", his);
     assert_eq!(refused["error"]["code"], -32602, "{refused}");
     assert!(bobs.end());
+    // Nor does it bring along what nobody was shown.
+    let mut more = good.clone();
+    more["x-more"] = json!({"amount": 9_000});
+    is_denied(&broker.ask("tools/call", more), "not-asked-of-all");
     assert!(world.paid().is_empty());
     assert!(paid(&broker.ask("tools/call", good)));
     assert!(broker.end());
