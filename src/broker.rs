@@ -40,6 +40,7 @@ mod revive;
 mod ruled;
 mod said;
 mod send;
+mod settings;
 mod settle;
 mod start_error;
 mod subscriptions;
@@ -103,6 +104,7 @@ pub use resume::Standing;
 pub use ruled::Way;
 pub use said::Resume;
 pub use said::ServerRules;
+pub use settings::Settings;
 pub use start_error::StartError;
 pub use subscriptions::Listener;
 pub use subscriptions::Word;
@@ -115,20 +117,17 @@ pub use waiting::TaskView;
 
 use crate::cause::Chain;
 use crate::downstream::Replicas;
-use crate::events::Labels as EventLabels;
 use crate::journal::Effect;
 use crate::journal::Signer;
 use crate::meters::Charges;
 use crate::outcome::Outcome;
 use crate::permit::Permit;
 use crate::pins::Besides;
-use crate::store::Durability;
 use crate::store::Store;
 use crate::store::StoreError;
 use crate::store::Writer;
 use crate::tool::Asking;
 use crate::tool::Kind;
-use crate::tool::Meter;
 use crate::tool::Offered;
 use crate::tool::ServerName;
 use admit::Candidate;
@@ -137,9 +136,7 @@ use catalogue::Leads;
 use catalogue::Route;
 use close::Held;
 use earlier::Patience;
-use jiff::SignedDuration;
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
 use kinds::Kinds;
 use known::Known as KnownSessions;
 use open_calls::OpenCalls;
@@ -151,7 +148,6 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::Mutex;
-use std::time::Duration;
 use std::time::Instant;
 use subscriptions::Subscriptions;
 use tasks::Led;
@@ -167,57 +163,6 @@ const NO_ARGUMENTS: &str = "{}";
 
 /// How much of a name that leads nowhere is recorded, in characters.
 const MAX_RECORDED_NAME: usize = 128;
-
-/// What the broker needs to be told.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// What a record survives where no limit depends on it.
-    pub durability: Durability,
-    /// Whose calendar days the day totals follow.
-    pub zone: TimeZone,
-    /// After how long a principal's default session is replaced.
-    pub idle: SignedDuration,
-    /// After how long an unused session ends; never where there is none.
-    pub expire: Option<SignedDuration>,
-    /// How long a label sticks to whoever met it: sessions that they open within
-    /// that time begin with it.
-    pub labels_stick: SignedDuration,
-    /// What is made of the denials of a session.
-    pub denials: Denials,
-    /// Which payloads are kept beside the records.
-    pub keep: Keep,
-    /// How the journal is signed.
-    pub custody: Custody,
-    /// How many digits of money are minor units (2 for cents).
-    pub money_scale: u8,
-    /// How tools and prompts are named towards clients.
-    pub naming: Naming,
-    /// How long a list or an unknown name waits for servers that were never
-    /// seen before.
-    pub first_sight: Duration,
-    /// What the configuration says of each server.
-    pub servers: BTreeMap<ServerName, ServerRules>,
-    /// The meters that the operator declared.
-    pub meters: Vec<Arc<Meter>>,
-    /// What is offered of the broker's own tools.
-    pub own: OwnTools,
-    /// Who is told of events from outside, and of escalations.
-    pub webhooks: Webhooks,
-    /// Which labels such events bring.
-    pub event_labels: EventLabels,
-}
-
-impl Settings {
-    /// What the catalogue depends on.
-    pub fn shape(&self) -> Shape<'_> {
-        Shape {
-            money_scale: self.money_scale,
-            naming: self.naming,
-            meters: &self.meters,
-            own: &self.own,
-        }
-    }
-}
 
 /// The broker of one process.
 #[derive(Debug)]

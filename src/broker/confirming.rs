@@ -257,7 +257,9 @@ impl Candidate {
         }
         Ok(Ok(match follows {
             Some(Follows::Asked(before))
-                if self.route.gate.may_confirm() && confirming::is_had(tx, before, about, now)? =>
+                if self.route.gate.may_confirm()
+                    && !matches!(self.confirming, Confirming::Not(Unasked::NotAll))
+                    && confirming::is_had(tx, before, about, now)? =>
             {
                 Some(Confirmed::Carried(before))
             }
