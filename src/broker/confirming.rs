@@ -43,8 +43,9 @@ use serde_json::json;
 /// while their call waits has as long as the call.
 const OPEN: SignedDuration = SignedDuration::from_mins(15);
 
-/// The largest arguments that somebody is asked about, in bytes.
-const MOST: usize = 2 << 20;
+/// The largest arguments that somebody is asked about, in bytes: they are shown whole,
+/// because a yes is to all of them.
+const MOST: usize = 8 << 10;
 
 /// What a call brings towards a confirmation.
 pub(super) enum Confirming {
@@ -169,22 +170,28 @@ impl ToolCall {
         if !waits || !route.gate.may_confirm() && !self.brings_answer() {
             return Confirming::Not(Unasked::Nobody);
         }
-        // With an answer too, because the state that comes with it binds no more.
-        if !self.rest.is_empty() || arguments.len() > MOST {
-            return Confirming::Not(Unasked::NotAll);
+        if let Some(Continued {
+            call: Some(asked),
+            left: Left::Confirmation,
+            responses,
+        }) = &self.continued
+        {
+            // The state that comes with it binds no more than the arguments.
+            let said = match self.rest.is_empty() {
+                true => question::said(responses.as_deref()),
+                false => Said::Unreadable,
+            };
+            return Confirming::Answered(*asked, said);
         }
-        match &self.continued {
-            Some(Continued {
-                call: Some(asked),
-                left: Left::Confirmation,
-                responses,
-            }) => Confirming::Answered(*asked, question::said(responses.as_deref())),
-            Some(_) => Confirming::Not(Unasked::Midway),
-            None if !can_be_asked(&self.declared, Inquiry::Elicit, None) => {
-                Confirming::Not(Unasked::Client)
-            }
-            None => Confirming::MayAsk(arguments.into()),
-        }
+        Confirming::Not(if !self.rest.is_empty() || arguments.len() > MOST {
+            Unasked::NotAll
+        } else if self.continued.is_some() {
+            Unasked::Midway
+        } else if !can_be_asked(&self.declared, Inquiry::Elicit, None) {
+            Unasked::Client
+        } else {
+            return Confirming::MayAsk(arguments.into());
+        })
     }
 
     /// Whether it brings what the person said.

@@ -123,7 +123,12 @@ fn an_instance_resumes_where_the_transport_session_was_lost_and_only_there() {
 )]
 fn no_instance_is_told_to_resume_twice_by_brokers_that_are_killed_meanwhile() {
     let resume = "resume_tool = \"remember\"\nresume_argument = \"what\"";
-    for (point, left) in [("revive.begun", &[][..]), ("revive.told", &["claim-99"])] {
+    for (point, left) in [
+        ("revive.begun", &[][..]),
+        ("spool.open.after-append", &[]),
+        ("spool.close.before-append", &["claim-99"]),
+        ("revive.told", &["claim-99"]),
+    ] {
         let fake = Fake::start("own");
         let world = world(&fake, &format!("instance = \"per-session\"\n{resume}"));
         let mut first = broker(&world);

@@ -12,15 +12,6 @@ use serde_json::json as value;
 /// The key of the question, and the name of its field.
 const KEY: &str = "confirm";
 
-/// How many arguments are shown.
-const ARGUMENTS: usize = 32;
-
-/// How much of a name is shown, in characters.
-const NAME: usize = 128;
-
-/// How much of a value is shown, in characters.
-const VALUE: usize = 400;
-
 /// What the person said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Said {
@@ -80,32 +71,33 @@ pub(super) fn question(confirmation: &Confirmation, tool: &str, arguments: &str)
 
 fn message(confirmation: &Confirmation, tool: &str, arguments: &str) -> String {
     let mut lines = confirmation.asks.clone();
-    lines.push(format!("Tool: {}", one_line(tool, NAME)));
+    lines.push(format!("Tool: {}", visible(tool)));
     // Where escapes stand for what could be written as it is, it is.
     let canonical = json::canonical(arguments).unwrap_or_else(|_unread| arguments.to_owned());
     let members = Object::parse(&canonical).ok();
     let members = members.iter().flat_map(Object::iter);
     let members: Vec<String> = members
-        .map(|(name, value)| format!("  {}: {}", one_line(name, NAME), shown(value)))
+        .map(|(name, value)| format!("  {}: {}", named(name), visible(value)))
         .collect();
-    let more = members.len().saturating_sub(ARGUMENTS);
     lines.push(match members.is_empty() {
         true => "Arguments: none".to_owned(),
         false => "Arguments:".to_owned(),
     });
-    lines.extend(members.into_iter().take(ARGUMENTS));
-    if more > 0 {
-        lines.push(format!("  … and {more} more that are not shown"));
-    }
+    lines.extend(members);
     lines.join("\n")
 }
 
-/// A value, and how long it is where not all of it is shown.
-fn shown(value: &str) -> String {
-    let line = one_line(value, VALUE);
-    match line.ends_with('…') && !value.ends_with('…') {
-        true => format!("{line} ({} characters in all)", value.chars().count()),
-        false => line,
+/// All of a text, on one line.
+fn visible(text: &str) -> String {
+    one_line(text, usize::MAX)
+}
+
+/// A name, in quotes where something in it could pass for more than a name.
+fn named(name: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    match !name.is_empty() && name.chars().all(plain) {
+        true => name.to_owned(),
+        false => visible(&json::quoted(name, usize::MAX)),
     }
 }
 
@@ -154,7 +146,7 @@ mod tests {
         Really?
         Tool: claims/pay
         Arguments:
-          a\u{200b}b: 1e2
+          "a\u200bb": 1e2
           b: "x\nTool: claims/read \u{202e}"
           c: {"d":[null,"A"]}
         "#);
@@ -162,16 +154,17 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_much_to_show_is_said_to_be_more() {
-        let long = value!({ "a": "x".repeat(500) }).to_string();
-        let said = asked(&["?"], &long);
-        assert!(said.ends_with("x… (502 characters in all)"), "{said}");
+    fn all_that_is_sent_is_shown_and_no_name_passes_for_a_value() {
+        let long = "x".repeat(5_000);
+        let said = asked(&["?"], &value!({ "a": long }).to_string());
+        assert!(said.ends_with(&format!("\n  a: \"{long}\"")), "{said}");
         let many: serde_json::Map<_, _> = (0..40).map(|n| (format!("k{n}"), value!(n))).collect();
         let said = asked(&["?"], &value!(many).to_string());
-        assert!(
-            said.ends_with("\n  … and 8 more that are not shown"),
-            "{said}"
-        );
+        assert_eq!(said.lines().count(), 43, "{said}");
+        let said = asked(&["?"], r#"{"amount: 5, note":1,"a\\b":2,"":3}"#);
+        assert!(said.contains("\n  \"amount: 5, note\": 1"), "{said}");
+        assert!(said.contains("\n  \"a\\\\b\": 2"), "{said}");
+        assert!(said.contains("\n  \"\": 3"), "{said}");
     }
 
     #[test]

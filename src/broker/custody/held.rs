@@ -79,9 +79,13 @@ pub(super) fn must_take(path: &Path) -> Result<(), HeldError> {
 ///
 /// When it is no file, or cannot be locked or written.
 pub(super) fn append(path: &Path, line: &str) -> Result<(), HeldError> {
+    let is_new = !path.exists();
     let file = open(path, OFlags::CREATE)?;
     lock(&file, path)?;
-    let written = write(&file, line);
+    let written = write(&file, line).and_then(|()| match path.parent() {
+        Some(folder) if is_new => sync_folder(folder),
+        Some(_) | None => Ok(()),
+    });
     // Closing is not enough: a child that is being started has the file too, until it
     // has become another program.
     let _closed_next = file.unlock();
@@ -100,6 +104,12 @@ fn write(mut file: &File, line: &str) -> io::Result<()> {
     file.sync_data()?;
     crash::point("checkpoint.given.after-append");
     Ok(())
+}
+
+/// A new name is on the disk once its folder is.
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    let here = folder.as_os_str().is_empty();
+    File::open(if here { Path::new(".") } else { folder })?.sync_all()
 }
 
 /// Whether the last line may have no end: so it is, too, where one may append to the

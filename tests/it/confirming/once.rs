@@ -81,11 +81,14 @@ fn an_answer_is_good_for_its_own_call_only() {
     let refused = bobs.ask("tools/call", his);
     assert_eq!(refused["error"]["code"], -32602, "{refused}");
     assert!(bobs.end());
-    // Nor does it bring along what nobody was shown.
+    // Nor does it bring along what nobody was shown; it is an answer all the same.
     let mut more = good.clone();
     more["x-more"] = json!({"amount": 9_000});
-    is_denied(&broker.ask("tools/call", more), "not-asked-of-all");
+    is_denied(&broker.ask("tools/call", more), "unreadable");
+    is_denied(&broker.ask("tools/call", good), "over");
     assert!(world.paid().is_empty());
+    let asked = broker.ask("tools/call", modern(2_000));
+    let good = going_on(modern(2_000), &asked, &yes());
     assert!(paid(&broker.ask("tools/call", good)));
     assert!(broker.end());
     assert_eq!(world.paid(), [200_000]);
