@@ -167,9 +167,10 @@ impl ToolCall {
             Asking::Tool | Asking::Prompt | Asking::Read => self.origin.resumes.is_none(),
             Asking::Subscribe | Asking::Complete | Asking::Task(_) => false,
         };
-        if !waits || !route.gate.may_confirm() && !self.brings_answer() {
+        if !waits {
             return Confirming::Not(Unasked::Nobody);
         }
+        // Also where policy would not ask by now: a no must hold.
         if let Some(Continued {
             call: Some(asked),
             left: Left::Confirmation,
@@ -183,7 +184,9 @@ impl ToolCall {
             };
             return Confirming::Answered(*asked, said);
         }
-        Confirming::Not(if !self.rest.is_empty() || arguments.len() > MOST {
+        Confirming::Not(if !route.gate.may_confirm() {
+            Unasked::Nobody
+        } else if !self.rest.is_empty() || arguments.len() > MOST {
             Unasked::NotAll
         } else if self.continued.is_some() {
             Unasked::Midway
@@ -192,12 +195,6 @@ impl ToolCall {
         } else {
             return Confirming::MayAsk(arguments.into());
         })
-    }
-
-    /// Whether it brings what the person said.
-    fn brings_answer(&self) -> bool {
-        let left = self.continued.as_ref().map(|continued| &continued.left);
-        left == Some(&Left::Confirmation)
     }
 }
 
