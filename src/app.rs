@@ -71,7 +71,7 @@ use tokio_util::sync::CancellationToken;
 
 /// The tables of every record room, by the version of the store that brought
 /// them.
-pub const MIGRATIONS: [Migration; 23] = [
+pub const MIGRATIONS: [Migration; 24] = [
     Migration {
         number: 1,
         sql: &[
@@ -179,6 +179,10 @@ pub const MIGRATIONS: [Migration; 23] = [
     Migration {
         number: 23,
         sql: &[escalations::confirming::SCHEMA_23],
+    },
+    Migration {
+        number: 24,
+        sql: &[escalations::SCHEMA_24],
     },
 ];
 

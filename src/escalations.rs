@@ -19,6 +19,7 @@ pub use changes::take_changes;
 pub use id::EscalationId;
 pub use id::IdError;
 pub use table::SCHEMA;
+pub use table::SCHEMA_24;
 
 use crate::crash;
 use crate::journal::Subject;
@@ -45,6 +46,10 @@ const MAX_BYTES: i64 = 16 << 20;
 
 /// How long it is known what became of a request.
 const KEPT: SignedDuration = SignedDuration::from_hours(24 * 366);
+
+/// How long the arguments are there of a call that used an approval up: where it was not
+/// sent, the approval is given back, and somebody may look at it again.
+const SPENT: SignedDuration = SignedDuration::from_hours(1);
 
 /// The longest reason that is given with a decision, in bytes.
 pub const MAX_REASON: usize = 2_000;
@@ -407,6 +412,9 @@ pub fn list(tx: &Tx<'_>, filter: &Filter) -> Result<Vec<Escalation>, StoreError>
 pub fn expire(tx: &Tx<'_>, most: u32, now: Timestamp) -> Result<usize, StoreError> {
     if let Ok(before) = now.checked_sub(KEPT) {
         table::forget(tx, before, most)?;
+    }
+    if let Ok(before) = now.checked_sub(SPENT) {
+        table::forget_spent(tx, before, most)?;
     }
     table::expire(tx, most, now)
 }

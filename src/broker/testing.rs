@@ -83,6 +83,7 @@ const MIGRATIONS: [Migration; 1] = [Migration {
         escalations::SCHEMA,
         escalations::waiting::SCHEMA_18,
         escalations::SCHEMA_19,
+        escalations::SCHEMA_24,
         pins::SCHEMA,
         pins::SCHEMA_8,
         pins::SCHEMA_10,

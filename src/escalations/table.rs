@@ -53,6 +53,12 @@ CREATE INDEX escalation_to_expire ON escalation (expires) WHERE state IN ('pendi
 CREATE INDEX escalation_used_by ON escalation (used_by) WHERE used_by IS NOT NULL;
 ";
 
+/// What version 24 of the store adds: what was used lately still has its arguments.
+pub const SCHEMA_24: &str = "
+CREATE INDEX escalation_spent ON escalation (ended)
+    WHERE state = 'used' AND body IS NOT NULL;
+";
+
 const COLUMNS: &str = "SELECT id, state, call, session, principal, tool, arguments, definition,
     body, roles, stops, asked, expires, tries, decided, decided_by, reason, used_by, ended,
     ended_why FROM escalation";
@@ -207,7 +213,7 @@ pub(super) fn consume(
 ) -> Result<bool, StoreError> {
     tx.sql()
         .execute(
-            "UPDATE escalation SET state = 'used', used_by = ?2, ended = ?3, body = NULL
+            "UPDATE escalation SET state = 'used', used_by = ?2, ended = ?3
              WHERE id = ?1 AND state = 'approved' AND expires > ?3",
             params![id.to_string(), call.as_bytes(), now.as_millisecond()],
         )
@@ -269,6 +275,19 @@ pub(super) fn expire(tx: &Tx<'_>, most: u32, now: Timestamp) -> Result<usize, St
         .map_err(StoreError::sql("end old escalations"))
 }
 
+/// Forgets the arguments of what was used up before.
+pub(super) fn forget_spent(tx: &Tx<'_>, before: Timestamp, most: u32) -> Result<(), StoreError> {
+    tx.sql()
+        .execute(
+            "UPDATE escalation SET body = NULL WHERE id IN (
+                 SELECT id FROM escalation
+                 WHERE state = 'used' AND body IS NOT NULL AND ended < ?1 LIMIT ?2)",
+            params![before.as_millisecond(), most],
+        )
+        .map(|_rows| ())
+        .map_err(StoreError::sql("forget the arguments of used approvals"))
+}
+
 /// Forgets what ended before.
 pub(super) fn forget(tx: &Tx<'_>, before: Timestamp, most: u32) -> Result<(), StoreError> {
     tx.sql()
@@ -327,20 +346,19 @@ fn made(row: &Row<'_>) -> Result<Escalation, String> {
         _ => None,
     };
     let used_by: Option<[u8; 16]> = row.get(17).map_err(column)?;
+    let state = State::read(&state).ok_or(state)?;
+    let body: Option<String> = row.get(8).map_err(column)?;
     let why: Option<String> = row.get(19).map_err(column)?;
     Ok(Escalation {
         id: text(0)?.parse().map_err(|_no_id| "its id".to_owned())?,
-        state: State::read(&state).ok_or(state)?,
+        state,
         call: CallId::from_bytes(bytes(2)?),
         session: SessionId::from_bytes(bytes(3)?),
         principal: principal(&text(4)?)?,
         tool: text(5)?,
         arguments: digest(6)?,
         definition: digest(7)?,
-        body: row
-            .get::<_, Option<String>>(8)
-            .map_err(column)?
-            .map(Into::into),
+        body: body.filter(|_| state.is_live()).map(Into::into),
         roles: serde_json::from_str(&text(9)?).map_err(|_unread| "its roles".to_owned())?,
         stops: stops(&text(10)?).ok_or_else(|| "what stopped it".to_owned())?,
         asked: due(11)?,

@@ -173,6 +173,29 @@ async fn what_was_asked_is_read_back_and_its_arguments_are_forgotten_at_the_end(
     assert_eq!(later.body, None);
 }
 
+/// They are shown again where the call was not sent, and only within the hour.
+#[tokio::test]
+async fn what_is_given_back_has_its_arguments_again_for_as_long_as_a_call_may_take() {
+    let bodies = in_store(&[SCHEMA, SCHEMA_24], |tx| {
+        let now = at(NOON);
+        let what = subject(1, "alice", "claims/pay", "{}");
+        let id = opened(tx, &what, now)?;
+        decide(tx, id, (Approve::Yes, &decision(now)))?;
+        let mut bodies = Vec::new();
+        for minutes in [59, 61] {
+            let call = CallId::next();
+            assert!(consume(tx, id, call, now)?);
+            bodies.push(find(tx, id)?.unwrap().body.is_some());
+            expire(tx, 10, now + SignedDuration::from_mins(minutes))?;
+            assert!(give_back(tx, call)?);
+            bodies.push(find(tx, id)?.unwrap().body.is_some());
+        }
+        Ok(bodies)
+    })
+    .await;
+    assert_eq!(bodies, [false, true, false, false]);
+}
+
 /// What was asked while the clock was ahead hides nothing that was asked after.
 #[tokio::test]
 async fn what_is_live_is_found_whatever_ended_with_a_later_time() {
