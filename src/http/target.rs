@@ -127,6 +127,7 @@ mod tests {
             "/s/a/%2e./mcp",
             "/s/%/mcp",
             "/s/%ff/mcp",
+            "/s/%+1/mcp",
             "/health",
         ] {
             assert_eq!(of(path), None, "{path}");

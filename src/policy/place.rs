@@ -132,8 +132,10 @@ fn decoded(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((first, after)) = rest.split_first() {
-        let pair = after.get(..2).filter(|_| *first == b'%');
-        let pair = pair.and_then(|pair| std::str::from_utf8(pair).ok());
+        let digits = after
+            .get(..2)
+            .filter(|pair| *first == b'%' && pair.iter().all(u8::is_ascii_hexdigit));
+        let pair = digits.and_then(|pair| std::str::from_utf8(pair).ok());
         match pair.and_then(|pair| u8::from_str_radix(pair, 16).ok()) {
             Some(byte) => {
                 bytes.push(byte);
@@ -213,7 +215,7 @@ mod tests {
             ("test://some-text", ("test", "")),
             ("urn:a:b", ("urn", "a:b")),
             ("/no/scheme:x", ("", "/no/scheme:x")),
-            ("file:///a/%zz%", ("file", "/a/%zz%")),
+            ("file:///a/%zz%+f%", ("file", "/a/%zz%+f%")),
         ] {
             assert_eq!((&*scheme(uri), &*path(uri)), expected, "{uri}");
         }
