@@ -83,7 +83,10 @@ impl Import {
         let config = Config::parse(path, &changed, keeper)?;
         if self.dry_run {
             report.push_str("nothing was written (--dry-run)\n");
-        } else if changed != ours {
+            return print(&report);
+        }
+        let wrote = changed != ours;
+        if wrote {
             std::fs::write(path, changed)
                 .with_context(|| format!("cannot write `{}`", path.display()))?;
             // The environment and the headers of servers may be secret.
@@ -97,15 +100,19 @@ impl Import {
                     plain.join(", ")
                 )?;
             }
-            let add = match config.rules.has_started() {
-                true => " --add",
-                false => "",
-            };
+        } else {
             writeln!(
                 report,
-                "Next: `countersign policy new --permissive{add}`, then `countersign check`."
+                "\nnothing was written: there was nothing to add to {}",
+                path.display()
             )?;
         }
+        let next = match (config.rules.has_started(), wrote) {
+            (false, _) => "`countersign policy new --permissive`, then `countersign check`",
+            (true, true) => "`countersign policy new --permissive --add`, then `countersign check`",
+            (true, false) => "`countersign check`, then `countersign connect CLIENT`",
+        };
+        writeln!(report, "Next: {next}.")?;
         print(&report)
     }
 
@@ -217,10 +224,8 @@ impl Taking {
                     visible::shell_word(from),
                     visible::shell_word(&format!("{}=NAME", other.name))
                 )),
-                Likeness::Same(same) if same != *name => left_out(&format!(
-                    "there is a section `[servers.{same}]` of it already"
-                )),
-                Likeness::Same(_) | Likeness::Unknown => {
+                Likeness::Same(same) => Ok(format!("known     {client}: it is `[servers.{same}]`")),
+                Likeness::Unknown => {
                     left_out(&format!("there is a section `[servers.{name}]` already"))
                 }
             };

@@ -62,10 +62,17 @@ impl fmt::Display for Other {
         let line = |text: &str| visible::one_line(text, visible::PATH);
         write!(
             f,
-            "`[servers.{}]` is another server than the client's `{}` (they differ in {}): ours is `{}`, the client's `{}`",
+            "`[servers.{}]` is another server than the client's `{}` (they differ in {}",
             self.server,
             visible::one_line(&self.name, visible::NAME),
             line(&self.differs.join(", ")),
+        )?;
+        if self.ours == self.theirs {
+            return write!(f, ", whose values are not shown)");
+        }
+        write!(
+            f,
+            "): ours is `{}`, the client's `{}`",
             line(&self.ours),
             line(&self.theirs)
         )

@@ -191,7 +191,8 @@ fn what_is_there_is_never_written_over() {
     let written = home.read(".config/countersign/countersign.toml");
     let said = home.does(&["import", ".mcp.json"]);
     assert!(
-        said.contains("there is a section `[servers.claims]` already"),
+        said.contains("known     claims: it is `[servers.claims]`")
+            && said.contains("nothing was written: there was nothing to add to "),
         "{said}"
     );
     assert_eq!(home.read(".config/countersign/countersign.toml"), written);

@@ -66,8 +66,18 @@ fn a_server_of_another_project_is_never_taken_for_ours_of_its_name() {
     let told = "`servers.second.env.API_TOKEN`. Write `${env:NAME}` or `${file:path}`";
     assert!(said.contains(told) && !said.contains("hunter2"), "{said}");
     let (done, said) = run(&["import", "claude-code"]);
-    let told = "left out  claims: there is a section `[servers.second]` of it already";
+    let told = "known     claims: it is `[servers.second]`";
     assert!(done && said.contains(told), "{said}");
+    let mut other: Value = servers.clone();
+    other["mcpServers"]["claims"]["env"]["API_TOKEN"] = "hunter3".into();
+    home.write(&file, &other.to_string());
+    let (done, said) = run(&["import", "claude-code", "--as", "claims=second"]);
+    let told = "(they differ in env.API_TOKEN, whose values are not shown)";
+    assert!(
+        done && said.contains(told) && !said.contains("hunter"),
+        "{said}"
+    );
+    home.write(&file, &servers.to_string());
     let (done, said) = run(&["connect", "claude-code", "--replace"]);
     assert!(done && !said.contains("another server"), "{said}");
 }
