@@ -99,7 +99,7 @@ impl Story {
         std::fs::write(folder.join("policies/global.cedar"), config::GLOBAL_POLICY)?;
         say(&format!(
             "Countersign: the story of claim 99, in {}\n\
-             alice is a Junior claims agent. Her limit is $10,000.00 a call and $20,000.00 a session.",
+             alice is a Junior claims agent. Her limit is $10,000.00 a call, $20,000.00 a session and $60,000.00 a day.",
             folder.display()
         ))?;
         let config = Config::load(&file, &program)?;

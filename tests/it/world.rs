@@ -243,6 +243,21 @@ impl World {
     }
 }
 
+/// What a process says on its stdout, line by line.
+pub(crate) fn lines_of(child: &mut Child) -> mpsc::Receiver<String> {
+    let stdout = BufReader::new(child.stdout.take().unwrap());
+    let (sender, lines) = mpsc::channel();
+    // Ends with the process: its stdout ends then.
+    std::thread::spawn(move || {
+        for line in stdout.lines().map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                break;
+            }
+        }
+    });
+    lines
+}
+
 /// One broker process, and the client's end of its stdio.
 pub(crate) struct Wire {
     child: Child,
@@ -267,16 +282,7 @@ impl Wire {
             .stderr(log)
             .spawn()
             .unwrap();
-        let stdout = BufReader::new(child.stdout.take().unwrap());
-        let (sender, lines) = mpsc::channel();
-        // Ends with the process: its stdout ends then.
-        std::thread::spawn(move || {
-            for line in stdout.lines().map_while(Result::ok) {
-                if sender.send(line).is_err() {
-                    break;
-                }
-            }
-        });
+        let lines = lines_of(&mut child);
         Self {
             stdin: child.stdin.take(),
             child,

@@ -5,9 +5,8 @@ use super::stopped;
 use crate::real::python_tool;
 use crate::world::PATIENCE;
 use crate::world::World;
+use crate::world::lines_of;
 use serde_json::Value;
-use std::io::BufRead as _;
-use std::io::BufReader;
 use std::path::Path;
 use std::process::Child;
 use std::process::Command;
@@ -34,16 +33,7 @@ impl Mails {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let stdout = BufReader::new(child.stdout.take().unwrap());
-        let (sender, lines) = mpsc::channel();
-        // Ends with the process: its stdout ends then.
-        std::thread::spawn(move || {
-            for line in stdout.lines().map_while(Result::ok) {
-                if sender.send(line).is_err() {
-                    break;
-                }
-            }
-        });
+        let lines = lines_of(&mut child);
         let port = lines.recv_timeout(PATIENCE).unwrap().parse().unwrap();
         Self { child, lines, port }
     }
