@@ -33,6 +33,7 @@ use crate::policy::Denial;
 use crate::policy::Escalation;
 use crate::policy::Facts;
 use crate::policy::Reading;
+use crate::policy::Reason;
 use crate::policy::Verdict;
 use crate::retries;
 use crate::retries::IdempotencyKey;
@@ -92,6 +93,16 @@ pub(super) enum Judged {
     Liftable(Denial, Escalation),
     /// The person in front of the client can.
     Confirmable(Denial, Confirmation),
+}
+
+impl Judged {
+    /// What still stops the call.
+    pub(super) fn left(&self) -> &[Reason] {
+        match self {
+            Self::Liftable(denial, _) | Self::Confirmable(denial, _) => &denial.reasons,
+            Self::Allowed(_) | Self::Refused(..) => &[],
+        }
+    }
 }
 
 /// Why a call is not sent: what is recorded, and what its caller learns.

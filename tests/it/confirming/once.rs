@@ -52,6 +52,34 @@ fn an_answer_counts_once_whatever_it_was() {
     assert!(world.journal_problems().is_empty());
 }
 
+/// Two are asked about while neither was paid.
+#[test]
+fn a_yes_lifts_what_was_asked_about_and_no_more() {
+    let world = world();
+    let total = "@id(\"more\")\n@confirm(\"The session passes 3000. Pay all the same?\")\n\
+        forbid (principal, action == Broker::Action::\"claims/approve_payment\", resource)\n\
+        when { context.meter.amount.sessionAfter > 300000 } unless { context.call.confirmed };\n";
+    world.write("policies/more.cedar", total);
+    let mut broker = world.broker();
+    let [first, second] = [2_000, 2_500].map(|dollars| {
+        let asked = broker.ask("tools/call", modern(dollars));
+        going_on(modern(dollars), &asked, &yes())
+    });
+    assert!(paid(&broker.ask("tools/call", first)));
+    is_denied(&broker.ask("tools/call", second.clone()), "asked-of-less");
+    // The answer was taken.
+    is_denied(&broker.ask("tools/call", second), "over");
+    let asked = broker.ask("tools/call", modern(2_500));
+    let text = asked.to_string();
+    assert!(text.contains("The session passes 3000."), "{text}");
+    assert!(paid(
+        &broker.ask("tools/call", going_on(modern(2_500), &asked, &yes()))
+    ));
+    assert!(broker.end());
+    assert_eq!(world.paid(), [200_000, 250_000]);
+    assert!(world.journal_problems().is_empty());
+}
+
 #[test]
 fn an_answer_is_good_for_its_own_call_only() {
     let world = world();
