@@ -130,6 +130,7 @@ use crate::tool::Asking;
 use crate::tool::Kind;
 use crate::tool::Offered;
 use crate::tool::ServerName;
+use admit::Admitted;
 use admit::Candidate;
 use arc_swap::ArcSwap;
 use catalogue::Leads;
@@ -423,16 +424,23 @@ impl Broker {
         &self,
         candidate: Candidate,
         (came, now): (Instant, Timestamp),
-    ) -> Result<(Charges, Permit), Refusal> {
+    ) -> Result<(Charges, Permit, Shown), Refusal> {
         let admitted = match self.admit_at_once(&candidate, (came, now)) {
             Some(admitted) => admitted?,
             // In a box, because most calls need no room for it.
             None => Box::pin(self.admit_in_store(candidate, now)).await?,
         };
-        let ((allowed, charges), entry) =
-            admitted.split(|admitted| ((admitted.allowed, admitted.charges), admitted.entry));
+        let ((allowed, charges, shown), entry) = admitted.split(|admitted| {
+            let Admitted {
+                allowed,
+                entry,
+                charges,
+                shown,
+            } = admitted;
+            ((allowed, charges, Shown(shown)), entry)
+        });
         match Permit::new(allowed, entry) {
-            Ok(permit) => Ok((charges, permit)),
+            Ok(permit) => Ok((charges, permit, shown)),
             Err(mismatch) => {
                 tracing::error!(error = %mismatch, "no permit for a call");
                 Err(Refusal::NotRecorded)
@@ -440,6 +448,10 @@ impl Broker {
         }
     }
 }
+
+/// Whether a call may be sent because of what a person was shown of it. Then nothing
+/// goes with it that they were not.
+struct Shown(bool);
 
 fn not_recorded(error: StoreError) -> Refusal {
     tracing::error!(error = %Chain(&error), "a call could not be recorded, so it was not sent");

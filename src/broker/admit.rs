@@ -82,6 +82,8 @@ pub(super) struct Admitted {
     pub(super) allowed: Allowed,
     pub(super) entry: OpenEntry,
     pub(super) charges: Charges,
+    /// Whether it may be sent because of what a person was shown of it.
+    pub(super) shown: bool,
 }
 
 /// What policy said to a call.
@@ -193,6 +195,7 @@ impl Candidate {
                     allowed,
                     entry,
                     charges,
+                    shown: lifted.grant.is_some() || lifted.confirmed.is_some(),
                 }))
             }
             Decided::Refused((outcome, detail, refusal)) => {

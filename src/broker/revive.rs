@@ -154,7 +154,7 @@ impl Broker {
         // It is ours: nobody is asked for it, and no approval of the owner's is used.
         candidate.to_decide_on = None;
         candidate.confirming = Confirming::Not(Unasked::Nobody);
-        let (charges, permit) = self.admit(candidate, (Instant::now(), now)).await?;
+        let (charges, permit, _) = self.admit(candidate, (Instant::now(), now)).await?;
         let silent = CallLine {
             progress: None,
             asks: None,
