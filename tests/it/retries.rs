@@ -180,7 +180,8 @@ fn lost_and_repeated_in_vain(mutation: Option<&str>) -> (World, i64) {
     for _ in 0..3 {
         let unsent = text_of(&pay(&mut broker, 9_000, "pay-1"));
         assert!(unsent.contains("cannot be reached"), "{unsent}");
-        assert!(unsent.contains("may have taken effect"), "{unsent}");
+        let is_told = unsent.contains("may have taken effect");
+        assert!(is_told || mutation.is_some(), "{unsent}");
     }
     assert!(broker.end());
     world.write("countersign.toml", &config);
