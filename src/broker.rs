@@ -42,6 +42,7 @@ mod said;
 mod send;
 mod settings;
 mod settle;
+mod settlement;
 mod start_error;
 mod subscriptions;
 mod tasks;
@@ -119,7 +120,6 @@ use crate::cause::Chain;
 use crate::downstream::Replicas;
 use crate::journal::Effect;
 use crate::journal::Signer;
-use crate::meters::Charges;
 use crate::outcome::Outcome;
 use crate::permit::Permit;
 use crate::pins::Besides;
@@ -145,6 +145,7 @@ use place::Places;
 use retry::Cleared;
 use retry::Once;
 use serde_json::json as value;
+use settlement::Charged;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -235,7 +236,7 @@ impl Broker {
         };
         let Cleared {
             permit,
-            charges,
+            charged,
             route,
             task,
             labels,
@@ -258,7 +259,7 @@ impl Broker {
                     .await;
                 let to = (&*route, replica.server(), task);
                 let ended = self.send(permit, to, call, line).await;
-                let begun = (&charges, &*route, replica);
+                let begun = (&charged.charges, &*route, replica);
                 self.keep_task(begun, ended).await
             }
         };
@@ -267,7 +268,8 @@ impl Broker {
         if let Some((subject, awaited)) = subject.zip(awaited) {
             self.await_reading((subject, effect), (&closing, &answer), awaited);
         }
-        let held = Held { charges, labels };
+        let answer = charged.told(answer);
+        let held = Held { charged, labels };
         Ok(self.close(&route, (closing, ending), held, answer).await)
     }
 
@@ -424,23 +426,23 @@ impl Broker {
         &self,
         candidate: Candidate,
         (came, now): (Instant, Timestamp),
-    ) -> Result<(Charges, Permit, Shown), Refusal> {
+    ) -> Result<(Charged, Permit, Shown), Refusal> {
         let admitted = match self.admit_at_once(&candidate, (came, now)) {
             Some(admitted) => admitted?,
             // In a box, because most calls need no room for it.
             None => Box::pin(self.admit_in_store(candidate, now)).await?,
         };
-        let ((allowed, charges, shown), entry) = admitted.split(|admitted| {
+        let ((allowed, charged, shown), entry) = admitted.split(|admitted| {
             let Admitted {
                 allowed,
                 entry,
-                charges,
+                charged,
                 shown,
             } = admitted;
-            ((allowed, charges, Shown(shown)), entry)
+            ((allowed, charged, Shown(shown)), entry)
         });
         match Permit::new(allowed, entry) {
-            Ok(permit) => Ok((charges, permit, shown)),
+            Ok(permit) => Ok((charged, permit, shown)),
             Err(mismatch) => {
                 tracing::error!(error = %mismatch, "no permit for a call");
                 Err(Refusal::NotRecorded)

@@ -136,7 +136,7 @@ impl Broker {
                 Some(Ok(entry.map(|entry| Admitted {
                     allowed,
                     entry,
-                    charges,
+                    charged: charges.into(),
                     shown: false,
                 })))
             }

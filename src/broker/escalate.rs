@@ -205,23 +205,10 @@ impl Candidate {
             (State::Approved, Some(decision)) => {
                 facts.approval = Some(decision.by.clone());
                 let judged = self.judge(&facts, now);
-                let lifts = stopped.denial.lifted(judged.left());
-                let why = match judged {
-                    Judged::Refused(outcome, detail, refusal) => {
-                        return Ok(Decided::Refused((outcome, detail, refusal)));
-                    }
-                    Judged::Liftable(..) => LAPSED_POLICY,
-                    _ if !standing.names(&lifts) => LAPSED_MORE,
-                    Judged::Confirmable(denial, confirmation) => {
-                        let asked = self.ask_person(tx, (denial, confirmation), now)?;
-                        return Ok(Decided::Refused(asked));
-                    }
-                    Judged::Allowed(allowed) => {
-                        let grant = Grant::fresh(id, decision, lifts);
-                        return Ok(allowed_with(allowed, Some(grant)));
-                    }
+                let why = match self.approved(tx, (&standing, decision), (judged, &stopped), now)? {
+                    Ok(decided) => return Ok(decided),
+                    Err(why) => void(why)?,
                 };
-                let why = void(why)?;
                 match self.origin.resumes {
                     // Its client is told, and may ask anew.
                     Some(_) => Ok(Decided::Refused(self.stopped("approval_lapsed", why))),
@@ -248,6 +235,33 @@ impl Candidate {
                 Ok(Decided::Refused(self.escalated(stopped, requested)))
             }
         }
+    }
+
+    /// What becomes of a call that was approved, by what policy says to it with that; or
+    /// why the approval does not fit any more.
+    fn approved(
+        &self,
+        tx: &Tx<'_>,
+        (standing, decision): (&escalations::Escalation, Decision),
+        (judged, stopped): (Judged, &Liftable<'_>),
+        now: Timestamp,
+    ) -> Result<Result<Decided, &'static str>, StoreError> {
+        let lifts = stopped.denial.lifted(judged.left());
+        Ok(match judged {
+            Judged::Refused(outcome, detail, refusal) => {
+                Ok(Decided::Refused((outcome, detail, refusal)))
+            }
+            Judged::Liftable(..) => Err(LAPSED_POLICY),
+            _ if !standing.names(&lifts) => Err(LAPSED_MORE),
+            Judged::Confirmable(denial, confirmation) => {
+                let asked = self.ask_person(tx, (denial, confirmation), now)?;
+                Ok(Decided::Refused(asked))
+            }
+            Judged::Allowed(allowed) => {
+                let grant = Grant::fresh(standing.id, decision, lifts);
+                Ok(allowed_with(allowed, Some(grant)))
+            }
+        })
     }
 
     /// Ends a request that this call cannot go by any more, and records that. Returns

@@ -12,13 +12,13 @@ use super::catalogue::Route;
 use super::earlier::Earlier;
 use super::earlier::Patience;
 use super::labels;
+use super::settlement::Charged;
 use crate::downstream;
 use crate::downstream::CallLine;
 use crate::downstream::Era;
 use crate::journal::Closing;
 use crate::journal::Effect;
 use crate::journal::Subject;
-use crate::meters::Charges;
 use crate::outcome::Outcome;
 use crate::permit::Permit;
 use crate::retries::Ending;
@@ -55,7 +55,7 @@ pub(super) enum Once {
 /// A call that may be sent.
 pub(super) struct Cleared {
     pub(super) permit: Permit,
-    pub(super) charges: Charges,
+    pub(super) charged: Charged,
     pub(super) route: Arc<Route>,
     pub(super) task: Option<Task>,
     /// What it may bring into its session.
@@ -96,13 +96,13 @@ impl Broker {
             let wanted = call.key.is_some() || candidate.effect() == Effect::Possible;
             let subject = wanted.then(|| candidate.subject.clone());
             match self.admit(candidate, (came, now)).await {
-                Ok((charges, permit, Shown(shown))) => {
+                Ok((charged, permit, Shown(shown))) => {
                     if shown {
                         call.meta = call.meta.take().and_then(|meta| downstream::traces(&meta));
                     }
                     return Ok(Once::Cleared(Box::new(Cleared {
                         permit,
-                        charges,
+                        charged,
                         route,
                         task,
                         labels,
