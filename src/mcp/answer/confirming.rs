@@ -115,6 +115,7 @@ mod tests {
                 "refused whenever",
                 "or repeat it",
                 "counts once",
+                "all of it",
             ];
             assert!(says.iter().any(|said| next.contains(said)), "{next}");
             assert!(!words.contains(&why.word()));
