@@ -123,17 +123,20 @@ impl Source {
                     *running = None;
                 }
                 let message = std::task::ready!(messages.poll_recv(cx));
-                Poll::Ready(message.map(|message| event(None, message)))
+                Poll::Ready(message.map(|message| {
+                    let (event, receipt) = event(None, message);
+                    receipt.read();
+                    event
+                }))
             }
         }
     }
 }
 
-/// One message as an event, with an id by which it is found again.
-pub(super) fn event(id: Option<&str>, message: Outbound) -> Bytes {
+/// One message as an event, with an id by which it is found again, and who waits for
+/// it to be read.
+pub(super) fn event(id: Option<&str>, message: Outbound) -> (Bytes, Receipt) {
     let (line, receipt) = message.into_line();
-    // From here on it is the stream's: where the client can resume that, it reads it.
-    receipt.read();
     let mut event = Vec::with_capacity(line.len() + 24 + id.map_or(0, |id| id.len() + 5));
     event.extend_from_slice(b"event: message\n");
     if let Some(id) = id {
@@ -144,7 +147,7 @@ pub(super) fn event(id: Option<&str>, message: Outbound) -> Bytes {
     event.extend_from_slice(b"data: ");
     event.extend_from_slice(&line);
     event.extend_from_slice(b"\n\n");
-    event.into()
+    (event.into(), receipt)
 }
 
 impl hyper::body::Body for Body {

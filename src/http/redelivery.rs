@@ -12,6 +12,7 @@ mod tests;
 
 use super::body::event;
 use super::post::QUEUE;
+use crate::broker::Receipt;
 use crate::mcp::Outbound;
 use crate::mcp::Resuming;
 use crate::mcp::Work;
@@ -140,7 +141,7 @@ impl Redelivery {
     fn read(self: &Arc<Self>, opened: (u64, Place)) -> Reader {
         let mut streams = self.streams();
         if let Some(primes) = self.primes(&streams, (opened.0, 0)) {
-            streams.add(opened.0, primes, Instant::now());
+            streams.add(opened.0, (primes, Receipt::default()), Instant::now());
         }
         drop(streams);
         self.reader(opened)
@@ -300,6 +301,15 @@ impl Redelivery {
     fn streams(&self) -> MutexGuard<'_, Streams> {
         // Nothing waits under the lock.
         self.streams.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        let mut streams = self.redelivery.streams();
+        if let Some(stream) = streams.of(self.stream) {
+            stream.leave(&self.place);
+        }
     }
 }
 

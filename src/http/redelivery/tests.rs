@@ -275,3 +275,32 @@ async fn what_follows_for_a_stream_stops_as_soon_as_it_is_forgotten() {
     // Until then it would have taken what the next stream is to say.
     assert_eq!(begun.elapsed(), Duration::ZERO);
 }
+
+#[tokio::test]
+async fn an_answer_is_read_when_it_is_handed_to_somebody_who_is_there() {
+    let kept = Redelivery::new(Resuming::Primed);
+    let mut reader = kept.open();
+    let primed = rest(&mut reader).0;
+    let stream = reader.stream();
+    let answers = || {
+        let (receipt, awaited) = Receipt::new();
+        kept.say(stream, Outbound::Answer("a".into(), receipt));
+        awaited
+    };
+    let handed = answers();
+    assert_eq!(rest(&mut reader).0.len(), 1);
+    assert!(handed.is_read().await);
+    // Said to who is there, who goes before it was handed on; and said to nobody.
+    let left = answers();
+    drop(reader);
+    let alone = answers();
+    assert!(!left.is_read().await && !alone.is_read().await);
+    let mut again = found(&kept, id(&primed[0])).unwrap();
+    assert_eq!(rest(&mut again).0.len(), 3);
+    assert!(left.is_read_later().await && alone.is_read_later().await);
+    // Nobody can come for what is not kept any more.
+    drop(again);
+    let forgotten = answers();
+    kept.streams().forget(stream);
+    assert!(!forgotten.is_read_later().await);
+}
