@@ -10,6 +10,7 @@ mod streams;
 #[cfg(test)]
 mod tests;
 
+use super::body::Parcel;
 use super::body::event;
 use super::post::QUEUE;
 use crate::broker::Receipt;
@@ -320,14 +321,14 @@ impl Reader {
     }
 
     /// The next event.
-    pub(super) fn poll_next(&mut self, cx: &Context<'_>) -> Poll<Option<Bytes>> {
+    pub(super) fn poll_next(&mut self, cx: &Context<'_>) -> Poll<Option<Parcel>> {
         if let Some(first) = self.first.take() {
-            return Poll::Ready(Some(first));
+            return Poll::Ready(Some(Parcel::new(first, Receipt::default())));
         }
         let mut streams = self.redelivery.streams();
         let next = streams.of(self.stream);
         match next.map(|stream: &mut Stream| stream.next(&self.place, cx.waker())) {
-            Some(Next::Event(event)) => Poll::Ready(Some(event)),
+            Some(Next::Event(event, receipt)) => Poll::Ready(Some(Parcel::new(event, receipt))),
             Some(Next::Later) => Poll::Pending,
             Some(Next::End) | None => Poll::Ready(None),
         }

@@ -55,7 +55,7 @@ struct Event {
 
 /// What there is for a reader.
 pub(super) enum Next {
-    Event(Bytes),
+    Event(Bytes, Receipt),
     /// Nothing yet: the reader is woken.
     Later,
     /// Nothing ever.
@@ -186,8 +186,10 @@ impl Stream {
         let ahead = usize::try_from(self.unread - self.first());
         if let Some(event) = ahead.ok().and_then(|ahead| self.events.get_mut(ahead)) {
             self.unread += 1;
-            std::mem::take(&mut event.receipt).read();
-            return Next::Event(event.bytes.clone());
+            // Whoever is cut off in the middle of it may come for it again.
+            let later = event.receipt.later();
+            let receipt = std::mem::replace(&mut event.receipt, later);
+            return Next::Event(event.bytes.clone(), receipt);
         }
         if self.ended {
             return Next::End;

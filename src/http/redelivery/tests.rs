@@ -14,7 +14,10 @@ fn rest(reader: &mut Reader) -> (Vec<String>, bool) {
     let mut found = Vec::new();
     loop {
         match reader.poll_next(&Context::from_waker(Waker::noop())) {
-            Poll::Ready(Some(event)) => found.push(String::from_utf8(event.to_vec()).unwrap()),
+            Poll::Ready(Some(mut event)) => {
+                let whole: Vec<u8> = std::iter::from_fn(|| event.next()).flatten().collect();
+                found.push(String::from_utf8(whole).unwrap());
+            }
             Poll::Ready(None) => return (found, true),
             Poll::Pending => return (found, false),
         }
