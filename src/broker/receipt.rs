@@ -14,6 +14,8 @@ use crate::outcome::Outcome;
 use crate::retries;
 use crate::retries::Ending;
 use crate::store::Durability;
+use crate::store::Store;
+use crate::store::StoreError;
 use crate::store::Tx;
 use crate::tool::CallId;
 use jiff::Timestamp;
@@ -23,30 +25,55 @@ use tokio_util::sync::DropGuard;
 
 /// Goes with an answer to where it is written.
 #[derive(Clone, Debug, Default)]
-pub struct Receipt(Option<(CancellationToken, Arc<DropGuard>)>);
+pub struct Receipt(Option<Held>);
+
+#[derive(Clone, Debug)]
+struct Held {
+    read: CancellationToken,
+    /// None where the answer only waits for somebody to come for it.
+    _gone: Option<Arc<DropGuard>>,
+    _lost: Arc<DropGuard>,
+}
 
 /// Learns what became of an answer.
 #[derive(Clone, Debug)]
 pub struct Awaited {
     read: CancellationToken,
+    /// Nobody is there to read it now.
     gone: CancellationToken,
+    /// Nobody can come for it any more.
+    lost: CancellationToken,
 }
 
 impl Receipt {
     /// A receipt, and who waits for it.
     pub fn new() -> (Self, Awaited) {
-        let (read, gone) = (CancellationToken::new(), CancellationToken::new());
         let awaited = Awaited {
-            read: read.clone(),
-            gone: gone.clone(),
+            read: CancellationToken::new(),
+            gone: CancellationToken::new(),
+            lost: CancellationToken::new(),
         };
-        (Self(Some((read, Arc::new(gone.drop_guard())))), awaited)
+        let held = Held {
+            read: awaited.read.clone(),
+            _gone: Some(Arc::new(awaited.gone.clone().drop_guard())),
+            _lost: Arc::new(awaited.lost.clone().drop_guard()),
+        };
+        (Self(Some(held)), awaited)
+    }
+
+    /// For an answer that is kept where nobody may be there to read it: with all others
+    /// gone the call is noted, and the note goes when somebody comes and reads it.
+    pub fn later(&self) -> Self {
+        Self(self.0.as_ref().map(|held| Held {
+            _gone: None,
+            ..held.clone()
+        }))
     }
 
     /// The answer was handed to the client, as far as one can know.
     pub fn read(self) {
-        if let Some((read, _gone)) = self.0 {
-            read.cancel();
+        if let Some(held) = self.0 {
+            held.read.cancel();
         }
     }
 }
@@ -68,11 +95,20 @@ impl Awaited {
     }
 
     /// Whether it was read, once that is known.
-    async fn is_read(&self) -> bool {
+    pub(crate) async fn is_read(&self) -> bool {
         tokio::select! {
             biased;
             () = self.read.cancelled() => true,
             () = self.gone.cancelled() => self.read.is_cancelled(),
+        }
+    }
+
+    /// Whether somebody came for it and read it, once that is known.
+    pub(crate) async fn is_read_later(&self) -> bool {
+        tokio::select! {
+            biased;
+            () = self.read.cancelled() => true,
+            () = self.lost.cancelled() => self.read.is_cancelled(),
         }
     }
 }
@@ -92,11 +128,12 @@ impl Broker {
         let Ending::Answered(kept) = retry::ending(closing, answer) else {
             return;
         };
-        let store = Arc::clone(&self.store);
+        let (store, stopping) = (Arc::clone(&self.store), self.stopping.clone());
         self.tasks.spawn(async move {
             if awaited.is_read().await {
                 return;
             }
+            let call = subject.call;
             let now = Timestamp::now();
             let note = move |tx: &Tx<'_>| {
                 retries::keep_unread(tx, subject.call, &kept, now)?;
@@ -109,28 +146,29 @@ impl Broker {
             if let Err(error) = noted {
                 tracing::error!(error = %Chain(&error), "an answer that nobody read could not be kept");
             }
+            read_later(&store, (call, &awaited), &stopping).await;
         });
     }
 
     /// The answer of an earlier call is given now, or that call is told of: it stays
     /// until that was read. Where nobody waits for a receipt it counts as read.
     pub(super) fn await_rereading(&self, earlier: CallId, awaited: Option<Awaited>) {
-        let store = Arc::clone(&self.store);
+        let (store, stopping) = (Arc::clone(&self.store), self.stopping.clone());
         self.tasks.spawn(async move {
-            let is_read = match awaited {
+            let is_read = match &awaited {
                 Some(awaited) => awaited.is_read().await,
                 None => true,
             };
             let note = move |tx: &Tx<'_>| match is_read {
-                true => {
-                    journal::is_read(tx, earlier)?;
-                    retries::drop_unread(tx, earlier)
-                }
+                true => was_read(tx, earlier),
                 false => journal::still_unread(tx, earlier),
             };
             let noted = store.write("reread", Durability::Process, note).await;
             if let Err(error) = noted {
                 tracing::error!(error = %Chain(&error), "it could not be noted whether an answer was read");
+            }
+            if let Some(awaited) = awaited.filter(|_| !is_read) {
+                read_later(&store, (earlier, &awaited), &stopping).await;
             }
         });
     }
@@ -153,4 +191,30 @@ impl Broker {
             tracing::warn!(error = %Chain(&error), "old retries could not be forgotten");
         }
     }
+}
+
+/// Takes back the note of an answer as soon as somebody came for it and read it. A
+/// broker that stops hands nothing on any more, and its notes stay.
+async fn read_later(
+    store: &Store,
+    (call, awaited): (CallId, &Awaited),
+    stopping: &CancellationToken,
+) {
+    let is_read = tokio::select! {
+        biased;
+        is_read = awaited.is_read_later() => is_read,
+        () = stopping.cancelled() => false,
+    };
+    if !is_read {
+        return;
+    }
+    let note = move |tx: &Tx<'_>| was_read(tx, call);
+    if let Err(error) = store.write("reread", Durability::Process, note).await {
+        tracing::error!(error = %Chain(&error), "it could not be noted that an answer was read after all");
+    }
+}
+
+fn was_read(tx: &Tx<'_>, call: CallId) -> Result<(), StoreError> {
+    journal::is_read(tx, call)?;
+    retries::drop_unread(tx, call)
 }

@@ -19,14 +19,44 @@ use tokio_util::sync::DropGuard;
 /// How long a stream may be silent before a comment shows that it is alive.
 const QUIET: Duration = Duration::from_secs(15);
 
+/// How much of what is large is handed on at once, in bytes. More would count as read
+/// that nobody was sent.
+const PIECE: usize = 64 << 10;
+
 /// The body of an answer.
 pub(super) enum Body {
-    /// All of it, and who waits for it to be read.
-    Whole(Bytes, Receipt),
+    /// All of it.
+    Whole(Parcel),
     /// Server-sent events.
     Events(Box<Events>),
     /// Of another handler.
     Routed(axum::body::Body),
+}
+
+/// What is handed on, and who waits for the last of it to be read.
+#[derive(Default)]
+pub(super) struct Parcel {
+    left: Bytes,
+    receipt: Receipt,
+}
+
+impl Parcel {
+    pub(super) fn new(bytes: impl Into<Bytes>, receipt: Receipt) -> Self {
+        Self {
+            left: bytes.into(),
+            receipt,
+        }
+    }
+
+    /// The next piece.
+    pub(super) fn next(&mut self) -> Option<Bytes> {
+        if self.left.len() > PIECE {
+            return Some(self.left.split_to(PIECE));
+        }
+        std::mem::take(&mut self.receipt).read();
+        let last = std::mem::take(&mut self.left);
+        (!last.is_empty()).then_some(last)
+    }
 }
 
 /// Something that runs while its messages are read.
@@ -36,6 +66,8 @@ pub(super) type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
 pub(super) struct Events {
     source: Source,
     quiet: Pin<Box<Sleep>>,
+    /// What was not handed on yet of the last event.
+    begun: Parcel,
     /// Tells that nobody reads any more.
     _gone: Option<DropGuard>,
 }
@@ -72,6 +104,7 @@ impl Events {
         Self {
             source,
             quiet: Box::pin(tokio::time::sleep(QUIET)),
+            begun: Parcel::default(),
             _gone: None,
         }
     }
@@ -91,9 +124,17 @@ impl Events {
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        if let Some(piece) = self.begun.next() {
+            self.quiet.as_mut().reset(Instant::now() + QUIET);
+            return Poll::Ready(Some(piece));
+        }
         if let Poll::Ready(event) = self.source.poll_next(cx) {
             self.quiet.as_mut().reset(Instant::now() + QUIET);
-            return Poll::Ready(event);
+            let begun = event.and_then(|event| {
+                self.begun = event;
+                self.begun.next()
+            });
+            return Poll::Ready(begun);
         }
         if self.quiet.as_mut().poll(cx).is_ready() {
             self.quiet.as_mut().reset(Instant::now() + QUIET);
@@ -106,7 +147,7 @@ impl Events {
 }
 
 impl Source {
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Parcel>> {
         match self {
             Self::Kept(reader) => reader.poll_next(cx),
             Self::Live {
@@ -115,7 +156,7 @@ impl Source {
                 messages,
             } => {
                 if let Some(first) = first.take() {
-                    return Poll::Ready(Some(first));
+                    return Poll::Ready(Some(Parcel::new(first, Receipt::default())));
                 }
                 if let Some(work) = running
                     && work.as_mut().poll(cx).is_ready()
@@ -123,17 +164,19 @@ impl Source {
                     *running = None;
                 }
                 let message = std::task::ready!(messages.poll_recv(cx));
-                Poll::Ready(message.map(|message| event(None, message)))
+                Poll::Ready(message.map(|message| {
+                    let (event, receipt) = event(None, message);
+                    Parcel::new(event, receipt)
+                }))
             }
         }
     }
 }
 
-/// One message as an event, with an id by which it is found again.
-pub(super) fn event(id: Option<&str>, message: Outbound) -> Bytes {
+/// One message as an event, with an id by which it is found again, and who waits for
+/// it to be read.
+pub(super) fn event(id: Option<&str>, message: Outbound) -> (Bytes, Receipt) {
     let (line, receipt) = message.into_line();
-    // From here on it is the stream's: where the client can resume that, it reads it.
-    receipt.read();
     let mut event = Vec::with_capacity(line.len() + 24 + id.map_or(0, |id| id.len() + 5));
     event.extend_from_slice(b"event: message\n");
     if let Some(id) = id {
@@ -144,7 +187,7 @@ pub(super) fn event(id: Option<&str>, message: Outbound) -> Bytes {
     event.extend_from_slice(b"data: ");
     event.extend_from_slice(&line);
     event.extend_from_slice(b"\n\n");
-    event.into()
+    (event.into(), receipt)
 }
 
 impl hyper::body::Body for Body {
@@ -156,11 +199,7 @@ impl hyper::body::Body for Body {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         match &mut *self {
-            Self::Whole(bytes, _) if bytes.is_empty() => Poll::Ready(None),
-            Self::Whole(bytes, receipt) => {
-                std::mem::take(receipt).read();
-                Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes)))))
-            }
+            Self::Whole(whole) => Poll::Ready(whole.next().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Events(events) => {
                 let next = std::task::ready!(events.poll_next(cx));
                 Poll::Ready(next.map(|bytes| Ok(Frame::data(bytes))))
@@ -171,7 +210,7 @@ impl hyper::body::Body for Body {
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Whole(bytes, _) => bytes.is_empty(),
+            Self::Whole(whole) => whole.left.is_empty(),
             Self::Events(_) => false,
             Self::Routed(body) => hyper::body::Body::is_end_stream(body),
         }
@@ -179,7 +218,7 @@ impl hyper::body::Body for Body {
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Whole(bytes, _) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Whole(whole) => SizeHint::with_exact(whole.left.len() as u64),
             Self::Events(_) => SizeHint::default(),
             Self::Routed(body) => hyper::body::Body::size_hint(body),
         }
@@ -211,5 +250,34 @@ mod tests {
         );
         drop(out);
         assert!(body.frame().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn what_is_large_is_read_with_the_last_of_it() {
+        let text = "x".repeat(3 * PIECE);
+        for streamed in [false, true] {
+            for all in [false, true] {
+                let (receipt, awaited) = Receipt::new();
+                let mut body = if streamed {
+                    let (out, messages) = mpsc::channel(1);
+                    let answer = Outbound::Answer(text.as_str().into(), receipt);
+                    out.send(answer).await.unwrap();
+                    Body::Events(Box::new(Events::live(None, messages)))
+                } else {
+                    Body::Whole(Parcel::new(text.clone(), receipt))
+                };
+                let mut read = 0;
+                while read < 2 * PIECE || all {
+                    let Some(frame) = body.frame().await else {
+                        break;
+                    };
+                    let piece = frame.unwrap().into_data().unwrap();
+                    assert!(piece.len() <= PIECE);
+                    read += piece.len();
+                }
+                drop(body);
+                assert_eq!((read >= text.len(), awaited.is_read().await), (all, all));
+            }
+        }
     }
 }

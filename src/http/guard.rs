@@ -22,6 +22,7 @@ use hyper::header::HeaderValue;
 use hyper::header::ORIGIN;
 use hyper::header::VARY;
 use std::net::IpAddr;
+use std::net::Ipv6Addr;
 
 /// The headers that MCP clients send.
 const SENT: &str = "authorization, content-type, accept, mcp-session-id, mcp-protocol-version, \
@@ -82,12 +83,18 @@ fn host_of<B>(request: &Request<B>) -> Option<&str> {
     }
 }
 
-/// A host without its port.
-fn name_of(host: &str) -> &str {
-    if let Some(v6) = host.strip_prefix('[') {
-        return v6.split_once(']').map_or(host, |(name, _port)| name);
-    }
-    host.split_once(':').map_or(host, |(name, _port)| name)
+/// A host without its port (RFC 3986 §3.2). None where it is no host.
+fn name_of(host: &str) -> Option<&str> {
+    let (name, rest) = match host.strip_prefix('[') {
+        Some(v6) => {
+            let (name, rest) = v6.split_once(']')?;
+            (name.parse::<Ipv6Addr>().is_ok().then_some(name)?, rest)
+        }
+        None => host.split_at(host.find(':').unwrap_or(host.len())),
+    };
+    let is_port = |port: &str| port.bytes().all(|digit| digit.is_ascii_digit());
+    let fits = rest.is_empty() || rest.strip_prefix(':').is_some_and(is_port);
+    fits.then_some(name)
 }
 
 impl Edge {
@@ -95,7 +102,9 @@ impl Edge {
         if host == self.called {
             return true;
         }
-        let name = name_of(host).to_ascii_lowercase();
+        let Some(name) = name_of(host).map(str::to_ascii_lowercase) else {
+            return false;
+        };
         if self.settings.hosts.contains(&name) {
             return true;
         }
@@ -168,7 +177,17 @@ mod tests {
             ("[::1]", "::1"),
             ("evil.example:7420", "evil.example"),
         ] {
-            assert_eq!(name_of(host), name);
+            assert_eq!(name_of(host), Some(name));
+        }
+        for other in [
+            "[::1].evil.example",
+            "[::1",
+            "[evil.example]",
+            "::1",
+            "127.0.0.1:80:80",
+            "localhost:evil",
+        ] {
+            assert_eq!(name_of(other), None, "{other}");
         }
     }
 }

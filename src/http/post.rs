@@ -312,7 +312,8 @@ impl Waiting {
             Begun::Never => status::accepted(),
             Begun::Whole(message) => status::message(era, message),
             Begun::Stream(first, waiting) => {
-                let first = first.map(|first| event(None, first));
+                // What answers the request begins no stream, so nobody waits for it.
+                let first = first.map(|first| event(None, first).0);
                 let events = Events::live(first, waiting.messages).running(waiting.running);
                 status::stream(match gone {
                     Some(gone) => events.guarded(gone),

@@ -10,8 +10,10 @@ mod streams;
 #[cfg(test)]
 mod tests;
 
+use super::body::Parcel;
 use super::body::event;
 use super::post::QUEUE;
+use crate::broker::Receipt;
 use crate::mcp::Outbound;
 use crate::mcp::Resuming;
 use crate::mcp::Work;
@@ -140,7 +142,7 @@ impl Redelivery {
     fn read(self: &Arc<Self>, opened: (u64, Place)) -> Reader {
         let mut streams = self.streams();
         if let Some(primes) = self.primes(&streams, (opened.0, 0)) {
-            streams.add(opened.0, primes, Instant::now());
+            streams.add(opened.0, (primes, Receipt::default()), Instant::now());
         }
         drop(streams);
         self.reader(opened)
@@ -303,6 +305,15 @@ impl Redelivery {
     }
 }
 
+impl Drop for Reader {
+    fn drop(&mut self) {
+        let mut streams = self.redelivery.streams();
+        if let Some(stream) = streams.of(self.stream) {
+            stream.leave(&self.place);
+        }
+    }
+}
+
 impl Reader {
     /// Which stream it reads.
     pub(super) fn stream(&self) -> u64 {
@@ -310,14 +321,14 @@ impl Reader {
     }
 
     /// The next event.
-    pub(super) fn poll_next(&mut self, cx: &Context<'_>) -> Poll<Option<Bytes>> {
+    pub(super) fn poll_next(&mut self, cx: &Context<'_>) -> Poll<Option<Parcel>> {
         if let Some(first) = self.first.take() {
-            return Poll::Ready(Some(first));
+            return Poll::Ready(Some(Parcel::new(first, Receipt::default())));
         }
         let mut streams = self.redelivery.streams();
         let next = streams.of(self.stream);
         match next.map(|stream: &mut Stream| stream.next(&self.place, cx.waker())) {
-            Some(Next::Event(event)) => Poll::Ready(Some(event)),
+            Some(Next::Event(event, receipt)) => Poll::Ready(Some(Parcel::new(event, receipt))),
             Some(Next::Later) => Poll::Pending,
             Some(Next::End) | None => Poll::Ready(None),
         }

@@ -2,6 +2,7 @@
 
 use super::body::Body;
 use super::body::Events;
+use super::body::Parcel;
 use crate::broker::DecisionRefusal;
 use crate::broker::EventRefusal;
 use crate::broker::Receipt;
@@ -16,7 +17,6 @@ use crate::mcp::PARSE_ERROR;
 use crate::mcp::refused;
 use crate::mcp::unread;
 use crate::policy::Denial;
-use bytes::Bytes;
 use hyper::Response;
 use hyper::StatusCode;
 use hyper::header::ALLOW;
@@ -62,7 +62,7 @@ pub(super) fn message(era: Era, message: Outbound) -> Response<Body> {
 /// A message with this status.
 pub(super) fn json(status: StatusCode, message: Outbound) -> Response<Body> {
     let (line, receipt) = message.into_line();
-    let mut response = Response::new(Body::Whole(line.into(), receipt));
+    let mut response = Response::new(Body::Whole(Parcel::new(line, receipt)));
     *response.status_mut() = status;
     response
         .headers_mut()
@@ -299,7 +299,7 @@ fn denied(denial: &Denial) -> String {
 }
 
 fn empty(status: StatusCode) -> Response<Body> {
-    let mut response = Response::new(Body::Whole(Bytes::new(), Receipt::default()));
+    let mut response = Response::new(Body::Whole(Parcel::default()));
     *response.status_mut() = status;
     response
 }

@@ -17,15 +17,20 @@ use serde_json::json;
 
 impl World {
     /// Waits until it is noted that nobody read an answer.
-    fn wait_until_noted(&self) {
+    pub(crate) fn wait_until_noted(&self) {
+        self.wait_until_noted_are(1);
+    }
+
+    /// Waits until it is noted of so many calls that nobody read their answers.
+    pub(crate) fn wait_until_noted_are(&self, count: usize) {
         let begun = std::time::Instant::now();
         let noted = || {
             let store = self.store();
             let session = self.calls("claim-99").first()?.session;
             let noted = store.read(|tx| journal::unsettled_of(tx, session));
-            noted.unwrap().pop()
+            Some(noted.unwrap().len())
         };
-        while noted().is_none() {
+        while noted() != Some(count) {
             assert!(begun.elapsed() < PATIENCE, "it is never noted");
             std::thread::sleep(std::time::Duration::from_millis(10));
         }

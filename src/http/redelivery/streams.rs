@@ -1,6 +1,7 @@
 //! The streams of one transport session, and what is kept of them. Plain data
 //! under somebody's lock: nothing waits here, and who waits is woken.
 
+use crate::broker::Receipt;
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::collections::VecDeque;
@@ -49,11 +50,12 @@ pub(super) struct Stream {
 struct Event {
     said: Instant,
     bytes: Bytes,
+    receipt: Receipt,
 }
 
 /// What there is for a reader.
 pub(super) enum Next {
-    Event(Bytes),
+    Event(Bytes, Receipt),
     /// Nothing yet: the reader is woken.
     Later,
     /// Nothing ever.
@@ -83,14 +85,24 @@ impl Streams {
         self.kept.values().any(|stream| stream.ended)
     }
 
-    /// Adds what a stream says next.
-    pub(super) fn add(&mut self, number: u64, bytes: Bytes, now: Instant) {
+    /// Adds what a stream says next. Where nobody is connected to it, nobody reads that
+    /// for now: a client that ended does not come back.
+    pub(super) fn add(&mut self, number: u64, said: (Bytes, Receipt), now: Instant) {
         let Some(stream) = self.kept.get_mut(&number) else {
             return;
         };
+        let (bytes, receipt) = said;
+        let receipt = match stream.is_read() {
+            true => receipt,
+            false => receipt.later(),
+        };
         self.events += 1;
         self.bytes += bytes.len();
-        stream.events.push_back(Event { said: now, bytes });
+        stream.events.push_back(Event {
+            said: now,
+            bytes,
+            receipt,
+        });
         stream.next += 1;
         stream.wake();
         self.trim(now);
@@ -154,15 +166,30 @@ impl Stream {
         place
     }
 
+    /// The reader at this place goes. What it was not handed is unread, until another
+    /// comes for it.
+    pub(super) fn leave(&mut self, place: &Place) {
+        if !std::ptr::eq(self.reader.as_ptr(), Arc::as_ptr(place)) {
+            return;
+        }
+        self.reader = Weak::new();
+        for event in &mut self.events {
+            event.receipt = event.receipt.later();
+        }
+    }
+
     /// The next event for the reader at this place.
     pub(super) fn next(&mut self, place: &Place, waker: &Waker) -> Next {
         if !std::ptr::eq(self.reader.as_ptr(), Arc::as_ptr(place)) {
             return Next::End;
         }
         let ahead = usize::try_from(self.unread - self.first());
-        if let Some(event) = ahead.ok().and_then(|ahead| self.events.get(ahead)) {
+        if let Some(event) = ahead.ok().and_then(|ahead| self.events.get_mut(ahead)) {
             self.unread += 1;
-            return Next::Event(event.bytes.clone());
+            // Whoever is cut off in the middle of it may come for it again.
+            let later = event.receipt.later();
+            let receipt = std::mem::replace(&mut event.receipt, later);
+            return Next::Event(event.bytes.clone(), receipt);
         }
         if self.ended {
             return Next::End;

@@ -14,7 +14,10 @@ fn rest(reader: &mut Reader) -> (Vec<String>, bool) {
     let mut found = Vec::new();
     loop {
         match reader.poll_next(&Context::from_waker(Waker::noop())) {
-            Poll::Ready(Some(event)) => found.push(String::from_utf8(event.to_vec()).unwrap()),
+            Poll::Ready(Some(mut event)) => {
+                let whole: Vec<u8> = std::iter::from_fn(|| event.next()).flatten().collect();
+                found.push(String::from_utf8(whole).unwrap());
+            }
             Poll::Ready(None) => return (found, true),
             Poll::Pending => return (found, false),
         }
@@ -274,4 +277,33 @@ async fn what_follows_for_a_stream_stops_as_soon_as_it_is_forgotten() {
     following.await.unwrap();
     // Until then it would have taken what the next stream is to say.
     assert_eq!(begun.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test]
+async fn an_answer_is_read_when_it_is_handed_to_somebody_who_is_there() {
+    let kept = Redelivery::new(Resuming::Primed);
+    let mut reader = kept.open();
+    let primed = rest(&mut reader).0;
+    let stream = reader.stream();
+    let answers = || {
+        let (receipt, awaited) = Receipt::new();
+        kept.say(stream, Outbound::Answer("a".into(), receipt));
+        awaited
+    };
+    let handed = answers();
+    assert_eq!(rest(&mut reader).0.len(), 1);
+    assert!(handed.is_read().await);
+    // Said to who is there, who goes before it was handed on; and said to nobody.
+    let left = answers();
+    drop(reader);
+    let alone = answers();
+    assert!(!left.is_read().await && !alone.is_read().await);
+    let mut again = found(&kept, id(&primed[0])).unwrap();
+    assert_eq!(rest(&mut again).0.len(), 3);
+    assert!(left.is_read_later().await && alone.is_read_later().await);
+    // Nobody can come for what is not kept any more.
+    drop(again);
+    let forgotten = answers();
+    kept.streams().forget(stream);
+    assert!(!forgotten.is_read_later().await);
 }

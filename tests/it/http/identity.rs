@@ -210,6 +210,9 @@ fn a_wrong_host_alone_and_a_wrong_origin_alone_are_each_refused() {
         "evil.example",
         "evil.example:7420",
         "localhost.evil.example",
+        "[::1].evil.example",
+        "127.0.0.1:80:80",
+        "localhost:evil",
         "",
     ] {
         let answer = talk().under(host).post("/mcp", &pay());

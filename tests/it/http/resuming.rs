@@ -279,3 +279,53 @@ fn an_answer_that_takes_long_comes_by_a_stream_that_can_be_found_again() {
     let outcome = desk.world.calls("claim-99")[0].outcome.unwrap();
     assert_eq!(outcome.to_string(), "completed");
 }
+
+#[test]
+fn an_answer_that_nobody_was_there_for_is_unread_until_somebody_comes_for_it() {
+    let world = World::holding();
+    world.append("countersign.toml", "\n[http]\nthreads = 1\n");
+    let desk = Desk::on(world);
+    let open = || opened(&mut desk.talk(), "/s/claim-99/mcp");
+    let pay = |session: &str| {
+        let talk = desk.talk().with("mcp-session-id", session);
+        Stream::post(talk, &call(2, APPROVE, &payment(900)))
+    };
+    let lost = |session: &str| {
+        let mut stream = pay(session);
+        let primes = stream.event();
+        drop(stream);
+        // One thread serves: what it answers later, it does after it saw that loss.
+        let _seen = [open(), open()];
+        std::fs::remove_file(desk.world.path("hold")).unwrap();
+        desk.world.wait_until_noted_are(1);
+        primes
+    };
+    lost(&open());
+    // Another process of the client knows of no stream.
+    let mut talk = desk.talk().with("mcp-session-id", &open());
+    let again = talk.post("/mcp", &call(2, APPROVE, &payment(900))).json();
+    assert!(
+        again["result"]["_meta"]
+            .get("dev.countersign/replayed")
+            .is_some()
+    );
+    assert_eq!(desk.world.paid(), [90_000]);
+    desk.world.wait_until_noted_are(0);
+
+    desk.world.write("hold", "");
+    let session = open();
+    let primes = lost(&session);
+    let mut stream = Stream::again(desk.talk().with("mcp-session-id", &session), &primes);
+    let paid = stream.event().json();
+    assert!(text_of(&paid).starts_with("Paid $900.00"), "{paid}");
+    desk.world.wait_until_noted_are(0);
+    // Whoever makes it once more means another.
+    let meant = talk.post("/mcp", &call(3, APPROVE, &payment(900))).json();
+    assert!(
+        meant["result"]["_meta"]
+            .get("dev.countersign/replayed")
+            .is_none()
+    );
+    assert_eq!(desk.world.paid(), [90_000; 3]);
+    assert!(desk.world.journal_problems().is_empty());
+}
