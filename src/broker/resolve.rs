@@ -4,16 +4,19 @@ use super::Broker;
 use super::Carrier;
 use super::SessionRefusal;
 use super::entry::Entry;
+use crate::cause::Chain;
 use crate::principal::PrincipalId;
 use crate::session::Handle;
 use crate::session::SessionId;
 use crate::sessions;
+use crate::sessions::Remembered;
 use crate::store::Durability;
 use crate::store::StoreError;
 use crate::store::Tx;
 use jiff::Timestamp;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Instant;
 
 impl Broker {
     /// Finds the session that a carrier names, or opens one. A handle that does
@@ -30,7 +33,6 @@ impl Broker {
     ) -> Result<SessionId, SessionRefusal> {
         let now = Timestamp::now();
         let owner = principal.clone();
-        let idle = self.settings.idle;
         match carrier {
             Carrier::Named(text) => self.named(owner, text, now).await,
             Carrier::New => {
@@ -43,17 +45,39 @@ impl Broker {
                     .await
             }
             Carrier::Default => {
-                if let Some(known) = self.known.default_of(&owner, idle, now) {
+                if let Some(known) = self.known.default_of(&owner)
+                    && self.is_in_use((known, &owner), now)
+                {
                     return Ok(known);
                 }
-                let asked = owner.clone();
+                let (asked, idle) = (owner.clone(), self.settings.idle_default());
                 let found = self
                     .in_store(move |tx| sessions::default_of(tx, &asked, idle, now))
                     .await?;
-                self.known.default_is(owner, found, now);
+                self.known.default_is(owner, found);
                 Ok(found)
             }
         }
+    }
+
+    /// Whether a session of this owner goes on, and it was noted within the last minute
+    /// that it is in use. What cannot be read is asked of the store's writer.
+    fn is_in_use(&self, (session, owner): (SessionId, &PrincipalId), now: Timestamp) -> bool {
+        let found = match &self.desk {
+            Some(desk) => desk
+                .recall(&self.store, self.writer.id(), (session, Instant::now()))
+                .map(|recalled| {
+                    recalled.is_some_and(|found| found.session.session.facts(owner, now).is_some())
+                }),
+            None => self.store.read(|tx| {
+                let found = Remembered::read(tx, session)?;
+                Ok(found.is_some_and(|found| found.facts(owner, now).is_some()))
+            }),
+        };
+        found.unwrap_or_else(|error| {
+            tracing::warn!(error = %Chain(&error), "a default session could not be looked at");
+            false
+        })
     }
 
     async fn named(
@@ -156,5 +180,52 @@ impl Broker {
                 tracing::error!(error = %error, "a session could not be found or opened");
                 SessionRefusal::NotRecorded
             })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::testing::World;
+    use crate::broker::testing::alice;
+    use jiff::SignedDuration;
+
+    async fn default_of(world: &World) -> SessionId {
+        let found = world.broker.session(&alice(), &Carrier::Default).await;
+        found.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_default_session_that_is_over_is_replaced_and_a_named_one_stays() {
+        let world = World::new().await;
+        let first = default_of(&world).await;
+        assert_eq!(default_of(&world).await, first);
+        let named = Carrier::Named("claim-1".to_owned());
+        let claim = world.broker.session(&alice(), &named).await.unwrap();
+        world.tamper("UPDATE session SET ended = 1, ended_why = 'ended'");
+        let next = default_of(&world).await;
+        assert_ne!(next, first);
+        assert_eq!(default_of(&world).await, next);
+        let again = world.broker.session(&alice(), &named).await.unwrap();
+        assert_eq!(again, claim);
+        // What was idle is replaced too, and what is used is noted to be.
+        world.tamper("UPDATE session SET used = used - 7 * 3600000");
+        assert_eq!(default_of(&world).await, next);
+        world.tamper("UPDATE session SET used = used - 7 * 3600000");
+        assert_eq!(default_of(&world).await, next);
+        world.tamper("UPDATE session SET used = used - 9 * 3600000");
+        assert_ne!(default_of(&world).await, next);
+        world.end().await;
+    }
+
+    #[tokio::test]
+    async fn a_default_session_is_replaced_before_it_expires() {
+        let world = World::expiring(SignedDuration::from_mins(5)).await;
+        let first = default_of(&world).await;
+        world.tamper("UPDATE session SET used = used - 4 * 60000");
+        assert_eq!(default_of(&world).await, first);
+        world.tamper("UPDATE session SET used = used - 6 * 60000");
+        assert_ne!(default_of(&world).await, first);
+        world.end().await;
     }
 }

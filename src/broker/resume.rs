@@ -388,7 +388,9 @@ fn named(
 ) -> Result<Option<SessionId>, StoreError> {
     let found = match carrier {
         Carrier::New => None,
-        Carrier::Default => sessions::current_default(tx, principal, settings.idle, now)?,
+        Carrier::Default => {
+            sessions::current_default(tx, principal, settings.idle_default(), now)?
+        }
         Carrier::Transport(id) => sessions::pointed_to(tx, id, principal)?,
         Carrier::Named(text) => find(tx, principal, text)?,
     };

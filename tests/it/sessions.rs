@@ -84,8 +84,11 @@ fn a_session_that_nobody_used_is_shown_as_expired_before_a_broker_records_it() {
     world.edit(
         "countersign.toml",
         "# expire = \"2160h\"",
-        "expire = \"1ms\"",
+        "expire = \"5m\"",
     );
+    let database = rusqlite::Connection::open(world.path("countersign.db")).unwrap();
+    let earlier = "UPDATE session SET used = used - 600000";
+    assert_eq!(database.execute(earlier, []).unwrap(), 1);
     let listed = done(&world, &["session", "list"]);
     assert!(
         listed.ends_with("  expired (not recorded yet)\n"),
