@@ -20,7 +20,7 @@ pub(super) struct Known {
 
 #[derive(Debug, Default)]
 struct Found {
-    /// By owner, and by handle or id as it was written.
+    /// Of their owners only, by handle or id as it was written.
     named: HashMap<PrincipalId, HashMap<Box<str>, SessionId>>,
     names: usize,
     /// The default session of each owner.

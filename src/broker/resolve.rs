@@ -62,7 +62,11 @@ impl Broker {
 
     /// Whether a session of this owner goes on, and it was noted within the last minute
     /// that it is in use. What cannot be read is asked of the store's writer.
-    fn is_in_use(&self, (session, owner): (SessionId, &PrincipalId), now: Timestamp) -> bool {
+    pub(super) fn is_in_use(
+        &self,
+        (session, owner): (SessionId, &PrincipalId),
+        now: Timestamp,
+    ) -> bool {
         let found = match &self.desk {
             Some(desk) => desk
                 .recall(&self.store, self.writer.id(), (session, Instant::now()))
@@ -90,25 +94,54 @@ impl Broker {
             return Ok(known);
         }
         let found = self.named_in_store(owner.clone(), text, now).await?;
-        self.known.is_named(owner, text, found);
-        Ok(found)
+        match found {
+            Named::Own(session) => {
+                self.known.is_named(owner, text, session);
+                Ok(session)
+            }
+            // A guest is let in, or not, at each call.
+            Named::Anothers(session) => Ok(session),
+        }
     }
 
     async fn named_in_store(
         &self,
-        owner: PrincipalId,
+        who: PrincipalId,
         text: &str,
         now: Timestamp,
-    ) -> Result<SessionId, SessionRefusal> {
+    ) -> Result<Named, SessionRefusal> {
         if let Ok(id) = SessionId::from_str(text) {
-            return self.of_this_id(owner, (id, text), now).await;
+            return self.entered(&who, (text, |_: &Tx<'_>| Ok(Some(id))), now);
         }
-        if let Some((whose, handle)) = text.rsplit_once('/') {
-            return self.shared(owner, (whose, handle, text), now).await;
+        let handle = match text.rsplit_once('/') {
+            None => Handle::from_str(text).ok(),
+            Some((owner, handle)) => {
+                let owner = PrincipalId::parse(owner).ok();
+                match owner.zip(Handle::from_str(handle).ok()) {
+                    Some((owner, handle)) if owner != who => {
+                        let find = move |tx: &Tx<'_>| sessions::find(tx, &owner, &handle);
+                        return self.entered(&who, (text, find), now);
+                    }
+                    own => own.map(|(_, handle)| handle),
+                }
+            }
+        };
+        match handle {
+            Some(handle) => self.named_by_owner(who, handle, now).await,
+            None => Err(SessionRefusal::NotAHandle {
+                text: text.to_owned(),
+            }),
         }
-        let handle = Handle::from_str(text).map_err(|_not_one| SessionRefusal::NotAHandle {
-            text: text.to_owned(),
-        })?;
+    }
+
+    /// A session of one's own, which is opened where there is none and policy lets
+    /// this principal do that.
+    async fn named_by_owner(
+        &self,
+        owner: PrincipalId,
+        handle: Handle,
+        now: Timestamp,
+    ) -> Result<Named, SessionRefusal> {
         let catalogue = Arc::clone(&self.catalogue.load());
         let opened = self.in_store(move |tx| {
             if let Some(found) = sessions::find(tx, &owner, &handle)? {
@@ -122,52 +155,36 @@ impl Broker {
                 })),
             }
         });
-        opened.await?
+        opened.await?.map(Named::Own)
     }
 
-    /// A session by its id, for its owner or a guest.
-    async fn of_this_id(
+    /// A session that is there, by its id or by its owner and handle, for its owner or
+    /// for a guest. Nobody opens one for somebody else.
+    fn entered(
         &self,
-        who: PrincipalId,
-        (id, text): (SessionId, &str),
+        who: &PrincipalId,
+        (text, find): (
+            &str,
+            impl FnOnce(&Tx<'_>) -> Result<Option<SessionId>, StoreError>,
+        ),
         now: Timestamp,
-    ) -> Result<SessionId, SessionRefusal> {
+    ) -> Result<Named, SessionRefusal> {
         let catalogue = self.catalogue.load_full();
-        let found = self.in_store(move |tx| Entry::of(tx, (id, &who), &catalogue, now));
-        match found.await? {
-            // The call is refused, and recorded, where it is over.
-            Entry::Open(_) | Entry::Ended(_) => Ok(id),
-            Entry::Gone => Err(SessionRefusal::Unknown {
+        let found = self.store.read(|tx| {
+            let Some(id) = find(tx)? else { return Ok(None) };
+            Ok(match Entry::of(tx, (id, who), &catalogue, now)? {
+                // The call is refused, and recorded, where it is over.
+                Entry::Open(_) | Entry::Ended(_) => sessions::state(tx, id)?,
+                Entry::Gone => None,
+            })
+        });
+        match found.map_err(not_found)? {
+            Some(state) if state.facts.owner == *who => Ok(Named::Own(state.facts.id)),
+            Some(state) => Ok(Named::Anothers(state.facts.id)),
+            None => Err(SessionRefusal::Unknown {
                 text: text.to_owned(),
             }),
         }
-    }
-
-    /// A session by its owner and its handle, `alice/claim-99`. Nobody opens one for
-    /// somebody else.
-    async fn shared(
-        &self,
-        who: PrincipalId,
-        (owner, handle, text): (&str, &str, &str),
-        now: Timestamp,
-    ) -> Result<SessionId, SessionRefusal> {
-        let named = PrincipalId::parse(owner)
-            .ok()
-            .zip(Handle::from_str(handle).ok());
-        let Some((owner, handle)) = named else {
-            return Err(SessionRefusal::NotAHandle {
-                text: text.to_owned(),
-            });
-        };
-        if owner == who {
-            return Box::pin(self.named_in_store(owner, handle.as_str(), now)).await;
-        }
-        let unknown = || SessionRefusal::Unknown {
-            text: text.to_owned(),
-        };
-        let found = self.in_store(move |tx| sessions::find(tx, &owner, &handle));
-        let id = found.await?.ok_or_else(unknown)?;
-        self.of_this_id(who, (id, text), now).await
     }
 
     async fn in_store<T: Send + 'static>(
@@ -176,11 +193,21 @@ impl Broker {
     ) -> Result<T, SessionRefusal> {
         let done = self.store.write("session", Durability::Process, work).await;
         done.map(crate::store::Committed::into_inner)
-            .map_err(|error| {
-                tracing::error!(error = %error, "a session could not be found or opened");
-                SessionRefusal::NotRecorded
-            })
+            .map_err(not_found)
     }
+}
+
+/// A session that somebody named.
+enum Named {
+    /// It is their own.
+    Own(SessionId),
+    /// They are a guest there.
+    Anothers(SessionId),
+}
+
+fn not_found(error: StoreError) -> SessionRefusal {
+    tracing::error!(error = %Chain(&error), "a session could not be found or opened");
+    SessionRefusal::NotRecorded
 }
 
 #[cfg(test)]

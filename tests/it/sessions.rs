@@ -149,6 +149,11 @@ fn a_guest_is_let_in_by_policy_at_each_call_and_counts_on_the_sessions_meter() {
     // In the broker that she talks to: each has the rules for itself.
     world.wait_for_text("mia.log", "are in force");
     let gone = mia.call(APPROVE, payment(5));
-    assert!(gone.contains("Nothing was sent"), "{gone}");
+    let unfit = mia.call(APPROVE, json!({"amount": "much"}));
+    let unknown = mia.call("claims__nothing", json!({}));
+    for refused in [gone, unfit, unknown] {
+        assert_eq!(refused, stranger);
+    }
+    assert_eq!(world.calls("claim-99").len(), 2);
     assert_eq!(world.paid(), [90_000, 500]);
 }
