@@ -251,7 +251,11 @@ fn broker_settings(
         let problem = "write a time of at least `5m`, like `8h`".to_owned();
         return Err(("session.idle", problem));
     }
-    if file.session.expire.is_some_and(|kept| kept < SHORTEST_UNUSED) {
+    if file
+        .session
+        .expire
+        .is_some_and(|kept| kept < SHORTEST_UNUSED)
+    {
         let problem = "write a time of at least `5m`, like `2160h` (90 days), or leave it out to keep sessions for good"
             .to_owned();
         return Err(("session.expire", problem));
