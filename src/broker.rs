@@ -42,6 +42,7 @@ mod said;
 mod send;
 mod settings;
 mod settle;
+mod settlement;
 mod start_error;
 mod subscriptions;
 mod tasks;
@@ -119,7 +120,6 @@ use crate::cause::Chain;
 use crate::downstream::Replicas;
 use crate::journal::Effect;
 use crate::journal::Signer;
-use crate::meters::Charges;
 use crate::outcome::Outcome;
 use crate::permit::Permit;
 use crate::pins::Besides;
@@ -144,6 +144,7 @@ use place::Places;
 use retry::Cleared;
 use retry::Once;
 use serde_json::json as value;
+use settlement::Charged;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -234,7 +235,7 @@ impl Broker {
         };
         let Cleared {
             permit,
-            charges,
+            charged,
             route,
             task,
             labels,
@@ -257,7 +258,7 @@ impl Broker {
                     .await;
                 let to = (&*route, replica.server(), task);
                 let ended = self.send(permit, to, call, line).await;
-                let begun = (&charges, &*route, replica);
+                let begun = (&charged.charges, &*route, replica);
                 self.keep_task(begun, ended).await
             }
         };
@@ -266,7 +267,8 @@ impl Broker {
         if let Some((subject, awaited)) = subject.zip(awaited) {
             self.await_reading((subject, effect), (&closing, &answer), awaited);
         }
-        let held = Held { charges, labels };
+        let answer = charged.told(answer);
+        let held = Held { charged, labels };
         Ok(self.close(&route, (closing, ending), held, answer).await)
     }
 
@@ -423,16 +425,16 @@ impl Broker {
         &self,
         candidate: Candidate,
         (came, now): (Instant, Timestamp),
-    ) -> Result<(Charges, Permit), Refusal> {
+    ) -> Result<(Charged, Permit), Refusal> {
         let admitted = match self.admit_at_once(&candidate, (came, now)) {
             Some(admitted) => admitted?,
             // In a box, because most calls need no room for it.
             None => Box::pin(self.admit_in_store(candidate, now)).await?,
         };
-        let ((allowed, charges), entry) =
-            admitted.split(|admitted| ((admitted.allowed, admitted.charges), admitted.entry));
+        let ((allowed, charged), entry) =
+            admitted.split(|admitted| ((admitted.allowed, admitted.charged), admitted.entry));
         match Permit::new(allowed, entry) {
-            Ok(permit) => Ok((charges, permit)),
+            Ok(permit) => Ok((charged, permit)),
             Err(mismatch) => {
                 tracing::error!(error = %mismatch, "no permit for a call");
                 Err(Refusal::NotRecorded)

@@ -266,6 +266,20 @@ impl Charges {
         table::held_delete(tx, held.call)
     }
 
+    /// Gives what was taken over back to the call that it is of: this one provably had
+    /// no effect, and that one may have. It stays charged, where it was before.
+    ///
+    /// # Errors
+    ///
+    /// When that cannot be noted.
+    pub fn hand_back(&self, tx: &Tx<'_>, held: &Held) -> Result<(), StoreError> {
+        for amount in &self.amounts {
+            table::held_insert(tx, held.call, self.day, amount)?;
+        }
+        let mut counts = self.counts.iter().zip(&held.slots);
+        counts.try_for_each(|(count, before)| count.hand_back(tx, held.call, *before))
+    }
+
     fn each(
         &self,
         mut change: impl FnMut(&str, &str, &str, i64) -> Result<(), StoreError>,

@@ -126,6 +126,8 @@ pub enum Ending {
     Free,
     /// Nobody knows, or its server waits for an answer in the middle of it.
     Unknown,
+    /// It was not sent, and took the key from this call, which was.
+    Back(CallId),
 }
 
 /// What is known of the key of a call. One that is too old is new.
@@ -179,6 +181,7 @@ pub fn end(tx: &Tx<'_>, call: CallId, ending: &Ending) -> Result<(), StoreError>
     match ending {
         Ending::Free => table::attempt_free(tx, call),
         Ending::Unknown => Ok(()),
+        Ending::Back(earlier) => table::attempt_back(tx, call, *earlier),
         Ending::Answered(kept) => {
             let fits = kept.body.len() <= MAX_BODY;
             table::attempt_end(tx, call, fits.then_some(kept))
@@ -356,6 +359,23 @@ mod tests {
                 open(),
             ]
         );
+    }
+
+    #[tokio::test]
+    async fn a_key_that_was_taken_over_goes_back_to_the_call_that_it_was_of() {
+        let key = IdempotencyKey::read("k").unwrap();
+        let found = in_store(&[SCHEMA], move |tx| {
+            let now = at("2026-11-26T12:00:00Z");
+            let (first, second) = (subject(1, 1, "alice", "{}"), subject(2, 1, "alice", "{}"));
+            begin(tx, &first, &key, now)?;
+            begin(tx, &second, &key, now)?;
+            end(tx, second.call, &Ending::Back(first.call))?;
+            let found = find(tx, &second, &key, now)?;
+            Ok([(found, attempt(tx, first.call)?)])
+        })
+        .await;
+        let first = CallId::from_bytes([1; 16]);
+        assert_eq!(found, [(Known::Same(first), Attempt::Open)]);
     }
 
     #[test]

@@ -17,6 +17,8 @@ use super::kept;
 use super::kept::KeptText;
 use super::metered;
 use super::paused;
+use super::settlement::Charged;
+use super::settlement::Taken;
 use crate::escalations::waiting;
 use crate::journal;
 use crate::journal::Effect;
@@ -25,6 +27,7 @@ use crate::journal::Part;
 use crate::journal::Subject;
 use crate::meters::After;
 use crate::meters::Charges;
+use crate::meters::Held;
 use crate::outcome::Outcome;
 use crate::policy::Allowed;
 use crate::policy::Bundle;
@@ -80,7 +83,7 @@ pub(super) struct Candidate {
 pub(super) struct Admitted {
     pub(super) allowed: Allowed,
     pub(super) entry: OpenEntry,
-    pub(super) charges: Charges,
+    pub(super) charged: Charged,
 }
 
 /// What policy said to a call.
@@ -174,17 +177,17 @@ impl Candidate {
                 lifted.use_up(tx, self.about(), now)?;
                 self.made(tx)?;
                 self.revived(tx, now)?;
-                let charges = charging.charge(tx)?;
+                let charged = charging.charge(tx)?;
                 self.label(tx, &session, (settings, now))?;
-                self.take_place(tx, follows, &charges, now)?;
-                let detail = self.allowed_detail(&allowed, &charges, (follows, &lifted));
+                let charged = self.take_place(tx, follows, charged, now)?;
+                let detail = self.allowed_detail(&allowed, &charged.charges, (follows, &lifted));
                 let opening = (subject, self.effect(), &detail);
                 let entry = journal::open(tx, writer, opening, &allowed, now)?;
                 self.keep_arguments(tx)?;
                 Ok(Ok(Admitted {
                     allowed,
                     entry,
-                    charges,
+                    charged,
                 }))
             }
             Decided::Refused((outcome, detail, refusal)) => {
@@ -205,30 +208,26 @@ impl Candidate {
         }
     }
 
-    /// Binds the key of this call, and takes the place of the one that it follows:
-    /// nobody need be told of that any more. Where another may follow this one in turn,
-    /// what it was charged is kept for that.
+    /// Takes the place of the call that this one follows, and binds the key to it. Where
+    /// another may follow this one in turn, what it was charged is kept for that.
     fn take_place(
         &self,
         tx: &Tx<'_>,
         follows: Option<Follows>,
-        charges: &Charges,
+        (charges, carried): (Charges, Option<Held>),
         now: Timestamp,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Charged, StoreError> {
         let subject = &self.subject;
-        if let Some(earlier) = follows.map(Follows::call)
-            && journal::unsettled_call(tx, subject)? == Some(earlier)
-        {
-            journal::settle(tx, subject)?;
+        let about = (subject, self.key.as_ref());
+        let taken = follows.map(|follows| Taken::from(tx, about, (follows, carried), now));
+        let taken = taken.transpose()?.map(Box::new);
+        if let Some(key) = &self.key {
+            retries::begin(tx, subject, key, now)?;
+            if self.route.gate.rules().is_repeatable() {
+                charges.hold(tx, subject.call)?;
+            }
         }
-        let Some(key) = &self.key else {
-            return Ok(());
-        };
-        retries::begin(tx, subject, key, now)?;
-        match self.route.gate.rules().is_repeatable() {
-            true => charges.hold(tx, subject.call),
-            false => Ok(()),
-        }
+        Ok(Charged { charges, taken })
     }
 
     /// Who is let into a session takes its labels along, and what the client may hear

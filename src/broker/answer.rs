@@ -312,6 +312,16 @@ pub enum Refusal {
         /// What is wrong with it.
         why: String,
     },
+    /// The same, of a call that repeats one that ended unknown: what that one was
+    /// charged stays charged.
+    RepeatUnsent {
+        /// Our id of the call.
+        call: CallId,
+        /// Our id of the earlier one, which may have taken effect.
+        earlier: CallId,
+        /// Which server.
+        server: ServerName,
+    },
     /// The server was there, and not free for this call. Not sent; what was charged
     /// was given back.
     ServerBusy {

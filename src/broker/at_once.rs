@@ -137,7 +137,7 @@ impl Broker {
                 Some(Ok(entry.map(|entry| Admitted {
                     allowed,
                     entry,
-                    charges,
+                    charged: charges.into(),
                 })))
             }
             // Whether it was asked for, granted or confirmed, the store knows.

@@ -5,17 +5,13 @@ use super::Broker;
 use super::Refusal;
 use super::catalogue::Route;
 use super::labels;
-use super::settle;
-use super::settle::Settlement;
+use super::settlement::Aftermath;
+use super::settlement::Charged;
 use crate::escalations;
-use crate::escalations::waiting;
 use crate::journal;
 use crate::journal::Closing;
 use crate::journal::Effect;
-use crate::meters;
-use crate::meters::Charges;
 use crate::outcome::Outcome;
-use crate::retries;
 use crate::retries::Ending;
 use crate::session::Label;
 use crate::sessions::Brought;
@@ -32,18 +28,17 @@ const CLOSE_AGAIN_AT_MOST: Duration = Duration::from_secs(10);
 
 /// What a call holds until its record is closed.
 pub(super) struct Held {
-    /// What it was charged.
-    pub(super) charges: Charges,
+    /// What it was charged, and what it took from an earlier one.
+    pub(super) charged: Charged,
     /// What comes into its session with what it brings.
     pub(super) labels: BTreeSet<Label>,
 }
 
-/// What is closed: the record, what becomes of the charges, and of the key, and what
-/// joins the session.
+/// What is closed: the record, what becomes of what the call held, and what joins the
+/// session.
 struct ToClose {
     closing: Closing,
-    settlement: Settlement,
-    ending: Option<Ending>,
+    aftermath: Aftermath,
     brought: Brought,
     durability: Durability,
 }
@@ -59,7 +54,7 @@ impl Broker {
         self: &Arc<Self>,
         route: &Route,
         (closing, ending): (Closing, Option<Ending>),
-        Held { charges, labels }: Held,
+        Held { charged, labels }: Held,
         answer: Answer,
     ) -> Answer {
         let brought = Brought {
@@ -67,17 +62,16 @@ impl Broker {
                 true => labels,
                 false => BTreeSet::new(),
             },
-            session: charges.session,
-            principal: charges.principal.clone(),
+            session: charged.charges.session,
+            principal: charged.charges.principal.clone(),
             call: closing.call,
         };
         let carried = self.carries(&brought, Timestamp::now());
         let rules = route.gate.rules();
-        let settlement = settle::settlement(closing.outcome, rules, charges);
+        let aftermath = charged.settled((&closing, ending), rules);
         let effect = Effect::of(rules.access);
         if carried
-            && matches!(settlement, Settlement::Kept)
-            && ending.is_none()
+            && aftermath.is_nothing()
             && !gives_back(&closing, route)
             && let Some(()) = self.close_at_once(&closing, effect)
         {
@@ -91,8 +85,7 @@ impl Broker {
         let call = closing.call;
         let closing = Arc::new(ToClose {
             closing,
-            settlement,
-            ending,
+            aftermath,
             brought,
             durability,
         });
@@ -134,8 +127,7 @@ impl Broker {
         let closed = self.store.write("close", closing.durability, move |tx| {
             let ToClose {
                 closing,
-                settlement,
-                ending,
+                aftermath,
                 brought,
                 ..
             } = &*closing;
@@ -143,24 +135,13 @@ impl Broker {
             if !brought.labels.is_empty() {
                 brought.join(tx, stick, now)?;
             }
-            let first = journal::close(tx, writer, closing, now)?;
-            if let Some(ending) = ending.as_ref().filter(|_| first) {
-                retries::end(tx, closing.call, ending)?;
-                if let Ending::Answered(kept) = ending {
-                    waiting::answered(tx, closing.call, kept)?;
-                }
-                if *ending != Ending::Unknown {
-                    meters::release(tx, closing.call)?;
-                }
+            if !journal::close(tx, writer, closing, now)? {
+                return Ok(());
             }
-            if first && closing.outcome == Outcome::FailedBeforeSending {
+            if closing.outcome == Outcome::FailedBeforeSending {
                 escalations::give_back(tx, closing.call)?;
             }
-            match settlement {
-                Settlement::Refunded(charges) if first => charges.refund(tx),
-                Settlement::Held(charges) if first => charges.hold(tx, closing.call),
-                Settlement::Refunded(_) | Settlement::Held(_) | Settlement::Kept => Ok(()),
-            }
+            aftermath.write(tx, closing.call)
         });
         closed.await.map(|_committed| ())
     }

@@ -32,13 +32,14 @@ pub(super) struct Charging {
 }
 
 impl Charging {
-    /// Charges it. What is taken over from an earlier call is in the totals already.
-    pub(super) fn charge(self, tx: &Tx<'_>) -> Result<Charges, StoreError> {
+    /// Charges it. What is taken over from an earlier call is in the totals already;
+    /// where it was, is returned beside it.
+    pub(super) fn charge(self, tx: &Tx<'_>) -> Result<(Charges, Option<Held>), StoreError> {
         match &self.carried {
             Some(held) => self.charges.take_over(tx, held)?,
             None => self.charges.add(tx)?,
         }
-        Ok(self.charges)
+        Ok((self.charges, self.carried))
     }
 }
 

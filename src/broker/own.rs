@@ -251,7 +251,7 @@ impl Broker {
         call: ToolCall,
     ) -> Answer {
         let (id, now) = (permit.call(), Timestamp::now());
-        let charges = Charges::none(call.session, call.principal.clone());
+        let charged = Charges::none(call.session, call.principal.clone()).into();
         let keep = match own {
             // It shows arguments of others, of which their own records say what is kept.
             Own::Escalations => Keep::Nothing,
@@ -296,7 +296,7 @@ impl Broker {
         let (closing, answer) = settle::judged(id, route, sent, keep);
         let ending = keyed.then(|| retry::ending(&closing, &answer));
         let held = Held {
-            charges,
+            charged,
             labels: BTreeSet::new(),
         };
         match self.close(route, (closing, ending), held, answer).await {

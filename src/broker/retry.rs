@@ -11,12 +11,12 @@ use super::catalogue::Route;
 use super::earlier::Earlier;
 use super::earlier::Patience;
 use super::labels;
+use super::settlement::Charged;
 use crate::downstream::CallLine;
 use crate::downstream::Era;
 use crate::journal::Closing;
 use crate::journal::Effect;
 use crate::journal::Subject;
-use crate::meters::Charges;
 use crate::outcome::Outcome;
 use crate::permit::Permit;
 use crate::retries::Ending;
@@ -53,7 +53,7 @@ pub(super) enum Once {
 /// A call that may be sent.
 pub(super) struct Cleared {
     pub(super) permit: Permit,
-    pub(super) charges: Charges,
+    pub(super) charged: Charged,
     pub(super) route: Arc<Route>,
     pub(super) task: Option<Task>,
     /// What it may bring into its session.
@@ -94,10 +94,10 @@ impl Broker {
             let wanted = call.key.is_some() || candidate.effect() == Effect::Possible;
             let subject = wanted.then(|| candidate.subject.clone());
             match self.admit(candidate, (came, now)).await {
-                Ok((charges, permit)) => {
+                Ok((charged, permit)) => {
                     return Ok(Once::Cleared(Box::new(Cleared {
                         permit,
-                        charges,
+                        charged,
                         route,
                         task,
                         labels,

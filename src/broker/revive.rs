@@ -154,7 +154,7 @@ impl Broker {
         // It is ours: nobody is asked for it, and no approval of the owner's is used.
         candidate.to_decide_on = None;
         candidate.confirming = Confirming::Not(Unasked::Nobody);
-        let (charges, permit) = self.admit(candidate, (Instant::now(), now)).await?;
+        let (charged, permit) = self.admit(candidate, (Instant::now(), now)).await?;
         let silent = CallLine {
             progress: None,
             asks: None,
@@ -164,7 +164,7 @@ impl Broker {
         };
         let to = (&*route, server, None);
         let (closing, answer) = self.send(permit, to, call, silent).await;
-        let held = Held { charges, labels };
+        let held = Held { charged, labels };
         Ok(self.close(&route, (closing, None), held, answer).await)
     }
 }

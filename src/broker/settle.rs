@@ -1,5 +1,4 @@
-//! What came back from a server, and what it means for the record and the
-//! meters.
+//! What came back from a server, and what it means for the record.
 
 use super::Answer;
 use super::Asked;
@@ -9,11 +8,9 @@ use super::catalogue::Route;
 use super::kept;
 use crate::downstream::Sent;
 use crate::journal::Closing;
-use crate::meters::Charges;
 use crate::outcome::Outcome;
 use crate::tool::CallId;
 use crate::tool::Digest;
-use crate::tool::ToolRules;
 use serde_json::Value;
 use serde_json::json;
 
@@ -140,38 +137,4 @@ pub(super) fn asks(call: CallId, asked: Asked) -> (Closing, Answer) {
         goes_on,
     };
     (closing, Answer::Asks { call, asked })
-}
-
-/// What becomes of what a call was charged.
-#[derive(Debug)]
-pub(super) enum Settlement {
-    /// It stays charged.
-    Kept,
-    /// It is given back.
-    Refunded(Charges),
-    /// It is kept for the call that goes on from this one.
-    Held(Charges),
-}
-
-/// Charges are given back where the call provably had no effect, or the tool
-/// says that it failed and the operator takes its word.
-pub(super) fn settlement(outcome: Outcome, rules: &ToolRules, charges: Charges) -> Settlement {
-    if charges.is_empty() {
-        return Settlement::Kept;
-    }
-    match outcome {
-        Outcome::FailedBeforeSending => Settlement::Refunded(charges),
-        Outcome::ToolFailed if rules.refund_on_failure => Settlement::Refunded(charges),
-        Outcome::InputRequired => Settlement::Held(charges),
-        Outcome::Completed
-        | Outcome::ToolFailed
-        | Outcome::Denied
-        | Outcome::Escalated
-        | Outcome::Replayed
-        | Outcome::InvalidArguments
-        | Outcome::UnknownTool
-        | Outcome::TimedOut
-        | Outcome::Cancelled
-        | Outcome::Unknown => Settlement::Kept,
-    }
 }

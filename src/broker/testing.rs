@@ -270,6 +270,7 @@ fn settings() -> Settings {
     };
     let repay = ToolRules {
         idempotent: true,
+        refund_on_failure: true,
         ..pay.clone()
     };
     let slow = ToolRules {

@@ -352,7 +352,7 @@ impl Broker {
         };
         let has_result = matches!(&answer, Answer::OwnTask(view) if !view.stands.is_working());
         let held = Held {
-            charges: Charges::none(call.session, call.principal.clone()),
+            charged: Charges::none(call.session, call.principal.clone()).into(),
             labels: if has_result { labels } else { BTreeSet::new() },
         };
         let ending = call.key.is_some().then(|| retry::ending(&closing, &answer));

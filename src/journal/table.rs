@@ -181,6 +181,7 @@ pub(super) fn in_flight_insert(
 }
 
 /// A call that was opened and not closed.
+#[derive(Debug)]
 pub(super) struct LeftOpen {
     pub(super) call: CallId,
     pub(super) effect: Effect,

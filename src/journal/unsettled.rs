@@ -3,6 +3,7 @@
 
 mod table;
 
+use super::Effect;
 use super::Subject;
 use super::recover_dead;
 use super::table::LeftOpen;
@@ -11,6 +12,7 @@ use crate::outcome::Outcome;
 use crate::session::SessionId;
 use crate::store::StoreError;
 use crate::store::Tx;
+use crate::store::Writer;
 use crate::store::WriterId;
 use crate::tool::CallId;
 use crate::tool::Digest;
@@ -100,6 +102,62 @@ pub fn unsettled_call(tx: &Tx<'_>, subject: &Subject) -> Result<Option<CallId>, 
 /// When the note cannot be taken away.
 pub fn settle(tx: &Tx<'_>, subject: &Subject) -> Result<(), StoreError> {
     table::unsettled_delete(tx, subject)
+}
+
+/// The note of a call whose place another took.
+#[derive(Debug)]
+pub struct Noted {
+    left: LeftOpen,
+    told: Option<WriterId>,
+    /// Whether the one that told it lived when the note was taken away.
+    lived: bool,
+}
+
+/// Takes away the note of the earlier call whose place this one takes: nobody need be
+/// told of that one while nothing says that this one came to nothing.
+///
+/// # Errors
+///
+/// When it cannot be taken away.
+pub fn take_note(
+    tx: &Tx<'_>,
+    subject: &Subject,
+    earlier: CallId,
+) -> Result<Option<Noted>, StoreError> {
+    let Some((call, told)) = table::unsettled(tx, subject)?.filter(|(call, _)| *call == earlier)
+    else {
+        return Ok(None);
+    };
+    table::unsettled_delete(tx, subject)?;
+    let left = LeftOpen {
+        call,
+        effect: Effect::Possible,
+        session: subject.session,
+        tool: subject.tool.clone(),
+        arguments: subject.arguments,
+    };
+    let lived = lives(tx, told)?;
+    Ok(Some(Noted { left, told, lived }))
+}
+
+/// Puts a note back as it was, unless there is another by now: the call that took the
+/// place came to nothing. What a writer told that died meanwhile may have reached
+/// nobody.
+///
+/// # Errors
+///
+/// When it cannot be written.
+pub fn put_note_back(tx: &Tx<'_>, noted: &Noted) -> Result<(), StoreError> {
+    let died = noted.lived && !lives(tx, noted.told)?;
+    table::unsettled_put_back(tx, &noted.left, noted.told.filter(|_| !died))
+}
+
+fn lives(tx: &Tx<'_>, writer: Option<WriterId>) -> Result<bool, StoreError> {
+    match writer.map(|writer| Writer::must_live(tx, writer)) {
+        Some(Ok(())) => Ok(true),
+        None | Some(Err(StoreError::Buried)) => Ok(false),
+        Some(Err(error)) => Err(error),
+    }
 }
 
 /// How a call ended, and when. None while it has not.

@@ -192,6 +192,14 @@ fn refused(refusal: &Refusal, reader: Reader) -> Reply {
         Refusal::EarlierAsks { call, earlier } => say(call, &again::asks(earlier)),
         Refusal::SessionEnded { call, end } => say(call, &again::ended(*end)),
         Refusal::ServerUnavailable { call, server, .. } => away(call, server, reader),
+        Refusal::RepeatUnsent {
+            call,
+            earlier,
+            server,
+        } => match reader.asking {
+            Asking::Tool => say(call, &again::unsent(earlier, server)),
+            _ => away(call, server, reader),
+        },
         Refusal::ServerBusy { call, server, why } => say(call, &busy(server, why)),
         Refusal::ToolChanged { call } => say(call, &changed()),
         Refusal::OutcomeUnknown { call, server, .. } => unsure(call, unseen(server), reader),

@@ -198,6 +198,19 @@ impl Count {
         table::take(tx, self.place(), (self.span.last, self.value))
     }
 
+    /// Moves it back to where it was counted for the call that it was taken over from.
+    /// A slot that has left its window meanwhile is not made anew.
+    pub(super) fn hand_back(
+        &self,
+        tx: &Tx<'_>,
+        call: CallId,
+        before: i64,
+    ) -> Result<(), StoreError> {
+        table::take(tx, self.place(), (self.span.last, self.value))?;
+        table::take(tx, self.place(), (before, -self.value))?;
+        table::held_insert(tx, call, self.place(), (before, self.value))
+    }
+
     /// Keeps it for the call that goes on from this one.
     pub(super) fn hold(&self, tx: &Tx<'_>, call: CallId) -> Result<(), StoreError> {
         table::held_insert(tx, call, self.place(), (self.span.last, self.value))

@@ -117,6 +117,17 @@ pub(super) fn attempt_free(tx: &Tx<'_>, call: CallId) -> Result<(), StoreError> 
         .map_err(StoreError::sql("free the key of a call"))
 }
 
+/// The key is the earlier call's again.
+pub(super) fn attempt_back(tx: &Tx<'_>, call: CallId, earlier: CallId) -> Result<(), StoreError> {
+    tx.sql()
+        .execute(
+            "UPDATE attempt SET call = ?2 WHERE call = ?1",
+            [call.as_bytes(), earlier.as_bytes()],
+        )
+        .map(|_rows| ())
+        .map_err(StoreError::sql("give the key of a call back"))
+}
+
 pub(super) fn attempt_end(
     tx: &Tx<'_>,
     call: CallId,

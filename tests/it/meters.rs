@@ -287,6 +287,40 @@ fn the_rounds_of_one_call_count_once() {
 }
 
 #[test]
+fn a_round_that_is_not_sent_gives_nothing_back_of_the_one_before() {
+    let world = asking();
+    let mut broker = world.broker();
+    let asked = broker.ask("tools/call", ask());
+    let mut next = ask();
+    next["inputResponses"] = json!({"who": {"action": "accept", "content": {"name": "Ann"}}});
+    next["requestState"] = asked["result"]["requestState"].clone();
+    assert!(broker.end());
+    let config = world.read("countersign.toml");
+    world.edit(
+        "countersign.toml",
+        "command = \"sh\"",
+        "command = \"/no/such/program\"",
+    );
+    let mut broker = world.broker();
+    for _ in 0..2 {
+        let unsent = text_of(&broker.ask("tools/call", next.clone()));
+        assert!(unsent.contains("cannot be reached"), "{unsent}");
+    }
+    assert!(broker.end());
+    let session = world.calls("claim-99")[0].session;
+    let one_of_it = [one("asks", &format!("session {session}"), 1)];
+    assert_eq!(shown(&world, &[]), one_of_it);
+    world.write("countersign.toml", &config);
+    let mut broker = world.broker();
+    let answered = broker.ask("tools/call", next);
+    assert_eq!(answered["result"]["resultType"], "complete", "{answered}");
+    let more = text_of(&broker.ask("tools/call", ask()));
+    assert!(more.contains("Asked enough."), "{more}");
+    assert_eq!(shown(&world, &[]), one_of_it);
+    assert_eq!(world.journal_problems(), []);
+}
+
+#[test]
 fn a_failure_counts_unless_it_is_declared_to_be_given_back() {
     let meters = reads("session").replace("get_claim", "approve_payment");
     let policy = TWO_READS

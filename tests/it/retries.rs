@@ -10,6 +10,7 @@ use crate::world::World;
 use crate::world::payment;
 use crate::world::text_of;
 use countersign::journal;
+use countersign::meters;
 use countersign::outcome::Outcome;
 use serde_json::Value;
 use serde_json::json;
@@ -147,6 +148,72 @@ fn a_call_that_may_be_repeated_is_sent_again_under_its_key_and_charged_once() {
     let more = pay(&mut broker, 9_001, "pay-2");
     assert!(more["result"]["isError"] != true, "{more}");
     assert!(world.journal_problems().is_empty());
+}
+
+/// What the journal says that a session was charged for payments, and what its total
+/// is, after a payment of 9,000 under a key was lost with its broker, and was made again
+/// three times while its server was down. With the broker's server as it was.
+fn lost_and_repeated_in_vain(mutation: Option<&str>) -> (World, i64) {
+    let world = World::holding();
+    world.edit(
+        "countersign.toml",
+        "refund_on_failure = false",
+        "idempotent = true\nrefund_on_failure = false",
+    );
+    let mut broker = world.broker().initialized();
+    broker.request("tools/call", keyed(APPROVE, payment(9_000), "pay-1"));
+    world.wait_until_paid(1);
+    broker.kill();
+    std::fs::remove_file(world.path("hold")).unwrap();
+    let config = world.read("countersign.toml");
+    let program = format!("command = {:?}", crate::world::PROGRAM);
+    world.edit(
+        "countersign.toml",
+        &program,
+        "command = \"/no/such/program\"",
+    );
+    let mut broker = world
+        .broker_with(|command| {
+            command.envs(mutation.map(|mutation| ("COUNTERSIGN_MUTATE", mutation)));
+        })
+        .initialized();
+    for _ in 0..3 {
+        let unsent = text_of(&pay(&mut broker, 9_000, "pay-1"));
+        assert!(unsent.contains("cannot be reached"), "{unsent}");
+        let is_told = unsent.contains("may have taken effect");
+        assert!(is_told || mutation.is_some(), "{unsent}");
+    }
+    assert!(broker.end());
+    world.write("countersign.toml", &config);
+    let session = world.calls("claim-99")[0].session;
+    let totals = world.store().read(|tx| meters::of_session(tx, session));
+    let total = totals.unwrap().iter().map(|total| total.total).sum();
+    (world, total)
+}
+
+#[test]
+fn a_repeat_that_is_not_sent_gives_nothing_back_of_the_first() {
+    let (world, total) = lost_and_repeated_in_vain(None);
+    assert_eq!(total, 900_000);
+    let mut broker = world.broker().initialized();
+    let again = pay(&mut broker, 9_000, "pay-1");
+    assert!(!is_replayed(&again) && again["result"]["isError"] != true);
+    assert!(is_replayed(&pay(&mut broker, 9_000, "pay-1")));
+    assert_eq!(world.paid(), [900_000; 2]);
+    // It counts once, so there is room for one more of these and not for two.
+    let more = pay(&mut broker, 9_001, "pay-2");
+    assert!(more["result"]["isError"] != true, "{more}");
+    let over = pay(&mut broker, 9_002, "pay-3");
+    assert!(over["result"]["isError"] == true, "{over}");
+    assert_eq!(world.paid(), [900_000, 900_000, 900_100]);
+    assert!(world.journal_problems().is_empty());
+}
+
+#[test]
+#[cfg(feature = "crash-points")]
+fn a_refund_by_a_repeat_would_be_noticed() {
+    let (world, total) = lost_and_repeated_in_vain(Some("refund-repeats"));
+    assert_eq!((total, world.paid()), (0, vec![900_000]));
 }
 
 #[test]

@@ -20,7 +20,17 @@ impl World {
     fn calls_tool(
         &self,
         session: SessionId,
+        call: (&str, &str, Option<&str>),
+    ) -> (impl Future<Output = Answer> + use<>, Receipt) {
+        self.calls_until(session, call, CancellationToken::new())
+    }
+
+    /// The same, taken back with this token.
+    fn calls_until(
+        &self,
+        session: SessionId,
         (tool, arguments, key): (&str, &str, Option<&str>),
+        cancelled: CancellationToken,
     ) -> (impl Future<Output = Answer> + use<>, Receipt) {
         let (receipt, awaited) = Receipt::new();
         let call = ToolCall {
@@ -44,7 +54,7 @@ impl World {
             progress: None,
             asks: None,
             logs: None,
-            cancelled: CancellationToken::new(),
+            cancelled,
             gone: CancellationToken::new(),
         };
         let broker = Arc::clone(&self.broker);
@@ -246,5 +256,94 @@ async fn a_tool_that_may_be_repeated_is_sent_again_and_charged_once() {
     assert_eq!(repeats.detail["charged"], made[0].detail["charged"]);
     assert_eq!(earlier(&replayed), Some(repeats.call));
     assert_eq!(world.number("SELECT count(*) FROM meter_held"), 0);
+    world.end().await;
+}
+
+/// A payment that may be repeated, under this key.
+fn repays(key: &str) -> (&'static str, &'static str, Option<&str>) {
+    ("repay", "{\"amount\":100}", Some(key))
+}
+
+impl World {
+    /// A call under this key that its client takes back after it was sent.
+    async fn taken_back(&mut self, session: SessionId, key: &str) {
+        let cancelled = CancellationToken::new();
+        let call = self.calls_until(session, repays(key), cancelled.clone());
+        let lost = tokio::spawn(call.0);
+        self.server.hears().await;
+        cancelled.cancel();
+        assert!(matches!(lost.await.unwrap(), Answer::Cancelled));
+        assert_eq!(self.server.hears().await, "cancelled");
+    }
+
+    /// The number of the calls, from 1, that have a key, charges that are kept, or a
+    /// note.
+    fn holders(&self) -> [i64; 3] {
+        ["attempt", "meter_held", "unsettled"].map(|table| {
+            self.number(&format!(
+                "SELECT coalesce((SELECT count(*) FROM journal WHERE kind <> 'close'
+                 AND call <= (SELECT call FROM {table})), 0)"
+            ))
+        })
+    }
+}
+
+#[tokio::test]
+async fn a_repeat_that_is_not_sent_leaves_everything_with_the_first() {
+    let mut world = World::new().await;
+    let session = world.claim().await;
+    world.taken_back(session, "one").await;
+    assert_eq!(world.holders(), [1; 3]);
+    world.lose_server().await;
+    for _ in 0..2 {
+        let unsent = world.calls_tool(session, repays("one")).0.await;
+        assert!(
+            matches!(unsent, Answer::Refused(Refusal::RepeatUnsent { .. })),
+            "{unsent:?}"
+        );
+        assert_eq!(world.paid(session), 10_000);
+        assert_eq!(world.holders(), [1; 3]);
+    }
+    // Under another key it is another call, whose caller is told of the first.
+    let told = world.calls_tool(session, repays("two")).0.await;
+    assert!(
+        matches!(told, Answer::Refused(Refusal::EarlierUnknown { .. })),
+        "{told:?}"
+    );
+    // What was never sent is given back, with its key.
+    let unsent = world.calls_tool(session, repays("two")).0.await;
+    assert!(
+        matches!(unsent, Answer::Refused(Refusal::ServerUnavailable { .. })),
+        "{unsent:?}"
+    );
+    assert_eq!(world.paid(session), 10_000);
+    assert_eq!(world.holders(), [1, 1, 0]);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_repeat_that_fails_leaves_the_first_charged_and_to_be_told_of() {
+    let mut world = World::new().await;
+    let session = world.claim().await;
+    world.taken_back(session, "one").await;
+    let failed = tokio::spawn(world.calls_tool(session, repays("one")).0);
+    world.server.hears().await;
+    world.server.fails();
+    assert!(matches!(failed.await.unwrap(), Answer::Result { .. }));
+    assert_eq!(world.paid(session), 10_000);
+    // Its key has an answer now, so nobody takes over what was charged.
+    assert_eq!(world.holders(), [2, 0, 1]);
+    let told = world.calls_tool(session, repays("two")).0.await;
+    assert!(
+        matches!(told, Answer::Refused(Refusal::EarlierUnknown { .. })),
+        "{told:?}"
+    );
+    // What failed by itself is given back.
+    let failed = tokio::spawn(world.calls_tool(session, repays("two")).0);
+    world.server.hears().await;
+    assert_eq!(world.paid(session), 20_000);
+    world.server.fails();
+    assert!(matches!(failed.await.unwrap(), Answer::Result { .. }));
+    assert_eq!(world.paid(session), 10_000);
     world.end().await;
 }

@@ -303,13 +303,13 @@ impl Broker {
         let labels = labels::of(&route, task.as_ref());
         let mut candidate = self.read_arguments(&call, &route, now).await?;
         candidate.early.clone_from(&labels);
-        let (charges, permit) = self
+        let (charged, permit) = self
             .admit(candidate, (Instant::now().into_std(), now))
             .await?;
         let id = permit.call();
         let (sent, standing) = self.asked_to_tell(permit, (&route, task), call).await;
         let (closing, answer) = settle::judged(id, &route, sent, self.settings.keep);
-        let held = Held { charges, labels };
+        let held = Held { charged, labels };
         let _nobody_waits = self.close(&route, (closing, None), held, answer).await;
         Ok(standing)
     }
@@ -379,6 +379,7 @@ fn passes(refusal: &Refusal) -> bool {
         Refusal::NotRecorded
         | Refusal::NoRoom
         | Refusal::ServerUnavailable { .. }
+        | Refusal::RepeatUnsent { .. }
         | Refusal::ServerBusy { .. }
         | Refusal::ToolChanged { .. }
         | Refusal::OutcomeUnknown { .. }

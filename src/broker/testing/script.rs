@@ -25,6 +25,7 @@ pub(crate) struct Script {
 enum Order {
     Answer,
     Spoil,
+    Fail,
     List(Vec<&'static str>),
     HangUp,
 }
@@ -64,6 +65,11 @@ impl Script {
     /// Answers them with what is no answer, so that nobody knows how they ended.
     pub(crate) fn spoils(&self) {
         self.orders.send(Order::Spoil).unwrap();
+    }
+
+    /// Answers them with failures.
+    pub(crate) fn fails(&self) {
+        self.orders.send(Order::Fail).unwrap();
     }
 
     /// Has these tools from now on, and says so.
@@ -116,6 +122,12 @@ impl Play {
                     Order::Spoil => {
                         for mut answer in std::mem::take(&mut self.held) {
                             answer["error"] = value!({"code": 1, "message": "both"});
+                            self.say(&answer).await;
+                        }
+                    }
+                    Order::Fail => {
+                        for mut answer in std::mem::take(&mut self.held) {
+                            answer["result"]["isError"] = value!(true);
                             self.say(&answer).await;
                         }
                     }

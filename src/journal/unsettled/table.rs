@@ -19,10 +19,30 @@ pub(super) fn unsettled_insert(
     left: &LeftOpen,
     told: Option<WriterId>,
 ) -> Result<(), StoreError> {
+    let sql = "INSERT OR REPLACE INTO unsettled (session, tool, arguments, call, told)
+               VALUES (?1, ?2, ?3, ?4, ?5)";
+    noted(tx, sql, (left, told))
+}
+
+/// The same, where there is no other note of such a call.
+pub(super) fn unsettled_put_back(
+    tx: &Tx<'_>,
+    left: &LeftOpen,
+    told: Option<WriterId>,
+) -> Result<(), StoreError> {
+    let sql = "INSERT OR IGNORE INTO unsettled (session, tool, arguments, call, told)
+               VALUES (?1, ?2, ?3, ?4, ?5)";
+    noted(tx, sql, (left, told))
+}
+
+fn noted(
+    tx: &Tx<'_>,
+    sql: &str,
+    (left, told): (&LeftOpen, Option<WriterId>),
+) -> Result<(), StoreError> {
     tx.sql()
         .execute(
-            "INSERT OR REPLACE INTO unsettled (session, tool, arguments, call, told)
-             VALUES (?1, ?2, ?3, ?4, ?5)",
+            sql,
             params![
                 left.session.as_bytes(),
                 left.tool,
@@ -31,7 +51,7 @@ pub(super) fn unsettled_insert(
                 told.map(WriterId::number),
             ],
         )
-        .map(|_one_row| ())
+        .map(|_rows| ())
         .map_err(StoreError::sql("note an unknown outcome"))
 }
 

@@ -7,6 +7,7 @@ use crate::mcp::shown;
 use crate::sessions::End;
 use crate::sessions::Why;
 use crate::tool::CallId;
+use crate::tool::ServerName;
 use serde_json::json;
 
 /// In `_meta` of a result: it is that of an earlier call under the same key.
@@ -73,6 +74,17 @@ pub(super) fn lost(earlier: &CallId) -> [String; 2] {
     ]
 }
 
+/// What is said where a call could not be repeated that ended unknown.
+pub(super) fn unsent(earlier: &CallId, server: &ServerName) -> [String; 3] {
+    [
+        format!(
+            "The server `{server}` cannot be reached, so nothing was sent now. The same call was sent before under this key, and nobody saw how it ended: it may have taken effect, and counts towards the limits."
+        ),
+        "The call may be made again later under the same key.".to_owned(),
+        format!("Earlier call: {earlier}"),
+    ]
+}
+
 /// What is said where the server of the first call waits for an answer.
 pub(super) fn asks(earlier: &CallId) -> [String; 2] {
     [
@@ -97,4 +109,20 @@ pub(super) fn unread(earlier: &CallId, tool: &str, why: NotKept) -> [String; 3] 
         "Read what it changed instead of repeating it. If another call that is the same is meant, make it once more.".to_owned(),
         format!("Earlier call: {earlier}"),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whose_repeat_is_not_sent_reads_that_the_first_may_have_taken_effect() {
+        let earlier = CallId::from_bytes([2; 16]);
+        let lines = unsent(&earlier, &"claims".parse().unwrap());
+        insta::assert_snapshot!(lines.join("\n"), @r"
+        The server `claims` cannot be reached, so nothing was sent now. The same call was sent before under this key, and nobody saw how it ended: it may have taken effect, and counts towards the limits.
+        The call may be made again later under the same key.
+        Earlier call: 02020202-0202-0202-0202-020202020202
+        ");
+    }
 }

@@ -206,6 +206,31 @@ async fn what_is_carried_counts_once_and_when_it_takes_effect() {
 }
 
 #[tokio::test]
+async fn what_is_handed_back_is_counted_where_it_was_before_and_for_the_same_call() {
+    let call = CallId::from_bytes([1; 16]);
+    let totals = in_store(&SCHEMAS, move |tx| {
+        let hour = hour();
+        let first = charges(tx, &hour, (2, at("2026-11-22T12:00:00Z")))?;
+        first.add(tx)?;
+        first.hold(tx, call)?;
+        let mut totals = Vec::new();
+        // The later of these comes when the first has left its window.
+        for instant in ["2026-11-22T12:30:00Z", "2026-11-22T13:30:00Z"] {
+            let mut next = charges(tx, &hour, (2, at(instant)))?;
+            let held = next.held_since(tx, call)?.unwrap();
+            let _counted_once = next.totals_carried(tx, &held)?;
+            next.take_over(tx, &held)?;
+            next.hand_back(tx, &held)?;
+            assert_eq!(next.held_since(tx, call)?, Some(held));
+            totals.push(next.totals_with(tx)?.unwrap().counts[0]);
+        }
+        Ok(totals)
+    })
+    .await;
+    assert_eq!(totals, [2, 0]);
+}
+
+#[tokio::test]
 async fn a_total_that_does_not_fit_is_refused() {
     let refused = in_store(&SCHEMAS, |tx| {
         let hour = hour();
