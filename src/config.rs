@@ -61,6 +61,10 @@ pub const GLOBAL_POLICY: &str = include_str!("../policies/global.cedar");
 /// How long a denial is of lately at most: records are kept for longer.
 const MOST_LATELY: SignedDuration = SignedDuration::from_hours(24);
 
+/// The shortest time after which an unused session may end or be replaced: its use is
+/// noted to the minute.
+const SHORTEST_UNUSED: SignedDuration = SignedDuration::from_mins(5);
+
 /// A configuration that was read whole and holds together. Not `Debug`: the
 /// environment of a server may hold secrets.
 #[derive(Clone)]
@@ -243,14 +247,17 @@ fn broker_settings(
         let problem = "minor units have 0 to 4 digits (2 for cents)".to_owned();
         return Err(("policy.money_scale", problem));
     }
-    if !file.session.idle.is_positive() {
-        let problem = "write a time like `8h`".to_owned();
+    if file.session.idle < SHORTEST_UNUSED {
+        let problem = "write a time of at least `5m`, like `8h`".to_owned();
         return Err(("session.idle", problem));
     }
-    if file.session.expire.is_some_and(|kept| !kept.is_positive()) {
-        let problem =
-            "write a time like `2160h` (90 days), or leave it out to keep sessions for good"
-                .to_owned();
+    if file
+        .session
+        .expire
+        .is_some_and(|kept| kept < SHORTEST_UNUSED)
+    {
+        let problem = "write a time of at least `5m`, like `2160h` (90 days), or leave it out to keep sessions for good"
+            .to_owned();
         return Err(("session.expire", problem));
     }
     if file.session.labels_stick.is_negative() {

@@ -272,6 +272,21 @@ pub fn list(
     table::events(tx, session, before.unwrap_or(u32::MAX), newest)
 }
 
+/// The same, only of what one sender sent.
+///
+/// # Errors
+///
+/// When the store cannot be read.
+pub fn list_of(
+    tx: &Tx<'_>,
+    (session, by): (SessionId, By<'_>),
+    before: Option<u32>,
+    newest: u32,
+) -> Result<Vec<Event>, StoreError> {
+    let sent = (session, by.to_string());
+    table::events_of(tx, sent, before.unwrap_or(u32::MAX), newest)
+}
+
 /// The number of the last event; 0 where there is none.
 ///
 /// # Errors

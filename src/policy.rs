@@ -48,6 +48,7 @@ pub use bundle::PolicySummary;
 pub use bundle::PolicyTool;
 pub use bundle::Quarantined;
 pub use gate::Gate;
+pub use number::whole;
 pub use verdict::Allowed;
 pub use verdict::Confirmation;
 pub use verdict::Denial;

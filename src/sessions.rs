@@ -241,8 +241,8 @@ pub fn current_default(
     Ok(goes_on.then_some(current))
 }
 
-/// The session of a principal that names none: the one used last, unless it
-/// was idle for longer than `idle`; then a new one.
+/// The session of a principal that names none: the one used last, unless it is over
+/// or was idle for longer than `idle`; then a new one. It is noted that it is in use.
 ///
 /// # Errors
 ///
@@ -254,6 +254,7 @@ pub fn default_of(
     now: Timestamp,
 ) -> Result<SessionId, StoreError> {
     if let Some(current) = current_default(tx, owner, idle, now)? {
+        table::session_used(tx, current, now)?;
         return Ok(current);
     }
     let id = create(tx, owner, None, now)?;

@@ -160,9 +160,12 @@ impl Candidate {
         let entry = Entry::to_use(tx, who, (catalogue, settings.expire), now)?;
         let session = match standing(entry, subject) {
             Ok(facts) => facts,
-            Err((code, refusal)) => {
-                return refuse(Outcome::Denied, json!({ "code": code }), *refusal);
+            Err(Stopped::Over(refusal)) => {
+                let detail = json!({ "code": "session_ended" });
+                return refuse(Outcome::Denied, detail, refusal);
             }
+            // A stranger leaves nothing in it, not even that he asked.
+            Err(Stopped::Stranger(refusal)) => return Ok(Err(refusal)),
         };
         if let Some((outcome, detail, refusal)) = self.resumes_no_more((tx, writer), now)? {
             return refuse(outcome, detail, *refusal);
@@ -357,21 +360,21 @@ impl Candidate {
     }
 }
 
+/// Why nothing is done in the session of a call.
+enum Stopped {
+    /// It is over.
+    Over(Refusal),
+    /// There is none for this caller.
+    Stranger(Refusal),
+}
+
 /// What policy may know of the session of a call, or why the call is refused.
-fn standing(entry: Entry, subject: &Subject) -> Result<SessionFacts, (&'static str, Box<Refusal>)> {
+fn standing(entry: Entry, subject: &Subject) -> Result<SessionFacts, Stopped> {
+    let call = subject.call;
     match entry {
         Entry::Open(state) => Ok(state.facts),
-        Entry::Ended(end) => {
-            let call = subject.call;
-            Err((
-                "session_ended",
-                Box::new(Refusal::SessionEnded { call, end }),
-            ))
-        }
-        Entry::Gone => {
-            let session = subject.session;
-            Err(("session_gone", Box::new(Refusal::SessionGone { session })))
-        }
+        Entry::Ended(end) => Err(Stopped::Over(Refusal::SessionEnded { call, end })),
+        Entry::Gone => Err(Stopped::Stranger(Refusal::no_session(subject))),
     }
 }
 

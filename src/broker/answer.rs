@@ -11,10 +11,10 @@ use crate::downstream::Era;
 use crate::downstream::Unbridged;
 use crate::escalations::Decision;
 use crate::escalations::EscalationId;
+use crate::journal::Subject;
 use crate::policy::Denial;
 use crate::policy::Escalation;
 use crate::retries::Kept;
-use crate::session::SessionId;
 use crate::session::TransportId;
 use crate::sessions::End;
 use crate::tool::Asking;
@@ -290,10 +290,10 @@ pub enum Refusal {
         /// Our id of the first.
         earlier: CallId,
     },
-    /// The session of the call does not exist any more, or is not the caller's.
+    /// There is no such session for the caller, or not any more: it has no record.
     SessionGone {
-        /// Which session.
-        session: SessionId,
+        /// As it was named.
+        text: String,
     },
     /// The session of the call is over. Nothing was sent.
     SessionEnded {
@@ -397,6 +397,17 @@ pub enum Refusal {
     NotRecorded,
     /// The same, because the disk has no room for it.
     NoRoom,
+}
+
+impl Refusal {
+    /// The session of a call is not there for its caller.
+    pub(super) fn no_session(subject: &Subject) -> Self {
+        let found = subject.found.as_ref();
+        let named = found.and_then(|found| found.chosen.named.as_deref());
+        Self::SessionGone {
+            text: named.map_or_else(|| subject.session.to_string(), str::to_owned),
+        }
+    }
 }
 
 /// Why an answer that may not have been read cannot be given again.

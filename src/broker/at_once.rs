@@ -9,6 +9,7 @@ use super::admit::Candidate;
 use super::admit::Judged;
 use super::confirming::Lifted;
 use super::earlier::Follows;
+use super::entry::Entry;
 use super::memory::Memory;
 use super::memory::Recalled;
 use crate::cause::Chain;
@@ -163,7 +164,8 @@ impl Broker {
         decided.await.map_err(super::not_recorded)?.transpose()
     }
 
-    /// Records a call that was not allowed.
+    /// Records a call that was not allowed. One in a session that is not there for its
+    /// caller leaves nothing in it.
     pub(super) async fn record_refused(
         &self,
         subject: Subject,
@@ -172,23 +174,26 @@ impl Broker {
         now: Timestamp,
     ) -> Result<(), Refusal> {
         let refused = (&subject, outcome, &detail);
+        let theirs = (subject.session, &subject.principal);
         let recorded = self
             .desk
             .as_ref()
+            .filter(|_| self.is_in_use(theirs, now))
             .and_then(|desk| journal::refuse_spooled(&desk.spool, refused, None, now));
         if recorded.is_some() {
             return Ok(());
         }
-        let writer = self.writer.id();
+        let (writer, catalogue) = (self.writer.id(), self.catalogue.load_full());
         let written = self
             .store
             .write("refuse", self.settings.durability, move |tx| {
-                journal::refuse(tx, writer, (&subject, outcome, &detail), now)
+                let theirs = (subject.session, &subject.principal);
+                if let Entry::Gone = Entry::of(tx, theirs, &catalogue, now)? {
+                    return Ok(Err(Refusal::no_session(&subject)));
+                }
+                journal::refuse(tx, writer, (&subject, outcome, &detail), now).map(Ok)
             });
-        written
-            .await
-            .map(|_committed| ())
-            .map_err(super::not_recorded)
+        written.await.map_err(super::not_recorded)?.into_inner()
     }
 
     /// Closes a record. None where it needs a transaction.

@@ -145,32 +145,61 @@ impl Broker {
             store.read(|tx| {
                 let now = Timestamp::now();
                 let Some(session) = resume::find(tx, &who, &named)? else {
+                    // It takes as long as with a session that they may not know of.
+                    let nowhere = nowhere(&who);
+                    let _one = catalogue.bundle().may_join(&who, &nowhere.facts, &[], now);
                     return Ok(None);
                 };
-                let mut found = events::list(tx, session, before, newest)?;
-                if let Entry::Gone = Entry::of(tx, (session, &who), &catalogue, now)? {
-                    let own = By::Principal(&who).to_string();
-                    found.retain(|event| event.by == own);
-                    let mut shown = Vec::new();
-                    for event in found {
-                        let state = sessions::state(tx, session)?;
-                        let Some(state) = state else { break };
-                        let asked = (&state, &*event.kind);
-                        if may_send(tx, (&who, &catalogue), asked, now)?.is_ok() {
-                            shown.push(event);
-                        }
+                match Entry::of(tx, (session, &who), &catalogue, now)? {
+                    Entry::Open(_) | Entry::Ended(_) => {
+                        let found = events::list(tx, session, before, newest)?;
+                        Ok(Some((session, found, sessions::state(tx, session)?)))
                     }
-                    return Ok((!shown.is_empty()).then_some((session, shown)));
+                    Entry::Gone => {
+                        let asks = (&who, &*catalogue);
+                        let sent = sent(tx, asks, (session, before, newest), now)?;
+                        Ok((!sent.is_empty()).then_some((session, sent, None)))
+                    }
                 }
-                Ok(Some((session, found)))
             })
         };
-        match tokio::task::spawn_blocking(read).await {
-            Ok(Ok(found)) => found.ok_or(EventRefusal::Unknown),
-            Ok(Err(error)) => Err(not_recorded(&error)),
-            Err(_stopping) => Err(EventRefusal::NotRecorded),
+        let read = tokio::task::spawn_blocking(read).await;
+        let read = read.map_err(|_stopping| EventRefusal::NotRecorded)?;
+        let found = read.map_err(|error| not_recorded(&error))?;
+        let (session, found, entered) = found.ok_or(EventRefusal::Unknown)?;
+        // A guest takes the labels along before he reads.
+        let is_tainted = |state: State| {
+            let facts = state.facts;
+            facts.owner != *principal && !facts.labels.is_empty()
+        };
+        if entered.is_some_and(is_tainted) {
+            let stuck = self.read_by_guest(session, principal).await;
+            stuck.map_err(|error| not_recorded(&error))?;
+        }
+        Ok((session, found))
+    }
+}
+
+/// What somebody sent to a session, of the kinds that they may send now.
+fn sent(
+    tx: &Tx<'_>,
+    (who, catalogue): (&PrincipalId, &Catalogue),
+    (session, before, newest): (SessionId, Option<u32>, u32),
+    now: Timestamp,
+) -> Result<Vec<Event>, StoreError> {
+    let of = (session, By::Principal(who));
+    let found = events::list_of(tx, of, before, newest)?;
+    let Some(state) = sessions::state(tx, session)? else {
+        return Ok(Vec::new());
+    };
+    let mut sent = Vec::new();
+    for event in found {
+        let asked = (&state, &*event.kind);
+        if may_send(tx, (who, catalogue), asked, now)?.is_ok() {
+            sent.push(event);
         }
     }
+    Ok(sent)
 }
 
 /// A session that goes on, which ends where nobody used it for too long.

@@ -4,8 +4,6 @@
 
 use crate::principal::PrincipalId;
 use crate::session::SessionId;
-use jiff::SignedDuration;
-use jiff::Timestamp;
 use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
@@ -13,10 +11,6 @@ use std::sync::PoisonError;
 
 /// How many names are remembered. Beyond it all are forgotten, and found again.
 const MOST: usize = 10_000;
-
-/// How much earlier than the store a default session counts as idle here: the
-/// store notes its use to the minute.
-const MARGIN: SignedDuration = SignedDuration::from_mins(2);
 
 /// The sessions that one broker found.
 #[derive(Debug, Default)]
@@ -26,11 +20,11 @@ pub(super) struct Known {
 
 #[derive(Debug, Default)]
 struct Found {
-    /// By owner, and by handle or id as it was written.
+    /// Of their owners only, by handle or id as it was written.
     named: HashMap<PrincipalId, HashMap<Box<str>, SessionId>>,
     names: usize,
-    /// The default session of each owner, and when it was last asked for.
-    defaults: HashMap<PrincipalId, (SessionId, Timestamp)>,
+    /// The default session of each owner.
+    defaults: HashMap<PrincipalId, SessionId>,
 }
 
 impl Known {
@@ -55,32 +49,19 @@ impl Known {
             .insert(name.into(), session);
     }
 
-    /// The default session of a principal, while our own use of it keeps it
-    /// from being idle in the store too.
-    pub(super) fn default_of(
-        &self,
-        owner: &PrincipalId,
-        idle: SignedDuration,
-        now: Timestamp,
-    ) -> Option<SessionId> {
-        let mut found = self.found();
-        let (session, used) = found.defaults.get_mut(owner)?;
-        // A clock that was set back makes nothing fresh.
-        let since = now.duration_since(*used);
-        if since.is_negative() || since > idle - MARGIN {
-            return None;
-        }
-        *used = now;
-        Some(*session)
+    /// The default session of a principal, if it was found before. Whether it still
+    /// is that one is to be asked: it ends, and is replaced where it was idle.
+    pub(super) fn default_of(&self, owner: &PrincipalId) -> Option<SessionId> {
+        self.found().defaults.get(owner).copied()
     }
 
     /// Remembers the default session of a principal.
-    pub(super) fn default_is(&self, owner: PrincipalId, session: SessionId, now: Timestamp) {
+    pub(super) fn default_is(&self, owner: PrincipalId, session: SessionId) {
         let mut found = self.found();
         if found.defaults.len() >= MOST {
             found.defaults.clear();
         }
-        found.defaults.insert(owner, (session, now));
+        found.defaults.insert(owner, session);
     }
 
     fn found(&self) -> MutexGuard<'_, Found> {
@@ -92,25 +73,6 @@ impl Known {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn at(text: &str) -> Timestamp {
-        text.parse().unwrap()
-    }
-
-    #[test]
-    fn a_default_session_is_forgotten_before_the_store_calls_it_idle() {
-        let known = Known::default();
-        let alice = PrincipalId::parse("alice").unwrap();
-        let session = SessionId::random();
-        let idle = SignedDuration::from_hours(8);
-        let asked = |now: &str| known.default_of(&alice, idle, at(now));
-        assert_eq!(asked("2026-11-24T00:00:00Z"), None);
-        known.default_is(alice.clone(), session, at("2026-11-24T00:00:00Z"));
-        assert_eq!(asked("2026-11-24T07:58:00Z"), Some(session));
-        assert_eq!(asked("2026-11-24T15:56:00Z"), Some(session));
-        assert_eq!(asked("2026-11-24T23:54:01Z"), None);
-        assert_eq!(asked("2026-11-24T15:00:00Z"), None);
-    }
 
     #[test]
     fn a_name_is_one_owners_and_the_memory_of_names_is_bounded() {

@@ -10,7 +10,10 @@ use super::CallLine;
 use super::catalogue::Route;
 use crate::cause::Chain;
 use crate::outcome::Outcome;
+use crate::principal::PrincipalId;
 use crate::session::Label;
+use crate::session::SessionId;
+use crate::sessions;
 use crate::sessions::Brought;
 use crate::store::Durability;
 use crate::store::StoreError;
@@ -82,6 +85,29 @@ impl Broker {
                 false
             }
         }
+    }
+
+    /// Has what a session came in touch with stick to a guest, who is about to read what
+    /// stands in it without a call.
+    pub(super) async fn read_by_guest(
+        &self,
+        session: SessionId,
+        guest: &PrincipalId,
+    ) -> Result<(), StoreError> {
+        let (guest, stick) = (guest.clone(), self.settings.labels_stick);
+        let stuck = self
+            .store
+            .write(
+                "label",
+                Durability::Power,
+                move |tx| match sessions::state(tx, session)? {
+                    Some(state) => {
+                        sessions::guest(tx, &state.facts, &guest, (stick, Timestamp::now()))
+                    }
+                    None => Ok(()),
+                },
+            );
+        stuck.await.map(|_committed| ())
     }
 
     /// Has labels join by themselves, where no record is closed with it.

@@ -4,16 +4,19 @@ use super::Broker;
 use super::Carrier;
 use super::SessionRefusal;
 use super::entry::Entry;
+use crate::cause::Chain;
 use crate::principal::PrincipalId;
 use crate::session::Handle;
 use crate::session::SessionId;
 use crate::sessions;
+use crate::sessions::Remembered;
 use crate::store::Durability;
 use crate::store::StoreError;
 use crate::store::Tx;
 use jiff::Timestamp;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Instant;
 
 impl Broker {
     /// Finds the session that a carrier names, or opens one. A handle that does
@@ -30,7 +33,6 @@ impl Broker {
     ) -> Result<SessionId, SessionRefusal> {
         let now = Timestamp::now();
         let owner = principal.clone();
-        let idle = self.settings.idle;
         match carrier {
             Carrier::Named(text) => self.named(owner, text, now).await,
             Carrier::New => {
@@ -43,17 +45,43 @@ impl Broker {
                     .await
             }
             Carrier::Default => {
-                if let Some(known) = self.known.default_of(&owner, idle, now) {
+                if let Some(known) = self.known.default_of(&owner)
+                    && self.is_in_use((known, &owner), now)
+                {
                     return Ok(known);
                 }
-                let asked = owner.clone();
+                let (asked, idle) = (owner.clone(), self.settings.idle_default());
                 let found = self
                     .in_store(move |tx| sessions::default_of(tx, &asked, idle, now))
                     .await?;
-                self.known.default_is(owner, found, now);
+                self.known.default_is(owner, found);
                 Ok(found)
             }
         }
+    }
+
+    /// Whether a session of this owner goes on, and it was noted within the last minute
+    /// that it is in use. What cannot be read is asked of the store's writer.
+    pub(super) fn is_in_use(
+        &self,
+        (session, owner): (SessionId, &PrincipalId),
+        now: Timestamp,
+    ) -> bool {
+        let found = match &self.desk {
+            Some(desk) => desk
+                .recall(&self.store, self.writer.id(), (session, Instant::now()))
+                .map(|recalled| {
+                    recalled.is_some_and(|found| found.session.session.facts(owner, now).is_some())
+                }),
+            None => self.store.read(|tx| {
+                let found = Remembered::read(tx, session)?;
+                Ok(found.is_some_and(|found| found.facts(owner, now).is_some()))
+            }),
+        };
+        found.unwrap_or_else(|error| {
+            tracing::warn!(error = %Chain(&error), "a default session could not be looked at");
+            false
+        })
     }
 
     async fn named(
@@ -66,25 +94,54 @@ impl Broker {
             return Ok(known);
         }
         let found = self.named_in_store(owner.clone(), text, now).await?;
-        self.known.is_named(owner, text, found);
-        Ok(found)
+        match found {
+            Named::Own(session) => {
+                self.known.is_named(owner, text, session);
+                Ok(session)
+            }
+            // A guest is let in, or not, at each call.
+            Named::Anothers(session) => Ok(session),
+        }
     }
 
     async fn named_in_store(
         &self,
-        owner: PrincipalId,
+        who: PrincipalId,
         text: &str,
         now: Timestamp,
-    ) -> Result<SessionId, SessionRefusal> {
+    ) -> Result<Named, SessionRefusal> {
         if let Ok(id) = SessionId::from_str(text) {
-            return self.of_this_id(owner, (id, text), now).await;
+            return self.entered(&who, (text, |_: &Tx<'_>| Ok(Some(id))), now);
         }
-        if let Some((whose, handle)) = text.rsplit_once('/') {
-            return self.shared(owner, (whose, handle, text), now).await;
+        let handle = match text.rsplit_once('/') {
+            None => Handle::from_str(text).ok(),
+            Some((owner, handle)) => {
+                let owner = PrincipalId::parse(owner).ok();
+                match owner.zip(Handle::from_str(handle).ok()) {
+                    Some((owner, handle)) if owner != who => {
+                        let find = move |tx: &Tx<'_>| sessions::find(tx, &owner, &handle);
+                        return self.entered(&who, (text, find), now);
+                    }
+                    own => own.map(|(_, handle)| handle),
+                }
+            }
+        };
+        match handle {
+            Some(handle) => self.named_by_owner(who, handle, now).await,
+            None => Err(SessionRefusal::NotAHandle {
+                text: text.to_owned(),
+            }),
         }
-        let handle = Handle::from_str(text).map_err(|_not_one| SessionRefusal::NotAHandle {
-            text: text.to_owned(),
-        })?;
+    }
+
+    /// A session of one's own, which is opened where there is none and policy lets
+    /// this principal do that.
+    async fn named_by_owner(
+        &self,
+        owner: PrincipalId,
+        handle: Handle,
+        now: Timestamp,
+    ) -> Result<Named, SessionRefusal> {
         let catalogue = Arc::clone(&self.catalogue.load());
         let opened = self.in_store(move |tx| {
             if let Some(found) = sessions::find(tx, &owner, &handle)? {
@@ -98,52 +155,36 @@ impl Broker {
                 })),
             }
         });
-        opened.await?
+        opened.await?.map(Named::Own)
     }
 
-    /// A session by its id, for its owner or a guest.
-    async fn of_this_id(
+    /// A session that is there, by its id or by its owner and handle, for its owner or
+    /// for a guest. Nobody opens one for somebody else.
+    fn entered(
         &self,
-        who: PrincipalId,
-        (id, text): (SessionId, &str),
+        who: &PrincipalId,
+        (text, find): (
+            &str,
+            impl FnOnce(&Tx<'_>) -> Result<Option<SessionId>, StoreError>,
+        ),
         now: Timestamp,
-    ) -> Result<SessionId, SessionRefusal> {
+    ) -> Result<Named, SessionRefusal> {
         let catalogue = self.catalogue.load_full();
-        let found = self.in_store(move |tx| Entry::of(tx, (id, &who), &catalogue, now));
-        match found.await? {
-            // The call is refused, and recorded, where it is over.
-            Entry::Open(_) | Entry::Ended(_) => Ok(id),
-            Entry::Gone => Err(SessionRefusal::Unknown {
+        let found = self.store.read(|tx| {
+            let Some(id) = find(tx)? else { return Ok(None) };
+            Ok(match Entry::of(tx, (id, who), &catalogue, now)? {
+                // The call is refused, and recorded, where it is over.
+                Entry::Open(_) | Entry::Ended(_) => sessions::state(tx, id)?,
+                Entry::Gone => None,
+            })
+        });
+        match found.map_err(not_found)? {
+            Some(state) if state.facts.owner == *who => Ok(Named::Own(state.facts.id)),
+            Some(state) => Ok(Named::Anothers(state.facts.id)),
+            None => Err(SessionRefusal::Unknown {
                 text: text.to_owned(),
             }),
         }
-    }
-
-    /// A session by its owner and its handle, `alice/claim-99`. Nobody opens one for
-    /// somebody else.
-    async fn shared(
-        &self,
-        who: PrincipalId,
-        (owner, handle, text): (&str, &str, &str),
-        now: Timestamp,
-    ) -> Result<SessionId, SessionRefusal> {
-        let named = PrincipalId::parse(owner)
-            .ok()
-            .zip(Handle::from_str(handle).ok());
-        let Some((owner, handle)) = named else {
-            return Err(SessionRefusal::NotAHandle {
-                text: text.to_owned(),
-            });
-        };
-        if owner == who {
-            return Box::pin(self.named_in_store(owner, handle.as_str(), now)).await;
-        }
-        let unknown = || SessionRefusal::Unknown {
-            text: text.to_owned(),
-        };
-        let found = self.in_store(move |tx| sessions::find(tx, &owner, &handle));
-        let id = found.await?.ok_or_else(unknown)?;
-        self.of_this_id(who, (id, text), now).await
     }
 
     async fn in_store<T: Send + 'static>(
@@ -152,9 +193,66 @@ impl Broker {
     ) -> Result<T, SessionRefusal> {
         let done = self.store.write("session", Durability::Process, work).await;
         done.map(crate::store::Committed::into_inner)
-            .map_err(|error| {
-                tracing::error!(error = %error, "a session could not be found or opened");
-                SessionRefusal::NotRecorded
-            })
+            .map_err(not_found)
+    }
+}
+
+/// A session that somebody named.
+enum Named {
+    /// It is their own.
+    Own(SessionId),
+    /// They are a guest there.
+    Anothers(SessionId),
+}
+
+fn not_found(error: StoreError) -> SessionRefusal {
+    tracing::error!(error = %Chain(&error), "a session could not be found or opened");
+    SessionRefusal::NotRecorded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::testing::World;
+    use crate::broker::testing::alice;
+    use jiff::SignedDuration;
+
+    async fn default_of(world: &World) -> SessionId {
+        let found = world.broker.session(&alice(), &Carrier::Default).await;
+        found.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_default_session_that_is_over_is_replaced_and_a_named_one_stays() {
+        let world = World::new().await;
+        let first = default_of(&world).await;
+        assert_eq!(default_of(&world).await, first);
+        let named = Carrier::Named("claim-1".to_owned());
+        let claim = world.broker.session(&alice(), &named).await.unwrap();
+        world.tamper("UPDATE session SET ended = 1, ended_why = 'ended'");
+        let next = default_of(&world).await;
+        assert_ne!(next, first);
+        assert_eq!(default_of(&world).await, next);
+        let again = world.broker.session(&alice(), &named).await.unwrap();
+        assert_eq!(again, claim);
+        // What was idle is replaced too, and what is used is noted to be.
+        world.tamper("UPDATE session SET used = used - 7 * 3600000");
+        assert_eq!(default_of(&world).await, next);
+        world.tamper("UPDATE session SET used = used - 7 * 3600000");
+        assert_eq!(default_of(&world).await, next);
+        world.tamper("UPDATE session SET used = used - 9 * 3600000");
+        assert_ne!(default_of(&world).await, next);
+        world.end().await;
+    }
+
+    #[tokio::test]
+    async fn a_default_session_is_replaced_before_it_expires() {
+        let world = World::expiring(SignedDuration::from_mins(5)).await;
+        let first = default_of(&world).await;
+        world.tamper("UPDATE session SET used = used - 4 * 60000");
+        assert_eq!(default_of(&world).await, first);
+        world.tamper("UPDATE session SET used = used - 6 * 60000");
+        assert_ne!(default_of(&world).await, first);
+        world.end().await;
     }
 }

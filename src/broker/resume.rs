@@ -355,26 +355,37 @@ impl Broker {
         }
         let (store, settings) = (Arc::clone(&self.store), Arc::clone(&self.settings));
         let catalogue = self.catalogue.load_full();
-        let (principal, carrier) = (principal.clone(), carrier.clone());
+        let (who, carrier) = (principal.clone(), carrier.clone());
         let read = tokio::task::spawn_blocking(move || {
             store.catch_up()?;
             let now = Timestamp::now();
             store.read(|tx| {
-                let who = (&principal, &carrier);
+                let who = (&who, &carrier);
                 match named(tx, who, (&catalogue, &settings), now)? {
                     Some(id) => Standing::read(tx, id, now),
                     None => Ok(None),
                 }
             })
         });
-        match read.await {
-            Ok(Ok(standing)) => standing.map(|standing| standing.text(self.settings.units())),
-            Ok(Err(error)) => {
-                tracing::warn!(error = %Chain(&error), "a session could not be read for its digest");
-                None
-            }
-            Err(_stopping) => None,
+        let told = match read.await {
+            Ok(Ok(Some(standing))) => self.told(&standing, principal).await.map(Some),
+            Ok(Ok(None)) | Err(_) => Ok(None),
+            Ok(Err(error)) => Err(error),
+        };
+        told.unwrap_or_else(|error| {
+            tracing::warn!(error = %Chain(&error), "a session could not be read for its digest");
+            None
+        })
+    }
+
+    /// The digest of a session that this principal may be in. A guest takes its labels
+    /// along before he reads it.
+    async fn told(&self, standing: &Standing, reader: &PrincipalId) -> Result<String, StoreError> {
+        let Session { id, owner, .. } = &standing.session;
+        if owner != reader && !standing.session.labels.is_empty() {
+            self.read_by_guest(*id, reader).await?;
         }
+        Ok(standing.text(self.settings.units()))
     }
 }
 
@@ -388,7 +399,7 @@ fn named(
 ) -> Result<Option<SessionId>, StoreError> {
     let found = match carrier {
         Carrier::New => None,
-        Carrier::Default => sessions::current_default(tx, principal, settings.idle, now)?,
+        Carrier::Default => sessions::current_default(tx, principal, settings.idle_default(), now)?,
         Carrier::Transport(id) => sessions::pointed_to(tx, id, principal)?,
         Carrier::Named(text) => find(tx, principal, text)?,
     };

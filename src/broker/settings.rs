@@ -67,4 +67,10 @@ impl Settings {
             own: &self.own,
         }
     }
+
+    /// After how long a principal's default session is replaced: before it ends because
+    /// nobody used it.
+    pub fn idle_default(&self) -> SignedDuration {
+        self.expire.map_or(self.idle, |kept| kept.min(self.idle))
+    }
 }

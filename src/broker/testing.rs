@@ -140,6 +140,13 @@ impl World {
         Self::begun(settings, rules).await
     }
 
+    /// The same, where a session that nobody used for so long ends.
+    pub(crate) async fn expiring(kept: SignedDuration) -> Self {
+        let mut settings = settings();
+        settings.expire = Some(kept);
+        Self::begun(settings, rules()).await
+    }
+
     async fn begun(mut settings: Settings, rules: Rules) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("store.db"), &MIGRATIONS).unwrap();

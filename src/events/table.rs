@@ -159,6 +159,26 @@ pub(super) fn events(
     events.collect()
 }
 
+pub(super) fn events_of(
+    tx: &Tx<'_>,
+    (session, by): (SessionId, String),
+    before: u32,
+    newest: u32,
+) -> Result<Vec<Event>, StoreError> {
+    let read = || {
+        tx.sql()
+            .prepare_cached(&format!(
+                "SELECT {COLUMNS} FROM event
+                 WHERE session = ?1 AND by = ?2 AND number < ?3 ORDER BY number DESC LIMIT ?4"
+            ))?
+            .query_map(params![session.as_bytes(), by, before, newest], columns)?
+            .collect::<Result<Vec<_>, _>>()
+    };
+    let rows = read().map_err(StoreError::sql("read the events of a sender"))?;
+    let events = rows.into_iter().rev().map(|row| made(row, session));
+    events.collect()
+}
+
 /// An event with the time as it is stored.
 type Columns = (u32, String, String, String, String, i64, bool);
 

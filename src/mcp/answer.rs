@@ -121,13 +121,7 @@ pub(super) fn session_refused(refusal: &SessionRefusal, reader: Reader) -> Reply
             ),
             "Use 1 to 100 of the characters A-Z a-z 0-9 . _ - or the id of a session.".to_owned(),
         ],
-        SessionRefusal::Unknown { text } => vec![
-            format!(
-                "There is no session `{}` for this caller. Nothing was sent.",
-                shown(text, 80)
-            ),
-            "Check its name, or leave it out to use the caller's own session.".to_owned(),
-        ],
+        SessionRefusal::Unknown { text } => again::no_session(text).to_vec(),
         SessionRefusal::MayNotOpen { handle, denial } => {
             let mut lines = messages(denial);
             lines.push(format!(
@@ -180,7 +174,7 @@ fn refused(refusal: &Refusal, reader: Reader) -> Reply {
             earlier,
             tool,
         } => say(call, &told_of(earlier, tool)),
-        Refusal::SessionGone { session } => failed(&again::gone(*session), None, reader),
+        Refusal::SessionGone { text } => failed(&again::no_session(text), None, reader),
         Refusal::Settled { id, settled } => decided::settled(*id, settled, reader),
         // The broker waits for the first itself, and asks by an answer.
         Refusal::Attempted { .. }

@@ -64,6 +64,14 @@ pub(super) fn scaled(text: &str, scale: u8) -> Result<i64, Misfit> {
     }
 }
 
+/// A JSON number that is whole, however it is written: `2.0` is 2. None where it is
+/// not, or where the text is no number.
+pub fn whole(text: &str) -> Option<i64> {
+    let begins = text.bytes().next()?;
+    let is_number = begins == b'-' || begins.is_ascii_digit();
+    is_number.then(|| scaled(text, 0).ok()).flatten()
+}
+
 /// How many decimals Cedar's `decimal` has.
 pub(super) const DECIMALS: u8 = 4;
 

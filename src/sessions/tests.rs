@@ -30,16 +30,17 @@ async fn the_default_session_is_replaced_after_it_was_idle() {
         let first = default_of(tx, &alice, idle, at("2026-11-22T00:00:00Z"))?;
         let same = default_of(tx, &alice, idle, at("2026-11-22T07:00:00Z"))?;
         let used = state(tx, first)?.unwrap();
+        assert_eq!(used.used, at("2026-11-22T07:00:00Z"));
         touch(tx, &used, at("2026-11-22T07:30:00Z"))?;
         let still = default_of(tx, &alice, idle, at("2026-11-22T15:30:00Z"))?;
-        let new = default_of(tx, &alice, idle, at("2026-11-22T15:30:01Z"))?;
+        let new = default_of(tx, &alice, idle, at("2026-11-22T23:30:01Z"))?;
         end(
             tx,
             new,
             Why::Ended,
-            (By::Operator, at("2026-11-22T15:30:02Z")),
+            (By::Operator, at("2026-11-22T23:30:02Z")),
         )?;
-        let after = default_of(tx, &alice, idle, at("2026-11-22T15:30:03Z"))?;
+        let after = default_of(tx, &alice, idle, at("2026-11-22T23:30:03Z"))?;
         Ok((first, same, after, still, new))
     })
     .await;

@@ -107,6 +107,9 @@ fn what_a_session_waits_for_arrives_once_and_whoever_comes_back_is_told() {
     let first = format!("{own}?limit=1&before=2");
     assert_eq!(ids(alices.send("GET", &first, &[], "")), ["v-1"]);
     assert_eq!(ids(sams.send("GET", PATH, &[], "")), ["v-1"]);
+    // What others sent since takes up none of the room.
+    let newest = format!("{PATH}?limit=1");
+    assert_eq!(ids(sams.send("GET", &newest, &[], "")), ["v-1"]);
     let hidden = talk(&broker, &mia).send("GET", PATH, &[], "");
     assert_eq!(refused(&hidden).0, 404);
 
@@ -233,6 +236,46 @@ fn an_event_brings_the_labels_that_the_operator_says_before_anybody_reads_it() {
     let shown = done(&world, &["session", "show", "claim-99"]);
     assert!(shown.contains("untrusted-web"), "{shown}");
     assert_eq!(world.paid(), [500]);
+}
+
+#[test]
+fn a_guest_takes_the_labels_along_who_only_reads_the_events_or_the_digest() {
+    let world = World::new();
+    world.append(
+        "countersign.toml",
+        "\n[session.events]\nlabels = [\"untrusted-web\"]\n",
+    );
+    let joins = r#"@id("joins") permit (principal, action == Broker::Action::"session/join", resource)
+        when { context.handles.contains("claim-99") };"#;
+    world.write("policies/joins.cedar", joins);
+    let sam = world.key("sam");
+    world.broker().initialized().call(GET, read());
+    let event = [
+        "session", "event", "claim-99", "--kind", "mail", "--id", "e1",
+    ];
+    done(&world, &event);
+    let pays = |principal: &str| {
+        let mut broker = world.broker_with(|command| {
+            command.args(["--principal", principal, "--session", "claim-100"]);
+        });
+        broker.initialize();
+        broker.call(APPROVE, payment(5))
+    };
+    let broker = world.serve();
+    let shown = talk(&broker, &sam).send("GET", PATH, &[], "");
+    assert!(shown.body.contains("e1"), "{shown:?}");
+    let refused = pays("sam");
+    assert!(refused.contains("untrusted content"), "{refused}");
+
+    let mut guest = world.broker_with(|command| {
+        command.args(["--principal", "mia", "--session", "alice/claim-99"]);
+    });
+    let opened = guest.initialize();
+    let digest = opened["result"]["instructions"].as_str().unwrap();
+    assert!(digest.contains("e1"), "{digest}");
+    let refused = pays("mia");
+    assert!(refused.contains("untrusted content"), "{refused}");
+    assert!(world.paid().is_empty());
 }
 
 #[test]

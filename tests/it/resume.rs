@@ -124,18 +124,24 @@ fn what_is_written_down_is_of_its_session_and_small() {
         broker
     };
     let (mut one, mut two) = (of("claim-1"), of("claim-2"));
-    let put = |broker: &mut Wire, value: Value, version: Option<u32>| {
+    let put = |broker: &mut Wire, value: Value, version: Option<Value>| {
         let mut arguments = json!({"key": "k", "value": value});
         if let Some(version) = version {
-            arguments["if_version"] = version.into();
+            arguments["if_version"] = version;
         }
         broker.call(PUT, arguments)
     };
-    assert_eq!(put(&mut one, json!(1), Some(0)), "Kept, as version 1.");
+    let first = put(&mut one, json!(1), Some(json!(0.0)));
+    assert_eq!(first, "Kept, as version 1.");
     let absent = two.call(MEMORY, json!({"key": "k"}));
     assert!(absent.starts_with("error: there is no value"), "{absent}");
-    let stale = put(&mut one, json!(2), Some(0));
+    let stale = put(&mut one, json!(2), Some(json!(0)));
     assert!(stale.contains("has version 1, not 0"), "{stale}");
+    // A number that is none of a version is not the same as none.
+    for version in [json!(-1), json!(1.5), json!(4_294_967_296_u64), json!(1e3)] {
+        let refused = put(&mut one, json!(2), Some(version));
+        assert!(refused.starts_with("error"), "{refused}");
+    }
     let large = put(&mut one, json!("x".repeat(70_000)), None);
     assert!(large.contains("at most 65536 bytes"), "{large}");
     let unfit = one.call(PUT, json!({"key": "k"}));

@@ -19,6 +19,8 @@ use crate::json::quoted;
 use crate::memory;
 use crate::memory::Key;
 use crate::memory::Unfit;
+use crate::policy::whole;
+use crate::principal::PrincipalId;
 use crate::session::SessionId;
 use crate::sessions;
 use crate::sessions::By;
@@ -87,7 +89,14 @@ pub(super) fn look(
 ) -> Result<Said, StoreError> {
     let arguments = Arguments::of(call);
     let session = call.session;
-    let newest = arguments.number("limit").unwrap_or(LINES);
+    let numbers = arguments.number("limit").and_then(|limit| {
+        let before = arguments.number("before")?;
+        Ok((before, limit.unwrap_or(LINES)))
+    });
+    let (before, newest) = match numbers {
+        Ok(numbers) => numbers,
+        Err(unfit) => return Ok(unfit),
+    };
     match own {
         Own::Status => Ok(match Standing::read(tx, session, Timestamp::now())? {
             Some(standing) => Said::new(standing.text(units), &standing.json()),
@@ -97,7 +106,7 @@ pub(super) fn look(
         Own::Get => get(tx, session, &arguments),
         Own::List => values(tx, session, &arguments.text("prefix").unwrap_or_default()),
         Own::Notes => notes(tx, session, newest),
-        Own::Events => events(tx, session, (arguments.number("before"), newest)),
+        Own::Events => events(tx, session, (before, newest)),
         Own::Wait | Own::Escalations => Ok(Said::failed("this is asked for elsewhere")),
         Own::Pause
         | Own::Resume
@@ -268,21 +277,7 @@ pub(super) fn change(
             true => Said::new("This session goes on.", &json!({"paused": false})),
             false => Said::new("This session was not paused.", &json!({"paused": false})),
         },
-        Own::Put => {
-            let value = arguments.raw("value").unwrap_or("null");
-            let expected = arguments.number("if_version");
-            let written = match arguments.key() {
-                Ok(key) => memory::put(tx, session, (&key, value), expected, pen)?,
-                Err(unfit) => Err(unfit),
-            };
-            match written {
-                Ok(version) => Said::new(
-                    format!("Kept, as version {version}."),
-                    &json!({ "version": version }),
-                ),
-                Err(unfit) => Said::failed(unfit),
-            }
-        }
+        Own::Put => put(tx, session, &arguments, pen)?,
         Own::Delete => match arguments.key() {
             Ok(key) => match memory::delete(tx, session, &key, pen)? {
                 true => Said::new("Deleted.", &json!({"deleted": true})),
@@ -316,6 +311,30 @@ pub(super) fn change(
     })
 }
 
+fn put(
+    tx: &Tx<'_>,
+    session: SessionId,
+    arguments: &Arguments<'_>,
+    pen: (&PrincipalId, Timestamp),
+) -> Result<Said, StoreError> {
+    let value = arguments.raw("value").unwrap_or("null");
+    let expected = match arguments.number("if_version") {
+        Ok(expected) => expected,
+        Err(unfit) => return Ok(unfit),
+    };
+    let written = match arguments.key() {
+        Ok(key) => memory::put(tx, session, (&key, value), expected, pen)?,
+        Err(unfit) => Err(unfit),
+    };
+    Ok(match written {
+        Ok(version) => Said::new(
+            format!("Kept, as version {version}."),
+            &json!({ "version": version }),
+        ),
+        Err(unfit) => Said::failed(unfit),
+    })
+}
+
 /// The arguments of a call, which fit the schema.
 pub(super) struct Arguments<'a>(Option<Object<'a>>);
 
@@ -334,8 +353,22 @@ impl<'a> Arguments<'a> {
         self.raw(name).and_then(crate::json::text).map(Into::into)
     }
 
-    pub(super) fn number(&self, name: &str) -> Option<u32> {
-        self.raw(name)?.parse().ok()
+    /// A whole number that is no less than 0. None where it is left out.
+    ///
+    /// # Errors
+    ///
+    /// When it is something else: it is not the same as leaving it out.
+    pub(super) fn number(&self, name: &str) -> Result<Option<u32>, Said> {
+        let Some(raw) = self.raw(name) else {
+            return Ok(None);
+        };
+        let number = whole(raw).and_then(|number| u32::try_from(number).ok());
+        number.map(Some).ok_or_else(|| {
+            let most = u32::MAX;
+            Said::failed(format!(
+                "`{name}` is a whole number from 0 to {most}, or left out: nothing was done"
+            ))
+        })
     }
 
     fn key(&self) -> Result<Key, Unfit> {

@@ -53,7 +53,10 @@ impl Broker {
             Ok(id) => id,
             Err(said) => return said,
         };
-        let seconds = arguments.number("seconds").unwrap_or(WAIT);
+        let seconds = match arguments.number("seconds") {
+            Ok(seconds) => seconds.unwrap_or(WAIT),
+            Err(said) => return said,
+        };
         let patience = Duration::from_secs(u64::from(seconds.min(WAIT_AT_MOST)));
         let own = self.await_decision(&call.principal, id, patience).await;
         match own {
@@ -126,15 +129,14 @@ pub(super) fn listed(
     now: Timestamp,
 ) -> Result<Said, StoreError> {
     let arguments = Arguments::of(call);
+    let limit = match arguments.number("limit") {
+        Ok(limit) => limit.unwrap_or(LISTED),
+        Err(said) => return Ok(said),
+    };
     let filter = Filter {
         session: None,
         live: arguments.raw("all") != Some("true"),
-        newest: Some(
-            arguments
-                .number("limit")
-                .unwrap_or(LISTED)
-                .min(LISTED_AT_MOST),
-        ),
+        newest: Some(limit.min(LISTED_AT_MOST)),
     };
     let found = ground.list(tx, &call.principal, &filter, now)?;
     let lines: Vec<String> = found.iter().map(|one| line(one, now)).collect();

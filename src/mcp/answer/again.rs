@@ -4,7 +4,6 @@ use crate::broker::NotKept;
 use crate::json::Object;
 use crate::json::Splice;
 use crate::mcp::shown;
-use crate::session::SessionId;
 use crate::sessions::End;
 use crate::sessions::Why;
 use crate::tool::CallId;
@@ -31,11 +30,14 @@ pub(super) fn replayed(result: &str, earlier: &CallId) -> String {
     .finish()
 }
 
-/// What is said where the session of a call is not there any more.
-pub(super) fn gone(session: SessionId) -> [String; 2] {
+/// What is said where there is no such session for the caller, since when ever.
+pub(super) fn no_session(text: &str) -> [String; 2] {
     [
-        format!("The session {session} has ended. Nothing was sent."),
-        "Name a session that exists, or ask the operator.".to_owned(),
+        format!(
+            "There is no session `{}` for this caller. Nothing was sent.",
+            shown(text, 80)
+        ),
+        "Check its name, or leave it out to use the caller's own session.".to_owned(),
     ]
 }
 

@@ -7,7 +7,6 @@ use crate::policy::Denial;
 use crate::policy::Escalation;
 use crate::policy::Reason;
 use crate::principal::PrincipalId;
-use crate::session::SessionId;
 use jiff::SignedDuration;
 use std::time::Duration;
 
@@ -173,7 +172,7 @@ fn refusals() -> Vec<Refusal> {
             tool: "claims__pay".to_owned(),
         },
         Refusal::SessionGone {
-            session: SessionId::from_bytes([3; 16]),
+            text: "alice/claim-99".to_owned(),
         },
         Refusal::ServerUnavailable {
             call,
@@ -254,8 +253,8 @@ Find out whether it took effect, or ask a person, before anything else is done a
 Earlier call: 02020202-0202-0202-0202-020202020202
 Reference: 01010101-0101-0101-0101-010101010101
 --
-The session 03030303-0303-0303-0303-030303030303 has ended. Nothing was sent.
-Name a session that exists, or ask the operator.
+There is no session `alice/claim-99` for this caller. Nothing was sent.
+Check its name, or leave it out to use the caller's own session.
 --
 The server `claims` cannot be reached. Nothing was sent and nothing counts towards a limit.
 The call may be made again later.
