@@ -63,7 +63,9 @@ pub use unread::still_unread;
 pub use unread::unread;
 pub use unread::waiting;
 pub use unsettled::Noted;
+pub use unsettled::SCHEMA_26;
 pub use unsettled::ending_of;
+pub use unsettled::is_unsettled;
 pub use unsettled::put_note_back;
 pub use unsettled::settle;
 pub use unsettled::take_note;
@@ -224,8 +226,8 @@ pub fn close(
     if left.effect == Effect::Possible {
         match unsettles(closing) {
             Unsettles::Nobody => {}
-            Unsettles::Unread => unsettled::note(tx, &left, None)?,
-            Unsettles::Told => unsettled::note(tx, &left, Some(writer))?,
+            Unsettles::Unread => unsettled::note(tx, left.call, None)?,
+            Unsettles::Told => unsettled::note(tx, left.call, Some(writer))?,
         }
     }
     append_close(tx, writer, closing, now)?;
@@ -304,7 +306,7 @@ pub fn recover(
     for left in &left_open {
         table::in_flight_take(tx, left.call)?;
         if left.effect == Effect::Possible {
-            unsettled::note(tx, left, None)?;
+            unsettled::note(tx, left.call, None)?;
         }
         let closing = Closing {
             call: left.call,

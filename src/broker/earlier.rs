@@ -136,13 +136,11 @@ impl Candidate {
             }
         }
         let goes_on = self.continues.map(Follows::Asked);
-        let noted = match goes_on {
-            Some(_) => journal::unsettled_call(tx, &self.subject)?,
-            None => None,
+        let is_told = match self.continues {
+            Some(before) => !journal::is_unsettled(tx, before)?,
+            None => true,
         };
-        if (noted.is_none() || noted != self.continues)
-            && let Some(said) = self.like_earlier(tx, writer, session, (settings, now))?
-        {
+        if is_told && let Some(said) = self.like_earlier(tx, writer, session, (settings, now))? {
             return Ok(Before::Said(said));
         }
         Ok(goes_on.map_or(Before::Nothing, Before::Follows))

@@ -86,7 +86,7 @@ impl Taken {
             follows,
             charges,
             key: known.transpose()? == Some(Known::Same(earlier)),
-            note: journal::take_note(tx, subject, earlier)?,
+            note: journal::take_note(tx, earlier)?,
         })
     }
 

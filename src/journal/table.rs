@@ -181,22 +181,15 @@ pub(super) fn in_flight_insert(
 }
 
 /// A call that was opened and not closed.
-#[derive(Debug)]
 pub(super) struct LeftOpen {
     pub(super) call: CallId,
     pub(super) effect: Effect,
-    pub(super) session: SessionId,
-    pub(super) tool: String,
-    pub(super) arguments: Digest,
 }
 
 pub(super) fn in_flight_of(tx: &Tx<'_>, writer: WriterId) -> Result<Vec<LeftOpen>, StoreError> {
     let read = || {
         tx.sql()
-            .prepare_cached(
-                "SELECT call, session, tool, arguments, effect FROM in_flight
-                 WHERE writer = ?1 ORDER BY call",
-            )?
+            .prepare_cached("SELECT call, effect FROM in_flight WHERE writer = ?1 ORDER BY call")?
             .query_map([writer.number()], read_left_open)?
             .collect::<Result<Vec<_>, _>>()
     };
@@ -207,10 +200,7 @@ pub(super) fn in_flight_of(tx: &Tx<'_>, writer: WriterId) -> Result<Vec<LeftOpen
 pub(super) fn in_flight_take(tx: &Tx<'_>, call: CallId) -> Result<Option<LeftOpen>, StoreError> {
     let write = || {
         tx.sql()
-            .prepare_cached(
-                "DELETE FROM in_flight WHERE call = ?1
-                 RETURNING call, session, tool, arguments, effect",
-            )?
+            .prepare_cached("DELETE FROM in_flight WHERE call = ?1 RETURNING call, effect")?
             .query_row([call.as_bytes()], read_left_open)
             .optional()
     };
@@ -220,10 +210,7 @@ pub(super) fn in_flight_take(tx: &Tx<'_>, call: CallId) -> Result<Option<LeftOpe
 fn read_left_open(row: &rusqlite::Row<'_>) -> rusqlite::Result<LeftOpen> {
     Ok(LeftOpen {
         call: CallId::from_bytes(row.get(0)?),
-        session: SessionId::from_bytes(row.get(1)?),
-        tool: row.get(2)?,
-        arguments: Digest::from_bytes(row.get(3)?),
-        effect: if row.get(4)? {
+        effect: if row.get(1)? {
             Effect::Possible
         } else {
             Effect::None

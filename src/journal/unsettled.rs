@@ -1,12 +1,13 @@
-//! Calls of which nobody knows what they did: the next identical one of the session
-//! is told.
+//! Calls of which nobody knows what they did: the next identical one of the same caller
+//! in the session is told. Each such call is a note of its own, told one after the
+//! other.
 
 mod table;
 
-use super::Effect;
+pub use table::SCHEMA_26;
+
 use super::Subject;
 use super::recover_dead;
-use super::table::LeftOpen;
 use super::unread;
 use crate::outcome::Outcome;
 use crate::session::SessionId;
@@ -19,8 +20,8 @@ use crate::tool::Digest;
 use jiff::Timestamp;
 
 /// Notes that nobody knows what a call did; `told` is who tells its caller.
-pub(super) fn note(tx: &Tx<'_>, left: &LeftOpen, told: Option<WriterId>) -> Result<(), StoreError> {
-    table::unsettled_insert(tx, left, told)
+pub(super) fn note(tx: &Tx<'_>, call: CallId, told: Option<WriterId>) -> Result<(), StoreError> {
+    table::unsettled_insert(tx, call, told)
 }
 
 /// What a dead writer told may have reached nobody.
@@ -28,10 +29,10 @@ pub(super) fn untell(tx: &Tx<'_>, dead: WriterId) -> Result<(), StoreError> {
     table::unsettled_untell(tx, dead)
 }
 
-/// The earlier identical call of this session that ended unknown, where nobody
-/// was told of it yet. Notes that this writer tells it now; the call after this
-/// one is a new one. What a writer told that then died may have reached nobody,
-/// so recovery takes its note back.
+/// The oldest earlier identical call of this caller in the session that ended unknown,
+/// where nobody was told of it yet. Notes that this writer tells it now; when all were
+/// told, the next call is a new one, and takes one note away. What a writer told that
+/// then died may have reached nobody, so recovery has it told again.
 ///
 /// A broker that died in the middle of the same call is recovered first: its
 /// caller may come to this one before anybody else has noticed.
@@ -50,11 +51,11 @@ pub fn tell_unsettled(
     match table::unsettled(tx, subject)? {
         None => Ok(None),
         Some((call, None)) => {
-            table::unsettled_told(tx, writer, subject)?;
+            table::unsettled_told(tx, writer, call)?;
             Ok(Some(call))
         }
-        Some((_call, Some(_teller))) => {
-            table::unsettled_delete(tx, subject)?;
+        Some((call, Some(_teller))) => {
+            table::unsettled_take(tx, call)?;
             Ok(None)
         }
     }
@@ -86,7 +87,8 @@ pub fn unsettled_calls(
     table::unsettled_calls(tx, session)
 }
 
-/// The call that ended unknown, or may still go on, where it is the same as this one.
+/// The call that ended unknown, or may still go on, and is the same as this one: of
+/// several the one that [`tell_unsettled`] is about.
 ///
 /// # Errors
 ///
@@ -95,11 +97,20 @@ pub fn unsettled_call(tx: &Tx<'_>, subject: &Subject) -> Result<Option<CallId>, 
     Ok(table::unsettled(tx, subject)?.map(|(call, _told)| call))
 }
 
-/// The same call goes on from the one that was noted, so nobody need be told of it.
+/// Whether this call ended unknown, or may still go on, and somebody is to be told.
 ///
 /// # Errors
 ///
-/// When the note cannot be taken away.
+/// When the store cannot be read.
+pub fn is_unsettled(tx: &Tx<'_>, call: CallId) -> Result<bool, StoreError> {
+    table::is_unsettled(tx, call)
+}
+
+/// Nobody need be told of any call that is the same.
+///
+/// # Errors
+///
+/// When the notes cannot be taken away.
 pub fn settle(tx: &Tx<'_>, subject: &Subject) -> Result<(), StoreError> {
     table::unsettled_delete(tx, subject)
 }
@@ -107,49 +118,35 @@ pub fn settle(tx: &Tx<'_>, subject: &Subject) -> Result<(), StoreError> {
 /// The note of a call whose place another took.
 #[derive(Debug)]
 pub struct Noted {
-    left: LeftOpen,
+    call: CallId,
     told: Option<WriterId>,
     /// Whether the one that told it lived when the note was taken away.
     lived: bool,
 }
 
-/// Takes away the note of the earlier call whose place this one takes: nobody need be
-/// told of that one while nothing says that this one came to nothing.
+/// Takes away the note of an earlier call whose place another takes: nobody need be told
+/// of it while nothing says that the other came to nothing.
 ///
 /// # Errors
 ///
 /// When it cannot be taken away.
-pub fn take_note(
-    tx: &Tx<'_>,
-    subject: &Subject,
-    earlier: CallId,
-) -> Result<Option<Noted>, StoreError> {
-    let Some((call, told)) = table::unsettled(tx, subject)?.filter(|(call, _)| *call == earlier)
-    else {
+pub fn take_note(tx: &Tx<'_>, call: CallId) -> Result<Option<Noted>, StoreError> {
+    let Some(told) = table::unsettled_take(tx, call)? else {
         return Ok(None);
     };
-    table::unsettled_delete(tx, subject)?;
-    let left = LeftOpen {
-        call,
-        effect: Effect::Possible,
-        session: subject.session,
-        tool: subject.tool.clone(),
-        arguments: subject.arguments,
-    };
     let lived = lives(tx, told)?;
-    Ok(Some(Noted { left, told, lived }))
+    Ok(Some(Noted { call, told, lived }))
 }
 
-/// Puts a note back as it was, unless there is another by now: the call that took the
-/// place came to nothing. What a writer told that died meanwhile may have reached
-/// nobody.
+/// Puts a note back as it was: the call that took the place came to nothing. What a
+/// writer told that died meanwhile may have reached nobody.
 ///
 /// # Errors
 ///
 /// When it cannot be written.
 pub fn put_note_back(tx: &Tx<'_>, noted: &Noted) -> Result<(), StoreError> {
     let died = noted.lived && !lives(tx, noted.told)?;
-    table::unsettled_put_back(tx, &noted.left, noted.told.filter(|_| !died))
+    note(tx, noted.call, noted.told.filter(|_| !died))
 }
 
 fn lives(tx: &Tx<'_>, writer: Option<WriterId>) -> Result<bool, StoreError> {
@@ -168,3 +165,6 @@ fn lives(tx: &Tx<'_>, writer: Option<WriterId>) -> Result<bool, StoreError> {
 pub fn ending_of(tx: &Tx<'_>, call: CallId) -> Result<Option<(Outcome, Timestamp)>, StoreError> {
     table::ending(tx, call)
 }
+
+#[cfg(test)]
+mod tests;

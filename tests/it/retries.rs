@@ -403,6 +403,61 @@ fn a_guest_is_told_nothing_of_an_answer_that_its_caller_did_not_read() {
 }
 
 #[test]
+fn of_calls_that_are_the_same_and_were_lost_with_their_broker_each_is_told() {
+    let world = World::holding();
+    let mut broker = world.broker().initialized();
+    let call = json!({"name": APPROVE, "arguments": payment(900)});
+    for count in [1, 2] {
+        broker.request("tools/call", call.clone());
+        world.wait_until_paid(count);
+    }
+    broker.kill();
+    std::fs::remove_file(world.path("hold")).unwrap();
+    let mut broker = world.broker().initialized();
+    for call in world.calls("claim-99") {
+        let told = text_of(&pay_plain(&mut broker, 900));
+        assert!(told.contains(&call.call.to_string()), "{told}");
+    }
+    assert_eq!(world.paid(), [90_000; 2]);
+    for count in [3, 4] {
+        let meant = text_of(&pay_plain(&mut broker, 900));
+        assert!(!meant.starts_with("error"), "{meant}");
+        assert_eq!(world.paid().len(), count);
+    }
+    assert!(world.journal_problems().is_empty());
+}
+
+#[test]
+fn a_guest_is_not_told_of_a_call_that_its_caller_does_not_know_the_end_of() {
+    let world = World::holding();
+    world.write(
+        "policies/share.cedar",
+        "@id(\"share\") permit (principal, action == Broker::Action::\"session/join\", resource);",
+    );
+    let mut broker = world.broker().initialized();
+    let call = json!({"name": APPROVE, "arguments": payment(900)});
+    broker.request("tools/call", call);
+    world.wait_until_paid(1);
+    broker.kill();
+    std::fs::remove_file(world.path("hold")).unwrap();
+    let mut guest = world.broker_with(|command| {
+        command.args(["--principal", "mia", "--session", "alice/claim-99"]);
+    });
+    guest.initialize();
+    for _ in 0..2 {
+        let own = text_of(&pay_plain(&mut guest, 900));
+        assert!(!own.starts_with("error"), "{own}");
+    }
+    let mut broker = world.broker().initialized();
+    let told = text_of(&pay_plain(&mut broker, 900));
+    assert!(told.contains("nobody saw how it ended"), "{told}");
+    assert_eq!(world.paid(), [90_000; 3]);
+    let meant = text_of(&pay_plain(&mut broker, 900));
+    assert!(!meant.starts_with("error"), "{meant}");
+    assert_eq!(world.paid(), [90_000; 4]);
+}
+
+#[test]
 #[cfg(feature = "crash-points")]
 fn a_key_that_is_forgotten_would_be_noticed() {
     let world = World::new();

@@ -267,13 +267,45 @@ fn repays(key: &str) -> (&'static str, &'static str, Option<&str>) {
 impl World {
     /// A call under this key that its client takes back after it was sent.
     async fn taken_back(&mut self, session: SessionId, key: &str) {
-        let cancelled = CancellationToken::new();
-        let call = self.calls_until(session, repays(key), cancelled.clone());
-        let lost = tokio::spawn(call.0);
-        self.server.hears().await;
+        let (lost, cancelled) = self.sent(session, repays(key)).await;
         cancelled.cancel();
         assert!(matches!(lost.await.unwrap(), Answer::Cancelled));
         assert_eq!(self.server.hears().await, "cancelled");
+    }
+
+    /// A call that has reached the server, and what takes it back.
+    async fn sent(
+        &mut self,
+        session: SessionId,
+        call: (&str, &str, Option<&str>),
+    ) -> (tokio::task::JoinHandle<Answer>, CancellationToken) {
+        let cancelled = CancellationToken::new();
+        let call = self.calls_until(session, call, cancelled.clone());
+        let sent = tokio::spawn(call.0);
+        self.server.hears().await;
+        (sent, cancelled)
+    }
+
+    /// Of which earlier call the next one is told that is the same, until one is sent.
+    async fn told(&mut self, session: SessionId, call: (&str, &str, Option<&str>)) -> Vec<CallId> {
+        let mut told = Vec::new();
+        loop {
+            let (next, receipt) = self.calls_tool(session, call);
+            let mut next = tokio::spawn(next);
+            tokio::select! {
+                biased;
+                answer = &mut next => match answer.unwrap() {
+                    Answer::Refused(Refusal::EarlierUnknown { earlier, .. }) => told.push(earlier),
+                    other => panic!("{other:?}"),
+                },
+                _heard = self.server.hears() => {
+                    self.server.answers();
+                    assert!(matches!(next.await.unwrap(), Answer::Result { .. }));
+                    receipt.read();
+                    return told;
+                }
+            }
+        }
     }
 
     /// The number of the calls, from 1, that have a key, charges that are kept, or a
@@ -345,5 +377,46 @@ async fn a_repeat_that_fails_leaves_the_first_charged_and_to_be_told_of() {
     world.server.fails();
     assert!(matches!(failed.await.unwrap(), Answer::Result { .. }));
     assert_eq!(world.paid(session), 10_000);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn of_calls_that_are_the_same_and_ended_unknown_each_is_told() {
+    let mut world = World::new().await;
+    let session = world.claim().await;
+    let pay = ("pay", "{\"amount\":1}", None);
+    // Both were meant: none had ended when the other was made.
+    let (one, take_one) = world.sent(session, pay).await;
+    let (two, take_two) = world.sent(session, pay).await;
+    for (lost, take) in [(two, take_two), (one, take_one)] {
+        take.cancel();
+        assert!(matches!(lost.await.unwrap(), Answer::Cancelled));
+        world.server.hears().await;
+    }
+    let made: Vec<CallId> = world.calls().iter().map(|call| call.call).collect();
+    assert_eq!(world.told(session, pay).await, made);
+    assert_eq!(world.told(session, pay).await, []);
+    assert_eq!(world.number("SELECT count(*) FROM unsettled"), 0);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_call_whose_caller_reads_that_it_is_unknown_hides_no_other() {
+    let mut world = World::new().await;
+    let session = world.claim().await;
+    let pay = ("pay", "{\"amount\":1}", None);
+    let (untold, take) = world.sent(session, pay).await;
+    let (told, _goes_on) = world.sent(session, pay).await;
+    take.cancel();
+    assert!(matches!(untold.await.unwrap(), Answer::Cancelled));
+    world.server.hears().await;
+    world.server.spoils();
+    let told = told.await.unwrap();
+    assert!(
+        matches!(told, Answer::Refused(Refusal::InvalidAnswer { .. })),
+        "{told:?}"
+    );
+    let first = world.calls()[0].call;
+    assert_eq!(world.told(session, pay).await, [first]);
     world.end().await;
 }
