@@ -149,10 +149,10 @@ impl Candidate {
             Ok(facts) => facts,
             Err(Stopped::Over(refusal)) => {
                 let detail = json!({ "code": "session_ended" });
-                return refuse(Outcome::Denied, detail, refusal);
+                return refuse(Outcome::Denied, detail, *refusal);
             }
             // A stranger leaves nothing in it, not even that he asked.
-            Err(Stopped::Stranger(refusal)) => return Ok(Err(refusal)),
+            Err(Stopped::Stranger(refusal)) => return Ok(Err(*refusal)),
         };
         if let Some((outcome, detail, refusal)) = self.resumes_no_more((tx, writer), now)? {
             return refuse(outcome, detail, *refusal);
@@ -349,9 +349,9 @@ impl Candidate {
 /// Why nothing is done in the session of a call.
 enum Stopped {
     /// It is over.
-    Over(Refusal),
+    Over(Box<Refusal>),
     /// There is none for this caller.
-    Stranger(Refusal),
+    Stranger(Box<Refusal>),
 }
 
 /// What policy may know of the session of a call, or why the call is refused.
@@ -359,8 +359,11 @@ fn standing(entry: Entry, subject: &Subject) -> Result<SessionFacts, Stopped> {
     let call = subject.call;
     match entry {
         Entry::Open(state) => Ok(state.facts),
-        Entry::Ended(end) => Err(Stopped::Over(Refusal::SessionEnded { call, end })),
-        Entry::Gone => Err(Stopped::Stranger(Refusal::no_session(subject))),
+        Entry::Ended(end) => {
+            let refusal = Box::new(Refusal::SessionEnded { call, end });
+            Err(Stopped::Over(refusal))
+        }
+        Entry::Gone => Err(Stopped::Stranger(Box::new(Refusal::no_session(subject)))),
     }
 }
 
