@@ -71,7 +71,7 @@ use tokio_util::sync::CancellationToken;
 
 /// The tables of every record room, by the version of the store that brought
 /// them.
-pub const MIGRATIONS: [Migration; 24] = [
+pub const MIGRATIONS: [Migration; 25] = [
     Migration {
         number: 1,
         sql: &[
@@ -183,6 +183,10 @@ pub const MIGRATIONS: [Migration; 24] = [
     Migration {
         number: 24,
         sql: &[escalations::SCHEMA_24],
+    },
+    Migration {
+        number: 25,
+        sql: &[escalations::confirming::SCHEMA_25],
     },
 ];
 

@@ -138,6 +138,7 @@ impl Broker {
                     allowed,
                     entry,
                     charged: charges.into(),
+                    shown: false,
                 })))
             }
             // Whether it was asked for, granted or confirmed, the store knows.
