@@ -373,7 +373,10 @@ fn standing(entry: Entry, subject: &Subject) -> Result<SessionFacts, Stopped> {
     let call = subject.call;
     match entry {
         Entry::Open(state) => Ok(state.facts),
-        Entry::Ended(end) => Err(Stopped::Over(Box::new(Refusal::SessionEnded { call, end }))),
+        Entry::Ended(end) => {
+            let refusal = Box::new(Refusal::SessionEnded { call, end });
+            Err(Stopped::Over(refusal))
+        }
         Entry::Gone => Err(Stopped::Stranger(Box::new(Refusal::no_session(subject)))),
     }
 }

@@ -51,11 +51,6 @@ fn an_error_of_the_configuration_says_where_it_is_and_what_is_allowed() {
         ),
         ("[session]\nidle = \"soon\"", "line 2", "idle"),
         ("[session]\nidle = \"-1h\"", "session.idle", "`8h`"),
-        (
-            "[session]\nexpire = \"6s\"",
-            "session.expire",
-            "at least `5m`",
-        ),
         ("[names]\nlongest = 80", "names.longest", "24 to 64"),
         ("[policy]\nmoney_scale = 9", "policy.money_scale", "0 to 4"),
         (
@@ -248,6 +243,16 @@ fn what_is_no_label_and_no_time_for_one_is_refused() {
             "[session]\nfreeze_after_denials = 0",
             "session.freeze_after_denials",
             "from 1 to 1000",
+        ),
+        (
+            "[session]\nidle = \"4m 59s\"",
+            "session.idle",
+            "at least `5m`",
+        ),
+        (
+            "[session]\nexpire = \"6s\"",
+            "session.expire",
+            "at least `5m`",
         ),
         (
             "[session]\nlabels_stick = \"-1h\"",
