@@ -71,7 +71,7 @@ use tokio_util::sync::CancellationToken;
 
 /// The tables of every record room, by the version of the store that brought
 /// them.
-pub const MIGRATIONS: [Migration; 25] = [
+pub const MIGRATIONS: [Migration; 26] = [
     Migration {
         number: 1,
         sql: &[
@@ -186,7 +186,11 @@ pub const MIGRATIONS: [Migration; 25] = [
     },
     Migration {
         number: 25,
-        sql: &[journal::SCHEMA_25],
+        sql: &[escalations::confirming::SCHEMA_25],
+    },
+    Migration {
+        number: 26,
+        sql: &[journal::SCHEMA_26],
     },
 ];
 

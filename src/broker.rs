@@ -130,6 +130,7 @@ use crate::tool::Asking;
 use crate::tool::Kind;
 use crate::tool::Offered;
 use crate::tool::ServerName;
+use admit::Admitted;
 use admit::Candidate;
 use arc_swap::ArcSwap;
 use catalogue::Leads;
@@ -425,16 +426,23 @@ impl Broker {
         &self,
         candidate: Candidate,
         (came, now): (Instant, Timestamp),
-    ) -> Result<(Charged, Permit), Refusal> {
+    ) -> Result<(Charged, Permit, Shown), Refusal> {
         let admitted = match self.admit_at_once(&candidate, (came, now)) {
             Some(admitted) => admitted?,
             // In a box, because most calls need no room for it.
             None => Box::pin(self.admit_in_store(candidate, now)).await?,
         };
-        let ((allowed, charged), entry) =
-            admitted.split(|admitted| ((admitted.allowed, admitted.charged), admitted.entry));
+        let ((allowed, charged, shown), entry) = admitted.split(|admitted| {
+            let Admitted {
+                allowed,
+                entry,
+                charged,
+                shown,
+            } = admitted;
+            ((allowed, charged, Shown(shown)), entry)
+        });
         match Permit::new(allowed, entry) {
-            Ok(permit) => Ok((charged, permit)),
+            Ok(permit) => Ok((charged, permit, shown)),
             Err(mismatch) => {
                 tracing::error!(error = %mismatch, "no permit for a call");
                 Err(Refusal::NotRecorded)
@@ -442,6 +450,10 @@ impl Broker {
         }
     }
 }
+
+/// Whether a call may be sent because of what a person was shown of it. Then nothing
+/// goes with it that they were not.
+struct Shown(bool);
 
 fn not_recorded(error: StoreError) -> Refusal {
     tracing::error!(error = %Chain(&error), "a call could not be recorded, so it was not sent");

@@ -104,6 +104,7 @@ pub use kept::Keeping;
 pub use kept::Kept;
 pub use kept::KeptFor;
 pub use kept::KeptSession;
+pub use meta::traces;
 pub use news::News;
 pub use news::State;
 pub use offers::Offers;

@@ -189,6 +189,13 @@ pub struct Escalation {
 }
 
 impl Escalation {
+    /// Whether each of these policies is among what it says stops the call, and so was
+    /// before whoever decided.
+    pub fn names(&self, policies: &[String]) -> bool {
+        let named = |policy: &String| self.stops.iter().any(|stop| stop.policy == *policy);
+        policies.iter().all(named)
+    }
+
     /// What became of it, as of now: the time may be over without anybody having
     /// noted it.
     pub fn state_at(&self, now: Timestamp) -> State {
@@ -260,6 +267,22 @@ pub fn lapsed(tx: &Tx<'_>, escalation: &Escalation, now: Timestamp) -> Result<bo
     table::end(tx, escalation.id, (State::Expired, None), now)?;
     crash::point("escalation.expired");
     Ok(true)
+}
+
+/// Has one that waits say what stops its call now, with the roles that can lift that,
+/// and until when it waits. Those who were told that it waits are told again.
+///
+/// # Errors
+///
+/// When it cannot be written.
+pub fn renew(
+    tx: &Tx<'_>,
+    id: EscalationId,
+    (stops, roles): (&[Stop], &[String]),
+    expires: Timestamp,
+) -> Result<(), StoreError> {
+    table::renew(tx, id, (stops, roles), expires)?;
+    changes::tell_again(tx, id)
 }
 
 /// Counts one more try of the same call.

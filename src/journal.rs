@@ -63,7 +63,7 @@ pub use unread::still_unread;
 pub use unread::unread;
 pub use unread::waiting;
 pub use unsettled::Noted;
-pub use unsettled::SCHEMA_25;
+pub use unsettled::SCHEMA_26;
 pub use unsettled::ending_of;
 pub use unsettled::is_unsettled;
 pub use unsettled::put_note_back;

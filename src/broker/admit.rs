@@ -36,6 +36,7 @@ use crate::policy::Denial;
 use crate::policy::Escalation;
 use crate::policy::Facts;
 use crate::policy::Reading;
+use crate::policy::Reason;
 use crate::policy::Verdict;
 use crate::retries;
 use crate::retries::IdempotencyKey;
@@ -84,6 +85,8 @@ pub(super) struct Admitted {
     pub(super) allowed: Allowed,
     pub(super) entry: OpenEntry,
     pub(super) charged: Charged,
+    /// Whether it may be sent because of what a person was shown of it.
+    pub(super) shown: bool,
 }
 
 /// What policy said to a call.
@@ -95,6 +98,16 @@ pub(super) enum Judged {
     Liftable(Denial, Escalation),
     /// The person in front of the client can.
     Confirmable(Denial, Confirmation),
+}
+
+impl Judged {
+    /// What still stops the call.
+    pub(super) fn left(&self) -> &[Reason] {
+        match self {
+            Self::Liftable(denial, _) | Self::Confirmable(denial, _) => &denial.reasons,
+            Self::Allowed(_) | Self::Refused(..) => &[],
+        }
+    }
 }
 
 /// Why a call is not sent: what is recorded, and what its caller learns.
@@ -185,6 +198,7 @@ impl Candidate {
                     allowed,
                     entry,
                     charged,
+                    shown: lifted.grant.is_some() || lifted.confirmed.is_some(),
                 }))
             }
             Decided::Refused((outcome, detail, refusal)) => {

@@ -137,6 +137,7 @@ impl Broker {
                     allowed,
                     entry,
                     charged: charges.into(),
+                    shown: false,
                 })))
             }
             // Whether it was asked for, granted or confirmed, the store knows.

@@ -23,6 +23,7 @@ use super::escalate::Grant;
 use crate::downstream::can_be_asked;
 use crate::escalations::confirming;
 use crate::escalations::confirming::About;
+use crate::escalations::confirming::Shown;
 use crate::outcome::Outcome;
 use crate::policy::Confirmation;
 use crate::policy::Denial;
@@ -77,6 +78,8 @@ pub enum Unconfirmed {
     Unasked(Unasked),
     /// The person was asked.
     Said(Said),
+    /// They said yes to less than what stops the call by now.
+    Less,
     /// The question was answered before, or too long ago.
     Over,
 }
@@ -90,27 +93,28 @@ impl Unconfirmed {
             Self::Unasked(Unasked::NotAll) => "not-asked-of-all",
             Self::Unasked(Unasked::Midway) => "not-asked-midway",
             Self::Said(said) => said.word(),
+            Self::Less => "asked-of-less",
             Self::Over => "over",
         }
     }
 }
 
 /// The confirmation that a call is made with.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Confirmed {
-    /// Of what that call asked.
-    Asked(CallId),
-    /// Of that earlier round.
-    Carried(CallId),
+#[derive(Debug)]
+pub(super) struct Confirmed {
+    /// The call that asked; where it is carried, the round before.
+    call: CallId,
+    /// Whether an earlier round of the same call had it.
+    carried: bool,
+    /// What the yes was to.
+    shown: Shown,
 }
 
 impl Confirmed {
     /// What is recorded of it.
-    fn detail(self) -> Value {
-        match self {
-            Self::Asked(call) => detail("confirmed", Some(call)),
-            Self::Carried(call) => detail("carried", Some(call)),
-        }
+    fn detail(&self) -> Value {
+        let word = if self.carried { "carried" } else { "confirmed" };
+        detail(word, Some(self.call))
     }
 }
 
@@ -136,16 +140,23 @@ impl Lifted {
         if let Some(grant) = &self.grant {
             grant.use_up(tx, about.subject.call, now)?;
         }
-        match self.confirmed {
-            None => Ok(()),
-            Some(Confirmed::Asked(_)) => confirming::have(tx, about, now),
-            // It was read in this transaction, so nobody else can have gone on with it.
-            Some(Confirmed::Carried(before)) => match confirming::carry(tx, before, about, now)? {
-                true => Ok(()),
-                false => Err(StoreError::Damaged {
-                    what: format!("the confirmation of the call {before}"),
-                }),
-            },
+        let Some(Confirmed {
+            call,
+            carried,
+            shown,
+        }) = &self.confirmed
+        else {
+            return Ok(());
+        };
+        if !carried {
+            return confirming::have(tx, (about, shown), now);
+        }
+        // It was read in this transaction, so nobody else can have gone on with it.
+        match confirming::carry(tx, *call, (about, shown), now)? {
+            true => Ok(()),
+            false => Err(StoreError::Damaged {
+                what: format!("the confirmation of the call {call}"),
+            }),
         }
     }
 
@@ -154,8 +165,8 @@ impl Lifted {
         if let Some(grant) = &self.grant {
             detail.insert("approval".to_owned(), grant.detail());
         }
-        if let Some(confirmed) = self.confirmed {
-            detail.insert("confirmation".to_owned(), confirmed.detail());
+        if let Some(confirmed) = &self.confirmed {
+            detail.insert(CONFIRMATION.to_owned(), confirmed.detail());
         }
     }
 }
@@ -225,22 +236,51 @@ impl Candidate {
             Ok(confirmed) => confirmed,
             Err((asked, why)) => return Ok(self.declined(&facts, (asked, why), now)),
         };
-        facts.confirmed = confirmed.is_some();
+        let Some(confirmed) = confirmed else {
+            return self.lifted((tx, writer), (facts, catalogue), follows, now);
+        };
+        let mut without = facts.clone();
+        facts.confirmed = true;
         let decided = self.lifted((tx, writer), (facts, catalogue), follows, now)?;
-        Ok(match (decided, confirmed) {
-            (Decided::Allowed(allowed, lifted), confirmed) => Decided::Allowed(
-                allowed,
-                Lifted {
-                    confirmed,
-                    ..lifted
-                },
-            ),
-            (Decided::Refused((outcome, mut noted, refusal)), Some(confirmed)) => {
-                note(&mut noted, confirmed.detail());
-                Decided::Refused((outcome, noted, refusal))
+        let said = match decided {
+            Decided::Allowed(allowed, lifted) => {
+                without.approval = lifted.grant.as_ref().map(|grant| grant.by().clone());
+                match self.more_than(&confirmed, &without, now) {
+                    None => {
+                        let confirmed = Some(confirmed);
+                        let lifted = Lifted {
+                            confirmed,
+                            ..lifted
+                        };
+                        return Ok(Decided::Allowed(allowed, lifted));
+                    }
+                    Some(said) => said,
+                }
             }
-            (refused @ Decided::Refused(_), None) => refused,
-        })
+            Decided::Refused(said) => said,
+        };
+        let (outcome, mut noted, refusal) = said;
+        if noted.get(CONFIRMATION).is_none() {
+            note(&mut noted, confirmed.detail());
+        }
+        Ok(Decided::Refused((outcome, noted, refusal)))
+    }
+
+    /// The no to a call that more stops, but for the yes, than the yes was to: `without`
+    /// is what is true, the yes left out.
+    fn more_than(&self, confirmed: &Confirmed, without: &Facts, now: Timestamp) -> Option<Told> {
+        let denial = match self.judge(without, now) {
+            Judged::Allowed(_) => return None,
+            Judged::Refused(outcome, noted, refusal) => return Some((outcome, noted, refusal)),
+            Judged::Confirmable(denial, confirmation) => {
+                if confirmed.shown.covers(&shown(&denial, &confirmation)) {
+                    return None;
+                }
+                denial
+            }
+            Judged::Liftable(denial, _) => denial,
+        };
+        Some(self.unconfirmed(denial, (Some(confirmed.call), Unconfirmed::Less)))
     }
 
     /// The confirmation that the call has, or why it must not be made: which call
@@ -254,21 +294,30 @@ impl Candidate {
         let about = self.about();
         if let Confirming::Answered(asked, said) = self.confirming {
             return Ok(match (confirming::answer(tx, asked, about, now)?, said) {
-                (false, _) => Err((asked, Unconfirmed::Over)),
-                (true, Said::Yes) => Ok(Some(Confirmed::Asked(asked))),
-                (true, no) => Err((asked, Unconfirmed::Said(no))),
+                (None, _) => Err((asked, Unconfirmed::Over)),
+                (Some(shown), Said::Yes) => Ok(Some(Confirmed {
+                    call: asked,
+                    carried: false,
+                    shown,
+                })),
+                (Some(_), no) => Err((asked, Unconfirmed::Said(no))),
             });
         }
-        Ok(Ok(match follows {
+        let before = match follows {
             Some(Follows::Asked(before))
                 if self.route.gate.may_confirm()
-                    && !matches!(self.confirming, Confirming::Not(Unasked::NotAll))
-                    && confirming::is_had(tx, before, about, now)? =>
+                    && !matches!(self.confirming, Confirming::Not(Unasked::NotAll)) =>
             {
-                Some(Confirmed::Carried(before))
+                before
             }
-            Some(Follows::Asked(_) | Follows::Unknown(_)) | None => None,
-        }))
+            Some(Follows::Asked(_) | Follows::Unknown(_)) | None => return Ok(Ok(None)),
+        };
+        let had = confirming::had(tx, before, about, now)?;
+        Ok(Ok(had.map(|shown| Confirmed {
+            call: before,
+            carried: true,
+            shown,
+        })))
     }
 
     /// The no of a call that brings another answer than a yes: it is not made, whatever
@@ -316,7 +365,8 @@ impl Candidate {
         let patience = self.route.deadline();
         let open = SignedDuration::try_from(patience).map_or(OPEN, |patience| patience.max(OPEN));
         let until = now.saturating_add(open).unwrap_or(now);
-        confirming::ask(tx, self.about(), (until, now))?;
+        let shown = shown(&denial, &confirmation);
+        confirming::ask(tx, (self.about(), &shown), (until, now))?;
         let mut noted = denied_detail(&denial);
         note(&mut noted, detail("asked", None));
         let refusal = Box::new(Refusal::Confirm {
@@ -339,6 +389,17 @@ impl Candidate {
     }
 }
 
+/// What stands before the person who is asked.
+fn shown(denial: &Denial, confirmation: &Confirmation) -> Shown {
+    Shown {
+        policies: denial.lifted(&[]),
+        asks: confirmation.asks.clone(),
+    }
+}
+
+/// The member of a record that says what the person said.
+const CONFIRMATION: &str = "confirmation";
+
 /// What is recorded of a confirmation.
 fn detail(state: &str, asked: Option<CallId>) -> Value {
     match asked {
@@ -349,6 +410,6 @@ fn detail(state: &str, asked: Option<CallId>) -> Value {
 
 fn note(noted: &mut Value, confirmation: Value) {
     if let Some(members) = noted.as_object_mut() {
-        members.insert("confirmation".to_owned(), confirmation);
+        members.insert(CONFIRMATION.to_owned(), confirmation);
     }
 }

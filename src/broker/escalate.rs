@@ -28,6 +28,7 @@ use crate::policy::Allowed;
 use crate::policy::Denial;
 use crate::policy::Escalation;
 use crate::policy::Facts;
+use crate::principal::PrincipalId;
 use crate::store::StoreError;
 use crate::store::Tx;
 use crate::store::WriterId;
@@ -40,6 +41,7 @@ use serde_json::json;
 /// Why an approval was not enough any more.
 pub(super) const LAPSED_TOOL: &str = "the tool is not what it was when the call was escalated";
 const LAPSED_POLICY: &str = "with this approval policy does not allow the call any more";
+const LAPSED_MORE: &str = "more stops the call now than what was approved";
 
 /// What a caller is told of the request that stands for its call.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,16 +83,19 @@ struct Liftable<'a> {
 pub(super) struct Grant {
     id: EscalationId,
     decision: Decision,
+    /// The policies that would stop the call without it.
+    lifts: Vec<String>,
     /// The call that used it up, where this one goes on from it.
     carried: Option<CallId>,
 }
 
 impl Grant {
     /// One that was not used yet.
-    pub(super) fn fresh(id: EscalationId, decision: Decision) -> Self {
+    pub(super) fn fresh(id: EscalationId, decision: Decision, lifts: Vec<String>) -> Self {
         Self {
             id,
             decision,
+            lifts,
             carried: None,
         }
     }
@@ -119,6 +124,11 @@ impl Grant {
         }
     }
 
+    /// Who gave it.
+    pub(super) fn by(&self) -> &PrincipalId {
+        &self.decision.by
+    }
+
     /// What is recorded of it.
     pub(super) fn detail(&self) -> Value {
         json!({
@@ -126,6 +136,7 @@ impl Grant {
             "by": self.decision.by.to_string(),
             "at": self.decision.at.to_string(),
             "reason": self.decision.reason,
+            "lifts": self.lifts,
         })
     }
 }
@@ -161,7 +172,7 @@ impl Candidate {
             }
             Judged::Liftable(denial, escalation) => (denial, escalation),
         };
-        if let Some(carried) = self.carried(tx, &mut facts, follows, now)? {
+        if let Some(carried) = self.carried(tx, (&mut facts, &denial), follows, now)? {
             return Ok(carried);
         }
         // What nobody can be shown whole, nobody can approve.
@@ -193,23 +204,15 @@ impl Candidate {
         match (standing.state, standing.decision.clone()) {
             (State::Approved, Some(decision)) => {
                 facts.approval = Some(decision.by.clone());
-                match self.judge(&facts, now) {
-                    Judged::Allowed(allowed) => {
-                        Ok(allowed_with(allowed, Some(Grant::fresh(id, decision))))
-                    }
-                    Judged::Confirmable(denial, confirmation) => {
-                        let asked = self.ask_person(tx, (denial, confirmation), now)?;
-                        Ok(Decided::Refused(asked))
-                    }
-                    Judged::Refused(outcome, detail, refusal) => {
-                        Ok(Decided::Refused((outcome, detail, refusal)))
-                    }
+                let judged = self.judge(&facts, now);
+                let why = match self.approved(tx, (&standing, decision), (judged, &stopped), now)? {
+                    Ok(decided) => return Ok(decided),
+                    Err(why) => void(why)?,
+                };
+                match self.origin.resumes {
                     // Its client is told, and may ask anew.
-                    Judged::Liftable(..) if self.origin.resumes.is_some() => {
-                        let why = void(LAPSED_POLICY)?;
-                        Ok(Decided::Refused(self.stopped("approval_lapsed", why)))
-                    }
-                    Judged::Liftable(..) => self.ask(tx, stopped, Some(void(LAPSED_POLICY)?), now),
+                    Some(_) => Ok(Decided::Refused(self.stopped("approval_lapsed", why))),
+                    None => self.ask(tx, stopped, Some(why), now),
                 }
             }
             (State::Refused, Some(decision)) => {
@@ -219,10 +222,12 @@ impl Candidate {
             }
             _ => {
                 escalations::tried_again(tx, id)?;
+                let (denial, escalation) = (&stopped.denial, &stopped.escalation);
+                let expires = renewed(tx, &standing, (denial, escalation), now)?;
                 let requested = Requested::Waits {
                     id,
                     tries: standing.tries.saturating_add(1),
-                    expires_in: standing.expires.duration_since(now),
+                    expires_in: expires.duration_since(now),
                     lapsed: None,
                     wait: stopped.wait.clone(),
                     task: self.task(tx, (id, stopped.takes_task), now)?,
@@ -230,6 +235,33 @@ impl Candidate {
                 Ok(Decided::Refused(self.escalated(stopped, requested)))
             }
         }
+    }
+
+    /// What becomes of a call that was approved, by what policy says to it with that; or
+    /// why the approval does not fit any more.
+    fn approved(
+        &self,
+        tx: &Tx<'_>,
+        (standing, decision): (&escalations::Escalation, Decision),
+        (judged, stopped): (Judged, &Liftable<'_>),
+        now: Timestamp,
+    ) -> Result<Result<Decided, &'static str>, StoreError> {
+        let lifts = stopped.denial.lifted(judged.left());
+        Ok(match judged {
+            Judged::Refused(outcome, detail, refusal) => {
+                Ok(Decided::Refused((outcome, detail, refusal)))
+            }
+            Judged::Liftable(..) => Err(LAPSED_POLICY),
+            _ if !standing.names(&lifts) => Err(LAPSED_MORE),
+            Judged::Confirmable(denial, confirmation) => {
+                let asked = self.ask_person(tx, (denial, confirmation), now)?;
+                Ok(Decided::Refused(asked))
+            }
+            Judged::Allowed(allowed) => {
+                let grant = Grant::fresh(standing.id, decision, lifts);
+                Ok(allowed_with(allowed, Some(grant)))
+            }
+        })
     }
 
     /// Ends a request that this call cannot go by any more, and records that. Returns
@@ -259,7 +291,7 @@ impl Candidate {
     fn carried(
         &self,
         tx: &Tx<'_>,
-        facts: &mut Facts,
+        (facts, denial): (&mut Facts, &Denial),
         follows: Option<Follows>,
         now: Timestamp,
     ) -> Result<Option<Decided>, StoreError> {
@@ -267,15 +299,16 @@ impl Candidate {
             && let Some(used) = escalations::used_by(tx, earlier)?
             && used.expires > now
             && used.definition == self.route.definition
-            && let Some(decision) = used.decision
+            && let Some(decision) = used.decision.clone()
         {
             facts.approval = Some(decision.by.clone());
-            if let Judged::Allowed(allowed) = self.judge(facts, now) {
-                let (id, carried) = (used.id, Some(earlier));
+            let lifts = denial.lifted(&[]);
+            if used.names(&lifts)
+                && let Judged::Allowed(allowed) = self.judge(facts, now)
+            {
                 let grant = Grant {
-                    id,
-                    decision,
-                    carried,
+                    carried: Some(earlier),
+                    ..Grant::fresh(used.id, decision, lifts)
                 };
                 return Ok(Some(allowed_with(allowed, Some(grant))));
             }
@@ -325,16 +358,7 @@ impl Candidate {
         lapsed: Option<&'static str>,
         now: Timestamp,
     ) -> Result<Decided, StoreError> {
-        let stops: Vec<Stop> = stopped
-            .denial
-            .reasons
-            .iter()
-            .map(|reason| Stop {
-                policy: reason.policy.clone(),
-                code: reason.code.clone(),
-                message: reason.message.clone(),
-            })
-            .collect();
+        let stops = stops_of(&stopped.denial);
         let request = Request {
             subject: &self.subject,
             definition: self.route.definition,
@@ -426,6 +450,38 @@ impl Candidate {
 fn allowed_with(allowed: Allowed, grant: Option<Grant>) -> Decided {
     let confirmed = None;
     Decided::Allowed(allowed, Lifted { grant, confirmed })
+}
+
+/// What somebody has to lift.
+fn stops_of(denial: &Denial) -> Vec<Stop> {
+    let stops = denial.reasons.iter().map(|reason| Stop {
+        policy: reason.policy.clone(),
+        code: reason.code.clone(),
+        message: reason.message.clone(),
+    });
+    stops.collect()
+}
+
+/// Has a request that waits say all that stops its call now, where that is more than it
+/// says: who decides must be shown it. Returns until when it waits.
+///
+/// # Errors
+///
+/// When it cannot be written.
+pub(super) fn renewed(
+    tx: &Tx<'_>,
+    waits: &escalations::Escalation,
+    (denial, escalation): (&Denial, &Escalation),
+    now: Timestamp,
+) -> Result<Timestamp, StoreError> {
+    if waits.names(&denial.lifted(&[])) {
+        return Ok(waits.expires);
+    }
+    let until = now.saturating_add(escalation.expires).unwrap_or(now);
+    let until = until.min(waits.expires);
+    let (stops, roles) = (stops_of(denial), &escalation.roles);
+    escalations::renew(tx, waits.id, (&stops, roles), until)?;
+    Ok(until)
 }
 
 /// What is recorded of a no that could be lifted.

@@ -3,6 +3,7 @@
 
 use super::Catalogue;
 use super::Settings;
+use super::escalate::renewed;
 use super::metered::Weighed;
 use super::own;
 use super::own::Own;
@@ -71,6 +72,12 @@ pub enum DecisionRefusal {
     /// With their approval policy would not let the call pass.
     #[error("your approval would not let this call pass: {}", told(.0))]
     NotEnough(Denial),
+    /// More stops the call than it was asked for: the request says so by now.
+    #[error(
+        "more stops this call now than when it was asked for: {}. Look at it again, and decide on all of it",
+        told(.0)
+    )]
+    More(Denial),
     /// What it was asked for is not so any more.
     #[error("nothing can be approved: {0}")]
     Stale(&'static str),
@@ -91,6 +98,7 @@ impl DecisionRefusal {
             Self::Own => "own_call",
             Self::Denied(_) => "may_not_decide",
             Self::NotEnough(_) => "approval_not_enough",
+            Self::More(_) => "escalation_changed",
             Self::Stale(_) => "escalation_stale",
             Self::Reason => "unfit_reason",
             Self::NotRecorded => "not_recorded",
@@ -385,19 +393,36 @@ impl Ground<'_> {
             totals: after.totals,
             meters: after.counts,
             denied_lately,
-            approval: Some(by.clone()),
+            approval: None,
             confirmed: false,
         };
-        let principal = &escalation.principal;
-        Ok(
-            match gate.decide(subject.call, principal, &reading, &facts, now) {
-                // What is left is asked of its caller, when the call is made.
-                Verdict::Allow(_) | Verdict::Confirm(..) => Ok(()),
-                Verdict::Deny(denial) | Verdict::Escalate(denial, _) => {
-                    Err(DecisionRefusal::NotEnough(denial))
-                }
-            },
-        )
+        let judge = |facts: &Facts| {
+            let principal = &escalation.principal;
+            gate.decide(subject.call, principal, &reading, facts, now)
+        };
+        let without = judge(&facts);
+        let left = match judge(&Facts {
+            approval: Some(by.clone()),
+            ..facts
+        }) {
+            Verdict::Allow(_) => Vec::new(),
+            // That is asked of its caller, when the call is made.
+            Verdict::Confirm(left, _) => left.reasons,
+            Verdict::Deny(denial) | Verdict::Escalate(denial, _) => {
+                return Ok(Err(DecisionRefusal::NotEnough(denial)));
+            }
+        };
+        Ok(match without {
+            Verdict::Escalate(mut denial, asked) if !escalation.names(&denial.lifted(&left)) => {
+                renewed(tx, escalation, (&denial, &asked), now)?;
+                let known = |policy: &String| escalation.names(std::slice::from_ref(policy));
+                denial.reasons.retain(|reason| !known(&reason.policy));
+                Err(DecisionRefusal::More(denial))
+            }
+            // Nobody is asked about that when the call is made.
+            Verdict::Deny(denial) => Err(DecisionRefusal::NotEnough(denial)),
+            Verdict::Allow(_) | Verdict::Escalate(..) | Verdict::Confirm(..) => Ok(()),
+        })
     }
 }
 

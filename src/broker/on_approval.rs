@@ -85,7 +85,7 @@ impl Candidate {
         };
         let found = escalations::find(tx, id)?;
         let decision = found.and_then(|found| found.decision);
-        Ok(decision.map(|decision| Grant::fresh(id, decision)))
+        Ok(decision.map(|decision| Grant::fresh(id, decision, Vec::new())))
     }
 
     /// A no of ours.

@@ -6,12 +6,14 @@ use super::Asked;
 use super::Awaited;
 use super::Broker;
 use super::Refusal;
+use super::Shown;
 use super::ToolCall;
 use super::catalogue::Route;
 use super::earlier::Earlier;
 use super::earlier::Patience;
 use super::labels;
 use super::settlement::Charged;
+use crate::downstream;
 use crate::downstream::CallLine;
 use crate::downstream::Era;
 use crate::journal::Closing;
@@ -94,7 +96,10 @@ impl Broker {
             let wanted = call.key.is_some() || candidate.effect() == Effect::Possible;
             let subject = wanted.then(|| candidate.subject.clone());
             match self.admit(candidate, (came, now)).await {
-                Ok((charged, permit)) => {
+                Ok((charged, permit, Shown(shown))) => {
+                    if shown {
+                        call.meta = call.meta.take().and_then(|meta| downstream::traces(&meta));
+                    }
                     return Ok(Once::Cleared(Box::new(Cleared {
                         permit,
                         charged,

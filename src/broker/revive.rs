@@ -154,7 +154,7 @@ impl Broker {
         // It is ours: nobody is asked for it, and no approval of the owner's is used.
         candidate.to_decide_on = None;
         candidate.confirming = Confirming::Not(Unasked::Nobody);
-        let (charged, permit) = self.admit(candidate, (Instant::now(), now)).await?;
+        let (charged, permit, _) = self.admit(candidate, (Instant::now(), now)).await?;
         let silent = CallLine {
             progress: None,
             asks: None,

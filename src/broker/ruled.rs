@@ -69,10 +69,12 @@ impl Word<'_> {
             Self::Decided(approve, Ok(decided)) => {
                 let reason = decided.decision.as_ref();
                 let reason = reason.and_then(|decision| decision.reason.as_deref());
+                let stops = decided.stops.iter().map(|stop| &*stop.policy);
                 json!({
                     "decision": word(approve),
                     "state": decided.state.as_str(),
                     "reason": reason,
+                    "policies": stops.collect::<Vec<_>>(),
                 })
             }
             Self::Decided(approve, Err(refusal)) => {
@@ -103,7 +105,9 @@ fn word(approve: Approve) -> &'static str {
 /// Which policies were against it.
 fn policies(refusal: &DecisionRefusal) -> Option<Vec<&str>> {
     match refusal {
-        DecisionRefusal::Denied(denial) | DecisionRefusal::NotEnough(denial) => {
+        DecisionRefusal::Denied(denial)
+        | DecisionRefusal::NotEnough(denial)
+        | DecisionRefusal::More(denial) => {
             let reasons = denial.reasons.iter();
             Some(reasons.map(|reason| &*reason.policy).collect())
         }

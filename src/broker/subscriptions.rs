@@ -254,7 +254,7 @@ impl Broker {
         let mut candidate = self.read_arguments(&call, &route, now).await?;
         // What changes may be told before the subscription is answered.
         candidate.early.clone_from(&labels);
-        let (charged, permit) = self.admit(candidate, (Instant::now(), now)).await?;
+        let (charged, permit, _) = self.admit(candidate, (Instant::now(), now)).await?;
         let to = (&route, task);
         let (closing, answer) = self.join(permit, to, (call, listener)).await;
         let held = Held { charged, labels };

@@ -62,7 +62,7 @@ const MIGRATIONS: [Migration; 1] = [Migration {
         journal::SCHEMA_12,
         journal::SCHEMA_14,
         journal::SCHEMA_20,
-        journal::SCHEMA_25,
+        journal::SCHEMA_26,
         meters::SCHEMA,
         meters::SCHEMA_5,
         meters::SCHEMA_9,

@@ -9,6 +9,7 @@ use super::said;
 use super::step;
 use anyhow::Context;
 use anyhow::ensure;
+use std::process::Output;
 use tokio::process::Command;
 
 /// What alice may not pay alone, in dollars and in cents.
@@ -38,6 +39,21 @@ impl Story {
             "$ countersign escalation approve {asked} --reason \"{REASON}\""
         ))?;
         let approve = ["escalation", "approve", asked, "--reason", REASON];
+        let refused = self.run(&approve, Some(key)).await?;
+        let told = String::from_utf8_lossy(&refused.stderr);
+        said(&told)?;
+        ensure!(
+            !refused.status.success() && told.contains("Day Limit Exceeded"),
+            "more was paid since the call was stopped, so it would pass the day's limit too"
+        );
+        held("not yet: by now it would pass the day's limit as well, which she was not shown")?;
+
+        step(&format!(
+            "{MANAGER} looks at it again, and approves all of it"
+        ))?;
+        said(&format!("$ countersign escalation show {asked}"))?;
+        let show = ["escalation", "show", asked];
+        said(&self.command(&show, Some(key)).await?)?;
         let printed = self.command(&approve, Some(key)).await?;
         said(&printed)?;
         ensure!(
@@ -67,15 +83,10 @@ impl Story {
         held("blocked: the approval was for one call, and this is a new request")
     }
 
-    /// Runs a command of the program, with somebody's key; what it printed.
+    /// Runs a command of the program that does what it should, with somebody's key; what it
+    /// printed.
     async fn command(&self, args: &[&str], key: Option<&str>) -> anyhow::Result<String> {
-        let mut command = Command::new(&self.program);
-        command.arg("--config").arg(&self.config.path).args(args);
-        command.env_remove("COUNTERSIGN_KEY");
-        if let Some(key) = key {
-            command.env("COUNTERSIGN_KEY", key);
-        }
-        let done = command.output().await?;
+        let done = self.run(args, key).await?;
         let errors = String::from_utf8_lossy(&done.stderr);
         ensure!(
             done.status.success(),
@@ -83,5 +94,15 @@ impl Story {
             args.join(" ")
         );
         Ok(String::from_utf8(done.stdout)?)
+    }
+
+    async fn run(&self, args: &[&str], key: Option<&str>) -> anyhow::Result<Output> {
+        let mut command = Command::new(&self.program);
+        command.arg("--config").arg(&self.config.path).args(args);
+        command.env_remove("COUNTERSIGN_KEY");
+        if let Some(key) = key {
+            command.env("COUNTERSIGN_KEY", key);
+        }
+        Ok(command.output().await?)
     }
 }

@@ -19,6 +19,8 @@ const HOP_BY_HOP: [&str; 5] = [
     "io.modelcontextprotocol/loglevel",
 ];
 
+const TRACES: [&str; 2] = ["traceparent", "tracestate"];
+
 /// The text of the `_meta` to send, or none where nothing is in it.
 ///
 /// # Errors
@@ -53,6 +55,18 @@ pub(super) fn outgoing(
     }
     meta.push('}');
     Ok(Some(meta))
+}
+
+/// The members by which a call is followed through systems (W3C Trace Context), and
+/// nothing else of a client's `_meta`: for calls of which a person was shown what is sent.
+pub fn traces(clients: &str) -> Option<Box<str>> {
+    let object = Object::parse(clients).ok()?;
+    let members = TRACES.into_iter().filter_map(|key| {
+        let value = object.get(key)?;
+        Some(format!("\"{key}\":{value}"))
+    });
+    let members: Vec<String> = members.collect();
+    (!members.is_empty()).then(|| format!("{{{}}}", members.join(",")).into())
 }
 
 /// What every request to a modern server carries (2026-07-28,
@@ -103,6 +117,20 @@ mod tests {
     fn legacy(clients: Option<&str>, token: Option<u64>) -> Option<String> {
         let era = Era::Legacy("2025-11-25".to_owned());
         outgoing(clients, token, (&era, &Declared::default(), None)).unwrap()
+    }
+
+    #[test]
+    fn of_what_was_shown_to_a_person_only_traces_go_along() {
+        for (clients, kept) in [
+            ("{}", None),
+            (r#"{"baggage":"a=1","x":{"amount":9000}}"#, None),
+            (
+                r#"{"x":1,"tracestate":"b=2","traceparent" : "00-a"}"#,
+                Some(r#"{"traceparent":"00-a","tracestate":"b=2"}"#),
+            ),
+        ] {
+            assert_eq!(traces(clients).as_deref(), kept, "{clients}");
+        }
     }
 
     #[test]

@@ -29,6 +29,15 @@ pub fn changed(tx: &Tx<'_>) -> Result<bool, StoreError> {
     table::any(tx)
 }
 
+/// Has those who were told that one waits told again.
+///
+/// # Errors
+///
+/// When it cannot be written.
+pub(super) fn tell_again(tx: &Tx<'_>, id: EscalationId) -> Result<(), StoreError> {
+    table::add(tx, id, State::Pending)
+}
+
 /// Takes the oldest changes, at most so many. Whoever takes them hands them on in the
 /// same transaction.
 ///

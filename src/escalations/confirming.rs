@@ -6,6 +6,7 @@
 mod table;
 
 pub use table::SCHEMA_23;
+pub use table::SCHEMA_25;
 
 use crate::journal::Subject;
 use crate::store::StoreError;
@@ -30,23 +31,41 @@ pub struct About<'a> {
     pub definition: Digest,
 }
 
-/// Notes that a call asks, and until when an answer is taken.
+/// What stood before the person who was asked, and so what their yes is to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Shown {
+    /// The policies that stopped the call.
+    pub policies: Vec<String>,
+    /// Their questions.
+    pub asks: Vec<String>,
+}
+
+impl Shown {
+    /// Whether all of another was among it.
+    pub fn covers(&self, other: &Self) -> bool {
+        let within = |all: &[String], some: &[String]| some.iter().all(|one| all.contains(one));
+        within(&self.policies, &other.policies) && within(&self.asks, &other.asks)
+    }
+}
+
+/// Notes that a call asks, what, and until when an answer is taken.
 ///
 /// # Errors
 ///
 /// When the store fails.
 pub fn ask(
     tx: &Tx<'_>,
-    about: About<'_>,
+    (about, shown): (About<'_>, &Shown),
     (until, now): (Timestamp, Timestamp),
 ) -> Result<(), StoreError> {
     table::delete_before(tx, now)?;
-    table::insert(tx, (about.subject.call, OPEN), about, until)
+    table::insert(tx, (about.subject.call, OPEN), (about, shown), until)
 }
 
 /// Takes the answer to what an earlier call asked about the same: one is taken, whatever
-/// it is. False where none is open: it was answered before, is too old, or was never
-/// asked about this.
+/// it is. Returns what was asked; nothing where none is open: it was answered before, is
+/// too old, or was never asked about this. What is too old is so for good: a clock that
+/// is set back does not reopen it.
 ///
 /// # Errors
 ///
@@ -56,32 +75,43 @@ pub fn answer(
     asked: CallId,
     about: About<'_>,
     now: Timestamp,
-) -> Result<bool, StoreError> {
-    Ok(table::is_there(tx, (asked, OPEN), about, now)? && table::delete(tx, asked)?)
+) -> Result<Option<Shown>, StoreError> {
+    table::delete_before(tx, now)?;
+    let shown = table::find(tx, (asked, OPEN), about)?;
+    if shown.is_some() {
+        table::delete(tx, asked)?;
+    }
+    Ok(shown)
 }
 
-/// Notes that a call has been confirmed, and is made.
+/// Notes that a call has been confirmed, by a yes to this, and is made.
 ///
 /// # Errors
 ///
 /// When the store fails.
-pub fn have(tx: &Tx<'_>, about: About<'_>, now: Timestamp) -> Result<(), StoreError> {
+pub fn have(
+    tx: &Tx<'_>,
+    (about, shown): (About<'_>, &Shown),
+    now: Timestamp,
+) -> Result<(), StoreError> {
     let until = now.saturating_add(ROUNDS).unwrap_or(now);
-    table::insert(tx, (about.subject.call, HAD), about, until)
+    table::insert(tx, (about.subject.call, HAD), (about, shown), until)
 }
 
-/// Whether an earlier round of the same call was confirmed, and none went on from it.
+/// What the yes was to by which an earlier round of the same call was confirmed; nothing
+/// where it was not, or another went on from it.
 ///
 /// # Errors
 ///
 /// When the store fails.
-pub fn is_had(
+pub fn had(
     tx: &Tx<'_>,
     before: CallId,
     about: About<'_>,
     now: Timestamp,
-) -> Result<bool, StoreError> {
-    table::is_there(tx, (before, HAD), about, now)
+) -> Result<Option<Shown>, StoreError> {
+    table::delete_before(tx, now)?;
+    table::find(tx, (before, HAD), about)
 }
 
 /// Goes on with the confirmation of an earlier round. False where another did.
@@ -92,7 +122,7 @@ pub fn is_had(
 pub fn carry(
     tx: &Tx<'_>,
     before: CallId,
-    about: About<'_>,
+    about: (About<'_>, &Shown),
     now: Timestamp,
 ) -> Result<bool, StoreError> {
     if !table::delete(tx, before)? {
@@ -127,8 +157,16 @@ mod tests {
 
     const MIGRATIONS: [Migration; 1] = [Migration {
         number: 1,
-        sql: &[SCHEMA_23],
+        sql: &[SCHEMA_23, SCHEMA_25],
     }];
+
+    fn shown(policies: &[&str], asks: &[&str]) -> Shown {
+        let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+        Shown {
+            policies: owned(policies),
+            asks: owned(asks),
+        }
+    }
 
     const TOOL: &[u8] = b"tool";
 
@@ -151,7 +189,8 @@ mod tests {
     fn one_answer_is_taken_of_exactly_the_same_call_in_time() {
         let taken = in_store(|tx| {
             let (first, answering) = (subject(1), subject(2));
-            ask(tx, about(&first), (at(60), at(0)))?;
+            let shown = shown(&["a"], &["Pay?"]);
+            ask(tx, (about(&first), &shown), (at(60), at(0)))?;
             let changes: [fn(&mut Subject); 4] = [
                 |other| other.principal = PrincipalId::parse("bob").unwrap(),
                 |other| other.session = SessionId::from_bytes([8; 16]),
@@ -161,34 +200,53 @@ mod tests {
             for change in changes {
                 let mut other = answering.clone();
                 change(&mut other);
-                assert!(!answer(tx, first.call, about(&other), at(1))?);
+                assert_eq!(answer(tx, first.call, about(&other), at(1))?, None);
             }
             let other_tool = About {
                 subject: &answering,
                 definition: Digest::of(b"other"),
             };
-            assert!(!answer(tx, first.call, other_tool, at(1))?);
-            assert!(!answer(tx, answering.call, about(&answering), at(1))?);
-            assert!(!answer(tx, first.call, about(&answering), at(60))?);
+            assert_eq!(answer(tx, first.call, other_tool, at(1))?, None);
+            assert_eq!(answer(tx, answering.call, about(&answering), at(1))?, None);
             let taken = [(); 2].map(|()| answer(tx, first.call, about(&answering), at(59)));
-            taken.into_iter().collect::<Result<Vec<_>, _>>()
+            let taken: Vec<_> = taken.into_iter().collect::<Result<_, _>>()?;
+            assert_eq!(taken, [Some(shown.clone()), None]);
+            // Nor is it open again where the clock is set back.
+            ask(tx, (about(&first), &shown), (at(60), at(0)))?;
+            let late = [60, 59].map(|now| answer(tx, first.call, about(&answering), at(now)));
+            late.into_iter().collect::<Result<Vec<_>, _>>()
         });
-        assert_eq!(taken, [true, false]);
+        assert_eq!(taken, [None, None]);
+    }
+
+    #[test]
+    fn a_yes_is_to_what_was_asked_and_to_no_more() {
+        let all = shown(&["a", "b"], &["Pay?", "Really?"]);
+        for (other, covered) in [
+            (shown(&[], &[]), true),
+            (shown(&["b"], &["Really?"]), true),
+            (shown(&["c"], &["Pay?"]), false),
+            (shown(&["a"], &["Pay more?"]), false),
+        ] {
+            assert_eq!(all.covers(&other), covered, "{other:?}");
+        }
     }
 
     #[test]
     fn one_round_goes_on_with_the_confirmation_of_the_one_before() {
         in_store(|tx| {
             let [first, second, third] = [1, 2, 3].map(subject);
-            have(tx, about(&first), at(0))?;
+            let yes = shown(&["a"], &["Pay?"]);
+            have(tx, (about(&first), &yes), at(0))?;
             // It is no question, so there is no answer to take.
-            assert!(!answer(tx, first.call, about(&second), at(1))?);
-            assert!(is_had(tx, first.call, about(&second), at(1))?);
-            assert!(carry(tx, first.call, about(&second), at(1))?);
-            assert!(!is_had(tx, first.call, about(&third), at(1))?);
-            assert!(!carry(tx, first.call, about(&third), at(1))?);
-            assert!(is_had(tx, second.call, about(&third), at(1))?);
-            assert!(!is_had(tx, second.call, about(&third), at(100_000))?);
+            assert_eq!(answer(tx, first.call, about(&second), at(1))?, None);
+            let had = |before, now| had(tx, before, about(&third), now);
+            assert_eq!(had(first.call, at(1))?.as_ref(), Some(&yes));
+            assert!(carry(tx, first.call, (about(&second), &yes), at(1))?);
+            assert_eq!(had(first.call, at(1))?, None);
+            assert!(!carry(tx, first.call, (about(&third), &yes), at(1))?);
+            assert_eq!(had(second.call, at(1))?, Some(yes));
+            assert_eq!(had(second.call, at(100_000))?, None);
             Ok(())
         });
     }

@@ -70,11 +70,6 @@ pub(super) fn insert(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let subject = request.subject;
-    let stops = request
-        .stops
-        .iter()
-        .map(|stop| json!({"policy": stop.policy, "code": stop.code, "message": stop.message}));
-    let stops: Vec<Value> = stops.collect();
     tx.sql()
         .execute(
             "INSERT INTO escalation (id, state, call, session, principal, tool, arguments,
@@ -90,13 +85,41 @@ pub(super) fn insert(
                 request.definition.as_bytes(),
                 request.body,
                 json!(request.roles).to_string(),
-                Value::Array(stops).to_string(),
+                written(request.stops),
                 now.as_millisecond(),
                 request.expires.as_millisecond(),
             ],
         )
         .map(|_one_row| ())
         .map_err(StoreError::sql("store an escalation"))
+}
+
+fn written(stops: &[Stop]) -> String {
+    let stops = stops
+        .iter()
+        .map(|stop| json!({"policy": stop.policy, "code": stop.code, "message": stop.message}));
+    Value::Array(stops.collect()).to_string()
+}
+
+pub(super) fn renew(
+    tx: &Tx<'_>,
+    id: EscalationId,
+    (stops, roles): (&[Stop], &[String]),
+    expires: Timestamp,
+) -> Result<(), StoreError> {
+    tx.sql()
+        .execute(
+            "UPDATE escalation SET stops = ?2, roles = ?3, expires = ?4
+             WHERE id = ?1 AND state = 'pending'",
+            params![
+                id.to_string(),
+                written(stops),
+                json!(roles).to_string(),
+                expires.as_millisecond(),
+            ],
+        )
+        .map(|_one_row| ())
+        .map_err(StoreError::sql("note what stops an escalated call"))
 }
 
 /// How many of a principal's wait, with the bytes of their arguments, and how many were

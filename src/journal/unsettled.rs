@@ -4,7 +4,7 @@
 
 mod table;
 
-pub use table::SCHEMA_25;
+pub use table::SCHEMA_26;
 
 use super::Subject;
 use super::recover_dead;

@@ -97,6 +97,17 @@ pub struct Denial {
 const PAUSED: &str = "countersign.paused";
 
 impl Denial {
+    /// The policies that stop the call now, and are not among what is left of them once
+    /// somebody said yes.
+    pub fn lifted(&self, left: &[Reason]) -> Vec<String> {
+        let is_left = |policy: &str| left.iter().any(|reason| reason.policy == policy);
+        let policies = self.reasons.iter().map(|reason| &*reason.policy);
+        policies
+            .filter(|policy| !is_left(policy))
+            .map(str::to_owned)
+            .collect()
+    }
+
     /// Whether nothing but that its session waits stopped the call.
     pub fn is_pause(&self) -> bool {
         self.errors.is_empty()

@@ -303,7 +303,7 @@ impl Broker {
         let labels = labels::of(&route, task.as_ref());
         let mut candidate = self.read_arguments(&call, &route, now).await?;
         candidate.early.clone_from(&labels);
-        let (charged, permit) = self
+        let (charged, permit, _) = self
             .admit(candidate, (Instant::now().into_std(), now))
             .await?;
         let id = permit.call();

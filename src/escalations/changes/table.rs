@@ -1,6 +1,7 @@
 //! The table of the changes, and the triggers that fill it.
 
 use super::Change;
+use crate::escalations::EscalationId;
 use crate::escalations::State;
 use crate::store::StoreError;
 use crate::store::Tx;
@@ -29,6 +30,16 @@ pub(super) fn any(tx: &Tx<'_>) -> Result<bool, StoreError> {
             .query_row([], |row| row.get(0))
     };
     read().map_err(StoreError::sql("look for changes of escalations"))
+}
+
+pub(super) fn add(tx: &Tx<'_>, id: EscalationId, state: State) -> Result<(), StoreError> {
+    tx.sql()
+        .execute(
+            "INSERT INTO escalation_change (escalation, state) VALUES (?1, ?2)",
+            params![id.to_string(), state.as_str()],
+        )
+        .map(|_one_row| ())
+        .map_err(StoreError::sql("note that an escalation says more"))
 }
 
 pub(super) fn take(tx: &Tx<'_>, most: u32) -> Result<Vec<Change>, StoreError> {

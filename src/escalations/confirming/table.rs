@@ -1,11 +1,14 @@
 //! The table of the questions to the people in front of clients.
 
 use super::About;
+use super::Shown;
 use crate::store::StoreError;
 use crate::store::Tx;
 use crate::tool::CallId;
 use jiff::Timestamp;
+use rusqlite::OptionalExtension as _;
 use rusqlite::params;
+use serde_json::json;
 
 /// What version 23 of the store adds.
 pub const SCHEMA_23: &str = "
@@ -22,14 +25,17 @@ CREATE TABLE confirmation (
 CREATE INDEX confirmation_by_age ON confirmation (expires);
 ";
 
-/// One that is about this, of this call, and not too old.
-const FITS: &str = "call = ?1 AND state = ?2 AND session = ?3 AND principal = ?4 AND tool = ?5
-    AND arguments = ?6 AND definition = ?7 AND expires > ?8";
+/// What version 25 of the store adds: what a yes is to. One that was asked before was
+/// asked of nothing that is known.
+pub const SCHEMA_25: &str = "
+ALTER TABLE confirmation ADD COLUMN policies TEXT NOT NULL DEFAULT '[]'; -- JSON array of strings
+ALTER TABLE confirmation ADD COLUMN asks TEXT NOT NULL DEFAULT '[]';     -- likewise
+";
 
 pub(super) fn insert(
     tx: &Tx<'_>,
     (call, state): (CallId, &str),
-    about: About<'_>,
+    (about, shown): (About<'_>, &Shown),
     expires: Timestamp,
 ) -> Result<(), StoreError> {
     let About {
@@ -39,8 +45,8 @@ pub(super) fn insert(
     tx.sql()
         .execute(
             "INSERT INTO confirmation (call, state, session, principal, tool, arguments,
-                 definition, expires)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                 definition, expires, policies, asks)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
             params![
                 call.as_bytes(),
                 state,
@@ -50,25 +56,30 @@ pub(super) fn insert(
                 subject.arguments.as_bytes(),
                 definition.as_bytes(),
                 expires.as_millisecond(),
+                json!(shown.policies).to_string(),
+                json!(shown.asks).to_string(),
             ],
         )
         .map(|_one_row| ())
         .map_err(StoreError::sql("keep a question to the person"))
 }
 
-pub(super) fn is_there(
+/// What was asked by one that is about this, of this call.
+pub(super) fn find(
     tx: &Tx<'_>,
     (call, state): (CallId, &str),
     about: About<'_>,
-    now: Timestamp,
-) -> Result<bool, StoreError> {
+) -> Result<Option<Shown>, StoreError> {
     let About {
         subject,
         definition,
     } = about;
-    tx.sql()
+    let found: Option<(String, String)> = tx
+        .sql()
         .query_row(
-            &format!("SELECT EXISTS (SELECT 1 FROM confirmation WHERE {FITS})"),
+            "SELECT policies, asks FROM confirmation
+             WHERE call = ?1 AND state = ?2 AND session = ?3 AND principal = ?4 AND tool = ?5
+               AND arguments = ?6 AND definition = ?7",
             params![
                 call.as_bytes(),
                 state,
@@ -77,11 +88,23 @@ pub(super) fn is_there(
                 subject.tool,
                 subject.arguments.as_bytes(),
                 definition.as_bytes(),
-                now.as_millisecond(),
             ],
-            |row| row.get(0),
+            |row| Ok((row.get(0)?, row.get(1)?)),
         )
-        .map_err(StoreError::sql("look for a question to the person"))
+        .optional()
+        .map_err(StoreError::sql("look for a question to the person"))?;
+    let texts = |json: &str| {
+        serde_json::from_str(json).map_err(|_unread| StoreError::Damaged {
+            what: format!("what the call {call} asked the person"),
+        })
+    };
+    let shown = found.map(|(policies, asks)| {
+        Ok(Shown {
+            policies: texts(&policies)?,
+            asks: texts(&asks)?,
+        })
+    });
+    shown.transpose()
 }
 
 pub(super) fn delete(tx: &Tx<'_>, call: CallId) -> Result<bool, StoreError> {

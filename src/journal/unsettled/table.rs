@@ -12,9 +12,9 @@ use jiff::Timestamp;
 use rusqlite::OptionalExtension;
 use rusqlite::params;
 
-/// The table as of version 25 of the store: each call is a row, which is its caller's.
+/// The table as of version 26 of the store: each call is a row, which is its caller's.
 /// Before, one took the place of another that was the same.
-pub const SCHEMA_25: &str = "
+pub const SCHEMA_26: &str = "
 ALTER TABLE unsettled RENAME TO unsettled_before;
 CREATE TABLE unsettled (             -- ended unknown
     session BLOB NOT NULL,

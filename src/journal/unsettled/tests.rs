@@ -4,7 +4,7 @@ use crate::journal::SCHEMA_14;
 use crate::principal::PrincipalId;
 use crate::store::testing::in_store;
 
-/// Two calls that ended unknown, of two callers, as a store of before version 25 has
+/// Two calls that ended unknown, of two callers, as a store of before version 26 has
 /// them.
 const BEFORE: &str = "
 INSERT INTO writer (id, lock, boot, pid, started) VALUES (1, 'a.lock', '', 1, 0);
@@ -28,7 +28,7 @@ async fn what_was_noted_before_each_call_had_a_row_is_told_to_its_caller() {
         policies: Digest::of(b""),
         found: None,
     };
-    let found = in_store(&[SCHEMA, SCHEMA_14, BEFORE, SCHEMA_25], move |tx| {
+    let found = in_store(&[SCHEMA, SCHEMA_14, BEFORE, SCHEMA_26], move |tx| {
         let noted = |tool, principal| table::unsettled(tx, &subject(tool, principal));
         Ok([
             noted("claims/pay", "alice")?,

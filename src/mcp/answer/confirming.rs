@@ -71,6 +71,10 @@ fn told(why: Unconfirmed) -> (&'static str, &'static str) {
             "The person in front of the client was asked to confirm exactly this call, and what the client answered is no answer to that.",
             "Do not repeat the call by yourself. Tell the person that their client could not confirm it.",
         ),
+        Unconfirmed::Less => (
+            "The person in front of the client said yes, and more stops this call by now than what they were asked about.",
+            "If it is still wanted, make the call anew, from its start: then they are asked about all of it.",
+        ),
         Unconfirmed::Over => (
             "The question to the person in front of the client is not open any more: it was answered before, or too long ago.",
             "An answer counts once. Find out whether the call was made before anything else is done about it; if it is still wanted, make the call anew, without `requestState` and `inputResponses`.",
@@ -100,7 +104,7 @@ mod tests {
         let all = asked.map(Unconfirmed::Said).into_iter();
         let all = all
             .chain(unasked.map(Unconfirmed::Unasked))
-            .chain([Unconfirmed::Over]);
+            .chain([Unconfirmed::Less, Unconfirmed::Over]);
         let mut words = Vec::new();
         for why in all {
             let (what, next) = told(why);
@@ -111,6 +115,7 @@ mod tests {
                 "refused whenever",
                 "or repeat it",
                 "counts once",
+                "all of it",
             ];
             assert!(says.iter().any(|said| next.contains(said)), "{next}");
             assert!(!words.contains(&why.word()));

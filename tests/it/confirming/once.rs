@@ -16,6 +16,7 @@ use super::world;
 use super::yes;
 use crate::world::GET;
 use crate::world::PATIENCE;
+use crate::world::PROGRAM;
 use crate::world::Wire;
 use crate::world::World;
 use crate::world::text_of;
@@ -49,6 +50,65 @@ fn an_answer_counts_once_whatever_it_was() {
     is_denied(&broker.ask("tools/call", late), "over");
     assert!(broker.end());
     assert_eq!(world.paid(), [200_000]);
+    assert!(world.journal_problems().is_empty());
+}
+
+/// Neither beside the arguments nor in what is said of the request.
+#[test]
+fn nothing_goes_along_with_a_yes_that_nobody_was_shown() {
+    let world = world();
+    let plain = format!("command = {PROGRAM:?}\nargs = [\"claims-server\"");
+    let copied = format!(
+        "command = \"sh\"\nargs = [\"-c\", 'tee -a sent.jsonl | \"$0\" \"$@\"', {PROGRAM:?}, \"claims-server\""
+    );
+    world.edit("countersign.toml", &plain, &copied);
+    let mut broker = world.broker();
+    let with = |dollars| {
+        let mut request = modern(dollars);
+        request["_meta"]["example.com/override"] = json!({"amount": 9_000});
+        request["_meta"]["traceparent"] =
+            json!("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+        request
+    };
+    let asked = broker.ask("tools/call", with(2_000));
+    assert!(paid(
+        &broker.ask("tools/call", going_on(with(2_000), &asked, &yes()))
+    ));
+    assert!(paid(&broker.ask("tools/call", with(500))));
+    assert!(broker.end());
+    let sent = world.read("sent.jsonl");
+    let calls = sent.lines().filter(|line| line.contains("tools/call"));
+    let along: Vec<_> = calls
+        .map(|line| (line.contains("override"), line.contains("traceparent")))
+        .collect();
+    assert_eq!(along, [(false, true), (true, true)]);
+}
+
+/// Two are asked about while neither was paid.
+#[test]
+fn a_yes_lifts_what_was_asked_about_and_no_more() {
+    let world = world();
+    let total = "@id(\"more\")\n@confirm(\"The session passes 3000. Pay all the same?\")\n\
+        forbid (principal, action == Broker::Action::\"claims/approve_payment\", resource)\n\
+        when { context.meter.amount.sessionAfter > 300000 } unless { context.call.confirmed };\n";
+    world.write("policies/more.cedar", total);
+    let mut broker = world.broker();
+    let [first, second] = [2_000, 2_500].map(|dollars| {
+        let asked = broker.ask("tools/call", modern(dollars));
+        going_on(modern(dollars), &asked, &yes())
+    });
+    assert!(paid(&broker.ask("tools/call", first)));
+    is_denied(&broker.ask("tools/call", second.clone()), "asked-of-less");
+    // The answer was taken.
+    is_denied(&broker.ask("tools/call", second), "over");
+    let asked = broker.ask("tools/call", modern(2_500));
+    let text = asked.to_string();
+    assert!(text.contains("The session passes 3000."), "{text}");
+    assert!(paid(
+        &broker.ask("tools/call", going_on(modern(2_500), &asked, &yes()))
+    ));
+    assert!(broker.end());
+    assert_eq!(world.paid(), [200_000, 250_000]);
     assert!(world.journal_problems().is_empty());
 }
 

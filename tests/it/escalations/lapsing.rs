@@ -86,6 +86,48 @@ fn a_tool_that_changed_since_makes_an_approval_void() {
     assert_eq!(world.journal_problems(), []);
 }
 
+/// Each alone is under the session's limit, and is asked for while none was paid.
+#[test]
+fn an_approval_lifts_what_its_approver_was_shown_and_no_more() {
+    let world = World::new();
+    let mia = world.key("mia");
+    let mut alice = world.broker().initialized();
+    let call = |dollars| pay(dollars, "claim-99");
+    let mut ask = |dollars| id_in(&alice.ask("tools/call", call(dollars)));
+    let [first, second, third, fourth] = [10_001, 10_002, 10_003, 10_004].map(&mut ask);
+    approved(&world, &mia, &first);
+    approved(&world, &mia, &second);
+    assert!(passes(&mut alice, call(10_001)));
+
+    // With this one the session's limit is passed too.
+    let answer = alice.ask("tools/call", call(10_002));
+    let told = "approved before, and that is void: more stops the call now than what was approved";
+    assert!(text_of(&answer).contains(told), "{answer}");
+    assert_eq!(state(&world, &second), "void");
+    let limit = "claims.approve.session-limit";
+    let shows = |id: &str| says(&world, &mia, &["show", id]).1.contains(limit);
+    let anew = id_in(&answer);
+    assert!(anew != second && shows(&anew) && !shows(&third));
+
+    // Whoever decides is told first, and then approves all of it.
+    let (done, printed) = says(&world, &mia, &["approve", &third]);
+    assert!(
+        !done && printed.contains("Session Limit Exceeded") && printed.contains("Look at it again"),
+        "{printed}"
+    );
+    assert!(shows(&third));
+    approved(&world, &mia, &third);
+    // So is whoever looks after the call was made again.
+    assert!(!shows(&fourth));
+    assert_eq!(id_in(&alice.ask("tools/call", call(10_004))), fourth);
+    assert!(shows(&fourth));
+    approved(&world, &mia, &fourth);
+    assert!(passes(&mut alice, call(10_003)) && passes(&mut alice, call(10_004)));
+    assert!(alice.end());
+    assert_eq!(world.paid(), [1_000_100, 1_000_300, 1_000_400]);
+    assert_eq!(world.journal_problems(), []);
+}
+
 #[test]
 #[ignore = "needs libfaketime: run tests/run"]
 fn what_was_not_used_or_decided_in_time_is_over_also_where_the_clock_goes_back() {

@@ -75,6 +75,7 @@ fn a_decision_by_whichever_way_is_a_record_in_the_session_of_its_call() {
         (shown["principal"].clone(), shown["tool"].clone())
     };
     let (alice_id, mia_id) = (key_of(&world, "alice"), key_of(&world, "mia"));
+    let stops = ["claims.approve.limit", "claims.approve.session-limit"];
     assert_eq!(
         made.iter().map(told).collect::<Vec<_>>(),
         [
@@ -84,7 +85,7 @@ fn a_decision_by_whichever_way_is_a_record_in_the_session_of_its_call() {
             ),
             (
                 "mia",
-                &json!({"escalation": first, "decision": "approve", "state": "approved", "reason": "seen", "way": "command", "key": mia_id})
+                &json!({"escalation": first, "decision": "approve", "state": "approved", "reason": "seen", "policies": stops, "way": "command", "key": mia_id})
             ),
             (
                 "alice",
@@ -92,11 +93,11 @@ fn a_decision_by_whichever_way_is_a_record_in_the_session_of_its_call() {
             ),
             (
                 "mia",
-                &json!({"escalation": second, "decision": "refuse", "state": "refused", "reason": "no invoice", "way": "api", "key": mia_id})
+                &json!({"escalation": second, "decision": "refuse", "state": "refused", "reason": "no invoice", "policies": stops, "way": "api", "key": mia_id})
             ),
             (
                 "mia",
-                &json!({"escalation": third, "decision": "approve", "state": "approved", "way": "call", "call": call(4)})
+                &json!({"escalation": third, "decision": "approve", "state": "approved", "policies": stops, "way": "call", "call": call(4)})
             ),
         ]
     );
