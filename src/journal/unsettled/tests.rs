@@ -4,7 +4,7 @@ use crate::journal::SCHEMA_14;
 use crate::principal::PrincipalId;
 use crate::store::testing::in_store;
 
-/// Two calls that ended unknown, of two callers, as a store of before version 25 has
+/// Two calls that ended unknown, of two callers, as a store of before version 26 has
 /// them.
 const BEFORE: &str = "
 INSERT INTO writer (id, lock, boot, pid, started) VALUES (1, 'a.lock', '', 1, 0);
