@@ -170,7 +170,12 @@ impl Candidate {
         if let Some((outcome, detail, refusal)) = self.resumes_no_more((tx, writer), now)? {
             return refuse(outcome, detail, *refusal);
         }
-        let follows = match self.before(tx, writer, &session, (settings, now))? {
+        // A no is taken whatever an earlier call came to.
+        let before = match self.says_no() {
+            true => Before::Nothing,
+            false => self.before(tx, writer, &session, (settings, now))?,
+        };
+        let follows = match before {
             Before::Nothing => None,
             Before::Follows(follows) => Some(follows),
             Before::Runs(earlier) => return Ok(Err(Refusal::Attempted { earlier })),

@@ -223,6 +223,11 @@ impl Candidate {
         matches!(self.confirming, Confirming::Answered(..))
     }
 
+    /// Whether it brings an answer that is no yes.
+    pub(super) fn says_no(&self) -> bool {
+        matches!(self.confirming, Confirming::Answered(_, said) if said != Said::Yes)
+    }
+
     /// Decides the call with what the person in front of the client said to it, asks
     /// them where a yes would help, and so with those who can lift a limit.
     pub(super) fn decided(

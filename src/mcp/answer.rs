@@ -11,7 +11,7 @@ mod absent;
 mod again;
 mod confirming;
 mod decided;
-mod own_task;
+pub(super) mod own_task;
 #[cfg(test)]
 mod tests;
 

@@ -25,6 +25,7 @@ use super::write::INTERNAL_ERROR;
 use super::write::INVALID_REQUEST;
 use super::write::METHOD_NOT_FOUND;
 use super::write::Outbound;
+use super::write::notification;
 use super::write::request;
 use super::write::result;
 use crate::broker::Broker;
@@ -46,6 +47,7 @@ use crate::tool::Declared;
 use crate::tool::Digest;
 use crate::tool::Extension;
 use crate::tool::Level;
+use serde_json::json as value;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -53,9 +55,11 @@ use std::sync::OnceLock;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 use tokio::sync::OnceCell;
 use tokio::sync::oneshot;
 use tokio::sync::watch;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::sync::DropGuard;
 
@@ -378,22 +382,50 @@ impl Connection {
     /// Asks the client what a server wants to know. Returns the id of the
     /// question; none where the client has no room for it.
     pub(super) fn inquire(&self, ask: ServerAsk, out: &Outgoing) -> Option<Box<str>> {
-        let id: Box<str> = CallId::next().to_string().into();
-        let message = request(&id, ask.inquiry.method(), ask.params.as_deref());
-        // First the entry, then the message: an answer could be quicker.
-        locked(&self.inquiries).insert(id.clone(), ask.reply);
+        let (id, message) = self.asking(ask);
         match out.try_send(message) {
             Ok(()) => Some(id),
             Err(_full_or_gone) => {
-                self.forget(&id);
+                locked(&self.inquiries).remove(&id);
                 None
             }
         }
     }
 
-    /// Nobody waits for the answer to this question any more.
-    pub(super) fn forget(&self, id: &str) {
-        locked(&self.inquiries).remove(id);
+    /// The same, of a question for which room is waited for this long.
+    pub(super) async fn inquire_within(
+        &self,
+        ask: ServerAsk,
+        (out, patience): (&Outgoing, Duration),
+    ) -> Option<Box<str>> {
+        let (id, message) = self.asking(ask);
+        match timeout(patience, out.send(message)).await {
+            Ok(Ok(())) => Some(id),
+            Ok(Err(_)) | Err(_) => {
+                locked(&self.inquiries).remove(&id);
+                None
+            }
+        }
+    }
+
+    fn asking(&self, ask: ServerAsk) -> (Box<str>, Outbound) {
+        let id: Box<str> = CallId::next().to_string().into();
+        let message = request(&id, ask.inquiry.method(), ask.params.as_deref());
+        // First the entry, then the message: an answer could be quicker.
+        locked(&self.inquiries).insert(id.clone(), ask.reply);
+        (id, message)
+    }
+
+    /// Nobody waits for the answer to this question any more. Where there was none, the
+    /// client is told that it need not ask any longer (MCP 2025-11-25, basic/lifecycle,
+    /// timeouts).
+    pub(super) fn forget(&self, id: &str, out: &Outgoing) {
+        if locked(&self.inquiries).remove(id).is_some() {
+            let params =
+                value!({"requestId": id, "reason": "nobody waits for the answer any more"});
+            let message = notification("notifications/cancelled", Some(&params.to_string()));
+            let _full_or_gone = out.try_send(message);
+        }
     }
 
     fn answered(&self, response: Response) {

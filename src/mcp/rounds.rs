@@ -196,7 +196,7 @@ impl Connection {
                 params,
                 reply,
             };
-            let id = self.inquire(ask, out);
+            let id = self.inquire_within(ask, (out, PATIENCE)).await;
             let id = id.ok_or(Stopped::Because("the client takes no question now"))?;
             open.push((key, inquiry, id, said));
         }
@@ -209,7 +209,7 @@ impl Connection {
                     Err(why) => stopped = Some(why),
                 }
             }
-            self.forget(&id);
+            self.forget(&id, out);
         }
         match stopped {
             Some(why) => Err(why),
@@ -231,12 +231,12 @@ impl Connection {
             params: question.params.clone(),
             reply,
         };
-        let Some(id) = self.inquire(ask, out) else {
+        let patience = patience.min(PATIENCE);
+        let Some(id) = self.inquire_within(ask, (out, patience)).await else {
             return Ok(None);
         };
-        let patience = patience.min(PATIENCE);
         let said = self.said(question.inquiry, said, (call, patience)).await;
-        self.forget(&id);
+        self.forget(&id, out);
         match said {
             Ok(text) => Ok(Some(
                 format!("{{{}:{text}}}", Value::from(&*question.key)).into(),

@@ -3,6 +3,7 @@
 use super::Client;
 use super::answer::Reader;
 use super::answer::Reply;
+use super::answer::own_task;
 use super::answer::session_refused;
 use super::connection::Connection;
 use super::parse::Ask;
@@ -213,9 +214,17 @@ impl Connection {
         id: String,
     ) -> impl Future<Output = Option<Box<str>>> + Send + use<> {
         let asked = self.asked_of_task(session, call, (TaskAsk::Get, id));
+        let reader = Reader {
+            client: call.meta.client(),
+            asking: Asking::Task(TaskAsk::Get),
+        };
         async move {
             match asked.await {
                 Answer::Result { json, .. } => Some(json),
+                Answer::OwnTask(view) => match own_task::told(*view, reader) {
+                    Reply::Result(told) => Some(told.into()),
+                    Reply::Error(_) | Reply::MissingCapability(_) => None,
+                },
                 _ => None,
             }
         }

@@ -344,7 +344,7 @@ impl Connection {
             pass_log(&params);
         }
         for id in inquiries {
-            self.forget(&id);
+            self.forget(&id, out);
         }
         self.hears_of_task(ended, client)
     }

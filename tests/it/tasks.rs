@@ -228,6 +228,30 @@ fn a_task_is_of_use_to_its_principal_only_and_policy_decides_on_it() {
     assert!(mia.end());
 }
 
+#[test]
+fn a_task_that_waits_for_a_decision_is_in_the_list_of_its_caller() {
+    let world = world("legacy");
+    let ask = "@id(\"ask\")\n@message(\"Ask a Manager.\")\n@escalate(\"Manager\")\n@expires(\"P3D\")\n\
+        forbid (principal, action == Broker::Action::\"own/work\", resource)\n\
+        unless { context.call has approval && context.call.approval.by in Broker::Role::\"Manager\" };\n";
+    world.write("policies/ask.cedar", ask);
+    // The tools of the broker's own are what a decision is waited for with.
+    world.edit("countersign.toml", "offer = false", "offer = true");
+    let (mut broker, _opened) = legacy_client(&world);
+    let call = json!({"name": "own__work", "task": {}});
+    let begun = broker.ask("tools/call", call);
+    let id = &begun["result"]["task"]["taskId"];
+    assert!(id.is_string(), "{begun}");
+    let listed = broker.ask("tasks/list", json!({}));
+    let tasks = listed["result"]["tasks"].as_array().unwrap();
+    assert_eq!(tasks.len(), 1, "{listed}");
+    assert_eq!(
+        (&tasks[0]["taskId"], &tasks[0]["status"]),
+        (id, &json!("working"))
+    );
+    assert!(broker.end());
+}
+
 /// The server has a list too, of the tasks of everybody who shares its connection.
 #[test]
 fn a_list_of_tasks_is_of_the_callers_own_and_each_is_asked_after() {

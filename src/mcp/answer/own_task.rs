@@ -70,7 +70,7 @@ pub(super) fn begun(
 }
 
 /// What is told of one that is asked after.
-pub(super) fn told(view: TaskView, reader: Reader) -> Reply {
+pub(in crate::mcp) fn told(view: TaskView, reader: Reader) -> Reply {
     let Asking::Task(asked) = reader.asking else {
         return invalid(WORKING);
     };

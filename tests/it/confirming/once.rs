@@ -8,6 +8,7 @@ use super::is_denied;
 use super::legacy;
 use super::modern;
 use super::outcomes;
+use super::pay;
 use super::question;
 use super::reply;
 use super::state;
@@ -287,6 +288,42 @@ fn a_no_holds_where_policy_would_do_without_the_question_by_now() {
     assert!(paid.starts_with("Paid"), "{paid}");
     assert!(broker.end());
     assert_eq!(world.paid(), [200_000]);
+}
+
+#[test]
+fn a_no_is_taken_whatever_an_earlier_call_came_to() {
+    let world = world();
+    let mut broker = world.broker();
+    let keyed = |mut request: Value| {
+        request["_meta"]["dev.countersign/idempotency-key"] = json!("one");
+        request
+    };
+    let [first, second] = [(); 2].map(|()| broker.ask("tools/call", keyed(modern(2_000))));
+    let yes_to = |asked: &Value| going_on(modern(2_000), asked, &yes());
+    assert!(paid(&broker.ask("tools/call", keyed(yes_to(&first)))));
+    let no = going_on(modern(2_000), &second, &json!({"action": "decline"}));
+    is_denied(&broker.ask("tools/call", keyed(no)), "declined");
+    is_denied(&broker.ask("tools/call", yes_to(&second)), "over");
+    assert!(broker.end());
+    assert_eq!(world.paid(), [200_000]);
+}
+
+/// MCP 2025-11-25, basic/lifecycle, timeouts.
+#[test]
+fn a_question_is_taken_back_where_nobody_waits_for_its_answer_any_more() {
+    let world = world();
+    let mut broker = legacy(&world, "2025-11-25", FORM);
+    let call = broker.request("tools/call", pay(2_000));
+    let asked = question(&mut broker);
+    broker.tell("notifications/cancelled", json!({"requestId": call}));
+    let taken_back = broker.wait_for(|message| message["method"] == "notifications/cancelled");
+    assert_eq!(taken_back.unwrap()["params"]["requestId"], asked["id"]);
+    reply(&mut broker, &asked, &yes());
+    // One that was answered is not taken back.
+    let paid = answered(&mut broker, pay(3_000), &yes());
+    assert!(text_of(&paid).starts_with("Paid"), "{paid}");
+    assert!(broker.end());
+    assert_eq!(world.paid(), [300_000]);
 }
 
 #[test]
