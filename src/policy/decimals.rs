@@ -134,7 +134,7 @@ pub(super) fn point(text: &str, offset: usize) -> Option<String> {
     let whole: String = whole.chars().rev().collect();
     (!whole.is_empty() && !fraction.is_empty()).then(|| {
         format!(
-            "Cedar has no numbers with a point: write `decimal(\"{whole}.{fraction}\")`, and compare by `.lessThan(…)` or `.greaterThan(…)`"
+            "Cedar has no numbers with a point: write `decimal(\"{whole}.{fraction}\")`, and compare by `.lessThan(…)` or `.greaterThan(…)`; what is declared as money is a whole number of its smallest unit, as 550 cents for 5.50"
         )
     })
 }

@@ -134,19 +134,17 @@ fn history(tx: &Tx<'_>, session: SessionId, newest: u32) -> Result<Said, StoreEr
     };
     let calls = journal::calls(tx, &filter)?;
     let changes = sessions::history(tx, session, newest)?;
-    let mut lines: Vec<String> = calls.iter().map(call_line).collect();
+    let mut lines: Vec<(Timestamp, String)> = Vec::new();
+    lines.extend(calls.iter().map(|call| (call.at, call_line(call))));
     lines.extend(changes.iter().map(|change| {
         let detail = change.detail.as_deref();
         let detail = detail.map_or_else(String::new, |text| format!(" {}", quoted(text, SHOWN)));
         let at = change.at.strftime("%Y-%m-%d %H:%M:%SZ");
-        format!(
-            "- {at} {} by {}{detail}",
-            change.what.as_str(),
-            quoted(&change.by, SHOWN)
-        )
+        let (what, by) = (change.what.as_str(), quoted(&change.by, SHOWN));
+        (change.at, format!("- {at} {what} by {by}{detail}"))
     }));
-    // Each begins with its time.
-    lines.sort();
+    lines.sort_by_key(|(at, _)| *at);
+    let lines: Vec<String> = lines.into_iter().map(|(_, line)| line).collect();
     let changes = changes.iter().map(|change| {
         json!({
             "at": change.at.to_string(),
