@@ -142,10 +142,6 @@ impl Broker {
         handle: Handle,
         now: Timestamp,
     ) -> Result<Named, SessionRefusal> {
-        let there = self.store.read(|tx| sessions::find(tx, &owner, &handle));
-        if let Some(found) = there.map_err(not_found)? {
-            return Ok(Named::Own(found));
-        }
         let catalogue = Arc::clone(&self.catalogue.load());
         let opened = self.in_store(move |tx| {
             if let Some(found) = sessions::find(tx, &owner, &handle)? {
