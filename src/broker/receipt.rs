@@ -128,29 +128,29 @@ pub(super) struct Tellings(Mutex<Vec<Telling>>);
 #[derive(Debug)]
 struct Telling {
     subject: Subject,
-    what: Told,
+    whom: Whom,
     read: CancellationToken,
     noted: CancellationToken,
 }
 
-/// What somebody is told of a call that ended.
+/// Who is told of a call that ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Told {
-    /// That nobody knows how.
-    Unknown,
-    /// Its answer, of which it is noted that nobody read it.
-    Answer,
+enum Whom {
+    /// Somebody who is there, as far as one knows.
+    Present,
+    /// Whoever comes for it, if anybody does: of that it is noted that nobody read it.
+    Later,
 }
 
 impl Tellings {
     /// Somebody is told until what is returned is dropped.
-    fn begin(&self, subject: &Subject, what: Told, awaited: &Awaited) -> DropGuard {
+    fn begin(&self, subject: &Subject, whom: Whom, awaited: &Awaited) -> DropGuard {
         let noted = CancellationToken::new();
         let mut tellings = self.locked();
         tellings.retain(|telling| !telling.noted.is_cancelled());
         tellings.push(Telling {
             subject: subject.clone(),
-            what,
+            whom,
             read: awaited.read.clone(),
             noted: noted.clone(),
         });
@@ -180,10 +180,10 @@ impl Telling {
             && known.tool == subject.tool
             && known.principal == subject.principal;
         is_same
-            && match self.what {
-                Told::Unknown => true,
-                // An answer that nobody came for yet is given to that call.
-                Told::Answer => self.read.is_cancelled(),
+            && match self.whom {
+                Whom::Present => true,
+                // What nobody came for yet is told to that call.
+                Whom::Later => self.read.is_cancelled(),
             }
     }
 }
@@ -200,9 +200,11 @@ impl Broker {
     /// Somebody is told now that nobody knows how an earlier call ended. Where they do
     /// not read it, it is told again.
     pub(super) fn await_told(&self, subject: &Subject, earlier: CallId, awaited: Awaited) {
-        let noted = self.tellings.begin(subject, Told::Unknown, &awaited);
+        let noted = self.tellings.begin(subject, Whom::Present, &awaited);
         let (store, stopping) = (Arc::clone(&self.store), self.stopping.clone());
         let own = self.writer.id();
+        // Before it is known, so that at no time there is none.
+        let later = self.tellings.begin(subject, Whom::Later, &awaited);
         self.tasks.spawn(async move {
             if awaited.is_read().await {
                 return;
@@ -215,6 +217,7 @@ impl Broker {
             drop(noted);
             let note = move |tx: &Tx<'_>| journal::is_told(tx, own, earlier);
             read_later(&store, (&awaited, note), &stopping).await;
+            drop(later);
         });
     }
 
@@ -238,7 +241,7 @@ impl Broker {
                 return;
             }
             // Whoever comes for it may make the same call before the note is gone.
-            let _noted = broker.tellings.begin(&subject, Told::Answer, &awaited);
+            let _noted = broker.tellings.begin(&subject, Whom::Later, &awaited);
             let (store, call) = (&broker.store, subject.call);
             let now = Timestamp::now();
             let note = move |tx: &Tx<'_>| {
