@@ -298,15 +298,21 @@ impl Connection {
     pub(super) fn listener(&self) -> &Arc<Listener> {
         let (listener, _ends) = self.listener.get_or_init(|| {
             let ended = self.closing.child_token();
-            let whose = (
-                self.principal.clone(),
-                Arc::default(),
-                self.recipient.clone(),
-            );
-            let listener = Listener::of(whose, ended.clone());
+            let listener = self.listener_of(&Arc::default(), ended.clone());
             (listener, ended.drop_guard())
         });
         listener
+    }
+
+    /// One who hears for this client, which can be asked this.
+    pub(super) fn listener_of(
+        &self,
+        declared: &Arc<Declared>,
+        ended: CancellationToken,
+    ) -> Arc<Listener> {
+        let recipient = self.recipient.clone();
+        let whose = (self.principal.clone(), Arc::clone(declared), recipient);
+        Listener::of(whose, ended)
     }
 
     /// Whether the client of one request may ask about tasks.

@@ -78,12 +78,7 @@ impl Connection {
         let id = call.id;
         let ended = CancellationToken::new();
         let declared = self.declared(&call.meta);
-        let whose = (
-            self.principal.clone(),
-            Arc::clone(&declared),
-            self.recipient.clone(),
-        );
-        let listener = Listener::of(whose, ended.clone());
+        let listener = self.listener_of(&declared, ended.clone());
         // Also where nobody runs this to its end, because the client went away.
         let _ends = ended.drop_guard();
         let _reads = listener.reading();
