@@ -406,6 +406,7 @@ fn passes(refusal: &Refusal) -> bool {
         | Refusal::EarlierUnread { .. }
         | Refusal::EarlierLost { .. }
         | Refusal::EarlierAsks { .. }
+        | Refusal::EarlierOpen { .. }
         | Refusal::Confirm { .. }
         | Refusal::NotConfirmed { .. }
         | Refusal::SessionGone { .. } => false,
