@@ -50,7 +50,7 @@ fn a_long_argument_hides_no_other_from_who_is_told() {
     let (world, listener) = telling(SIGNED);
     let mut alice = world.broker().initialized();
     let mut call = super::pay(super::MUCH, "claim-99");
-    call["arguments"]["aside"] = "x".repeat(20_000).into();
+    call["arguments"]["memo"] = "x".repeat(20_000).into();
     call["arguments"]["payee"] = "ACME\u{3000}\u{338}".into();
     super::id_in(&alice.ask("tools/call", call));
     let told = Post::take(&listener);
