@@ -69,6 +69,7 @@ pub use answer::Paused;
 pub use answer::Question;
 pub use answer::Refusal;
 pub use answer::SessionRefusal;
+pub use answer::StillOpen;
 pub use call::Continued;
 pub use call::Left;
 pub use call::Origin;
@@ -144,6 +145,7 @@ use jiff::Timestamp;
 use kinds::Kinds;
 use known::Known as KnownSessions;
 use open_calls::OpenCalls;
+use open_calls::Place;
 use place::Places;
 use receipt::Tellings;
 use retry::Cleared;
@@ -236,9 +238,9 @@ impl Broker {
         line: CallLine,
         came: Instant,
     ) -> Result<Answer, Refusal> {
-        let cleared = match self.clear(&mut call, &line, came).await? {
-            Once::Cleared(cleared) => *cleared,
-            Once::Before(answer) => return Ok(*answer),
+        let (cleared, open) = match self.clear(&mut call, &line, came).await? {
+            (Once::Cleared(cleared), open) => (*cleared, open),
+            (Once::Before(answer), _) => return Ok(*answer),
         };
         let Cleared {
             permit,
@@ -269,6 +271,7 @@ impl Broker {
                 self.keep_task(begun, ended).await
             }
         };
+        self.open_calls.let_go(open);
         let effect = Effect::of(route.gate.rules().access);
         let ending = keyed.then(|| retry::ending(&closing, &answer));
         let is_unknown = matches!(closing.outcome, Outcome::Unknown | Outcome::TimedOut);
@@ -390,6 +393,7 @@ impl Broker {
                 key: call.key.clone(),
                 continues: call.continued.as_ref().and_then(|continued| continued.call),
                 patience: Patience::default(),
+                place: Place::default(),
                 early: BTreeSet::new(),
                 origin: call.origin.clone(),
                 to_decide_on: call.to_decide_on(route).then(|| arguments.into()),

@@ -65,6 +65,7 @@ pub use unread::waiting;
 pub use unsettled::Noted;
 pub use unsettled::SCHEMA_26;
 pub use unsettled::ending_of;
+pub use unsettled::is_of_another;
 pub use unsettled::is_told;
 pub use unsettled::is_unsettled;
 pub use unsettled::put_note_back;

@@ -14,6 +14,7 @@ mod splice;
 
 pub use canonical::canonical;
 pub use canonical::write_string;
+pub use quoted::named;
 pub use quoted::quoted;
 pub use redact::redacted;
 pub use scan::JsonError;

@@ -9,6 +9,7 @@ mod connection;
 mod eras;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
+mod inquiries;
 mod list;
 mod opening;
 mod parse;

@@ -5,6 +5,7 @@
 //! line, cut, and marked as what they are; each form keeps them from being read as
 //! anything but text.
 
+mod arguments;
 mod slack;
 mod teams;
 
@@ -143,7 +144,7 @@ impl Notice<'_> {
             outside("Tool", &one.tool),
         ];
         if let Some(body) = &one.body {
-            facts.push(outside("Arguments", body));
+            facts.extend(arguments::facts(body));
         }
         for stop in one.stops.iter().take(STOPS) {
             let message = stop.message.as_deref().unwrap_or(&stop.code);

@@ -16,6 +16,7 @@ use super::escalate::Decided;
 use super::kept;
 use super::kept::KeptText;
 use super::metered;
+use super::open_calls::Place;
 use super::paused;
 use super::settlement::Charged;
 use super::settlement::Taken;
@@ -67,6 +68,8 @@ pub(super) struct Candidate {
     pub(super) continues: Option<CallId>,
     /// Whether it waits for an earlier one under its key.
     pub(super) patience: Patience,
+    /// Where the open call is that it answers.
+    pub(super) place: Place,
     /// Labels of what may reach the client before the call ends: they join with a yes.
     pub(super) early: BTreeSet<Label>,
     /// By what way it came.
@@ -191,7 +194,8 @@ impl Candidate {
             }
         };
         let facts = self.facts(tx, (&session, after), (settings, now))?;
-        match self.decided((tx, writer), (facts, catalogue), follows, now)? {
+        let decided = self.decided((tx, writer), (facts, catalogue), follows, now)?;
+        match self.reaching((tx, writer), decided, now)? {
             Decided::Allowed(allowed, lifted) => {
                 lifted.use_up(tx, self.about(), now)?;
                 self.made(tx)?;

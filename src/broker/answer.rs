@@ -290,6 +290,16 @@ pub enum Refusal {
         /// Our id of the first.
         earlier: CallId,
     },
+    /// It answers what a server asked in the middle of a call, which is not open here.
+    /// Nothing was sent now, and nothing was used up.
+    EarlierOpen {
+        /// Our id of this call.
+        call: CallId,
+        /// Our id of the one that asked.
+        earlier: CallId,
+        /// Where it is.
+        why: StillOpen,
+    },
     /// There is no such session for the caller, or not any more: it has no record.
     SessionGone {
         /// As it was named.
@@ -417,6 +427,15 @@ pub enum NotKept {
     Ended,
     /// It was too large.
     TooLarge,
+}
+
+/// Why an answer does not reach the call that it is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StillOpen {
+    /// Another broker on the store has it.
+    Elsewhere,
+    /// Another request answers it at this moment.
+    Answered,
 }
 
 /// How the session of a call is named.

@@ -12,6 +12,7 @@ use super::earlier::Follows;
 use super::entry::Entry;
 use super::memory::Memory;
 use super::memory::Recalled;
+use super::open_calls::Place;
 use crate::cause::Chain;
 use crate::journal;
 use crate::journal::Closing;
@@ -88,7 +89,8 @@ impl Broker {
         let arguments = candidate.kept_arguments.as_ref().map(|kept| &*kept.text);
         let subject = &candidate.subject;
         let is_counted = candidate.route.gate.reads_denials();
-        let is_told = candidate.key.is_some() || candidate.answers();
+        let is_here = matches!(candidate.place, Place::None | Place::Here(_));
+        let is_told = candidate.key.is_some() || candidate.answers() || !is_here;
         if candidate.reading.is_metered() || is_told || is_counted {
             return None;
         }

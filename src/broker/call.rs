@@ -115,6 +115,13 @@ pub enum Left {
 }
 
 impl ToolCall {
+    /// The call that is open until this one brings what was asked in it.
+    pub(super) fn answers(&self) -> Option<CallId> {
+        let continued = self.continued.as_ref();
+        let open = continued.filter(|continued| continued.left == Left::Open);
+        open.and_then(|continued| continued.call)
+    }
+
     /// Whether somebody may be asked to decide on it: where what they are shown, and
     /// what an approval is bound to, is all that is sent. Following a resource is no
     /// one call.

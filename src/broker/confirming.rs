@@ -278,7 +278,10 @@ impl Candidate {
             Judged::Allowed(_) => return None,
             Judged::Refused(outcome, noted, refusal) => return Some((outcome, noted, refusal)),
             Judged::Confirmable(denial, confirmation) => {
-                if confirmed.shown.covers(&shown(&denial, &confirmation)) {
+                if confirmed
+                    .shown
+                    .covers(&stands_before(&denial, &confirmation))
+                {
                     return None;
                 }
                 denial
@@ -370,7 +373,7 @@ impl Candidate {
         let patience = self.route.deadline();
         let open = SignedDuration::try_from(patience).map_or(OPEN, |patience| patience.max(OPEN));
         let until = now.saturating_add(open).unwrap_or(now);
-        let shown = shown(&denial, &confirmation);
+        let shown = stands_before(&denial, &confirmation);
         confirming::ask(tx, (self.about(), &shown), (until, now))?;
         let mut noted = denied_detail(&denial);
         note(&mut noted, detail("asked", None));
@@ -395,7 +398,7 @@ impl Candidate {
 }
 
 /// What stands before the person who is asked.
-fn shown(denial: &Denial, confirmation: &Confirmation) -> Shown {
+pub(super) fn stands_before(denial: &Denial, confirmation: &Confirmation) -> Shown {
     Shown {
         policies: denial.lifted(&[]),
         asks: confirmation.asks.clone(),

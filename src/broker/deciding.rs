@@ -66,8 +66,9 @@ impl Broker {
         filter: Filter,
     ) -> Result<Vec<Escalation>, DecisionRefusal> {
         let who = who.clone();
-        let found =
-            self.of_ground(move |tx, ground| ground.list(tx, &who, &filter, Timestamp::now()));
+        let found = self.of_ground(move |tx, ground| {
+            ground.list(tx, (&who, &Way::Api(None)), &filter, Timestamp::now())
+        });
         found.await
     }
 

@@ -7,6 +7,9 @@ use super::Settings;
 use super::admit::Candidate;
 use super::admit::Said;
 use super::answer::NotKept;
+use super::answer::StillOpen;
+use super::escalate::Decided;
+use super::open_calls::Place;
 use crate::journal;
 use crate::journal::Effect;
 use crate::journal::Flight;
@@ -144,6 +147,37 @@ impl Candidate {
             return Ok(Before::Said(said));
         }
         Ok(goes_on.map_or(Before::Nothing, Before::Follows))
+    }
+
+    /// An answer whose call is open elsewhere, or is being answered, would reach nobody:
+    /// it is refused before it uses anything up. One whose broker is gone is unknown, as
+    /// any call of that is.
+    pub(super) fn reaching(
+        &self,
+        (tx, writer): (&Tx<'_>, WriterId),
+        decided: Decided,
+        now: Timestamp,
+    ) -> Result<Decided, StoreError> {
+        if let Decided::Refused(_) = &decided {
+            return Ok(decided);
+        }
+        let (earlier, why, code) = match self.place {
+            Place::None | Place::Here(_) => return Ok(decided),
+            Place::Answered(asked) => (asked, StillOpen::Answered, "earlier_answered"),
+            Place::Absent(asked) => {
+                if !journal::is_of_another(tx, asked, writer, now)? {
+                    return Ok(decided);
+                }
+                (asked, StillOpen::Elsewhere, "earlier_elsewhere")
+            }
+        };
+        let call = self.subject.call;
+        let refusal = Refusal::EarlierOpen { call, earlier, why };
+        Ok(Decided::Refused(told(
+            (Outcome::Denied, code),
+            earlier,
+            refusal,
+        )))
     }
 
     /// What a call comes to whose key was given to the same one before.

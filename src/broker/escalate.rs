@@ -1,6 +1,10 @@
 //! What becomes of a call that policy stopped and somebody may lift that for: it is
 //! asked for once, and an approval is used up in the transaction that opens the record.
 
+mod approved;
+
+pub(super) use approved::renewed;
+
 use super::Catalogue;
 use super::Refusal;
 use super::admit::Candidate;
@@ -38,10 +42,8 @@ use jiff::Timestamp;
 use serde_json::Value;
 use serde_json::json;
 
-/// Why an approval was not enough any more.
+/// Why an approval is void.
 pub(super) const LAPSED_TOOL: &str = "the tool is not what it was when the call was escalated";
-const LAPSED_POLICY: &str = "with this approval policy does not allow the call any more";
-const LAPSED_MORE: &str = "more stops the call now than what was approved";
 
 /// What a caller is told of the request that stands for its call.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -237,33 +239,6 @@ impl Candidate {
         }
     }
 
-    /// What becomes of a call that was approved, by what policy says to it with that; or
-    /// why the approval does not fit any more.
-    fn approved(
-        &self,
-        tx: &Tx<'_>,
-        (standing, decision): (&escalations::Escalation, Decision),
-        (judged, stopped): (Judged, &Liftable<'_>),
-        now: Timestamp,
-    ) -> Result<Result<Decided, &'static str>, StoreError> {
-        let lifts = stopped.denial.lifted(judged.left());
-        Ok(match judged {
-            Judged::Refused(outcome, detail, refusal) => {
-                Ok(Decided::Refused((outcome, detail, refusal)))
-            }
-            Judged::Liftable(..) => Err(LAPSED_POLICY),
-            _ if !standing.names(&lifts) => Err(LAPSED_MORE),
-            Judged::Confirmable(denial, confirmation) => {
-                let asked = self.ask_person(tx, (denial, confirmation), now)?;
-                Ok(Decided::Refused(asked))
-            }
-            Judged::Allowed(allowed) => {
-                let grant = Grant::fresh(standing.id, decision, lifts);
-                Ok(allowed_with(allowed, Some(grant)))
-            }
-        })
-    }
-
     /// Ends a request that this call cannot go by any more, and records that. Returns
     /// why.
     pub(super) fn voided(
@@ -284,36 +259,6 @@ impl Candidate {
             ruled.record(tx, found, Word::Void(why), now)?;
         }
         Ok(why)
-    }
-
-    /// A round of the same call goes on with the approval of the one before. A call that
-    /// is made again because nobody saw how it ended does not: it would be sent twice.
-    fn carried(
-        &self,
-        tx: &Tx<'_>,
-        (facts, denial): (&mut Facts, &Denial),
-        follows: Option<Follows>,
-        now: Timestamp,
-    ) -> Result<Option<Decided>, StoreError> {
-        if let Some(Follows::Asked(earlier)) = follows
-            && let Some(used) = escalations::used_by(tx, earlier)?
-            && used.expires > now
-            && used.definition == self.route.definition
-            && let Some(decision) = used.decision.clone()
-        {
-            facts.approval = Some(decision.by.clone());
-            let lifts = denial.lifted(&[]);
-            if used.names(&lifts)
-                && let Judged::Allowed(allowed) = self.judge(facts, now)
-            {
-                let grant = Grant {
-                    carried: Some(earlier),
-                    ..Grant::fresh(used.id, decision, lifts)
-                };
-                return Ok(Some(allowed_with(allowed, Some(grant))));
-            }
-        }
-        Ok(None)
     }
 
     /// Whether policy lets the call pass that was made before and is made again: with
@@ -460,28 +405,6 @@ fn stops_of(denial: &Denial) -> Vec<Stop> {
         message: reason.message.clone(),
     });
     stops.collect()
-}
-
-/// Has a request that waits say all that stops its call now, where that is more than it
-/// says: who decides must be shown it. Returns until when it waits.
-///
-/// # Errors
-///
-/// When it cannot be written.
-pub(super) fn renewed(
-    tx: &Tx<'_>,
-    waits: &escalations::Escalation,
-    (denial, escalation): (&Denial, &Escalation),
-    now: Timestamp,
-) -> Result<Timestamp, StoreError> {
-    if waits.names(&denial.lifted(&[])) {
-        return Ok(waits.expires);
-    }
-    let until = now.saturating_add(escalation.expires).unwrap_or(now);
-    let until = until.min(waits.expires);
-    let (stops, roles) = (stops_of(denial), &escalation.roles);
-    escalations::renew(tx, waits.id, (&stops, roles), until)?;
-    Ok(until)
 }
 
 /// What is recorded of a no that could be lifted.

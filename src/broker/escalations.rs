@@ -1,11 +1,15 @@
 //! Deciding on escalations: who may see one, who may approve or refuse it, and what
 //! its caller hears of that.
 
+mod leave;
+mod passing;
+mod published;
+
+pub use published::escalation_json;
+pub use published::escalation_value;
+
 use super::Catalogue;
 use super::Settings;
-use super::escalate::renewed;
-use super::metered::Weighed;
-use super::own;
 use super::own::Own;
 use super::ruled::Ruled;
 use super::ruled::Way;
@@ -18,27 +22,14 @@ use crate::escalations::EscalationId;
 use crate::escalations::Filter;
 use crate::escalations::MAX_REASON;
 use crate::escalations::State;
-use crate::journal::Subject;
-use crate::pins;
 use crate::policy::Denial;
-use crate::policy::Facts;
-use crate::policy::Verdict;
 use crate::principal::PrincipalId;
-use crate::session::SessionFacts;
-use crate::session::SessionId;
-use crate::sessions;
 use crate::store::StoreError;
 use crate::store::Tx;
 use crate::store::WriterId;
-use crate::tool::Asking;
-use crate::tool::CallId;
-use crate::tool::Digest;
-use crate::tool::ToolId;
-use crate::visible::hidden;
+use crate::visible::unseen;
 use jiff::Timestamp;
-use serde_json::Value;
 use serde_json::json;
-use std::collections::BTreeSet;
 
 /// What a decision is made on: the policies in force, how totals are counted, and in
 /// whose chain it is recorded.
@@ -147,56 +138,11 @@ impl Ruling {
 
     fn fits(&self) -> bool {
         let reason = self.reason.as_deref().unwrap_or_default();
-        reason.len() <= MAX_REASON && !reason.contains(|c| hidden(c) && c != '\n')
+        reason.len() <= MAX_REASON && !reason.contains(|c| unseen(c) && c != '\n')
     }
 }
 
 impl Ground<'_> {
-    /// Whether somebody may know of an escalation: its caller, and whoever has one of
-    /// its roles and is let to the list.
-    pub fn shows(&self, who: &PrincipalId, escalation: &Escalation, now: Timestamp) -> bool {
-        let of_role = || {
-            let tool = tool_of(escalation);
-            let gate = tool.and_then(|tool| self.catalogue.bundle().gate(&tool));
-            gate.is_some_and(|gate| gate.has_role(who, &escalation.roles))
-        };
-        *who == escalation.principal
-            || (of_role() && self.may(who, (Own::Escalations, "{}"), now).is_ok())
-    }
-
-    /// Asks policy whether somebody may call one of our own tools with these arguments,
-    /// by whichever way they come, in no session.
-    fn may(
-        &self,
-        who: &PrincipalId,
-        (own, arguments): (Own, &str),
-        now: Timestamp,
-    ) -> Result<(), Option<Denial>> {
-        let tool = own::id(own).ok_or(None)?;
-        let gate = self.catalogue.bundle().gate(&tool).ok_or(None)?;
-        let reading = gate.read(arguments).map_err(|_unfit| None)?;
-        let facts = Facts {
-            session: SessionFacts {
-                id: SessionId::from_bytes([0; 16]),
-                owner: who.clone(),
-                labels: BTreeSet::new(),
-                frozen: false,
-                paused: false,
-            },
-            totals: Vec::new(),
-            meters: Vec::new(),
-            denied_lately: 0,
-            approval: None,
-            confirmed: false,
-        };
-        match gate.decide(CallId::next(), who, &reading, &facts, now) {
-            Verdict::Allow(_) => Ok(()),
-            Verdict::Deny(denial) | Verdict::Escalate(denial, _) | Verdict::Confirm(denial, _) => {
-                Err(Some(denial))
-            }
-        }
-    }
-
     /// The escalations that somebody may know of, the oldest first.
     ///
     /// # Errors
@@ -205,7 +151,7 @@ impl Ground<'_> {
     pub fn list(
         &self,
         tx: &Tx<'_>,
-        who: &PrincipalId,
+        (who, way): (&PrincipalId, &Way),
         filter: &Filter,
         now: Timestamp,
     ) -> Result<Vec<Escalation>, StoreError> {
@@ -215,13 +161,15 @@ impl Ground<'_> {
             ..filter.clone()
         };
         let mut found = escalations::list(tx, &all)?;
-        found.retain(|one| self.shows(who, one, now));
+        let asks = self.asks(tx, who, way)?;
+        found.retain(|one| asks.may_know_of(one, now));
         let most = filter.newest.map_or(usize::MAX, |newest| newest as usize);
         found.drain(..found.len().saturating_sub(most));
         Ok(found)
     }
 
-    /// One of them.
+    /// One of them. What the person in front of a client is asked before it reads the
+    /// list, they are not asked about one that is named.
     ///
     /// # Errors
     ///
@@ -233,8 +181,9 @@ impl Ground<'_> {
         id: EscalationId,
         now: Timestamp,
     ) -> Result<Option<Escalation>, StoreError> {
+        let asks = self.asks_in_person(who);
         let found = escalations::find(tx, id)?;
-        Ok(found.filter(|one| self.shows(who, one, now)))
+        Ok(found.filter(|one| asks.may_know_of(one, now)))
     }
 
     /// Takes somebody's ruling on an escalation, and records it, as well as one that is
@@ -281,7 +230,8 @@ impl Ground<'_> {
         if *by == escalation.principal {
             return Ok(Err(DecisionRefusal::Own));
         }
-        if let Err(denied) = self.may(by, (Own::Decide, &ruling.arguments(id)), now) {
+        let asks = self.asks(tx, by, &ruling.way)?;
+        if let Err(denied) = asks.may(Own::Decide, &ruling.arguments(id), now) {
             return Ok(Err(match denied {
                 Some(denial) => DecisionRefusal::Denied(denial),
                 None => DecisionRefusal::Unknown,
@@ -339,158 +289,4 @@ impl Ground<'_> {
         let ended = escalations::find(tx, id)?;
         Ok(ended.ok_or(DecisionRefusal::Unknown))
     }
-
-    /// Whether the call would pass now with this approval.
-    fn would_pass(
-        &self,
-        tx: &Tx<'_>,
-        escalation: &Escalation,
-        by: &PrincipalId,
-        now: Timestamp,
-    ) -> Result<Result<(), DecisionRefusal>, StoreError> {
-        let stale = |why| Ok(Err(DecisionRefusal::Stale(why)));
-        let gone = "the tool is not there any more";
-        let Some(tool) = tool_of(escalation) else {
-            return stale(gone);
-        };
-        let bundle = self.catalogue.bundle();
-        let (Some(gate), Some(definition)) = (bundle.gate(&tool), definition(tx, &tool)?) else {
-            return stale(gone);
-        };
-        if definition != escalation.definition {
-            return stale("the tool is not what it was when the call was stopped");
-        }
-        let state = sessions::state(tx, escalation.session)?;
-        let Some(state) = state.filter(|state| state.ended.is_none()) else {
-            return stale("the session of the call is over");
-        };
-        let body = escalation.body.as_deref();
-        let Some(reading) = body.and_then(|body| gate.read(body).ok()) else {
-            return stale("its arguments do not fit the tool any more");
-        };
-        let subject = Subject {
-            call: CallId::next(),
-            session: escalation.session,
-            principal: escalation.principal.clone(),
-            tool: escalation.tool.clone(),
-            arguments: escalation.arguments,
-            policies: bundle.digest(),
-            found: None,
-        };
-        let weighed = Weighed {
-            subject: &subject,
-            gate,
-            reading: &reading,
-        };
-        let charges = weighed.charges(tx, self.settings, now)?;
-        let Ok(after) = charges.totals_after(tx)? else {
-            return stale("its amount does not fit a total");
-        };
-        let denials = self.settings.denials;
-        let denied_lately = denials.read_by(gate, tx, (subject.session, now))?;
-        let facts = Facts {
-            session: state.facts,
-            totals: after.totals,
-            meters: after.counts,
-            denied_lately,
-            approval: None,
-            confirmed: false,
-        };
-        let judge = |facts: &Facts| {
-            let principal = &escalation.principal;
-            gate.decide(subject.call, principal, &reading, facts, now)
-        };
-        let without = judge(&facts);
-        let left = match judge(&Facts {
-            approval: Some(by.clone()),
-            ..facts
-        }) {
-            Verdict::Allow(_) => Vec::new(),
-            // That is asked of its caller, when the call is made.
-            Verdict::Confirm(left, _) => left.reasons,
-            Verdict::Deny(denial) | Verdict::Escalate(denial, _) => {
-                return Ok(Err(DecisionRefusal::NotEnough(denial)));
-            }
-        };
-        Ok(match without {
-            Verdict::Escalate(mut denial, asked) if !escalation.names(&denial.lifted(&left)) => {
-                renewed(tx, escalation, (&denial, &asked), now)?;
-                let known = |policy: &String| escalation.names(std::slice::from_ref(policy));
-                denial.reasons.retain(|reason| !known(&reason.policy));
-                Err(DecisionRefusal::More(denial))
-            }
-            // Nobody is asked about that when the call is made.
-            Verdict::Deny(denial) => Err(DecisionRefusal::NotEnough(denial)),
-            Verdict::Allow(_) | Verdict::Escalate(..) | Verdict::Confirm(..) => Ok(()),
-        })
-    }
-}
-
-/// The tool of an escalation.
-fn tool_of(escalation: &Escalation) -> Option<ToolId> {
-    let (server, name) = escalation.tool.split_once('/')?;
-    Some(ToolId {
-        server: server.parse().ok()?,
-        name: name.into(),
-    })
-}
-
-/// The digest of a tool's definition as it is pinned.
-fn definition(tx: &Tx<'_>, tool: &ToolId) -> Result<Option<Digest>, StoreError> {
-    if tool.server.as_str() == own::OWN {
-        let mut known = own::definitions().into_iter();
-        return Ok(known
-            .find(|(_, definition)| definition.id == *tool)
-            .map(|(_, definition)| definition.digest));
-    }
-    if !matches!(tool.asking(), Asking::Tool | Asking::Prompt) {
-        // What is asked by a method of its own is described by us.
-        let fixed = pins::fixed(&tool.server, tool.asking());
-        return Ok(fixed.ok().map(|definition| definition.digest));
-    }
-    let pins = pins::of_server(tx, &tool.server)?.unwrap_or_default();
-    let pin = pins.into_iter().find(|pin| pin.definition.id == *tool);
-    Ok(pin.map(|pin| pin.definition.digest))
-}
-
-/// An escalation as it is published: the text of an object, with the arguments as they
-/// were sent.
-pub fn escalation_json(escalation: &Escalation, now: Timestamp) -> String {
-    let value = escalation_value(escalation, now).to_string();
-    let arguments = escalation.body.as_deref().unwrap_or("null");
-    match value.strip_suffix('}') {
-        Some(open) => format!(r#"{open},"arguments":{arguments}}}"#),
-        None => value,
-    }
-}
-
-/// The same without the arguments.
-pub fn escalation_value(escalation: &Escalation, now: Timestamp) -> Value {
-    let stops = escalation
-        .stops
-        .iter()
-        .map(|stop| json!({"policy": stop.policy, "code": stop.code, "message": stop.message}));
-    let decision = escalation.decision.as_ref().map(|decision| {
-        json!({
-            "by": decision.by.to_string(),
-            "at": decision.at.to_string(),
-            "reason": decision.reason,
-        })
-    });
-    json!({
-        "id": escalation.id.to_string(),
-        "state": escalation.state_at(now).as_str(),
-        "session": escalation.session.to_string(),
-        "principal": escalation.principal.to_string(),
-        "tool": escalation.tool,
-        "call": escalation.call.to_string(),
-        "argumentsDigest": escalation.arguments.to_string(),
-        "roles": escalation.roles,
-        "reasons": stops.collect::<Vec<_>>(),
-        "asked": escalation.asked.to_string(),
-        "expires": escalation.expires.to_string(),
-        "tries": escalation.tries,
-        "decision": decision,
-        "usedBy": escalation.used_by.map(|call| call.to_string()),
-    })
 }

@@ -16,6 +16,7 @@ use crate::tool::Access;
 use crate::tool::CallId;
 use std::collections::BTreeMap;
 use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
@@ -40,9 +41,49 @@ const PATIENCE: Duration = Duration::from_secs(15 * 60);
 #[derive(Debug, Default)]
 pub(super) struct OpenCalls {
     waiting: Mutex<HashMap<CallId, OpenCall>>,
+    /// Those that a request is answering at this moment.
+    answering: Mutex<HashSet<CallId>>,
+}
+
+/// Where the open call is that a request answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Place {
+    /// It answers none.
+    #[default]
+    None,
+    /// Here, and it waits for nobody else's answer.
+    Here(CallId),
+    /// Here, and another request is answering it.
+    Answered(CallId),
+    /// Not here: it has ended, or another broker has it.
+    Absent(CallId),
 }
 
 impl OpenCalls {
+    /// Finds the open call that a request answers, and keeps it for that request until
+    /// it is [let go](Self::let_go).
+    pub(super) fn reserve(&self, asked: Option<CallId>) -> Place {
+        let Some(asked) = asked else {
+            return Place::None;
+        };
+        let mut answering = self.answering();
+        if answering.contains(&asked) {
+            return Place::Answered(asked);
+        }
+        if !self.waiting().contains_key(&asked) {
+            return Place::Absent(asked);
+        }
+        answering.insert(asked);
+        Place::Here(asked)
+    }
+
+    /// The request that it was kept for has answered it, or does not.
+    pub(super) fn let_go(&self, place: Place) {
+        if let Place::Here(asked) = place {
+            self.answering().remove(&asked);
+        }
+    }
+
     /// Keeps a call until it is answered.
     pub(super) fn keep(&self, asked: CallId, call: OpenCall) {
         let mut waiting = self.waiting();
@@ -69,6 +110,13 @@ impl OpenCalls {
     fn waiting(&self) -> MutexGuard<'_, HashMap<CallId, OpenCall>> {
         // Each change is whole before the lock is given back.
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn answering(&self) -> MutexGuard<'_, HashSet<CallId>> {
+        // Only single operations happen under the lock.
+        self.answering
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -226,6 +274,44 @@ fn pass(to: Option<&mpsc::Sender<Box<str>>>, params: Box<str>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn open() -> OpenCall {
+        let cancelled = CancellationToken::new();
+        OpenCall {
+            sent: tokio::spawn(std::future::pending()),
+            asked: mpsc::unbounded_channel().1,
+            progress: mpsc::channel(1).1,
+            logs: mpsc::channel(1).1,
+            _taken_back_with_this: cancelled.clone().drop_guard(),
+            cancelled,
+            open: Vec::new(),
+            questions: 0,
+            caller: PrincipalId::parse("alice").unwrap(),
+            since: Instant::now(),
+        }
+    }
+
+    #[tokio::test]
+    async fn an_open_call_is_answered_by_one_request_at_a_time() {
+        let calls = OpenCalls::default();
+        let asked = CallId::from_bytes([1; 16]);
+        assert_eq!(calls.reserve(None), Place::None);
+        assert_eq!(calls.reserve(Some(asked)), Place::Absent(asked));
+        calls.keep(asked, open());
+        let first = calls.reserve(Some(asked));
+        assert_eq!(first, Place::Here(asked));
+        let second = calls.reserve(Some(asked));
+        assert_eq!(second, Place::Answered(asked));
+        // Who was told so has nothing to let go.
+        calls.let_go(second);
+        assert_eq!(calls.reserve(Some(asked)), second);
+        calls.let_go(first);
+        assert_eq!(calls.reserve(Some(asked)), first);
+        assert!(calls.take(asked).is_some());
+        assert_eq!(calls.reserve(Some(asked)), second);
+        calls.let_go(first);
+        assert_eq!(calls.reserve(Some(asked)), Place::Absent(asked));
+    }
 
     #[test]
     fn who_has_the_most_open_calls_makes_room_for_another() {

@@ -35,6 +35,7 @@ use crate::store::StoreError;
 use crate::store::Tx;
 use crate::tool::Access;
 use crate::tool::Asking;
+use crate::tool::CallId;
 use crate::tool::ServerName;
 use crate::tool::TaskAsk;
 use crate::tool::ToolDefinition;
@@ -259,7 +260,7 @@ impl Broker {
         };
         let keyed = call.key.is_some();
         let answered = match own.access() {
-            Access::Read => self.read_own(own, call).await,
+            Access::Read => self.read_own(own, (call, id)).await,
             Access::Write => {
                 let route = Arc::clone(route);
                 let writer = self.writer.id();
@@ -310,7 +311,7 @@ impl Broker {
     }
 
     /// Reads on a thread that may wait, after what this process has yet to fold.
-    async fn read_own(&self, own: Own, call: ToolCall) -> Result<Sent, StoreError> {
+    async fn read_own(&self, own: Own, (call, of): (ToolCall, CallId)) -> Result<Sent, StoreError> {
         if own == Own::Wait {
             return Ok(sent(&self.waited(&call).await));
         }
@@ -327,7 +328,7 @@ impl Broker {
                         settings: &settings,
                         writer,
                     };
-                    let said = decisions::listed(tx, ground, &call, Timestamp::now())?;
+                    let said = decisions::listed(tx, ground, (&call, of), Timestamp::now())?;
                     Ok(sent(&said))
                 }
                 tool => Ok(sent(&look(tx, tool, &call, units)?)),

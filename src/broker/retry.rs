@@ -12,6 +12,7 @@ use super::catalogue::Route;
 use super::earlier::Earlier;
 use super::earlier::Patience;
 use super::labels;
+use super::open_calls::Place;
 use super::settlement::Charged;
 use crate::downstream;
 use crate::downstream::CallLine;
@@ -78,11 +79,28 @@ impl Broker {
     /// Steps 4 to 8. A call that was made before under the same key waits for the end
     /// of that one, and then is routed and decided like any that comes now: what was
     /// frozen or changed meanwhile holds for it.
+    ///
+    /// An answer to a call that its server keeps open is decided only where that call
+    /// is: else it would use up what people said to it, and reach nobody.
     pub(super) async fn clear(
         &self,
         call: &mut ToolCall,
         line: &CallLine,
         came: Instant,
+    ) -> Result<(Once, Place), Refusal> {
+        let place = self.open_calls.reserve(call.answers());
+        let once = self.clear_at(call, place, (line, came)).await;
+        if !matches!(once, Ok(Once::Cleared(_))) {
+            self.open_calls.let_go(place);
+        }
+        once.map(|once| (once, place))
+    }
+
+    async fn clear_at(
+        &self,
+        call: &mut ToolCall,
+        place: Place,
+        (line, came): (&CallLine, Instant),
     ) -> Result<Once, Refusal> {
         let (mut patience, mut until) = (Patience::Left, None);
         loop {
@@ -93,6 +111,7 @@ impl Broker {
             let mut candidate = self.read_arguments(call, &route, now).await?;
             candidate.early = labels::heard_before_the_end(&labels, line);
             candidate.patience = patience;
+            candidate.place = place;
             let wanted = call.key.is_some() || candidate.effect() == Effect::Possible;
             let subject = wanted.then(|| candidate.subject.clone());
             if let Some(subject) = &subject {

@@ -10,6 +10,7 @@ mod check;
 mod hearing;
 mod listener;
 mod own;
+mod own_tasks;
 mod pages;
 mod topic;
 
@@ -46,6 +47,7 @@ use jiff::Timestamp;
 use listener::Heard;
 use listener::Of;
 use own::Pages;
+use own_tasks::OwnTasks;
 use pages::AllPages;
 use serde_json::json as value;
 use std::collections::HashMap;
@@ -87,6 +89,8 @@ pub(super) struct Subscriptions {
     pages: Pages,
     /// The streams on which clients hear.
     hearings: Hearings,
+    /// How tasks of the broker's own stand that are followed.
+    own_tasks: OwnTasks,
 }
 
 impl Subscriptions {
@@ -281,7 +285,8 @@ impl Broker {
         let of = task.as_ref().map_or(Of::Resource, |_| Of::Task);
         let key: Key = (route.tool.server.clone(), of, Arc::from(&*call.name));
         let whose = (&call.principal, task.as_ref().map(|task| task.call));
-        let unasked = task.is_some() && self.speaks_unasked(&key.0);
+        let is_own = matches!(route.leads, Leads::Own(_));
+        let unasked = task.is_some() && !is_own && self.speaks_unasked(&key.0);
         if unasked && !self.subscriptions.begun().knows(&key.2) {
             return busy(NOT_TOLD);
         }
@@ -296,15 +301,17 @@ impl Broker {
             // Nobody would take it out again.
             topic.remove(listener);
         }
-        if let Leads::Own(_) = &route.leads {
-            self.remember_session(session).await;
+        match (is_own, of) {
+            (true, Of::Resource) => self.remember_session(session).await,
+            (true, _) => self.watch_task(&key.2),
+            (false, _) => {}
         }
         if *keeping == Keeping::Kept {
             return (shared(id), Answer::Joined);
         }
         let (sent, standing) = match &route.leads {
             Leads::Out(_) => self.asked_to_tell(permit, (route, task), call).await,
-            Leads::Own(_) => self.follows_own(&call.name),
+            Leads::Own(_) => self.follows_own(of, &key.2),
         };
         match standing {
             Some(standing) => {

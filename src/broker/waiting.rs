@@ -76,6 +76,22 @@ pub struct TaskView {
     pub before: bool,
 }
 
+/// What tells that a task stands otherwise than before.
+pub(super) type Mark = (Timestamp, &'static str);
+
+impl TaskView {
+    pub(super) fn mark(&self) -> Mark {
+        let word = match &self.stands {
+            TaskStands::Waits(_) => "waits",
+            TaskStands::Approved => "approved",
+            TaskStands::Runs => "runs",
+            TaskStands::Withdrawn => "withdrawn",
+            TaskStands::Ended(_) => "ended",
+        };
+        (self.changed, word)
+    }
+}
+
 /// Where a task of the broker's own stands.
 #[derive(Debug)]
 pub enum TaskStands {
@@ -168,7 +184,7 @@ pub(super) fn begun(
 }
 
 /// How a task stands. None where nothing is known of it any more.
-fn view(
+pub(super) fn view(
     tx: &Tx<'_>,
     task: &Task,
     own: WriterId,

@@ -1,6 +1,7 @@
 //! `countersign escalation`: calls that wait for a decision, and deciding on them.
 
 use super::Form;
+use super::escaped;
 use super::one_line;
 use super::print;
 use super::print_json;
@@ -19,6 +20,8 @@ use crate::escalations::Approve;
 use crate::escalations::Escalation;
 use crate::escalations::EscalationId;
 use crate::escalations::Filter;
+use crate::json;
+use crate::json::Object;
 use crate::keys;
 use crate::outbox;
 use crate::outbox::Topic;
@@ -28,7 +31,7 @@ use anyhow::Context;
 use clap::Subcommand;
 use jiff::Timestamp;
 use serde_json::Value;
-use serde_json::json;
+use serde_json::json as value;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
@@ -96,8 +99,9 @@ fn list(store: &Store, all: bool, form: Form) -> anyhow::Result<()> {
     let found = store.read(|tx| escalations::list(tx, &filter))?;
     let now = Timestamp::now();
     if form == Form::Json {
-        let found: anyhow::Result<Vec<Value>> = found.iter().map(|one| as_json(one, now)).collect();
-        return print_json(&json!({ "escalations": found? }));
+        let found: Vec<String> = found.iter().map(|one| as_json(one, now)).collect();
+        let listed = format!("{{\"escalations\":[{}]}}", found.join(","));
+        return print_text(&listed);
     }
     if found.is_empty() {
         return print("nothing waits for a decision\n");
@@ -119,9 +123,23 @@ fn list(store: &Store, all: bool, form: Form) -> anyhow::Result<()> {
     print(&text)
 }
 
-/// As the interface for programs has it.
-fn as_json(one: &Escalation, now: Timestamp) -> anyhow::Result<Value> {
-    Ok(serde_json::from_str(&escalation_json(one, now))?)
+/// As the interface for programs has it, with the arguments as they are decided on: what
+/// reads them again would change numbers that it has no room for.
+fn as_json(one: &Escalation, now: Timestamp) -> String {
+    let canonical = one
+        .body
+        .as_deref()
+        .and_then(|body| json::canonical(body).ok());
+    let shown = Escalation {
+        body: canonical.map(Into::into),
+        ..one.clone()
+    };
+    escalation_json(&shown, now)
+}
+
+/// Prints a text of JSON in which there are no spaces but within strings.
+fn print_text(document: &str) -> anyhow::Result<()> {
+    print(&format!("{}\n", escaped(document)))
 }
 
 fn show(store: &Store, id: EscalationId, form: Form) -> anyhow::Result<()> {
@@ -138,7 +156,7 @@ fn show(store: &Store, id: EscalationId, form: Form) -> anyhow::Result<()> {
     })?;
     let now = Timestamp::now();
     if form == Form::Json {
-        return print_json(&as_json(&found, now)?);
+        return print_text(&as_json(&found, now));
     }
     print(&whole(&found, &handles, now)?)
 }
@@ -148,7 +166,7 @@ fn deliveries(store: &Store, id: Option<EscalationId>, form: Form) -> anyhow::Re
     let found = store.read(|tx| outbox::deliveries(tx, (Topic::Escalation, &of), LISTED))?;
     if form == Form::Json {
         let deliveries: Value = found.iter().map(published::notice).collect();
-        return print_json(&json!({ "deliveries": deliveries }));
+        return print_json(&value!({ "deliveries": deliveries }));
     }
     let mut text = String::new();
     for delivery in &found {
@@ -179,11 +197,7 @@ fn whole(one: &Escalation, handles: &[String], now: Timestamp) -> anyhow::Result
     writeln!(text, "call       {}", one.call)?;
     writeln!(text, "by         {} in session {session}", one.principal)?;
     writeln!(text, "tool       {}", one_line(&one.tool))?;
-    let body = one
-        .body
-        .as_deref()
-        .unwrap_or("(see the record of the call)");
-    writeln!(text, "arguments  {}", one_line(body))?;
+    arguments(&mut text, one.body.as_deref())?;
     for stop in &one.stops {
         let message = stop.message.as_deref().unwrap_or_default();
         let message = one_line(message);
@@ -218,6 +232,27 @@ fn whole(one: &Escalation, handles: &[String], now: Timestamp) -> anyhow::Result
         writeln!(text, "ended      {}: {}", at(*ended), one_line(why))?;
     }
     Ok(text)
+}
+
+/// All of the arguments, a line each, as an approval is bound to them.
+fn arguments(text: &mut String, body: Option<&str>) -> std::fmt::Result {
+    let Some(body) = body else {
+        return writeln!(text, "arguments  (see the record of the call)");
+    };
+    let canonical = json::canonical(body).unwrap_or_else(|_unread| body.to_owned());
+    let Ok(members) = Object::parse(&canonical) else {
+        return writeln!(text, "arguments  {}", one_line(body));
+    };
+    let mut label = "arguments";
+    for (name, value) in members.iter() {
+        let name = json::named(name, usize::MAX);
+        writeln!(text, "{label:<9}  {name}: {}", one_line(value))?;
+        label = "";
+    }
+    if !label.is_empty() {
+        writeln!(text, "arguments  none")?;
+    }
+    Ok(())
 }
 
 impl Deciding {
@@ -257,7 +292,7 @@ impl Deciding {
         let decided = decided.context(of_nobody)?;
         let decided = decided.with_context(|| id.to_string())?;
         if form == Form::Json {
-            return print_json(&as_json(&decided, Timestamp::now())?);
+            return print_text(&as_json(&decided, Timestamp::now()));
         }
         let by = decided.decision.as_ref().map(|decision| &decision.by);
         let by = by.map_or_else(String::new, |by| format!(" by {by}"));

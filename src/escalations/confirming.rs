@@ -114,6 +114,15 @@ pub fn had(
     table::find(tx, (before, HAD), about)
 }
 
+/// What the yes was to that this very call is made with, where it was confirmed.
+///
+/// # Errors
+///
+/// When the store cannot be read.
+pub fn made_with(tx: &Tx<'_>, call: CallId) -> Result<Option<Shown>, StoreError> {
+    table::of(tx, (call, HAD))
+}
+
 /// Goes on with the confirmation of an earlier round. False where another did.
 ///
 /// # Errors
@@ -242,6 +251,9 @@ mod tests {
             assert_eq!(answer(tx, first.call, about(&second), at(1))?, None);
             let had = |before, now| had(tx, before, about(&third), now);
             assert_eq!(had(first.call, at(1))?.as_ref(), Some(&yes));
+            let made_with = [first.call, second.call].map(|call| made_with(tx, call));
+            let made_with: Vec<_> = made_with.into_iter().collect::<Result<_, _>>()?;
+            assert_eq!(made_with, [Some(yes.clone()), None]);
             assert!(carry(tx, first.call, (about(&second), &yes), at(1))?);
             assert_eq!(had(first.call, at(1))?, None);
             assert!(!carry(tx, first.call, (about(&third), &yes), at(1))?);

@@ -175,6 +175,26 @@ fn lives(tx: &Tx<'_>, writer: Option<WriterId>) -> Result<bool, StoreError> {
     }
 }
 
+/// Whether another writer than this one opened a call, and lives, so that it may have
+/// the call in its memory. So also where nothing is known of the call: its record may be
+/// in the spool of another. Those that died are recovered first.
+///
+/// # Errors
+///
+/// When the store cannot be read or written.
+pub fn is_of_another(
+    tx: &Tx<'_>,
+    call: CallId,
+    own: WriterId,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    recover_dead(tx, own, now)?;
+    match table::opened_by(tx, call)? {
+        Some(writer) => Ok(writer != own && lives(tx, Some(writer))?),
+        None => Ok(true),
+    }
+}
+
 /// How a call ended, and when. None while it has not.
 ///
 /// # Errors

@@ -28,9 +28,32 @@ pub fn quoted(text: &str, most: usize) -> String {
     quoted
 }
 
+/// The name of a member before its value: in quotes where something in it could pass for
+/// more than a name.
+pub fn named(name: &str, most: usize) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    match !name.is_empty() && name.len() <= most && name.chars().all(plain) {
+        true => name.to_owned(),
+        false => quoted(name, most),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_is_in_quotes_where_it_could_pass_for_more() {
+        for (name, shown) in [
+            ("claim_id", "claim_id"),
+            ("", "\"\""),
+            ("amount: 5, note", "\"amount: 5, note\""),
+            ("amount\u{200b}", "\"amount\\u200b\""),
+            ("longer-than-can-be", "\"longer-than-can-…\""),
+        ] {
+            assert_eq!(named(name, 16), shown);
+        }
+    }
 
     #[test]
     fn a_quoted_text_is_one_json_string_of_what_can_be_seen() {

@@ -191,6 +191,7 @@ fn refused(refusal: &Refusal, reader: Reader) -> Reply {
         Refusal::KeyReused { call } => say(call, &again::key_reused()),
         Refusal::EarlierLost { call, earlier } => say(call, &again::lost(earlier)),
         Refusal::EarlierAsks { call, earlier } => say(call, &again::asks(earlier)),
+        Refusal::EarlierOpen { call, earlier, why } => say(call, &again::open(earlier, *why)),
         Refusal::SessionEnded { call, end } => say(call, &again::ended(*end)),
         Refusal::ServerUnavailable { call, server, .. } => away(call, server, reader),
         Refusal::RepeatUnsent {

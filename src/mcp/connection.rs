@@ -4,6 +4,7 @@ use super::BATCHES;
 use super::Client;
 use super::agreed;
 use super::eras;
+use super::inquiries::Inquiries;
 use super::list;
 use super::opening::Opening;
 use super::parse::Ask;
@@ -14,11 +15,9 @@ use super::parse::Notification;
 use super::parse::ParseError;
 use super::parse::RawId;
 use super::parse::Request;
-use super::parse::Response;
 use super::parse::Wanted;
 use super::parse::parse;
 use super::tasks;
-use super::work::Outgoing;
 use super::work::Task;
 use super::work::Work;
 use super::write::Fault;
@@ -26,17 +25,13 @@ use super::write::INTERNAL_ERROR;
 use super::write::INVALID_REQUEST;
 use super::write::METHOD_NOT_FOUND;
 use super::write::Outbound;
-use super::write::notification;
-use super::write::request;
 use super::write::result;
 use crate::broker::Broker;
 use crate::broker::Carrier;
-use crate::broker::ClientReply;
 use crate::broker::Hearing;
 use crate::broker::Listener;
 use crate::broker::Origin;
 use crate::broker::Recipient;
-use crate::broker::ServerAsk;
 use crate::broker::SessionRefusal;
 use crate::principal::PrincipalId;
 use crate::session::Found;
@@ -45,12 +40,10 @@ use crate::session::Rule;
 use crate::session::SessionId;
 use crate::session::TransportId;
 use crate::tool::Asking;
-use crate::tool::CallId;
 use crate::tool::Declared;
 use crate::tool::Digest;
 use crate::tool::Extension;
 use crate::tool::Level;
-use serde_json::json as value;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -58,11 +51,8 @@ use std::sync::OnceLock;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 use tokio::sync::OnceCell;
-use tokio::sync::oneshot;
 use tokio::sync::watch;
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::sync::DropGuard;
 
@@ -90,7 +80,7 @@ pub struct Connection {
     /// What a legacy client can be asked.
     declared: Mutex<Arc<Declared>>,
     /// What it was asked and did not answer yet.
-    inquiries: Mutex<HashMap<Box<str>, oneshot::Sender<ClientReply>>>,
+    pub(super) inquiries: Inquiries,
     /// Hears of resources for a legacy client, until it is dropped.
     listener: OnceLock<(Arc<Listener>, DropGuard)>,
     /// Who reads what the client is told.
@@ -131,7 +121,7 @@ impl Connection {
             in_flight: Mutex::default(),
             level: Mutex::default(),
             declared: Mutex::new(opening.declared),
-            inquiries: Mutex::default(),
+            inquiries: Inquiries::default(),
             listener: OnceLock::new(),
             recipient: Recipient::default(),
             listed: watch::Sender::new(None),
@@ -153,7 +143,7 @@ impl Connection {
             Ok(Message::Request(request)) => self.request(request),
             Ok(Message::Notification(notification)) => self.notification(&notification),
             Ok(Message::Response(response)) => {
-                self.answered(response);
+                self.inquiries.answered(response);
                 Received::Nothing
             }
             Err(refused) => Received::Answer(refused.answer()),
@@ -361,65 +351,6 @@ impl Connection {
         match meta.client() {
             Client::Modern => meta.log,
             Client::Legacy => *locked(&self.level),
-        }
-    }
-
-    /// Asks the client what a server wants to know. Returns the id of the
-    /// question; none where the client has no room for it.
-    pub(super) fn inquire(&self, ask: ServerAsk, out: &Outgoing) -> Option<Box<str>> {
-        let (id, message) = self.asking(ask);
-        match out.try_send(message) {
-            Ok(()) => Some(id),
-            Err(_full_or_gone) => {
-                locked(&self.inquiries).remove(&id);
-                None
-            }
-        }
-    }
-
-    /// The same, of a question for which room is waited for this long.
-    pub(super) async fn inquire_within(
-        &self,
-        ask: ServerAsk,
-        (out, patience): (&Outgoing, Duration),
-    ) -> Option<Box<str>> {
-        let (id, message) = self.asking(ask);
-        match timeout(patience, out.send(message)).await {
-            Ok(Ok(())) => Some(id),
-            Ok(Err(_)) | Err(_) => {
-                locked(&self.inquiries).remove(&id);
-                None
-            }
-        }
-    }
-
-    fn asking(&self, ask: ServerAsk) -> (Box<str>, Outbound) {
-        let id: Box<str> = CallId::next().to_string().into();
-        let message = request(&id, ask.inquiry.method(), ask.params.as_deref());
-        // First the entry, then the message: an answer could be quicker.
-        locked(&self.inquiries).insert(id.clone(), ask.reply);
-        (id, message)
-    }
-
-    /// Nobody waits for the answer to this question any more. Where there was none, the
-    /// client is told that it need not ask any longer (MCP 2025-11-25, basic/lifecycle,
-    /// timeouts).
-    pub(super) fn forget(&self, id: &str, out: &Outgoing) {
-        if locked(&self.inquiries).remove(id).is_some() {
-            let params =
-                value!({"requestId": id, "reason": "nobody waits for the answer any more"});
-            let message = notification("notifications/cancelled", Some(&params.to_string()));
-            let _full_or_gone = out.try_send(message);
-        }
-    }
-
-    fn answered(&self, response: Response) {
-        let (Some(id), Some(reply)) = (response.id, response.reply) else {
-            return;
-        };
-        if let Some(waits) = locked(&self.inquiries).remove(&id) {
-            // An error says that the call ended meanwhile.
-            let _unheard = waits.send(reply);
         }
     }
 

@@ -11,6 +11,7 @@ use super::answer::answer;
 use super::answer::failed;
 use super::answer::session_refused;
 use super::connection::Connection;
+use super::inquiries::NotAsked;
 use super::parse::Answers;
 use super::seal;
 use super::work::Call;
@@ -98,7 +99,11 @@ impl Connection {
                 Err(Stopped::Because(why)) => return Some(unanswered(why, reader)),
             };
             if responses.is_none() {
-                tokio::time::sleep(PAUSE * round).await;
+                tokio::select! {
+                    biased;
+                    () = call.cancelled.cancelled() => return None,
+                    () = tokio::time::sleep(PAUSE * round) => {}
+                }
             }
             asked = ToolCall {
                 continued: Some(Continued {
@@ -205,26 +210,17 @@ impl Connection {
             return Ok(None);
         };
         let mut open = Vec::new();
-        for (key, request) in requests.iter() {
-            let request = Object::parse(request).ok();
-            let member = |name| request.as_ref().and_then(|request| request.get(name));
-            let method = member("method").and_then(json::text);
-            let Some(inquiry) = method.as_deref().and_then(Inquiry::of) else {
-                return Err(Stopped::Because("it asked what no client can be asked"));
-            };
-            let (reply, said) = oneshot::channel();
-            let params = member("params").map(Into::into);
-            let ask = ServerAsk {
-                inquiry,
-                params,
-                reply,
-            };
-            let id = self.inquire_within(ask, (out, PATIENCE)).await;
-            let id = id.ok_or(Stopped::Because("the client takes no question now"))?;
-            open.push((key, inquiry, id, said));
-        }
         let mut said = Vec::new();
         let mut stopped = None;
+        for (key, request) in requests.iter() {
+            match self.relay(request, call, out).await {
+                Ok((inquiry, id, reply)) => open.push((key, inquiry, id, reply)),
+                Err(why) => {
+                    stopped = Some(why);
+                    break;
+                }
+            }
+        }
         for (key, inquiry, id, reply) in open {
             if stopped.is_none() {
                 match self.said(inquiry, reply, (call, PATIENCE)).await {
@@ -232,11 +228,39 @@ impl Connection {
                     Err(why) => stopped = Some(why),
                 }
             }
-            self.forget(&id, out);
+            self.inquiries.forget(&id, out);
         }
         match stopped {
             Some(why) => Err(why),
             None => Ok(Some(format!("{{{}}}", said.join(",")).into())),
+        }
+    }
+
+    /// Asks the client one thing that a server wants to know: what kind it is, the id of
+    /// the question, and what the answer comes by.
+    async fn relay(
+        &self,
+        request: &str,
+        call: &Call<'_>,
+        out: &Outgoing,
+    ) -> Result<(Inquiry, Box<str>, oneshot::Receiver<ClientReply>), Stopped> {
+        let request = Object::parse(request).ok();
+        let member = |name| request.as_ref().and_then(|request| request.get(name));
+        let method = member("method").and_then(json::text);
+        let Some(inquiry) = method.as_deref().and_then(Inquiry::of) else {
+            return Err(Stopped::Because("it asked what no client can be asked"));
+        };
+        let (reply, said) = oneshot::channel();
+        let ask = ServerAsk {
+            inquiry,
+            params: member("params").map(Into::into),
+            reply,
+        };
+        let room = (out, PATIENCE);
+        match self.inquiries.ask_within(ask, room, &call.cancelled).await {
+            Ok(id) => Ok((inquiry, id, said)),
+            Err(NotAsked::Cancelled) => Err(Stopped::Cancelled),
+            Err(NotAsked::NoRoom) => Err(Stopped::Because("the client takes no question now")),
         }
     }
 
@@ -255,11 +279,14 @@ impl Connection {
             reply,
         };
         let patience = patience.min(PATIENCE);
-        let Some(id) = self.inquire_within(ask, (out, patience)).await else {
-            return Ok(None);
+        let room = (out, patience);
+        let id = match self.inquiries.ask_within(ask, room, &call.cancelled).await {
+            Ok(id) => id,
+            Err(NotAsked::Cancelled) => return Err(Stopped::Cancelled),
+            Err(NotAsked::NoRoom) => return Ok(None),
         };
         let said = self.said(question.inquiry, said, (call, patience)).await;
-        self.forget(&id, out);
+        self.inquiries.forget(&id, out);
         match said {
             Ok(text) => Ok(Some(
                 format!("{{{}:{text}}}", Value::from(&*question.key)).into(),

@@ -181,6 +181,12 @@ impl Connection {
                 let state = tasks::renamed(&state.finish(), &id);
                 (tasks::TOLD, self.whole(call, &id, state).await)
             }
+            Word::Own { id } => {
+                let session = self.session(&call.meta).await.ok()?;
+                let told = self.asks_after(session, call, id.to_string()).await?;
+                let state = Splice::new(&told).remove_member(&told, "resultType");
+                (tasks::TOLD, state.finish())
+            }
             // There pages have no ids (2026-07-28, client/elicitation).
             Word::Page(_) => return None,
         })
@@ -283,7 +289,9 @@ impl Connection {
                 Ok(()) = listed.changed() => true,
                 () = follower.moved() => listed.has_changed().unwrap_or(false),
                 word = self.broker.heard(&listener) => {
-                    send(out, said(&word)).await;
+                    if let Some(message) = said(&word) {
+                        send(out, message).await;
+                    }
                     continue;
                 }
             };
@@ -299,15 +307,17 @@ impl Connection {
 
 /// What a legacy client is told (of a task: MCP 2025-11-25, tasks, status
 /// notifications).
-fn said(word: &Word) -> Outbound {
-    match word {
+fn said(word: &Word) -> Option<Outbound> {
+    Some(match word {
         Word::Resource(params) => notification(UPDATED, Some(&untagged(params))),
         Word::Task { id, params } | Word::Status { id, params } => {
             let params = tasks::renamed(params, id);
             notification("notifications/tasks/status", Some(&params))
         }
         Word::Page(params) => notification("notifications/elicitation/complete", Some(params)),
-    }
+        // It follows none, and asks after its own.
+        Word::Own { .. } => return None,
+    })
 }
 
 /// The parameters under the client's own tag.

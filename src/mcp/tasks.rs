@@ -207,7 +207,7 @@ impl Connection {
     }
 
     /// What the server of a task says of it, where it says anything.
-    fn asks_after(
+    pub(super) fn asks_after(
         &self,
         session: (SessionId, Arc<Found>),
         call: &Call<'_>,

@@ -335,7 +335,7 @@ impl Connection {
                 Some(params) = reported.recv() => pass_on(&params),
                 Some(params) = logged.recv() => pass_log(&params),
                 Some(ask) = asked_back.recv() => {
-                    inquiries.extend(self.inquire(ask, out));
+                    inquiries.extend(self.inquiries.ask(ask, out));
                 }
                 ended = &mut calling => break ended,
             }
@@ -347,7 +347,7 @@ impl Connection {
             pass_log(&params);
         }
         for id in inquiries {
-            self.forget(&id, out);
+            self.inquiries.forget(&id, out);
         }
         self.hears_of_task(ended, client)
     }

@@ -77,7 +77,7 @@ fn a_notice_says_who_what_why_how_long_and_where() {
     Escalation: esc-4k7m-2qpx-9d3h
     By: alice in session claim-99
     Tool: claims/approve_payment
-    Arguments: {"claim_id":"99","amount":50000}
+    Arguments: {"amount":50000,"claim_id":"99"}
     Stopped by: claims.approve.limit (Limit Exceeded. Escalate to Manager.)
     May decide: Manager
     Open until: 2026-12-02 12:00 UTC (3 days)
@@ -159,8 +159,40 @@ fn texts_of_others_stay_texts_in_every_form() {
 }
 
 #[test]
+fn a_long_argument_hides_no_other_and_what_is_missing_is_said() {
+    let long = "m".repeat(5_000);
+    let body = format!(
+        r#"{{"a":"{long}","payee":"\u0041CME","n: 5":1,"big":12345678901234567890123,"amount":5e4}}"#
+    );
+    let now = at("2026-11-29T12:00:00Z");
+    let text = notice(&escalation(&body, "a/b"), None).text(now);
+    let shown = "m".repeat(119);
+    for line in [
+        "Arguments: 5, too long to be shown whole",
+        &format!("Argument: a: \"{shown}… (4882 more characters)"),
+        "Argument: amount: 5e4",
+        "Argument: big: 12345678901234567890123",
+        "Argument: \"n: 5\": 1",
+        "Argument: payee: \"ACME\"",
+    ] {
+        assert!(text.lines().any(|said| said == line), "{line}: {text}");
+    }
+    let many: Vec<String> = (10..40)
+        .map(|n| format!(r#""k{n}":"{}""#, "v".repeat(50)))
+        .collect();
+    let body = format!("{{{}}}", many.join(","));
+    let text = notice(&escalation(&body, "a/b"), None).text(now);
+    assert!(text.contains("Argument: k25: "), "{text}");
+    assert!(text.contains("Arguments: 14 more: k26, k27, "), "{text}");
+    assert!(text.contains(", k39\n"), "{text}");
+}
+
+#[test]
 fn what_is_told_is_bounded() {
     let mut one = escalation(&"<&".repeat(1 << 20), &"t".repeat(10_000));
+    let many: Vec<String> = (0..5_000)
+        .map(|n| format!(r#""{n}{}":"{}""#, "<".repeat(200), "<&".repeat(200)))
+        .collect();
     let stop = Stop {
         policy: "p".repeat(5_000),
         code: "c".to_owned(),
@@ -169,15 +201,21 @@ fn what_is_told_is_bounded() {
     one.stops = vec![stop; 50];
     one.roles = vec!["R".repeat(3_000)];
     let now = at("2026-11-29T12:00:00Z");
-    let notice = notice(&one, None);
-    assert!(notice.line().len() < 500);
-    assert!(notice.text(now).len() < 10_000);
-    // What Teams takes at most is 28 KB.
-    assert!(notice.for_teams(now).len() < 20_000);
-    let slack: Value = serde_json::from_str(&notice.for_slack(now)).unwrap();
-    let blocks = slack["blocks"].as_array().unwrap();
-    assert!(blocks.len() <= 50);
-    for block in blocks {
-        assert!(block["text"]["text"].as_str().unwrap().chars().count() <= 3_000);
+    for body in [
+        one.body.clone(),
+        Some(format!("{{{}}}", many.join(",")).into()),
+    ] {
+        one.body = body;
+        let notice = notice(&one, None);
+        assert!(notice.line().len() < 500);
+        assert!(notice.text(now).len() < 12_000);
+        // What Teams takes at most is 28 KB.
+        assert!(notice.for_teams(now).len() < 24_000);
+        let slack: Value = serde_json::from_str(&notice.for_slack(now)).unwrap();
+        let blocks = slack["blocks"].as_array().unwrap();
+        assert!(blocks.len() <= 50);
+        for block in blocks {
+            assert!(block["text"]["text"].as_str().unwrap().chars().count() <= 3_000);
+        }
     }
 }

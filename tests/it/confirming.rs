@@ -2,6 +2,8 @@
 //! one pass, and whatever is no yes denies.
 
 mod beside;
+mod deciding;
+mod elsewhere;
 mod once;
 mod over_http;
 
@@ -70,6 +72,12 @@ fn modern_of(mut params: Value, capabilities: &str) -> Value {
 
 fn modern(dollars: i64) -> Value {
     modern_of(pay(dollars), FORM)
+}
+
+/// The same under an idempotency key.
+fn keyed(mut request: Value) -> Value {
+    request["_meta"]["dev.countersign/idempotency-key"] = json!("one");
+    request
 }
 
 /// What a person says: the result of an elicitation.

@@ -77,7 +77,7 @@ fn message(confirmation: &Confirmation, tool: &str, arguments: &str) -> String {
     let members = Object::parse(&canonical).ok();
     let members = members.iter().flat_map(Object::iter);
     let members: Vec<String> = members
-        .map(|(name, value)| format!("  {}: {}", named(name), visible(value)))
+        .map(|(name, value)| format!("  {}: {}", json::named(name, usize::MAX), visible(value)))
         .collect();
     lines.push(match members.is_empty() {
         true => "Arguments: none".to_owned(),
@@ -90,15 +90,6 @@ fn message(confirmation: &Confirmation, tool: &str, arguments: &str) -> String {
 /// All of a text, on one line.
 fn visible(text: &str) -> String {
     one_line(text, usize::MAX)
-}
-
-/// A name, in quotes where something in it could pass for more than a name.
-fn named(name: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
-    match !name.is_empty() && name.chars().all(plain) {
-        true => name.to_owned(),
-        false => visible(&json::quoted(name, usize::MAX)),
-    }
 }
 
 /// What was said, of the answers that a client brings: the text of an object, by the

@@ -125,7 +125,7 @@ pub(super) fn withdrawn(
 pub(super) fn listed(
     tx: &Tx<'_>,
     ground: Ground<'_>,
-    call: &ToolCall,
+    (call, of): (&ToolCall, CallId),
     now: Timestamp,
 ) -> Result<Said, StoreError> {
     let arguments = Arguments::of(call);
@@ -138,7 +138,8 @@ pub(super) fn listed(
         live: arguments.raw("all") != Some("true"),
         newest: Some(limit.min(LISTED_AT_MOST)),
     };
-    let found = ground.list(tx, &call.principal, &filter, now)?;
+    let who = (&call.principal, &Way::Call(of));
+    let found = ground.list(tx, who, &filter, now)?;
     let lines: Vec<String> = found.iter().map(|one| line(one, now)).collect();
     let values: Vec<Value> = found.iter().map(|one| escalation_value(one, now)).collect();
     let text = match lines.is_empty() {

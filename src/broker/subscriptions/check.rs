@@ -69,7 +69,7 @@ impl Broker {
         let who = (listener.principal(), heard.session);
         let of = match heard.of {
             Of::Resource => Of::Resource,
-            Of::Task | Of::Status => Of::Task,
+            Of::Task | Of::Status | Of::Own => Of::Task,
             Of::Page => return self.store.read(|tx| self.may_be_in(tx, who)),
         };
         let key = (heard.server.clone(), of, Arc::clone(&heard.followed));

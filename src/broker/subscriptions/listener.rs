@@ -77,6 +77,8 @@ pub(super) enum Of {
     Task,
     /// A task that it follows or began, in the words of a server of the older era.
     Status,
+    /// A task of the broker's own that it follows.
+    Own,
     /// A page that its client was asked to have opened.
     Page,
 }
@@ -101,6 +103,11 @@ pub enum Word {
         id: Arc<str>,
         /// The parameters.
         params: Arc<str>,
+    },
+    /// Of a task of the broker's own: that it stands otherwise.
+    Own {
+        /// What the client calls it.
+        id: Arc<str>,
     },
     /// Of a page that it was asked to have opened: the `params` of
     /// `notifications/elicitation/complete`, an object, as its server wrote them.
@@ -130,6 +137,7 @@ impl Heard {
             Of::Resource => Word::Resource(params),
             Of::Task => Word::Task { id, params },
             Of::Status => Word::Status { id, params },
+            Of::Own => Word::Own { id },
             Of::Page => Word::Page(params),
         }
     }

@@ -4,6 +4,7 @@
 use super::Broker;
 use super::Heard;
 use super::Of;
+use super::Subscriptions;
 use super::Topic;
 use crate::broker::own::OWN;
 use crate::broker::own::pages;
@@ -115,8 +116,17 @@ impl Broker {
         let _looked = looked.await;
     }
 
+    /// Looks at a task of ours from now on, in which somebody joined.
+    pub(super) fn watch_task(&self, id: &Arc<str>) {
+        self.subscriptions.own_tasks.follow(id);
+        self.subscriptions.pages.more.notify_one();
+    }
+
     /// A subscription that needs no server.
-    pub(super) fn follows_own(&self, uri: &str) -> (Sent, Option<Standing>) {
+    pub(super) fn follows_own(&self, of: Of, uri: &str) -> (Sent, Option<Standing>) {
+        if of != Of::Resource {
+            return (pages::followed(), Some(Standing::unasked()));
+        }
         match Page::of(uri) {
             Some(_) => (pages::followed(), Some(Standing::unasked())),
             None => (pages::not_found(uri), None),
@@ -136,8 +146,11 @@ impl Broker {
     async fn look_again_and_again(self: &Arc<Self>) {
         let mut known = None;
         loop {
-            if self.subscriptions.pages.seen().is_empty() {
-                self.subscriptions.pages.more.notified().await;
+            let Subscriptions {
+                pages, own_tasks, ..
+            } = &self.subscriptions;
+            if pages.seen().is_empty() && own_tasks.is_empty() {
+                pages.more.notified().await;
             }
             tokio::time::sleep(LOOK_EVERY).await;
             let broker = Arc::clone(self);
@@ -153,19 +166,20 @@ impl Broker {
     /// Tells what changed since a version of the store, and returns which one it
     /// has now.
     fn look(&self, known: Option<Version>) -> Result<Version, StoreError> {
-        let topics = self.subscriptions.all().into_iter();
-        let topics =
-            topics.filter(|topic| topic.server.as_str() == OWN && topic.of == Of::Resource);
-        let topics: Vec<Arc<Topic>> = topics.collect();
+        let own = self.subscriptions.all().into_iter();
+        let own = own.filter(|topic| topic.server.as_str() == OWN);
+        let (topics, tasks): (Vec<Arc<Topic>>, Vec<Arc<Topic>>) =
+            own.partition(|topic| topic.of == Of::Resource);
         let parts = topics.iter().flat_map(|topic| topic.parts());
         let sessions: BTreeSet<SessionId> = parts.map(|(_, session)| session).collect();
         let pages = &self.subscriptions.pages;
         pages.seen().retain(|session, _| sessions.contains(session));
         // Before anything is read: what is committed meanwhile is seen again.
         let version = self.store.version()?;
-        if known == Some(version) {
+        if known == Some(version) && !self.subscriptions.own_tasks.has_new() {
             return Ok(version);
         }
+        self.look_at_tasks(&tasks)?;
         let now = self.store.read(|tx| {
             let seen = sessions.iter();
             let seen = seen.map(|session| Ok((*session, Seen::read(tx, *session)?)));

@@ -146,7 +146,7 @@ impl Topic {
                 let params = value!({ "uri": &*self.uri }).to_string();
                 self.tell(Of::Resource, &params.into());
             }
-            Of::Task | Of::Status | Of::Page => self.stale.notify_one(),
+            Of::Task | Of::Status | Of::Own | Of::Page => self.stale.notify_one(),
         }
     }
 
@@ -173,7 +173,7 @@ impl Topic {
         let (asking, arguments) = asked_of(self.of, &self.uri);
         let declared = match self.of {
             Of::Resource => Arc::default(),
-            Of::Task | Of::Status | Of::Page => Arc::clone(listener.declared()),
+            Of::Task | Of::Status | Of::Own | Of::Page => Arc::clone(listener.declared()),
         };
         ToolCall {
             principal: listener.principal().clone(),
@@ -197,7 +197,7 @@ impl Topic {
     fn attempts(&self) -> usize {
         match self.of {
             Of::Resource => ATTEMPTS,
-            Of::Task | Of::Status | Of::Page => ATTEMPTS_OF_TASK,
+            Of::Task | Of::Status | Of::Own | Of::Page => ATTEMPTS_OF_TASK,
         }
     }
 
@@ -359,7 +359,7 @@ pub(super) fn asked_of(of: Of, name: &str) -> (Asking, Value) {
     match of {
         Of::Resource => (Asking::Subscribe, value!({ "uri": name })),
         // No topic is of a page.
-        Of::Task | Of::Status | Of::Page => {
+        Of::Task | Of::Status | Of::Own | Of::Page => {
             (Asking::Task(TaskAsk::Get), value!({ "taskId": name }))
         }
     }
@@ -406,6 +406,7 @@ fn passes(refusal: &Refusal) -> bool {
         | Refusal::EarlierUnread { .. }
         | Refusal::EarlierLost { .. }
         | Refusal::EarlierAsks { .. }
+        | Refusal::EarlierOpen { .. }
         | Refusal::Confirm { .. }
         | Refusal::NotConfirmed { .. }
         | Refusal::SessionGone { .. } => false,

@@ -93,18 +93,33 @@ pub(super) fn find(
         )
         .optional()
         .map_err(StoreError::sql("look for a question to the person"))?;
+    found.map(|found| shown(call, &found)).transpose()
+}
+
+/// What was asked by this call, whatever it is about.
+pub(super) fn of(tx: &Tx<'_>, (call, state): (CallId, &str)) -> Result<Option<Shown>, StoreError> {
+    let found: Option<(String, String)> = tx
+        .sql()
+        .query_row(
+            "SELECT policies, asks FROM confirmation WHERE call = ?1 AND state = ?2",
+            params![call.as_bytes(), state],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )
+        .optional()
+        .map_err(StoreError::sql("look for what a call was confirmed for"))?;
+    found.map(|found| shown(call, &found)).transpose()
+}
+
+fn shown(call: CallId, (policies, asks): &(String, String)) -> Result<Shown, StoreError> {
     let texts = |json: &str| {
         serde_json::from_str(json).map_err(|_unread| StoreError::Damaged {
             what: format!("what the call {call} asked the person"),
         })
     };
-    let shown = found.map(|(policies, asks)| {
-        Ok(Shown {
-            policies: texts(&policies)?,
-            asks: texts(&asks)?,
-        })
-    });
-    shown.transpose()
+    Ok(Shown {
+        policies: texts(policies)?,
+        asks: texts(asks)?,
+    })
 }
 
 pub(super) fn delete(tx: &Tx<'_>, call: CallId) -> Result<bool, StoreError> {

@@ -87,6 +87,19 @@ pub(super) fn is_unsettled(tx: &Tx<'_>, call: CallId) -> Result<bool, StoreError
     Ok(count > 0)
 }
 
+/// Who opened a call, as far as its record is in the tables.
+pub(super) fn opened_by(tx: &Tx<'_>, call: CallId) -> Result<Option<WriterId>, StoreError> {
+    let read = || {
+        tx.sql()
+            .prepare_cached("SELECT writer FROM journal WHERE call = ?1 AND kind = 'open'")?
+            .query_row([call.as_bytes()], |row| {
+                row.get(0).map(WriterId::from_number)
+            })
+            .optional()
+    };
+    read().map_err(StoreError::sql("look for who opened a call"))
+}
+
 /// The tools and digests of a session's calls that ended unknown.
 pub(super) fn unsettled_of(
     tx: &Tx<'_>,

@@ -1,6 +1,7 @@
 //! What is said of a call that was made before, and of a session that is over.
 
 use crate::broker::NotKept;
+use crate::broker::StillOpen;
 use crate::json::Object;
 use crate::json::Splice;
 use crate::mcp::shown;
@@ -92,6 +93,25 @@ pub(super) fn asks(earlier: &CallId) -> [String; 2] {
             "The same call was made before under this key ({earlier}), and its server asked something in the middle of it, which was not answered. Nothing was sent now."
         ),
         "Answer what it asked. If that cannot be answered any more, find out whether the call took effect, or ask a person, before it is made under another key.".to_owned(),
+    ]
+}
+
+/// What is said of an answer that does not reach the call that it is for.
+pub(super) fn open(earlier: &CallId, why: StillOpen) -> [String; 3] {
+    let (what, next) = match why {
+        StillOpen::Elsewhere => (
+            "The server waits for this answer in a call that another process of the broker has, if it waits still. Nothing was sent now, and nothing was used up.",
+            "Send the same request again by the connection on which the question came. Where that is not possible, find out whether the call took effect before it is made anew.",
+        ),
+        StillOpen::Answered => (
+            "Another request answers this question at this moment. Nothing was sent now, and nothing was used up.",
+            "Wait for the answer of the other request.",
+        ),
+    };
+    [
+        what.to_owned(),
+        next.to_owned(),
+        format!("Earlier call: {earlier}"),
     ]
 }
 

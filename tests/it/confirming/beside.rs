@@ -28,7 +28,7 @@ use std::time::Instant;
 const MUCH: i64 = 50_000;
 
 /// Has mia approve what an answer says is asked.
-fn approved(world: &World, answer: &Value) -> String {
+pub(super) fn approved(world: &World, answer: &Value) -> String {
     let decision = &answer["result"]["_meta"]["dev.countersign/decision"];
     let id = decision["escalation"].as_str().unwrap().to_owned();
     let mut command = world.command(&["escalation", "approve", &id]);
@@ -133,7 +133,7 @@ unless { context.call.confirmed };
 "#;
 
 /// A scripted server, most of whose requests are confirmed.
-fn asking(script: &str) -> World {
+pub(super) fn asking(script: &str) -> World {
     let script = format!("{}/fixtures/servers/{script}", env!("CARGO_MANIFEST_DIR"));
     let servers = format!(
         "[servers.own]\ncommand = \"sh\"\nargs = [{script:?}]\nenv = {{ ERA = \"legacy\", HEARD = \"heard.txt\" }}\n"
@@ -145,7 +145,7 @@ fn asking(script: &str) -> World {
     World::of(&servers, &ASKS_FOR_ALL.replace("ASK", ask))
 }
 
-fn name() -> Value {
+pub(super) fn name() -> Value {
     json!({"action": "accept", "content": {"name": "Ann"}})
 }
 

@@ -5,6 +5,7 @@ use super::answered;
 use super::confirmed;
 use super::going_on;
 use super::is_denied;
+use super::keyed;
 use super::legacy;
 use super::modern;
 use super::outcomes;
@@ -294,10 +295,6 @@ fn a_no_holds_where_policy_would_do_without_the_question_by_now() {
 fn a_no_is_taken_whatever_an_earlier_call_came_to() {
     let world = world();
     let mut broker = world.broker();
-    let keyed = |mut request: Value| {
-        request["_meta"]["dev.countersign/idempotency-key"] = json!("one");
-        request
-    };
     let [first, second] = [(); 2].map(|()| broker.ask("tools/call", keyed(modern(2_000))));
     let yes_to = |asked: &Value| going_on(modern(2_000), asked, &yes());
     assert!(paid(&broker.ask("tools/call", keyed(yes_to(&first)))));
@@ -330,10 +327,6 @@ fn a_question_is_taken_back_where_nobody_waits_for_its_answer_any_more() {
 fn a_call_under_a_key_is_given_its_answer_again_without_a_question() {
     let world = world();
     let mut broker = world.broker();
-    let keyed = |mut request: Value| {
-        request["_meta"]["dev.countersign/idempotency-key"] = json!("one");
-        request
-    };
     let asked = broker.ask("tools/call", keyed(modern(2_000)));
     let good = keyed(going_on(modern(2_000), &asked, &yes()));
     let first = broker.ask("tools/call", good.clone());

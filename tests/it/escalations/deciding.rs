@@ -216,6 +216,30 @@ fn hostile_arguments_are_harmless_in_a_terminal() {
     }
 }
 
+/// Who decides must see the number that is sent, and nothing that looks like less.
+#[test]
+fn what_is_decided_on_is_shown_as_it_is_sent() {
+    let world = World::new();
+    let mia = world.key("mia");
+    let mut alice = world.broker().initialized();
+    let params = format!(
+        "{{\"name\":\"{APPROVE}\",\"_meta\":{{\"dev.countersign/session\":\"claim-99\"}},\"arguments\":{{ \"payee\":\"\\u0041CME\u{a0}\u{2800}e\u{20d2}\", \"amount\":50000.00,\"claim_id\":\"99\"}}}}"
+    );
+    let id = id_in(&alice.ask_text("tools/call", &params));
+    let arguments =
+        r#""arguments":{"amount":50000.00,"claim_id":"99","payee":"ACME\u00a0\u2800e\u20d2"}"#;
+    for args in [&["show", &id][..], &["list"]] {
+        let (done, printed) = world.run(&[&["--json", "escalation"], args].concat());
+        assert!(done && printed.contains(arguments), "{printed}");
+        assert!(serde_json::from_str::<serde_json::Value>(&printed).is_ok());
+    }
+    let (done, shown) = world.run(&["escalation", "show", &id]);
+    let lines = "arguments  amount: 50000.00\n           claim_id: \"99\"\n           payee: \"ACME\\u{a0}\\u{2800}e\\u{20d2}\"\n";
+    assert!(done && shown.contains(lines), "{shown}");
+    let (done, printed) = says(&world, &mia, &["approve", &id, "--json"]);
+    assert!(done && printed.contains(arguments), "{printed}");
+}
+
 /// Whichever way a decision comes, policy is asked the same.
 #[test]
 fn what_policy_says_of_deciding_holds_for_every_way() {

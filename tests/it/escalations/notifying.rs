@@ -46,6 +46,28 @@ roles = [\"Manager\"]
 ";
 
 #[test]
+fn a_long_argument_hides_no_other_from_who_is_told() {
+    let (world, listener) = telling(SIGNED);
+    let mut alice = world.broker().initialized();
+    let mut call = super::pay(super::MUCH, "claim-99");
+    call["arguments"]["memo"] = "x".repeat(20_000).into();
+    call["arguments"]["payee"] = "ACME\u{3000}\u{338}".into();
+    super::id_in(&alice.ask("tools/call", call));
+    let told = Post::take(&listener);
+    let text = told.json()["data"]["text"].take();
+    let text = text.as_str().unwrap();
+    for line in [
+        "Argument: amount: 50000",
+        "Argument: payee: \"ACME\\u{3000}\\u{338}\"",
+    ] {
+        assert!(text.lines().any(|said| said == line), "{text}");
+    }
+    assert!(text.contains("x… (19882 more characters)"), "{text}");
+    told.answer(204);
+    assert!(alice.end());
+}
+
+#[test]
 fn a_call_that_waits_is_told_signed_until_it_is_taken_and_over_a_kill() {
     let (world, listener) = telling(SIGNED);
     let mia = world.key("mia");

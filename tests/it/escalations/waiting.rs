@@ -113,23 +113,66 @@ fn a_task_ends_with_the_decision_and_its_client_makes_the_call() {
     assert_eq!(world.paid(), [5_000_000]);
 }
 
-/// Nobody tells of such a task by itself, so its client goes on asking after it.
-#[test]
-fn a_task_that_waits_for_a_decision_is_left_out_of_what_can_be_followed() {
-    let world = World::new();
-    let mia = world.key("mia");
-    let mut alice = world.broker();
-    let (task, id) = waits(&mut alice);
+/// Follows a task by a stream of its own; returns by what it is known.
+fn follows(broker: &mut Wire, task: &str) -> u64 {
     let wanted = json!({"notifications": {"taskIds": [task]}});
-    let listens = alice.request("subscriptions/listen", knowing(wanted));
+    let listens = broker.request("subscriptions/listen", knowing(wanted));
     let belongs = |message: &Value| message["params"]["_meta"][TAG] == listens;
-    let first = alice.wait_for(belongs).unwrap();
+    let first = broker.wait_for(belongs).unwrap();
     assert_eq!(first["method"], "notifications/subscriptions/acknowledged");
-    assert_eq!(first["params"]["notifications"]["taskIds"], Value::Null);
-    approved(&world, &mia, &id);
-    assert_eq!(end_of(&mut alice, &task).0, "completed");
+    assert_eq!(first["params"]["notifications"]["taskIds"], json!([task]));
+    listens
+}
+
+/// What a client is told of its task, once that has ended.
+fn told_of_end(broker: &mut Wire, listens: u64) -> Value {
+    let ended = broker.wait_for(|message| {
+        message["method"] == "notifications/tasks" && message["params"]["status"] != "working"
+    });
+    let told = ended.unwrap()["params"].take();
+    assert_eq!(told["_meta"][TAG], listens, "{told}");
+    assert_eq!(told["resultType"], Value::Null, "{told}");
+    told
+}
+
+#[test]
+fn who_follows_a_task_that_waits_for_a_decision_is_told_of_its_end() {
+    for (world, said) in [
+        (World::new(), "Approved by mia. Nothing was sent yet."),
+        (resuming(), "Paid $50000.00 to ACME on claim 99."),
+    ] {
+        let mia = world.key("mia");
+        let mut alice = world.broker();
+        let (task, id) = waits(&mut alice);
+        let listens = follows(&mut alice, &task);
+        approved(&world, &mia, &id);
+        let told = told_of_end(&mut alice, listens);
+        assert_eq!(
+            (&told["taskId"], &told["status"]),
+            (&json!(task), &json!("completed"))
+        );
+        let text = told["result"]["content"][0]["text"].as_str().unwrap();
+        assert!(text.starts_with(said), "{told}");
+        // Of one that is over, whoever follows it later is told that.
+        let listens = follows(&mut alice, &task);
+        assert_eq!(told_of_end(&mut alice, listens)["taskId"], task);
+        assert!(alice.end());
+        assert_eq!(world.journal_problems(), []);
+    }
+}
+
+/// Another broker on the store takes it back.
+#[test]
+fn who_follows_a_task_is_told_that_it_was_taken_back_elsewhere() {
+    let world = World::new();
+    let mut alice = world.broker();
+    let (task, _) = waits(&mut alice);
+    let listens = follows(&mut alice, &task);
+    let mut other = world.broker();
+    other.ask("tasks/cancel", knowing(json!({"taskId": task})));
+    assert_eq!(told_of_end(&mut alice, listens)["status"], "cancelled");
+    assert!(other.end());
     assert!(alice.end());
-    assert_eq!(world.journal_problems(), []);
 }
 
 #[test]

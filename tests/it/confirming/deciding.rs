@@ -1,0 +1,155 @@
+//! What is asked before somebody decides on the calls of others by the broker's own
+//! tools.
+
+use super::FORM;
+use super::answered;
+use super::yes;
+use crate::http::talk::Talk;
+use crate::world::APPROVE;
+use crate::world::Wire;
+use crate::world::World;
+use crate::world::payment;
+use crate::world::text_of;
+use serde_json::Value;
+use serde_json::json;
+
+const DECIDE: &str = "countersign__escalation_decide";
+const LIST: &str = "countersign__escalation_list";
+
+const ASK_FIRST: &str = r#"
+@id("sure")
+@message("Ask the person you work for.")
+@confirm("Let this call pass?")
+forbid (principal, action == Broker::Action::"countersign/escalation_decide", resource)
+when { context.input.decision == "approve" }
+unless { context.call.confirmed };
+@id("look")
+@message("Ask whether you may look.")
+@confirm("May it read what waits?")
+forbid (principal, action == Broker::Action::"countersign/escalation_list", resource)
+unless { context.call.confirmed };
+"#;
+
+fn world() -> World {
+    let world = World::new();
+    world.write("policies/ask.cedar", ASK_FIRST);
+    world
+}
+
+/// Alice is stopped; returns who is asked.
+fn stopped(world: &World) -> String {
+    let mut alice = world.broker().initialized();
+    let call = json!({"name": APPROVE, "arguments": payment(50_000)});
+    let answer = alice.ask("tools/call", call);
+    let decision = &answer["result"]["_meta"]["dev.countersign/decision"];
+    let id = decision["escalation"].as_str().unwrap().to_owned();
+    assert!(alice.end());
+    id
+}
+
+/// Mia's agent, whose client can ask her.
+fn mias(world: &World) -> Wire {
+    let mut broker = world.broker_with(|command| {
+        command.args(["--principal", "mia"]);
+    });
+    let capabilities: Value = serde_json::from_str(FORM).unwrap();
+    let opening = json!({
+        "protocolVersion": "2025-11-25",
+        "capabilities": capabilities,
+        "clientInfo": {"name": "test", "version": "1"},
+    });
+    broker.ask("initialize", opening);
+    broker.tell("notifications/initialized", json!({}));
+    broker
+}
+
+fn approve(id: &str) -> Value {
+    json!({"name": DECIDE, "arguments": {"id": id, "decision": "approve"}})
+}
+
+fn state(world: &World, id: &str) -> Value {
+    let (_, shown) = world.run(&["--json", "escalation", "show", id]);
+    serde_json::from_str::<Value>(&shown).unwrap()["state"].take()
+}
+
+#[test]
+fn a_person_is_asked_before_their_agent_approves_and_their_yes_holds() {
+    let world = world();
+    let id = stopped(&world);
+    let mut mia = mias(&world);
+    let no = json!({"action": "decline"});
+    let denied = text_of(&answered(&mut mia, approve(&id), &no));
+    assert!(denied.contains("and declined"), "{denied}");
+    assert_eq!(state(&world, &id), "pending");
+    let done = answered(&mut mia, approve(&id), &yes());
+    assert_eq!(text_of(&done), format!("{id} is approved."));
+    assert_eq!(state(&world, &id), "approved");
+    assert!(mia.end());
+    assert!(world.journal_problems().is_empty());
+}
+
+#[test]
+fn who_was_asked_reads_what_waits() {
+    let world = world();
+    let id = stopped(&world);
+    let mut mia = mias(&world);
+    let call = json!({"name": LIST, "arguments": {"limit": 5}});
+    let seen = text_of(&answered(&mut mia, call, &yes()));
+    assert!(seen.contains(&id), "{seen}");
+    assert!(mia.end());
+}
+
+/// There is nobody between them and the broker.
+#[test]
+fn who_comes_with_a_key_of_theirs_is_not_asked() {
+    let world = world();
+    let mia = world.key("mia");
+    let id = stopped(&world);
+    let mut command = world.command(&["escalation", "approve", &id]);
+    let output = command.env("COUNTERSIGN_KEY", &mia).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(state(&world, &id), "approved");
+
+    let other = World::new();
+    other.write("policies/ask.cedar", ASK_FIRST);
+    let mia = other.key("mia");
+    let id = stopped(&other);
+    let broker = other.serve();
+    let mut talk = Talk::new(broker.address()).with("authorization", &format!("Bearer {mia}"));
+    let listed = talk.send("GET", "/api/escalations", &[], "").json();
+    assert_eq!(listed["escalations"][0]["id"], id, "{listed}");
+    let done = talk.post(&format!("/api/escalations/{id}/approve"), "{}");
+    assert_eq!(done.json()["state"], "approved");
+}
+
+/// What lifts a limit of the one who decides holds within the call too.
+#[test]
+fn a_decision_that_itself_needs_an_approval_is_taken_with_it() {
+    let world = World::new();
+    world.append(
+        "principals.toml",
+        "\n[[principals]]\nsubject = \"max\"\nrole = \"Manager\"\nlimits = { call = \"90000.00\", session = \"90000.00\", day = \"90000.00\" }\n",
+    );
+    let policy = r#"
+@id("two")
+@message("A second Manager has to agree.")
+@escalate("Manager")
+forbid (principal == Broker::User::"mia", action == Broker::Action::"countersign/escalation_decide", resource)
+unless { context.call has approval && context.call.approval.by in Broker::Role::"Manager" };
+"#;
+    world.write("policies/two.cedar", policy);
+    let max = world.key("max");
+    let id = stopped(&world);
+    let mut mia = mias(&world);
+    let stopped = mia.ask("tools/call", approve(&id));
+    let decision = &stopped["result"]["_meta"]["dev.countersign/decision"];
+    let second = decision["escalation"].as_str().unwrap();
+    let mut command = world.command(&["escalation", "approve", second]);
+    let output = command.env("COUNTERSIGN_KEY", &max).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let done = mia.ask("tools/call", approve(&id));
+    assert_eq!(text_of(&done), format!("{id} is approved."));
+    assert_eq!(state(&world, second), "used");
+    assert!(mia.end());
+    assert!(world.journal_problems().is_empty());
+}
