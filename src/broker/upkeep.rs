@@ -45,6 +45,7 @@ use crate::tool::ServerName;
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -238,6 +239,8 @@ impl Broker {
             rules,
             pins,
             resources,
+            told: BTreeSet::default(),
+            told_of: BTreeMap::default(),
         };
         broker.tasks.spawn(upkeep.run(news, orders));
         broker.follow_updates();
