@@ -72,7 +72,7 @@ use tokio_util::sync::CancellationToken;
 
 /// The tables of every record room, by the version of the store that brought
 /// them.
-pub const MIGRATIONS: [Migration; 26] = [
+pub const MIGRATIONS: [Migration; 27] = [
     Migration {
         number: 1,
         sql: &[
@@ -192,6 +192,10 @@ pub const MIGRATIONS: [Migration; 26] = [
     Migration {
         number: 26,
         sql: &[journal::SCHEMA_26],
+    },
+    Migration {
+        number: 27,
+        sql: &[sessions::SCHEMA_27],
     },
 ];
 

@@ -142,6 +142,7 @@ use kinds::Kinds;
 use known::Known as KnownSessions;
 use open_calls::OpenCalls;
 use place::Places;
+use receipt::Tellings;
 use retry::Cleared;
 use retry::Once;
 use serde_json::json as value;
@@ -179,6 +180,8 @@ pub struct Broker {
     /// Who is on which replica.
     places: Places,
     open_calls: OpenCalls,
+    /// Who is being told of calls that ended.
+    tellings: Tellings,
     /// Seals what clients keep for us.
     sealing: [u8; 32],
     /// Signs where the journal ends.
@@ -265,12 +268,21 @@ impl Broker {
         };
         let effect = Effect::of(route.gate.rules().access);
         let ending = keyed.then(|| retry::ending(&closing, &answer));
-        if let Some((subject, awaited)) = subject.zip(awaited) {
+        let is_unknown = matches!(closing.outcome, Outcome::Unknown | Outcome::TimedOut);
+        let (told, read) = match is_unknown {
+            true => (subject.zip(awaited), None),
+            false => (None, subject.zip(awaited)),
+        };
+        if let Some((subject, awaited)) = read {
             self.await_reading((subject, effect), (&closing, &answer), awaited);
         }
         let answer = charged.told(answer);
         let held = Held { charged, labels };
-        Ok(self.close(&route, (closing, ending), held, answer).await)
+        let answer = self.close(&route, (closing, ending), held, answer).await;
+        if let Some((subject, awaited)) = told {
+            self.await_told(&subject, subject.call, awaited);
+        }
+        Ok(answer)
     }
 
     /// Step 4: where the name leads. A name that nobody has may be that of a

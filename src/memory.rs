@@ -223,11 +223,17 @@ mod tests {
     use crate::store::testing::in_store;
 
     const NOW: &str = "2026-11-26T12:00:00Z";
+    const SCHEMAS: [&str; 4] = [
+        sessions::SCHEMA,
+        sessions::SCHEMA_7,
+        sessions::SCHEMA_27,
+        SCHEMA,
+    ];
 
     async fn with<T: Send + 'static>(
         work: impl FnOnce(&Tx<'_>, SessionId, Pen<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> T {
-        in_store(&[sessions::SCHEMA, sessions::SCHEMA_7, SCHEMA], move |tx| {
+        in_store(&SCHEMAS, move |tx| {
             let alice = PrincipalId::parse("alice").unwrap();
             let now = NOW.parse().unwrap();
             let session = sessions::create(tx, &alice, None, now)?;

@@ -20,9 +20,12 @@ pub use changes::noted;
 pub use instances::SCHEMA_13;
 pub use instances::began;
 pub use labels::Brought;
+pub use labels::as_called_in;
+pub use labels::carry_over;
 pub use labels::guest;
 pub use labels::label;
 pub use labels::label_from;
+pub use labels::moves_labels;
 pub use labels::unlabel;
 pub use placements::Holder;
 pub use placements::Placing;
@@ -32,6 +35,7 @@ pub use placements::placed;
 pub use placements::placed_since;
 pub use table::SCHEMA;
 pub use table::SCHEMA_7;
+pub use table::SCHEMA_27;
 pub use towards::SCHEMA_17;
 pub use towards::SCHEMA_22;
 pub use towards::Towards;
@@ -56,6 +60,7 @@ use crate::store::StoreError;
 use crate::store::Tx;
 use jiff::SignedDuration;
 use jiff::Timestamp;
+use labels::Sticks;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
@@ -290,8 +295,12 @@ pub fn touch(tx: &Tx<'_>, state: &State, now: Timestamp) -> Result<(), StoreErro
 pub struct Remembered {
     facts: SessionFacts,
     used: Timestamp,
-    /// Until when each of its labels sticks to its owner.
-    sticking: BTreeMap<String, Timestamp>,
+    /// How each label sticks to its owner.
+    sticking: BTreeMap<String, Sticks>,
+    /// How many labels were taken off sessions.
+    removals: i64,
+    /// Until when something sticks to its owner that it has not.
+    lacks_until: Option<Timestamp>,
 }
 
 impl Remembered {
@@ -304,14 +313,18 @@ impl Remembered {
     pub fn read(tx: &Tx<'_>, id: SessionId) -> Result<Option<Self>, StoreError> {
         let found = table::state(tx, id)?.filter(|state| state.ended.is_none());
         let Some(state) = found else { return Ok(None) };
-        let sticking = match state.facts.labels.is_empty() {
-            true => BTreeMap::new(),
-            false => labels::sticking(tx, &state.facts.owner)?,
+        let sticking = labels::sticking(tx, &state.facts.owner)?;
+        let removals = match sticking.is_empty() {
+            true => 0,
+            false => labels::removals(tx)?,
         };
+        let lacking = labels::lacking(tx, &state.facts, &sticking)?;
         Ok(Some(Self {
+            lacks_until: lacking.into_values().max(),
             facts: state.facts,
             used: state.used,
             sticking,
+            removals,
         }))
     }
 
@@ -324,8 +337,8 @@ impl Remembered {
         (stick, now): (SignedDuration, Timestamp),
     ) -> bool {
         let sticks = |label: &Label| {
-            let until = self.sticking.get(label.as_str());
-            until.is_some_and(|until| until.duration_since(now) >= stick)
+            let sticks = self.sticking.get(label.as_str());
+            sticks.is_some_and(|sticks| sticks.is_noted((stick, now), self.removals))
         };
         let has = |label: &Label| self.facts.labels.contains(label.as_str());
         self.facts.owner == *principal
@@ -334,9 +347,12 @@ impl Remembered {
 
     /// What policy may know of the session now. Nothing to a guest: whether one may
     /// be there is asked at each call.
+    // INVARIANT: nothing while the session lacks a label that sticks to its owner, so
+    // that the call goes by the transaction with which the label joins.
     pub fn facts(&self, owner: &PrincipalId, now: Timestamp) -> Option<&SessionFacts> {
         let is_noted = now.duration_since(self.used) <= USED_EVERY;
-        (is_noted && self.facts.owner == *owner).then_some(&self.facts)
+        let lacks = self.lacks_until.is_some_and(|until| until > now);
+        (is_noted && !lacks && self.facts.owner == *owner).then_some(&self.facts)
     }
 }
 

@@ -160,6 +160,7 @@ impl Candidate {
         let entry = Entry::to_use(tx, who, (catalogue, settings.expire), now)?;
         let session = match standing(entry, subject) {
             Ok(facts) => facts,
+            Err(Stopped::Over(refusal)) if self.origin.finds_anew => return Ok(Err(*refusal)),
             Err(Stopped::Over(refusal)) => {
                 let detail = json!({ "code": "session_ended" });
                 return refuse(Outcome::Denied, detail, *refusal);

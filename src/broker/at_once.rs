@@ -157,7 +157,10 @@ impl Broker {
         let settings = Arc::clone(&self.settings);
         let catalogue = self.catalogue.load_full();
         let writer = self.writer.id();
-        let durability = candidate.durability(&settings, catalogue.bundle());
+        let durability = match candidate.durability(&settings, catalogue.bundle()) {
+            Durability::Process if self.moves_labels(&candidate.subject, now) => Durability::Power,
+            chosen => chosen,
+        };
         let decided = self.store.write("admit", durability, move |tx| {
             candidate.admit(tx, writer, (&settings, &catalogue), now)
         });

@@ -65,6 +65,9 @@ pub struct Origin {
     pub credential: Option<Arc<str>>,
     /// Whether its client takes a task where a person is to decide on it.
     pub takes_task: bool,
+    /// Whether its client named no session, so that another is found where this one was
+    /// ended meanwhile. Nothing is recorded of that.
+    pub finds_anew: bool,
     /// The request that it is made for, after the approval, by the broker itself.
     pub(super) resumes: Option<EscalationId>,
     /// The broker itself tells an instance by it which session it is for. What it told
@@ -78,6 +81,7 @@ impl Origin {
         Self {
             credential,
             takes_task,
+            finds_anew: false,
             resumes: None,
             revives: false,
         }

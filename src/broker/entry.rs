@@ -16,6 +16,7 @@ use crate::store::StoreError;
 use crate::store::Tx;
 use jiff::SignedDuration;
 use jiff::Timestamp;
+use std::collections::BTreeSet;
 
 /// How many sessions end in one transaction because nobody used them.
 const EXPIRE_AT_ONCE: u32 = 1_000;
@@ -32,23 +33,36 @@ pub(super) enum Entry {
 }
 
 impl Entry {
-    /// The session of this id, for its owner, or for a guest whom policy lets in.
+    /// The session of this id, for its owner, or for a guest whom policy lets in: with
+    /// the labels that a call of theirs is decided on.
     pub(super) fn of(
         tx: &Tx<'_>,
         (session, principal): (SessionId, &PrincipalId),
         catalogue: &Catalogue,
         now: Timestamp,
     ) -> Result<Self, StoreError> {
-        let Some(state) = sessions::state(tx, session)? else {
-            return Ok(Self::Gone);
-        };
-        if state.facts.owner != *principal {
+        let mut entry = Self::found(tx, (session, principal), catalogue, now)?;
+        if let Self::Open(state) = &mut entry {
+            sessions::as_called_in(tx, &mut state.facts, principal, now)?;
+        }
+        Ok(entry)
+    }
+
+    fn found(
+        tx: &Tx<'_>,
+        (session, principal): (SessionId, &PrincipalId),
+        catalogue: &Catalogue,
+        now: Timestamp,
+    ) -> Result<Self, StoreError> {
+        let found = sessions::state(tx, session)?;
+        let is_there = found.is_some();
+        // It takes as long where there is none as where somebody may not know of it.
+        let state = found.unwrap_or_else(|| nowhere(session, principal));
+        if !is_there || state.facts.owner != *principal {
             let handles = sessions::handles(tx, session)?;
             let joins = catalogue.bundle();
-            if joins
-                .may_join(principal, &state.facts, &handles, now)
-                .is_err()
-            {
+            let joined = joins.may_join(principal, &state.facts, &handles, now);
+            if !is_there || joined.is_err() {
                 return Ok(Self::Gone);
             }
         }
@@ -59,21 +73,23 @@ impl Entry {
     }
 
     /// The same for a call that is about to be made: one that nobody used for too
-    /// long ends here, and else it is noted that it is in use.
+    /// long ends here, and else it is noted that it is in use, and what sticks to the
+    /// caller joins it.
     pub(super) fn to_use(
         tx: &Tx<'_>,
-        who: (SessionId, &PrincipalId),
+        (session, principal): (SessionId, &PrincipalId),
         (catalogue, kept): (&Catalogue, Option<SignedDuration>),
         now: Timestamp,
     ) -> Result<Self, StoreError> {
-        match Self::of(tx, who, catalogue, now)? {
+        match Self::found(tx, (session, principal), catalogue, now)? {
             Self::Open(state) if state.is_stale(kept, now) => {
                 let why = Why::Expired;
                 sessions::end(tx, state.facts.id, why, (By::Time, now))?;
                 Ok(Self::Ended(End { at: now, why }))
             }
-            Self::Open(state) => {
+            Self::Open(mut state) => {
                 sessions::touch(tx, &state, now)?;
+                sessions::carry_over(tx, &mut state.facts, principal, now)?;
                 Ok(Self::Open(state))
             }
             closed @ (Self::Ended(_) | Self::Gone) => Ok(closed),
@@ -86,6 +102,21 @@ impl Entry {
             Self::Open(state) => Some(state.facts),
             Self::Ended(_) | Self::Gone => None,
         }
+    }
+}
+
+/// A session that is not there.
+pub(super) fn nowhere(id: SessionId, owner: &PrincipalId) -> State {
+    State {
+        facts: SessionFacts {
+            id,
+            owner: owner.clone(),
+            labels: BTreeSet::new(),
+            frozen: false,
+            paused: false,
+        },
+        used: Timestamp::UNIX_EPOCH,
+        ended: None,
     }
 }
 

@@ -4,6 +4,7 @@ use super::Broker;
 use super::Catalogue;
 use super::Settings;
 use super::entry::Entry;
+use super::entry::nowhere;
 use super::resume;
 use crate::cause::Chain;
 use crate::events;
@@ -12,7 +13,6 @@ use crate::events::New;
 use crate::events::Refused;
 use crate::policy::Denial;
 use crate::principal::PrincipalId;
-use crate::session::SessionFacts;
 use crate::session::SessionId;
 use crate::sessions;
 use crate::sessions::By;
@@ -25,7 +25,6 @@ use crate::store::Tx;
 use jiff::SignedDuration;
 use jiff::Timestamp;
 use serde_json::Value;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Why an event is not taken, or none are shown.
@@ -94,7 +93,7 @@ impl Broker {
             };
             let Some(state) = found else {
                 // It takes as long as with a session that they may not know of.
-                let nowhere = nowhere(&who);
+                let nowhere = nowhere(SessionId::random(), &who);
                 let _no = may_send(tx, asked, (&nowhere, new.kind()), now)?;
                 let _one = catalogue.bundle().may_join(&who, &nowhere.facts, &[], now);
                 return Ok(Err(EventRefusal::Unknown));
@@ -146,7 +145,7 @@ impl Broker {
                 let now = Timestamp::now();
                 let Some(session) = resume::find(tx, &who, &named)? else {
                     // It takes as long as with a session that they may not know of.
-                    let nowhere = nowhere(&who);
+                    let nowhere = nowhere(SessionId::random(), &who);
                     let _one = catalogue.bundle().may_join(&who, &nowhere.facts, &[], now);
                     return Ok(None);
                 };
@@ -215,21 +214,6 @@ fn living(
     let session = state.facts.id;
     sessions::end(tx, session, Why::Expired, (By::Time, now))?;
     sessions::state(tx, session)
-}
-
-/// A session that is not there.
-fn nowhere(owner: &PrincipalId) -> State {
-    State {
-        facts: SessionFacts {
-            id: SessionId::random(),
-            owner: owner.clone(),
-            labels: BTreeSet::new(),
-            frozen: false,
-            paused: false,
-        },
-        used: Timestamp::UNIX_EPOCH,
-        ended: None,
-    }
 }
 
 fn may_send(

@@ -3,12 +3,13 @@
 //!
 //! A label is there before its content may reach the client: from the admission on
 //! where the client hears the server while it works, else from the transaction that
-//! closes the record.
+//! closes the record. With a call somewhere else it goes along (`Entry::to_use`).
 
 use super::Broker;
 use super::CallLine;
 use super::catalogue::Route;
 use crate::cause::Chain;
+use crate::journal::Subject;
 use crate::outcome::Outcome;
 use crate::principal::PrincipalId;
 use crate::session::Label;
@@ -85,6 +86,18 @@ impl Broker {
                 false
             }
         }
+    }
+
+    /// Whether labels move with a call, which the next depends on as on a limit. What
+    /// cannot be read may be so.
+    pub(super) fn moves_labels(&self, subject: &Subject, now: Timestamp) -> bool {
+        let who = (subject.session, &subject.principal);
+        let stick = (self.settings.labels_stick, now);
+        let moves = self.store.read(|tx| sessions::moves_labels(tx, who, stick));
+        moves.unwrap_or_else(|error| {
+            tracing::warn!(error = %Chain(&error), "labels could not be looked at before a call");
+            true
+        })
     }
 
     /// Has what a session came in touch with stick to a guest, who is about to read what

@@ -142,6 +142,7 @@ mod tests {
             journal::SCHEMA_20,
             sessions::SCHEMA,
             sessions::SCHEMA_7,
+            sessions::SCHEMA_27,
         ],
     }];
 

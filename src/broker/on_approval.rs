@@ -271,6 +271,7 @@ impl Broker {
             origin: Origin {
                 credential: waiting.wish.credential.map(Into::into),
                 takes_task: false,
+                finds_anew: false,
                 resumes: Some(found.id),
                 revives: false,
             },

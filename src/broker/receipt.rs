@@ -20,8 +20,16 @@ use crate::store::Tx;
 use crate::tool::CallId;
 use jiff::Timestamp;
 use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::sync::DropGuard;
+
+/// How long a call waits until it is known whether somebody read what they were told of
+/// an earlier one.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Goes with an answer to where it is written.
 #[derive(Clone, Debug, Default)]
@@ -113,7 +121,103 @@ impl Awaited {
     }
 }
 
+/// What is being told here of calls that ended, until the store has what came of it.
+#[derive(Debug, Default)]
+pub(super) struct Tellings(Mutex<Vec<Telling>>);
+
+#[derive(Debug)]
+struct Telling {
+    subject: Subject,
+    what: Told,
+    read: CancellationToken,
+    noted: CancellationToken,
+}
+
+/// What somebody is told of a call that ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    /// That nobody knows how.
+    Unknown,
+    /// Its answer, of which it is noted that nobody read it.
+    Answer,
+}
+
+impl Tellings {
+    /// Somebody is told until what is returned is dropped.
+    fn begin(&self, subject: &Subject, what: Told, awaited: &Awaited) -> DropGuard {
+        let noted = CancellationToken::new();
+        let mut tellings = self.locked();
+        tellings.retain(|telling| !telling.noted.is_cancelled());
+        tellings.push(Telling {
+            subject: subject.clone(),
+            what,
+            read: awaited.read.clone(),
+            noted: noted.clone(),
+        });
+        noted.drop_guard()
+    }
+
+    /// Cancelled with the end of each that a call like this one depends on.
+    fn of(&self, subject: &Subject) -> Vec<CancellationToken> {
+        let tellings = self.locked();
+        let open = tellings
+            .iter()
+            .filter(|telling| telling.matters_to(subject));
+        open.map(|telling| telling.noted.clone()).collect()
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Vec<Telling>> {
+        // Each change is whole before the lock is given back.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Telling {
+    fn matters_to(&self, subject: &Subject) -> bool {
+        let known = &self.subject;
+        let is_same = known.session == subject.session
+            && known.arguments == subject.arguments
+            && known.tool == subject.tool
+            && known.principal == subject.principal;
+        is_same
+            && match self.what {
+                Told::Unknown => true,
+                // An answer that nobody came for yet is given to that call.
+                Told::Answer => self.read.is_cancelled(),
+            }
+    }
+}
+
 impl Broker {
+    /// Returns when the store has what came of telling somebody here of calls like this
+    /// one: whoever read it means another call, and whoever did not is told again.
+    pub(super) async fn tellings_end(&self, subject: &Subject) {
+        for noted in self.tellings.of(subject) {
+            let _late = tokio::time::timeout(PATIENCE, noted.cancelled()).await;
+        }
+    }
+
+    /// Somebody is told now that nobody knows how an earlier call ended. Where they do
+    /// not read it, it is told again.
+    pub(super) fn await_told(&self, subject: &Subject, earlier: CallId, awaited: Awaited) {
+        let noted = self.tellings.begin(subject, Told::Unknown, &awaited);
+        let (store, stopping) = (Arc::clone(&self.store), self.stopping.clone());
+        let own = self.writer.id();
+        self.tasks.spawn(async move {
+            if awaited.is_read().await {
+                return;
+            }
+            let note = move |tx: &Tx<'_>| journal::still_untold(tx, own, earlier);
+            let untold = store.write("untold", Durability::Process, note).await;
+            if let Err(error) = untold {
+                tracing::error!(error = %Chain(&error), "it could not be noted that nobody was told of a call");
+            }
+            drop(noted);
+            let note = move |tx: &Tx<'_>| journal::is_told(tx, own, earlier);
+            read_later(&store, (&awaited, note), &stopping).await;
+        });
+    }
+
     /// Keeps the answer of a call, if nobody reads it and it can be given again.
     pub(super) fn await_reading(
         self: &Arc<Self>,
@@ -128,12 +232,14 @@ impl Broker {
         let Ending::Answered(kept) = retry::ending(closing, answer) else {
             return;
         };
-        let (store, stopping) = (Arc::clone(&self.store), self.stopping.clone());
+        let broker = Arc::clone(self);
         self.tasks.spawn(async move {
             if awaited.is_read().await {
                 return;
             }
-            let call = subject.call;
+            // Whoever comes for it may make the same call before the note is gone.
+            let _noted = broker.tellings.begin(&subject, Told::Answer, &awaited);
+            let (store, call) = (&broker.store, subject.call);
             let now = Timestamp::now();
             let note = move |tx: &Tx<'_>| {
                 retries::keep_unread(tx, subject.call, &kept, now)?;
@@ -146,7 +252,8 @@ impl Broker {
             if let Err(error) = noted {
                 tracing::error!(error = %Chain(&error), "an answer that nobody read could not be kept");
             }
-            read_later(&store, (call, &awaited), &stopping).await;
+            let note = move |tx: &Tx<'_>| was_read(tx, call);
+            read_later(store, (&awaited, note), &broker.stopping).await;
         });
     }
 
@@ -168,7 +275,8 @@ impl Broker {
                 tracing::error!(error = %Chain(&error), "it could not be noted whether an answer was read");
             }
             if let Some(awaited) = awaited.filter(|_| !is_read) {
-                read_later(&store, (earlier, &awaited), &stopping).await;
+                let note = move |tx: &Tx<'_>| was_read(tx, earlier);
+                read_later(&store, (&awaited, note), &stopping).await;
             }
         });
     }
@@ -193,11 +301,14 @@ impl Broker {
     }
 }
 
-/// Takes back the note of an answer as soon as somebody came for it and read it. A
-/// broker that stops hands nothing on any more, and its notes stay.
+/// Notes that somebody came for an answer and read it, as soon as that is so. A broker
+/// that stops hands nothing on any more, and its notes stay.
 async fn read_later(
     store: &Store,
-    (call, awaited): (CallId, &Awaited),
+    (awaited, note): (
+        &Awaited,
+        impl FnOnce(&Tx<'_>) -> Result<(), StoreError> + Send + 'static,
+    ),
     stopping: &CancellationToken,
 ) {
     let is_read = tokio::select! {
@@ -208,7 +319,6 @@ async fn read_later(
     if !is_read {
         return;
     }
-    let note = move |tx: &Tx<'_>| was_read(tx, call);
     if let Err(error) = store.write("reread", Durability::Process, note).await {
         tracing::error!(error = %Chain(&error), "it could not be noted that an answer was read after all");
     }

@@ -401,7 +401,8 @@ fn named(
         Carrier::New => None,
         Carrier::Default => sessions::current_default(tx, principal, settings.idle_default(), now)?,
         Carrier::Transport(id) => sessions::pointed_to(tx, id, principal)?,
-        Carrier::Named(text) => find(tx, principal, text)?,
+        // It takes as long with a name that leads nowhere.
+        Carrier::Named(text) => Some(find(tx, principal, text)?.unwrap_or_else(SessionId::random)),
     };
     let Some(id) = found else { return Ok(None) };
     Ok(match Entry::of(tx, (id, principal), catalogue, now)? {

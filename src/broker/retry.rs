@@ -95,6 +95,9 @@ impl Broker {
             candidate.patience = patience;
             let wanted = call.key.is_some() || candidate.effect() == Effect::Possible;
             let subject = wanted.then(|| candidate.subject.clone());
+            if let Some(subject) = &subject {
+                self.tellings_end(subject).await;
+            }
             match self.admit(candidate, (came, now)).await {
                 Ok((charged, permit, Shown(shown))) => {
                     if shown {
@@ -120,8 +123,8 @@ impl Broker {
                     }
                 }
                 Err(refusal) => {
-                    let brought = subject.map(|subject| brought(&subject, labels));
-                    let given = Box::pin(self.given_again(refusal, brought, call));
+                    let about = subject.map(|subject| (subject, labels));
+                    let given = Box::pin(self.given_again(refusal, about, call));
                     return given.await.map(Box::new).map(Once::Before);
                 }
             }
@@ -141,7 +144,7 @@ impl Broker {
     async fn given_again(
         &self,
         refusal: Refusal,
-        brought: Option<Brought>,
+        about: Option<(Subject, BTreeSet<Label>)>,
         call: &ToolCall,
     ) -> Result<Answer, Refusal> {
         let (earlier, came) = match refusal {
@@ -158,10 +161,16 @@ impl Broker {
                 let asked = Asked::Confirmation { question, patience };
                 return Ok(Answer::Asks { call, asked });
             }
+            Refusal::EarlierUnknown { earlier, .. } => {
+                if let Some(((subject, _), awaited)) = about.zip(call.awaited.clone()) {
+                    self.await_told(&subject, earlier, awaited);
+                }
+                return Err(refusal);
+            }
             other => return Err(other),
         };
-        if let (Ok(_), Some(brought)) = (&came, brought)
-            && let Err(error) = self.join_labels(brought).await
+        if let (Ok(_), Some((subject, labels))) = (&came, about)
+            && let Err(error) = self.join_labels(brought(&subject, labels)).await
         {
             self.await_rereading(earlier, Some(Awaited::in_vain()));
             return Err(super::not_recorded(error));

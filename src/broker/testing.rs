@@ -78,6 +78,7 @@ const MIGRATIONS: [Migration; 1] = [Migration {
         sessions::SCHEMA_13,
         sessions::SCHEMA_17,
         sessions::SCHEMA_22,
+        sessions::SCHEMA_27,
         events::SCHEMA,
         events::SCHEMA_15,
         outbox::SCHEMA,

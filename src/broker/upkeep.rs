@@ -13,6 +13,7 @@ use super::kinds::SeenAs;
 use super::known::Known as KnownSessions;
 use super::open_calls::OpenCalls;
 use super::place::Places;
+use super::receipt::Tellings;
 use super::resources::Listing;
 use super::resources::Listings;
 use super::start_error::StartError;
@@ -220,6 +221,7 @@ impl Broker {
             known: KnownSessions::default(),
             places: Places::default(),
             open_calls: OpenCalls::default(),
+            tellings: Tellings::default(),
             sealing,
             signer,
             catalogue: ArcSwap::from_pointee(catalogue),

@@ -4,13 +4,14 @@ use crate::principal::PrincipalId;
 use crate::store::testing::in_store;
 use jiff::SignedDuration;
 
-const SCHEMAS: [&str; 9] = [
+const SCHEMAS: [&str; 10] = [
     sessions::SCHEMA,
     sessions::SCHEMA_7,
     sessions::SCHEMA_11,
     sessions::SCHEMA_13,
     sessions::SCHEMA_17,
     sessions::SCHEMA_22,
+    sessions::SCHEMA_27,
     SCHEMA,
     SCHEMA_15,
     outbox::SCHEMA,

@@ -61,6 +61,24 @@ pub fn tell_unsettled(
     }
 }
 
+/// Whoever was told of a call by this writer did not read that.
+///
+/// # Errors
+///
+/// When it cannot be written.
+pub fn still_untold(tx: &Tx<'_>, writer: WriterId, call: CallId) -> Result<(), StoreError> {
+    table::unsettled_untell_of(tx, writer, call)
+}
+
+/// Whoever was told of a call by this writer came for that and read it after all.
+///
+/// # Errors
+///
+/// When it cannot be written.
+pub fn is_told(tx: &Tx<'_>, writer: WriterId, call: CallId) -> Result<(), StoreError> {
+    table::unsettled_told(tx, writer, call)
+}
+
 /// The calls of a session of which the next identical one may have to be told: they
 /// ended unknown, or nobody may have read their answers. Each by its tool and the
 /// digest of its arguments.

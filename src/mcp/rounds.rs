@@ -9,6 +9,7 @@ use super::answer::Reader;
 use super::answer::Reply;
 use super::answer::answer;
 use super::answer::failed;
+use super::answer::session_refused;
 use super::connection::Connection;
 use super::parse::Answers;
 use super::seal;
@@ -17,12 +18,15 @@ use super::work::Outgoing;
 use super::write::Fault;
 use super::write::INVALID_PARAMS;
 use super::write::server_info;
+use crate::broker::Answer;
 use crate::broker::Asked;
 use crate::broker::ClientReply;
 use crate::broker::Continued;
 use crate::broker::Left;
 use crate::broker::Question;
+use crate::broker::Refusal;
 use crate::broker::ServerAsk;
+use crate::broker::SessionRefusal;
 use crate::broker::ToolCall;
 use crate::json;
 use crate::json::Object;
@@ -65,6 +69,13 @@ impl Connection {
         for round in 0..MOST_ROUNDS {
             let again = asked.clone();
             let came = self.one_round(asked, (call, reader.client), out).await;
+            if is_to_be_found_anew(&again, &came) {
+                asked = match self.found_anew(again, call).await {
+                    Ok(anew) => anew,
+                    Err(refusal) => return Some(session_refused(&refusal, reader)),
+                };
+                continue;
+            }
             let (id, what) = match answer(came, reader) {
                 Came::Asks(id, what) => (id, what),
                 Came::Ended(reply) => return Some(reply),
@@ -99,6 +110,18 @@ impl Connection {
             };
         }
         Some(unanswered("it asked again and again", reader))
+    }
+
+    /// The same call in the session that is found now.
+    async fn found_anew(
+        &self,
+        mut asked: ToolCall,
+        call: &Call<'_>,
+    ) -> Result<ToolCall, SessionRefusal> {
+        (asked.session, asked.found) = self.session(&call.meta).await?;
+        // Once: where that is over too, its client is told.
+        asked.origin.finds_anew = false;
+        Ok(asked)
     }
 
     /// What a request goes on from.
@@ -269,6 +292,13 @@ impl Connection {
             (Ok(Err(_)) | Err(_), _) => Err(Stopped::Because("the client did not answer")),
         }
     }
+}
+
+/// Whether the session was over that a call without a name for one was to go to, and
+/// nothing is recorded of that.
+fn is_to_be_found_anew(asked: &ToolCall, came: &Answer) -> bool {
+    let is_over = matches!(came, Answer::Refused(Refusal::SessionEnded { .. }));
+    is_over && asked.origin.finds_anew
 }
 
 fn left_by(asked: &Asked) -> Left {

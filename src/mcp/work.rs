@@ -27,6 +27,7 @@ use crate::broker::ToolCall;
 use crate::json;
 use crate::json::Object;
 use crate::json::Splice;
+use crate::session::Rule;
 use crate::tool::Asking;
 use crate::tool::Level;
 use std::sync::Arc;
@@ -234,6 +235,8 @@ impl Connection {
                 match continued.transpose() {
                     Ok(continued) => {
                         asked.continued = continued;
+                        asked.origin.finds_anew =
+                            asked.continued.is_none() && asked.found.chosen.by == Rule::Default;
                         Box::pin(self.ask(asked, (&call, reader), out)).await
                     }
                     Err(fault) => {

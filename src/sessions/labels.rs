@@ -1,5 +1,8 @@
 //! Labels of sessions: how they join one, and how they stick to whoever met what
-//! they stand for, so that a new session does not wash them off.
+//! they stand for, so that no other session washes them off.
+//!
+//! A label that an operator takes off a session stays off for whatever was met
+//! before. Removals are numbered, and with each meeting stands how many there had been.
 
 mod table;
 #[cfg(test)]
@@ -53,10 +56,12 @@ impl Brought {
             let by = By::Principal(&self.principal);
             note(tx, self.session, What::Labelled, Some(&detail), by, now)?;
         }
-        if let Some(owner) = table::owner(tx, self.session)? {
+        let principal = self.principal.to_string();
+        if let Some(owner) = table::owner(tx, self.session)?
+            && owner != principal
+        {
             stick_to(tx, &owner, words(&self.labels), (stick, now))?;
         }
-        let principal = self.principal.to_string();
         stick_to(tx, &principal, words(&self.labels), (stick, now))
     }
 }
@@ -129,7 +134,8 @@ pub fn label_from(
 }
 
 /// Takes labels off a session by an operator's word. They still stick to whoever met
-/// them. False where it has none of them.
+/// them, and come to this session again with what is met from now on. False where it
+/// has none of them.
 ///
 /// # Errors
 ///
@@ -141,6 +147,9 @@ pub fn unlabel(
     now: Timestamp,
 ) -> Result<bool, StoreError> {
     let removed = table::labels_remove(tx, session, words(labels))?;
+    for label in &removed {
+        table::removal_insert(tx, session, label)?;
+    }
     if !removed.is_empty() {
         let detail = listed(&removed);
         let by = By::Operator;
@@ -158,7 +167,7 @@ pub(super) fn inherit(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let mut sticking = sticking(tx, owner)?;
-    sticking.retain(|_, until| *until > now);
+    sticking.retain(|_, sticks| sticks.until > now);
     let added = table::labels_add(tx, session, sticking.keys().map(String::as_str))?;
     if added.is_empty() {
         return Ok(());
@@ -168,31 +177,188 @@ pub(super) fn inherit(
     note(tx, session, What::Labelled, Some(&detail), by, now)
 }
 
-/// Until when each label sticks to somebody; also those that do no longer.
+/// Has what sticks to somebody who calls in a session join it, before the call is
+/// decided: it may have come with what they met elsewhere since the session was opened.
+/// What a guest brings sticks to the owner as long as to the guest, and to nobody longer.
+///
+/// # Errors
+///
+/// When the store cannot be read or written; then nothing may be decided.
+pub fn carry_over(
+    tx: &Tx<'_>,
+    session: &mut SessionFacts,
+    principal: &PrincipalId,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let carried = carried(tx, session, principal, now)?;
+    if carried.is_empty() {
+        return Ok(());
+    }
+    let added = table::labels_add(tx, session.id, carried.keys().map(String::as_str))?;
+    let detail = format!("{} (from another session)", listed(&added));
+    let by = By::Principal(principal);
+    note(tx, session.id, What::Labelled, Some(&detail), by, now)?;
+    if session.owner != *principal {
+        let (owner, removals) = (session.owner.to_string(), table::removals(tx)?);
+        for (label, until) in &carried {
+            let sticks = Sticks {
+                until: *until,
+                removals,
+            };
+            table::stick(tx, &owner, label, sticks)?;
+        }
+    }
+    session.labels.extend(carried.into_keys());
+    Ok(())
+}
+
+/// Shows a session as it would be with a call of theirs, and changes nothing.
+///
+/// # Errors
+///
+/// When the store cannot be read.
+pub fn as_called_in(
+    tx: &Tx<'_>,
+    session: &mut SessionFacts,
+    principal: &PrincipalId,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let carried = carried(tx, session, principal, now)?;
+    session.labels.extend(carried.into_keys());
+    Ok(())
+}
+
+/// Whether labels move with a call of somebody in a session: into it, or to a guest who
+/// takes along what it has.
+///
+/// # Errors
+///
+/// When the store cannot be read.
+pub fn moves_labels(
+    tx: &Tx<'_>,
+    (session, principal): (SessionId, &PrincipalId),
+    (stick, now): (SignedDuration, Timestamp),
+) -> Result<bool, StoreError> {
+    let Some(state) = super::state(tx, session)? else {
+        return Ok(false);
+    };
+    let facts = state.facts;
+    if !carried(tx, &facts, principal, now)?.is_empty() {
+        return Ok(true);
+    }
+    if facts.owner == *principal || facts.labels.is_empty() {
+        return Ok(false);
+    }
+    let labels = facts.labels.iter().map(String::as_str);
+    let unnoted = unnoted(tx, &principal.to_string(), labels, (stick, now))?;
+    Ok(unnoted.is_some())
+}
+
+/// What sticks to somebody and a session that they call in has not, with until when it
+/// sticks. Not what an operator took off it after it was met last.
+fn carried(
+    tx: &Tx<'_>,
+    session: &SessionFacts,
+    principal: &PrincipalId,
+    now: Timestamp,
+) -> Result<BTreeMap<String, Timestamp>, StoreError> {
+    let mut sticking = sticking(tx, principal)?;
+    sticking.retain(|_, sticks| sticks.until > now);
+    lacking(tx, session, &sticking)
+}
+
+/// Those among labels that stick to somebody which a session lacks.
+pub(super) fn lacking(
+    tx: &Tx<'_>,
+    session: &SessionFacts,
+    sticking: &BTreeMap<String, Sticks>,
+) -> Result<BTreeMap<String, Timestamp>, StoreError> {
+    let mut lacking: BTreeMap<&String, &Sticks> = sticking.iter().collect();
+    lacking.retain(|label, _| !session.labels.contains(*label));
+    if lacking.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    // INVARIANT: what was met before a removal is behind it, whoever met it, and what
+    // is met after it is not, whatever the clock says.
+    let removed = table::removed(tx, session.id)?;
+    let is_behind = |label: &String, sticks: &Sticks| {
+        let removal = removed.get(label);
+        removal.is_some_and(|removal| sticks.removals < *removal)
+    };
+    lacking.retain(|label, sticks| !is_behind(label, sticks));
+    let lacking = lacking.into_iter();
+    Ok(lacking
+        .map(|(label, sticks)| (label.clone(), sticks.until))
+        .collect())
+}
+
+/// How a label sticks to somebody.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sticks {
+    /// Until when; it may be over.
+    pub(super) until: Timestamp,
+    /// How many removals there had been when they met it last.
+    pub(super) removals: i64,
+}
+
+/// How each label sticks to somebody; also those that do no longer.
 pub(super) fn sticking(
     tx: &Tx<'_>,
     principal: &PrincipalId,
-) -> Result<BTreeMap<String, Timestamp>, StoreError> {
+) -> Result<BTreeMap<String, Sticks>, StoreError> {
     table::sticking(tx, &principal.to_string())
 }
 
+/// How many removals of labels there were.
+pub(super) fn removals(tx: &Tx<'_>) -> Result<i64, StoreError> {
+    table::removals(tx)
+}
+
 /// It is noted to the minute, and so that it is never too short: a call that meets
-/// the same again within the minute has nothing to write.
+/// the same again within the minute has nothing to write, but after a removal.
 fn stick_to<'a>(
     tx: &Tx<'_>,
     principal: &str,
     labels: impl Iterator<Item = &'a str>,
     (stick, now): (SignedDuration, Timestamp),
 ) -> Result<(), StoreError> {
-    if stick.is_zero() {
+    let Some((labels, removals)) = unnoted(tx, principal, labels, (stick, now))? else {
         return Ok(());
-    }
+    };
     let whole = stick.saturating_add(USED_EVERY);
     let until = now.checked_add(whole).unwrap_or(Timestamp::MAX);
     for label in labels {
-        table::stick(tx, principal, label, until)?;
+        table::stick(tx, principal, label, Sticks { until, removals })?;
     }
     Ok(())
+}
+
+/// The labels of which it is to be noted that somebody meets them now, and how many
+/// removals there were. None where there is nothing to note.
+fn unnoted<'a>(
+    tx: &Tx<'_>,
+    principal: &str,
+    labels: impl Iterator<Item = &'a str>,
+    (stick, now): (SignedDuration, Timestamp),
+) -> Result<Option<(Vec<&'a str>, i64)>, StoreError> {
+    let mut labels: Vec<&str> = labels.collect();
+    if stick.is_zero() || labels.is_empty() {
+        return Ok(None);
+    }
+    let (sticking, removals) = (table::sticking(tx, principal)?, table::removals(tx)?);
+    let is_noted = |label: &str| {
+        let sticks = sticking.get(label);
+        sticks.is_some_and(|sticks| sticks.is_noted((stick, now), removals))
+    };
+    labels.retain(|label| !is_noted(label));
+    Ok((!labels.is_empty()).then_some((labels, removals)))
+}
+
+impl Sticks {
+    /// Whether a meeting now changes nothing of it.
+    pub(super) fn is_noted(self, (stick, now): (SignedDuration, Timestamp), removals: i64) -> bool {
+        self.removals == removals && self.until.duration_since(now) >= stick
+    }
 }
 
 fn words(labels: &BTreeSet<Label>) -> impl Iterator<Item = &str> {

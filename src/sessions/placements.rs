@@ -126,13 +126,14 @@ mod tests {
     use crate::sessions;
     use crate::store::testing::in_store;
 
-    const SCHEMAS: [&str; 6] = [
+    const SCHEMAS: [&str; 7] = [
         sessions::SCHEMA,
         sessions::SCHEMA_7,
         SCHEMA_11,
         sessions::SCHEMA_13,
         sessions::SCHEMA_17,
         sessions::SCHEMA_22,
+        sessions::SCHEMA_27,
     ];
 
     #[tokio::test]

@@ -67,6 +67,19 @@ CREATE TABLE session_label (         -- labels that stick to whoever met them
 ) STRICT, WITHOUT ROWID;
 ";
 
+/// What version 27 of the store adds, and the index that nothing is looked up by: each
+/// use of a session changed two pages of it.
+pub const SCHEMA_27: &str = "
+DROP INDEX session_by_owner;
+ALTER TABLE session_label ADD COLUMN removals INTEGER NOT NULL DEFAULT 0; -- how many there had been when it was met last
+CREATE TABLE session_unlabelled (    -- labels that an operator took off
+    session BLOB NOT NULL REFERENCES session (id),
+    label TEXT NOT NULL,
+    number INTEGER NOT NULL UNIQUE,  -- of the removal, from 1 over all sessions
+    PRIMARY KEY (session, label)
+) STRICT, WITHOUT ROWID;
+";
+
 const COLUMNS: &str = "SELECT id, owner, created, used, frozen, paused, waiting_for,
     ended, ended_why, (SELECT json_group_array(handle) FROM session_handle WHERE session = session.id), labels FROM session";
 

@@ -1,7 +1,9 @@
 use super::*;
 use crate::store::testing::in_store;
 
-const SCHEMAS: [&str; 6] = [SCHEMA, SCHEMA_7, SCHEMA_11, SCHEMA_13, SCHEMA_17, SCHEMA_22];
+const SCHEMAS: [&str; 7] = [
+    SCHEMA, SCHEMA_7, SCHEMA_11, SCHEMA_13, SCHEMA_17, SCHEMA_22, SCHEMA_27,
+];
 
 fn at(text: &str) -> Timestamp {
     text.parse().unwrap()

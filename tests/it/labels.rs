@@ -99,6 +99,62 @@ fn a_new_session_washes_off_no_label_and_an_operator_does() {
 }
 
 #[test]
+fn an_older_session_washes_off_no_label_and_what_was_taken_off_stays_off() {
+    let world = world();
+    let mut older = world.broker().initialized();
+    let pay = |older: &mut Wire, dollars| older.call(APPROVE, payment(dollars));
+    let paid = pay(&mut older, 1);
+    assert!(!paid.starts_with("error"), "{paid}");
+    let mut reading = in_session(&world, "claim-100");
+    assert!(reading.call(GET, claim()).starts_with("Claim 99"));
+    let refused = pay(&mut older, 1);
+    assert!(refused.contains(TAINTED), "{refused}");
+    let history = older.call("countersign__session_history", json!({}));
+    assert!(history.contains("(from another session)"), "{history}");
+
+    older.kill();
+    let mut older = world.broker().initialized();
+    assert!(pay(&mut older, 1).contains(TAINTED));
+    let remove = ["session", "label", "claim-99", "--remove", "untrusted-web"];
+    assert!(done(&world, &remove).contains("has no labels"));
+    for dollars in [2, 3] {
+        let paid = pay(&mut older, dollars);
+        assert!(!paid.starts_with("error"), "{paid}");
+    }
+    // It is met anew.
+    assert!(reading.call(GET, claim()).starts_with("Claim 99"));
+    let refused = pay(&mut older, 4);
+    assert!(refused.contains(TAINTED), "{refused}");
+    assert_eq!(world.paid(), [100, 200, 300]);
+}
+
+#[test]
+fn a_default_session_gets_what_was_met_elsewhere() {
+    let world = world();
+    world.edit("countersign.toml", "session = \"claim-99\"", "# session");
+    let mut broker = world.broker();
+    let mut call = |name: &str, arguments: Value, session: Option<&str>| {
+        let mut meta = json!({
+            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+            "io.modelcontextprotocol/clientCapabilities": {},
+        });
+        if let Some(session) = session {
+            meta["dev.countersign/session"] = json!(session);
+        }
+        let params = json!({"name": name, "arguments": arguments, "_meta": meta});
+        broker.ask("tools/call", params)["result"].to_string()
+    };
+    let paid = call(APPROVE, payment(1), None);
+    assert!(paid.contains("\"isError\":false"), "{paid}");
+    assert!(call(GET, claim(), Some("claim-7")).contains("Claim 99"));
+    for _ in 0..2 {
+        let refused = call(APPROVE, payment(1), None);
+        assert!(refused.contains(TAINTED), "{refused}");
+    }
+    assert_eq!(world.paid(), [100]);
+}
+
+#[test]
 fn labels_that_stick_not_at_all_stay_in_their_session() {
     let world = world();
     world.edit(

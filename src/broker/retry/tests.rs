@@ -1,3 +1,5 @@
+mod reading;
+
 use super::*;
 use crate::broker::Carrier;
 use crate::broker::Origin;
@@ -59,6 +61,14 @@ impl World {
         };
         let broker = Arc::clone(&self.broker);
         (async move { broker.call_tool(call, line).await }, receipt)
+    }
+
+    /// The answer to a call, which is read.
+    async fn reads(&self, session: SessionId, call: (&str, &str, Option<&str>)) -> Answer {
+        let (call, receipt) = self.calls_tool(session, call);
+        let answer = call.await;
+        receipt.read();
+        answer
     }
 
     /// One of `echo`, with what becomes of its answer.
@@ -280,8 +290,12 @@ impl World {
         call: (&str, &str, Option<&str>),
     ) -> (tokio::task::JoinHandle<Answer>, CancellationToken) {
         let cancelled = CancellationToken::new();
-        let call = self.calls_until(session, call, cancelled.clone());
-        let sent = tokio::spawn(call.0);
+        let (call, receipt) = self.calls_until(session, call, cancelled.clone());
+        let sent = tokio::spawn(async move {
+            let answer = call.await;
+            receipt.read();
+            answer
+        });
         self.server.hears().await;
         (sent, cancelled)
     }
@@ -295,7 +309,10 @@ impl World {
             tokio::select! {
                 biased;
                 answer = &mut next => match answer.unwrap() {
-                    Answer::Refused(Refusal::EarlierUnknown { earlier, .. }) => told.push(earlier),
+                    Answer::Refused(Refusal::EarlierUnknown { earlier, .. }) => {
+                        receipt.read();
+                        told.push(earlier);
+                    }
                     other => panic!("{other:?}"),
                 },
                 _heard = self.server.hears() => {
@@ -337,7 +354,7 @@ async fn a_repeat_that_is_not_sent_leaves_everything_with_the_first() {
         assert_eq!(world.holders(), [1; 3]);
     }
     // Under another key it is another call, whose caller is told of the first.
-    let told = world.calls_tool(session, repays("two")).0.await;
+    let told = world.reads(session, repays("two")).await;
     assert!(
         matches!(told, Answer::Refused(Refusal::EarlierUnknown { .. })),
         "{told:?}"
@@ -365,7 +382,7 @@ async fn a_repeat_that_fails_leaves_the_first_charged_and_to_be_told_of() {
     assert_eq!(world.paid(session), 10_000);
     // Its key has an answer now, so nobody takes over what was charged.
     assert_eq!(world.holders(), [2, 0, 1]);
-    let told = world.calls_tool(session, repays("two")).0.await;
+    let told = world.reads(session, repays("two")).await;
     assert!(
         matches!(told, Answer::Refused(Refusal::EarlierUnknown { .. })),
         "{told:?}"

@@ -171,6 +171,22 @@ pub(super) fn unsettled_untell(tx: &Tx<'_>, dead: WriterId) -> Result<(), StoreE
         .map_err(StoreError::sql("take back what a dead writer told"))
 }
 
+pub(super) fn unsettled_untell_of(
+    tx: &Tx<'_>,
+    teller: WriterId,
+    call: CallId,
+) -> Result<(), StoreError> {
+    tx.sql()
+        .execute(
+            "UPDATE unsettled SET told = NULL WHERE call = ?1 AND told = ?2",
+            params![call.as_bytes(), teller.number()],
+        )
+        .map(|_rows| ())
+        .map_err(StoreError::sql(
+            "take back that somebody was told of an unknown outcome",
+        ))
+}
+
 /// What makes two calls the same to this room.
 fn same_call(subject: &Subject) -> (&[u8; 16], &str, &[u8; 32], String) {
     (

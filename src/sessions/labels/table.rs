@@ -1,10 +1,10 @@
 //! Labels in the tables of the sessions.
 
+use super::Sticks;
 use crate::session::SessionId;
 use crate::sessions::table;
 use crate::store::StoreError;
 use crate::store::Tx;
-use jiff::Timestamp;
 use rusqlite::OptionalExtension;
 use rusqlite::params;
 use std::collections::BTreeMap;
@@ -87,15 +87,18 @@ pub(super) fn stick(
     tx: &Tx<'_>,
     principal: &str,
     label: &str,
-    until: Timestamp,
+    sticks: Sticks,
 ) -> Result<(), StoreError> {
+    let Sticks { until, removals } = sticks;
     let write = || {
         tx.sql()
             .prepare_cached(
-                "INSERT INTO session_label (principal, label, until) VALUES (?1, ?2, ?3)
-                 ON CONFLICT DO UPDATE SET until = max(until, excluded.until)",
+                "INSERT INTO session_label (principal, label, until, removals)
+                 VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT DO UPDATE SET until = max(until, excluded.until),
+                     removals = max(removals, excluded.removals)",
             )?
-            .execute(params![principal, label, until.as_millisecond()])
+            .execute(params![principal, label, until.as_millisecond(), removals])
     };
     write()
         .map(|_one_row| ())
@@ -105,19 +108,59 @@ pub(super) fn stick(
 pub(super) fn sticking(
     tx: &Tx<'_>,
     principal: &str,
-) -> Result<BTreeMap<String, Timestamp>, StoreError> {
+) -> Result<BTreeMap<String, Sticks>, StoreError> {
+    type Columns = (String, i64, i64);
     let read = || {
         tx.sql()
-            .prepare_cached("SELECT label, until FROM session_label WHERE principal = ?1")?
-            .query_map([principal], |row| Ok((row.get(0)?, row.get(1)?)))?
-            .collect::<Result<Vec<(String, i64)>, _>>()
+            .prepare_cached(
+                "SELECT label, until, removals FROM session_label WHERE principal = ?1",
+            )?
+            .query_map([principal], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            })?
+            .collect::<Result<Vec<Columns>, _>>()
     };
     let rows = read().map_err(StoreError::sql("read which labels stick to somebody"))?;
-    let rows = rows.into_iter().map(|(label, until)| {
+    let rows = rows.into_iter().map(|(label, until, removals)| {
         let until = table::time(until).ok_or_else(|| StoreError::Damaged {
             what: format!("the time of the label `{label}`"),
         })?;
-        Ok((label, until))
+        Ok((label, Sticks { until, removals }))
     });
     rows.collect()
+}
+
+/// The labels that were taken off a session, each with the number of its removal.
+pub(super) fn removed(tx: &Tx<'_>, id: SessionId) -> Result<BTreeMap<String, i64>, StoreError> {
+    let read = || {
+        tx.sql()
+            .prepare_cached("SELECT label, number FROM session_unlabelled WHERE session = ?1")?
+            .query_map([id.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?)))?
+            .collect::<Result<_, _>>()
+    };
+    read().map_err(StoreError::sql(
+        "read which labels were taken off a session",
+    ))
+}
+
+/// The number of the last removal of a label.
+pub(super) fn removals(tx: &Tx<'_>) -> Result<i64, StoreError> {
+    let read = || {
+        tx.sql()
+            .prepare_cached("SELECT coalesce(max(number), 0) FROM session_unlabelled")?
+            .query_row([], |row| row.get(0))
+    };
+    read().map_err(StoreError::sql("count the labels that were taken off"))
+}
+
+/// Takes the place of an earlier removal, so that numbers only grow.
+pub(super) fn removal_insert(tx: &Tx<'_>, id: SessionId, label: &str) -> Result<(), StoreError> {
+    tx.sql()
+        .execute(
+            "INSERT OR REPLACE INTO session_unlabelled (session, label, number)
+             VALUES (?1, ?2, 1 + (SELECT coalesce(max(number), 0) FROM session_unlabelled))",
+            params![id.as_bytes(), label],
+        )
+        .map(|_one_row| ())
+        .map_err(StoreError::sql("note that a label was taken off"))
 }

@@ -31,7 +31,7 @@ fn labels_of(tx: &Tx<'_>, id: SessionId) -> Vec<String> {
     state.facts.labels.into_iter().collect()
 }
 
-const SCHEMAS: [&str; 2] = [sessions::SCHEMA, sessions::SCHEMA_7];
+const SCHEMAS: [&str; 3] = [sessions::SCHEMA, sessions::SCHEMA_7, sessions::SCHEMA_27];
 
 #[tokio::test]
 async fn a_new_session_begins_with_a_label_as_long_as_it_sticks_and_then_without() {
@@ -111,6 +111,107 @@ async fn a_label_that_is_there_and_sticks_long_enough_has_nothing_to_write() {
     })
     .await;
     assert_eq!(known, [false, true, false, true, false, false]);
+}
+
+/// What a session has once somebody called in it.
+fn after_a_call(tx: &Tx<'_>, id: SessionId, who: &PrincipalId, now: &str) -> Vec<String> {
+    let mut facts = sessions::state(tx, id).unwrap().unwrap().facts;
+    carry_over(tx, &mut facts, who, at(now)).unwrap();
+    let stored = labels_of(tx, id);
+    assert_eq!(facts.labels.into_iter().collect::<Vec<_>>(), stored);
+    stored
+}
+
+#[tokio::test]
+async fn a_session_that_was_there_before_gets_with_the_next_call_what_its_caller_met() {
+    let (labels, told, history) = in_store(&SCHEMAS, |tx| {
+        let [alice, bob] = ["alice", "bob"].map(principal);
+        let open = |who| sessions::create(tx, who, None, at("11:00:00"));
+        let [before, late, reading] = [open(&alice)?, open(&alice)?, open(&alice)?];
+        let other = open(&bob)?;
+        let facts = |now: &str| {
+            let known = Remembered::read(tx, before).unwrap().unwrap();
+            let facts = known.facts(&alice, at(now));
+            facts.map(|facts| facts.labels.len())
+        };
+        sessions::touch(tx, &sessions::state(tx, before)?.unwrap(), at("12:30:00"))?;
+        let mut told = vec![facts("12:30:00")];
+        brought(reading, "alice").join(tx, HOUR, at("12:00:00"))?;
+        told.push(facts("12:30:00"));
+        let moves = |now| moves_labels(tx, (before, &alice), (HOUR, at(now)));
+        assert!(moves("12:30:00")? && !moves("13:02:00")?);
+        let called = [
+            after_a_call(tx, before, &alice, "12:30:00"),
+            after_a_call(tx, other, &bob, "12:30:00"),
+            // It made it stick no longer.
+            after_a_call(tx, late, &alice, "13:01:01"),
+        ];
+        told.push(facts("12:30:01"));
+        assert!(!moves("12:30:00")?);
+        Ok((called, told, sessions::history(tx, before, 10)?))
+    })
+    .await;
+    let (web, none) = (vec!["untrusted-web".to_owned()], Vec::new());
+    assert_eq!(labels, [web, none.clone(), none]);
+    assert_eq!(told, [Some(0), None, Some(1)]);
+    let detail = history[0].detail.as_deref();
+    assert_eq!(detail, Some("untrusted-web (from another session)"));
+    assert_eq!(history.len(), 1);
+}
+
+#[tokio::test]
+async fn what_was_taken_off_comes_back_with_what_is_met_later_and_not_with_what_was() {
+    let labels = in_store(&SCHEMAS, |tx| {
+        let [alice, bob] = ["alice", "bob"].map(principal);
+        let open = || sessions::create(tx, &alice, None, at("11:00:00"));
+        let [cleared, reading] = [open()?, open()?];
+        brought(reading, "alice").join(tx, HOUR, at("12:00:00"))?;
+        brought(reading, "bob").join(tx, HOUR, at("12:00:00"))?;
+        let carries = |now: &str| {
+            let known = Remembered::read(tx, reading).unwrap().unwrap();
+            known.carries(web().iter(), &alice, (HOUR, at(now)))
+        };
+        let mut seen = vec![after_a_call(tx, cleared, &alice, "12:00:10")];
+        unlabel(tx, cleared, &web(), at("12:00:20"))?;
+        seen.push(after_a_call(tx, cleared, &alice, "12:00:30"));
+        seen.push(after_a_call(tx, cleared, &bob, "12:00:30"));
+        let known = Remembered::read(tx, cleared)?.unwrap();
+        assert!(known.facts(&alice, at("11:00:30")).is_some());
+        // Met again within the minute, by a clock that was set back.
+        assert!(!carries("11:59:00"));
+        brought(reading, "alice").join(tx, HOUR, at("11:59:00"))?;
+        assert!(carries("12:00:40"));
+        seen.push(after_a_call(tx, cleared, &alice, "12:00:40"));
+        // A second removal is one of its own.
+        unlabel(tx, cleared, &web(), at("12:00:50"))?;
+        seen.push(after_a_call(tx, cleared, &alice, "12:00:55"));
+        Ok(seen
+            .into_iter()
+            .map(|labels| labels.len())
+            .collect::<Vec<_>>())
+    })
+    .await;
+    assert_eq!(labels, [1, 0, 0, 1, 0]);
+}
+
+#[tokio::test]
+async fn what_a_guest_brings_sticks_to_the_owner_as_long_as_to_the_guest() {
+    let labels = in_store(&SCHEMAS, |tx| {
+        let [alice, bob] = ["alice", "bob"].map(principal);
+        let open = |who| sessions::create(tx, who, None, at("11:00:00"));
+        let [shared, own, late, reading] =
+            [open(&alice)?, open(&alice)?, open(&alice)?, open(&bob)?];
+        brought(reading, "bob").join(tx, HOUR, at("12:00:00"))?;
+        assert!(moves_labels(tx, (shared, &bob), (HOUR, at("12:30:00")))?);
+        Ok([
+            after_a_call(tx, own, &alice, "12:29:00").len(),
+            after_a_call(tx, shared, &bob, "12:30:00").len(),
+            after_a_call(tx, own, &alice, "12:31:00").len(),
+            after_a_call(tx, late, &alice, "13:01:01").len(),
+        ])
+    })
+    .await;
+    assert_eq!(labels, [0, 1, 1, 0]);
 }
 
 #[tokio::test]

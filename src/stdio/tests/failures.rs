@@ -30,6 +30,35 @@ async fn a_denied_call_is_recorded_and_never_sent() {
 }
 
 #[tokio::test]
+async fn a_default_session_that_ends_before_its_call_is_decided_is_found_anew_once() {
+    let world = World::new().await;
+    let mut client = Client::new(&world);
+    let first = session(&world).await;
+    // It goes on when it is found, and is over when the call is decided.
+    world.tamper(
+        "UPDATE session SET used = used - 2 * 60000;
+         CREATE TRIGGER ends AFTER UPDATE OF used ON session BEGIN
+             UPDATE session SET ended = new.used, ended_why = 'ended' WHERE id = new.id;
+         END",
+    );
+    let call = modern("1", "tools/call", r#""name":"play__echo""#);
+    let answer = client.ask(&call).await;
+    assert!(answer.contains(r#""text":"none""#), "{answer}");
+    assert_eq!(world.trail(), ["play/echo completed"]);
+    assert_ne!(session(&world).await, first);
+
+    world.tamper(
+        "UPDATE session SET used = used - 2 * 60000;
+         CREATE TRIGGER ends_at_once AFTER INSERT ON session BEGIN
+             UPDATE session SET ended = new.used, ended_why = 'ended' WHERE id = new.id;
+         END",
+    );
+    let answer = client.ask(&call).await;
+    assert!(answer.contains("This session was ended"), "{answer}");
+    assert_eq!(world.trail(), ["play/echo completed", "play/echo denied"]);
+}
+
+#[tokio::test]
 async fn a_call_whose_server_is_gone_is_not_charged() {
     let world = World::new().await;
     let mut client = Client::new(&world);

@@ -1,0 +1,68 @@
+//! What becomes of what was told, by whether it was read.
+
+use super::*;
+
+#[tokio::test]
+async fn that_a_call_ended_unknown_is_told_until_somebody_reads_it() {
+    let mut world = World::new().await;
+    let session = world.claim().await;
+    let pay = ("pay", "{\"amount\":1}", None);
+    let (call, unread) = world.calls_tool(session, pay);
+    let lost = tokio::spawn(call);
+    world.server.hears().await;
+    world.server.spoils();
+    let lost = lost.await.unwrap();
+    assert!(
+        matches!(lost, Answer::Refused(Refusal::InvalidAnswer { .. })),
+        "{lost:?}"
+    );
+    let first = world.calls()[0].call;
+    drop(unread);
+    for _ in 0..3 {
+        let (told, unread) = world.calls_tool(session, pay);
+        let told = told.await;
+        assert!(
+            matches!(told, Answer::Refused(Refusal::EarlierUnknown { earlier, .. }) if earlier == first),
+            "{told:?}"
+        );
+        drop(unread);
+    }
+    // Whoever comes for it later is told too.
+    let (told, gone) = world.calls_tool(session, pay);
+    assert!(matches!(told.await, Answer::Refused(_)));
+    let later = gone.later();
+    drop(gone);
+    let since = Instant::now();
+    while world.number("SELECT count(*) FROM unsettled WHERE told IS NULL") != 1 {
+        assert!(since.elapsed() < Duration::from_secs(60), "never noted");
+        tokio::task::yield_now().await;
+    }
+    later.read();
+    while world.number("SELECT count(*) FROM unsettled WHERE told IS NULL") != 0 {
+        assert!(since.elapsed() < Duration::from_secs(60), "never noted");
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(world.told(session, pay).await, []);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn whoever_came_for_an_answer_and_makes_the_call_again_means_another() {
+    let mut world = World::new().await;
+    let session = world.claim().await;
+    for _ in 0..5 {
+        let (first, gone) = world.echo(session, "{}").await;
+        assert_eq!(earlier(&first), None);
+        let later = gone.later();
+        drop(gone);
+        world.wait_until_unread(1).await;
+        later.read();
+        let (meant, read) = world.echo(session, "{}").await;
+        assert_eq!(earlier(&meant), None);
+        read.read();
+    }
+    for _ in 0..10 {
+        assert_eq!(world.server.hears().await, "echo {}");
+    }
+    assert_eq!(world.end().await, [""; 0]);
+}
