@@ -1,6 +1,7 @@
 //! Wiring: settings into rooms, and the ways in which the program runs for long:
 //! as a broker over stdio or HTTP, and as the check of a configuration.
 
+mod advice;
 mod callers;
 mod check;
 mod doctor;

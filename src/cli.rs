@@ -215,6 +215,9 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
 
 impl Cli {
     fn run(self) -> anyhow::Result<ExitCode> {
+        if let (true, Some(what)) = (self.json, self.command.has_no_json()) {
+            anyhow::bail!("`--json` is for commands that print facts, and {what}: leave it out");
+        }
         let format = match self.log_format {
             LogFormat::Text => telemetry::Format::Text,
             LogFormat::Json => telemetry::Format::Json,
@@ -233,9 +236,9 @@ impl Cli {
             Command::Init { dir } => init::run(dir)?,
             Command::Import(import) => {
                 let path = config_path::find(self.config.as_deref())?;
-                import.run(&std::path::absolute(path)?, &own_program())?;
+                import.run(&std::path::absolute(path)?, &own_program(), form)?;
             }
-            Command::Connect(connect) => connect.run(load)?,
+            Command::Connect(connect) => connect.run(load, form)?,
             Command::Completions { shell } => {
                 let mut text = Vec::new();
                 clap_complete::generate(shell, &mut Cli::command(), "countersign", &mut text);
@@ -270,6 +273,36 @@ impl Cli {
     }
 }
 
+impl Command {
+    /// Why a command has no document to print; none where it has one.
+    fn has_no_json(&self) -> Option<&'static str> {
+        match self {
+            Self::Init { .. } => Some("`init` tells people what comes next"),
+            Self::Policy(policy::Command::New(_)) => Some("`policy new` writes policies"),
+            Self::Demo { .. } => Some("`demo` tells a story"),
+            Self::Stdio { .. } => Some("`stdio` speaks the protocol on stdout"),
+            Self::Serve { .. } => Some("`serve` prints none"),
+            Self::Completions { .. } => Some("`completions` prints what a shell reads"),
+            Self::Example { .. } => Some("`example` prints files as they are"),
+            Self::Journal(command) => command.has_no_json(),
+            Self::ClaimsServer { .. } | Self::Keep { .. } => {
+                Some("`claims-server` and its like speak to programs")
+            }
+            Self::Import(_)
+            | Self::Connect(_)
+            | Self::Key(_)
+            | Self::Check
+            | Self::Doctor
+            | Self::Policy(policy::Command::Schema)
+            | Self::Session(_)
+            | Self::Escalation(_)
+            | Self::Meter(_)
+            | Self::Store(_)
+            | Self::Pin(_) => None,
+        }
+    }
+}
+
 fn address(text: &str) -> Result<SocketAddr, &'static str> {
     let no_address = "it is no address with a port: write one like `127.0.0.1:7420`";
     text.parse().map_err(|_none| no_address)
@@ -291,6 +324,8 @@ fn check(config: &Config, form: Form) -> anyhow::Result<ExitCode> {
         checked.facts.insert("problems".to_owned(), problems);
         let warnings = checked.warnings.clone().into();
         checked.facts.insert("warnings".to_owned(), warnings);
+        let notes = checked.notes.clone().into();
+        checked.facts.insert("notes".to_owned(), notes);
         print_json(&checked.facts.into())?;
         return Ok(match checked.problems.is_empty() {
             true => ExitCode::SUCCESS,

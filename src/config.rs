@@ -1,6 +1,7 @@
 //! The configuration: `countersign.toml`, the policies and the principals that it
 //! names, read into the settings of each room.
 
+mod doubled;
 mod error;
 mod file;
 mod http;
@@ -8,6 +9,7 @@ mod imported;
 mod journal;
 mod meters;
 mod notify;
+mod plain;
 mod principals;
 mod reached;
 mod references;
@@ -16,12 +18,14 @@ mod shape;
 mod tests;
 mod webhooks;
 
+pub use doubled::client_json;
 pub use error::ConfigError;
 pub use imported::Entry;
 pub use imported::Imported;
 pub use imported::as_json;
 pub use imported::read as read_client;
 pub use imported::read_project as read_client_project;
+pub use plain::plain_text;
 pub use principals::EXAMPLE as PRINCIPALS_EXAMPLE;
 pub use reached::Known;
 pub use reached::Reached;
@@ -115,7 +119,12 @@ impl Config {
             path: path.to_owned(),
             source,
         })?;
-        let text = read(&path)?;
+        // It is read once, and may be a pipe (`--config <(…)`).
+        let text = std::fs::read_to_string(&path);
+        let text = text.map_err(|source| ConfigError::Read {
+            path: path.clone(),
+            source,
+        })?;
         Self::parse(&path, &text, keeper)
     }
 
@@ -210,7 +219,7 @@ impl Config {
 
 /// The text of a client's file whose servers are taken over, or what is wrong with it.
 fn taken_over(path: &Path) -> Result<String, String> {
-    std::fs::read_to_string(path).map_err(|error| {
+    plain_text(path).map_err(|error| {
         let shown = path.display();
         format!(
             "cannot read `{shown}` ({error}): name a client's file with servers, or leave it out"
@@ -443,7 +452,7 @@ impl RulesAt {
 }
 
 fn read(path: &Path) -> Result<String, ConfigError> {
-    std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+    plain_text(path).map_err(|source| ConfigError::Read {
         path: path.to_owned(),
         source,
     })

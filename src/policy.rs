@@ -18,23 +18,28 @@ mod entities;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 mod gate;
+mod limits;
 mod load;
 mod message;
 mod meters;
+mod mistakes;
 mod names;
 mod number;
 mod place;
+mod places;
 mod reader;
 mod reads;
 mod rules;
 mod schema;
 mod shape;
 mod slice;
+mod validation;
 mod verdict;
 
 #[cfg(test)]
 mod tests;
 
+pub use advice::DeadEscalation;
 pub use arguments::Amount;
 pub use arguments::ArgumentError;
 pub use arguments::Reading;
@@ -48,6 +53,7 @@ pub use bundle::PolicySummary;
 pub use bundle::PolicyTool;
 pub use bundle::Quarantined;
 pub use gate::Gate;
+pub use limits::UnreadLimits;
 pub use number::whole;
 pub use verdict::Allowed;
 pub use verdict::Confirmation;

@@ -12,6 +12,7 @@ mod error;
 mod hold;
 mod inspection;
 mod migrate;
+mod pattern;
 mod room;
 mod spool;
 mod thread;

@@ -10,10 +10,12 @@
 // the permissions for tests in `.clippy.toml` hold for them.
 #![cfg(test)]
 
+mod asked;
 #[path = "../shared/folder.rs"]
 mod folder;
 mod serving;
 
+use asked::Asked;
 use countersign::app;
 use countersign::journal;
 use countersign::outcome::Outcome;
@@ -31,6 +33,7 @@ use jiff::Timestamp;
 use jiff::ToSpan;
 use serving::Serving;
 use std::path::Path;
+use std::process::ExitCode;
 use std::time::Duration;
 use std::time::Instant;
 use tempfile::TempDir;
@@ -45,8 +48,19 @@ const ROUNDS: usize = 5;
 const OPENED: usize = 500;
 const CALLS: usize = 20_000;
 
-fn main() {
-    let sessions = sessions_wanted();
+fn main() -> ExitCode {
+    match asked::asked(std::env::args().skip(1)) {
+        Ok(Asked::Sessions(sessions)) => measure(sessions),
+        Ok(Asked::Usage) => print!("{}", asked::USAGE),
+        Err(wrong) => {
+            eprint!("{wrong}\n\n{}", asked::USAGE);
+            return ExitCode::from(2);
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+fn measure(sessions: usize) {
     let (small, large) = (Filled::with(HOT), Filled::with(sessions));
     let (mut of_small, mut of_large) = (Vec::new(), Vec::new());
     // In turn, so that what else the machine does meets both.
@@ -61,13 +75,6 @@ fn main() {
         let ratio = large / small;
         println!("| {name}, {unit} | {small:.2} | {large:.2} | {ratio:.2} |");
     }
-}
-
-/// How many sessions the large store has: `--sessions N`.
-fn sessions_wanted() -> usize {
-    let mut args = std::env::args().skip_while(|arg| arg != "--sessions");
-    let wanted = args.nth(1);
-    wanted.map_or(1_000_000, |text| text.parse().unwrap())
 }
 
 const ROWS: [(&str, &str); 7] = [

@@ -1,23 +1,20 @@
 //! `countersign check`: everything that a start would find, without starting to
 //! serve and without writing to the store.
 
+use super::advice;
 use super::callers;
 use super::existing_store_apart;
 use super::notified;
-use super::starting::READING;
 use crate::broker::Catalogue;
 use crate::broker::Known;
 use crate::broker::Rules;
 use crate::cause::Chain;
 use crate::config::Config;
-use crate::config::STARTING_POLICIES;
 use crate::downstream::News;
 use crate::downstream::Replicas;
 use crate::downstream::State;
 use crate::pins;
 use crate::pins::Pin;
-use crate::policy::Bundle;
-use crate::policy::PolicySummary;
 use crate::store::Store;
 use crate::tool::Access;
 use crate::tool::ServerName;
@@ -38,6 +35,8 @@ pub struct Checked {
     pub problems: Vec<String>,
     /// What an operator should know, and what stops nothing.
     pub warnings: Vec<String>,
+    /// What is as it may well be.
+    pub notes: Vec<String>,
     /// The same as `report`, for programs: `servers`, `policies`, `tools`,
     /// `visible`.
     pub facts: Map<String, Value>,
@@ -81,7 +80,7 @@ pub async fn check(config: &Config) -> anyhow::Result<Checked> {
     };
     let built = Catalogue::build(&rules, &config.broker.servers, known, shape);
     match built {
-        Ok(catalogue) => report_catalogue(&catalogue, &rules, &mut checked)?,
+        Ok(catalogue) => report_catalogue(&catalogue, (config, &rules), &mut checked)?,
         Err(error) => checked.problems.push(error.to_string()),
     }
     notified::report(config, &rules, &mut checked)?;
@@ -244,7 +243,7 @@ fn tools_that_are_not_there(config: &Config, pins: &Pins) -> Vec<String> {
 
 fn report_catalogue(
     catalogue: &Catalogue,
-    rules: &Rules,
+    (config, rules): (&Config, &Rules),
     checked: &mut Checked,
 ) -> anyhow::Result<()> {
     let bundle = catalogue.bundle();
@@ -261,9 +260,14 @@ fn report_catalogue(
             policy.line
         )?;
     }
-    checked.warnings = warnings(catalogue);
+    let (warnings, notes) = advice::of(catalogue, config);
+    checked.warnings.extend(warnings);
+    checked.notes.extend(notes);
     for warning in &checked.warnings {
         writeln!(report, "warning: {warning}")?;
+    }
+    for note in &checked.notes {
+        writeln!(report, "note: {note}")?;
     }
     for waiting in bundle.quarantined() {
         let why = &waiting.reason;
@@ -305,65 +309,6 @@ fn report_catalogue(
         writeln!(report, "  {principal:<14}  {seen}")?;
     }
     Ok(())
-}
-
-fn warnings(catalogue: &Catalogue) -> Vec<String> {
-    let bundle = catalogue.bundle();
-    let mut warnings = bundle.warnings().to_vec();
-    warnings.extend(bundle.dead_escalations());
-    warnings.extend(unseen(catalogue));
-    warnings.extend(bundle.uncovered().iter().map(|server| {
-        format!(
-            "server {server}: no permit covers any of its tools for anybody, so every call of it will be denied: {}",
-            to_cover(bundle, server)
-        )
-    }));
-    warnings
-}
-
-/// The tools with arguments for which a policy would refuse their calls, because it
-/// cannot see them.
-fn unseen(catalogue: &Catalogue) -> Vec<String> {
-    let bundle = catalogue.bundle();
-    let mut tools: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-    let names = catalogue.names();
-    for tool in names.values() {
-        let arguments = bundle.opaque_arguments(tool);
-        if let (Some(policy), false) = (bundle.stops_unseen(tool), arguments.is_empty()) {
-            let arguments = arguments.iter().map(|(argument, _why)| argument.as_str());
-            let arguments = arguments.collect::<Vec<_>>().join(", ");
-            let known = tools.entry(policy).or_default();
-            known.push(format!("{tool} ({arguments})"));
-        }
-    }
-    let warned = tools.into_iter().map(|(policy, tools)| {
-        format!(
-            "`{policy}` refuses calls with arguments that policy cannot see, which these may have: {}. Where you can live with one, say so in that policy, as in `unless {{ [\"ARGUMENT\"].containsAll(context.call.opaque) }}`; or declare a tool that only reads as `access = \"read\"`",
-            tools.join(", ")
-        )
-    });
-    warned.collect()
-}
-
-/// What has a permit cover the tools of a server, by how the policies began.
-fn to_cover(bundle: &Bundle, server: &ServerName) -> String {
-    let own = format!("start.{server}");
-    // A permissive one of its own would cover them.
-    let reads = |policy: &PolicySummary| policy.id == READING || policy.id == own;
-    if let Some(policy) = bundle.policies().find(reads) {
-        return format!(
-            "`{}` permits what you declare as reading; write `access = \"read\"` into `[servers.{server}.tools.TOOL]` of each tool that only reads (`countersign policy new --read-only --add` prints those that call themselves so), or write a permit",
-            policy.id
-        );
-    }
-    let has_started = bundle
-        .policies()
-        .any(|policy| policy.file == STARTING_POLICIES);
-    let how = match has_started {
-        true => "`countersign policy new --permissive --add`",
-        false => "`countersign policy new --permissive` (or `--read-only`)",
-    };
-    format!("write one, or let {how} do it")
 }
 
 /// What the report says, for programs.

@@ -250,7 +250,7 @@ impl Catalogue {
         let contested: Vec<String> = contested
             .map(|uri| {
                 format!(
-                    "the resource `{uri}` is listed by several servers: nobody can say whose it is"
+                    "the resource `{uri}` is listed by several servers: nobody can say whose it is, so it is not offered"
                 )
             })
             .collect();
@@ -287,7 +287,9 @@ impl Catalogue {
     ) {
         let tool = &definition.id;
         let Some(gate) = self.bundle.gate(tool) else {
-            self.refused.push(format!("`{tool}` has no policy action"));
+            self.refused.push(format!(
+                "`{tool}` has no policy action, so it is not offered"
+            ));
             return;
         };
         let route = Arc::new(Route {

@@ -25,6 +25,8 @@ use crate::tool::Kind;
 use crate::tool::ServerName;
 use crate::tool::ToolDefinition;
 use jiff::Timestamp;
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -43,6 +45,10 @@ pub(super) struct Upkeep {
     pub(super) pins: Pins,
     /// What is known of the resources of each server.
     pub(super) resources: Listings,
+    /// What the last catalogue could not offer, so that it is said once.
+    pub(super) told: BTreeSet<String>,
+    /// The same of what each server listed.
+    pub(super) told_of: BTreeMap<(ServerName, Kind), BTreeSet<String>>,
 }
 
 /// A server as it was seen by a kind of clients.
@@ -101,8 +107,11 @@ impl Upkeep {
                 refused,
                 resources,
             } => {
-                for why in refused {
-                    tracing::warn!(server.name = %server, "a tool is not offered: {why}");
+                let of = (server.clone(), kind.clone());
+                let refused: BTreeSet<String> = refused.into_iter().collect();
+                let before = self.told_of.insert(of, refused.clone()).unwrap_or_default();
+                for why in refused.difference(&before) {
+                    tracing::warn!(server.name = %server, "not offered: {why}");
                 }
                 let uris = self.lists((&server, &kind), resources);
                 let has = Besides {
@@ -277,9 +286,12 @@ impl Upkeep {
 
     fn swap(&mut self, catalogue: Catalogue, pins: Pins) {
         self.pins = pins;
-        for why in catalogue.refused() {
-            tracing::warn!("a tool is not offered: {why}");
+        // Once, until it is another: a catalogue is made with each list of a server.
+        let refused: BTreeSet<String> = catalogue.refused().iter().cloned().collect();
+        for why in refused.difference(&self.told) {
+            tracing::warn!("{why}");
         }
+        self.told = refused;
         self.broker.catalogue.store(Arc::new(catalogue));
         self.broker.changes.send_modify(|changes| *changes += 1);
     }

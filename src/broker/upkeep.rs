@@ -46,6 +46,7 @@ use crate::tool::ServerName;
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -240,6 +241,8 @@ impl Broker {
             rules,
             pins,
             resources,
+            told: BTreeSet::default(),
+            told_of: BTreeMap::default(),
         };
         broker.tasks.spawn(upkeep.run(news, orders));
         broker.follow_updates();

@@ -1,8 +1,11 @@
 //! `countersign connect`: a client's file, so that it starts us.
 
+use super::Form;
 use super::around;
 use super::one_line;
 use super::print;
+use super::print_json;
+use super::published;
 use crate::app;
 use crate::clients;
 use crate::clients::Around;
@@ -20,7 +23,6 @@ use crate::config::Config;
 use crate::principal::PrincipalId;
 use crate::visible;
 use anyhow::Context;
-use std::fmt::Write;
 use std::path::Path;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -65,11 +67,41 @@ struct Boldness {
     dry_run: bool,
 }
 
+/// What is said of it, to people and to programs.
+#[derive(Default)]
+struct Said {
+    /// All of it, for people.
+    text: String,
+    warnings: Vec<String>,
+}
+
+impl Said {
+    fn line(&mut self, line: &str) {
+        self.text.push_str(line);
+        self.text.push('\n');
+    }
+
+    fn warn(&mut self, what: &str) {
+        self.line(&format!("WARNING: {what}"));
+        self.warnings.push(what.to_owned());
+    }
+
+    fn extend(&mut self, other: Self) {
+        self.text.push_str(&other.text);
+        self.warnings.extend(other.warnings);
+    }
+}
+
 impl Connect {
     /// Undoing needs no configuration: it may be gone by then.
-    pub(super) fn run(&self, load: impl FnOnce() -> anyhow::Result<Config>) -> anyhow::Result<()> {
+    pub(super) fn run(
+        &self,
+        load: impl FnOnce() -> anyhow::Result<Config>,
+        form: Form,
+    ) -> anyhow::Result<()> {
         let around = around()?;
         let file = self.file.as_ref().map(std::path::absolute).transpose()?;
+        let mut said = Said::default();
         if self.undo {
             let over = match self.boldness.force {
                 true => Over::Undone,
@@ -77,9 +109,10 @@ impl Connect {
             };
             let from = (file.as_deref(), over);
             let changes = clients::disconnecting(self.client, &around, from)?;
-            return self.carry_out(&around, &changes, String::new());
+            return self.carry_out(&around, &changes, (said, form));
         }
         let config = load()?;
+        let is_found = file.is_some() || around.has(self.client);
         let target = match file {
             Some(file) => Place::file(file),
             None => around
@@ -92,8 +125,15 @@ impl Connect {
         };
         let launch = self.launch(&config)?;
         let changes = clients::connecting(self.client, &around, &target, &launch, others)?;
-        let warnings = self.replaced(&config, &around, &changes)?;
-        self.carry_out(&around, &changes, warnings)
+        if !is_found {
+            said.warn(&format!(
+                "{} was not found on this machine: nothing of it is where it keeps its files. `{}` is made for it all the same, and counts once it is there; where it keeps its file elsewhere, name that with `--file FILE`.",
+                self.client,
+                one_line(&target.path.to_string_lossy())
+            ));
+        }
+        self.replaced(&config, (&around, &changes), &mut said)?;
+        self.carry_out(&around, &changes, (said, form))
     }
 
     /// Refuses to take out a server for which another one would answer, and warns of one
@@ -101,9 +141,9 @@ impl Connect {
     fn replaced(
         &self,
         config: &Config,
-        around: &Around,
-        changes: &Changes,
-    ) -> anyhow::Result<String> {
+        (around, changes): (&Around, &Changes),
+        said: &mut Said,
+    ) -> anyhow::Result<()> {
         let client = self.client;
         let (mut others, mut unknown) = (Vec::new(), Vec::new());
         for (place, server) in clients::taken(client, around, changes) {
@@ -114,21 +154,19 @@ impl Connect {
                 Likeness::Unknown => unknown.push(one_line(&server.name)),
             }
         }
-        let mut text = String::new();
         if !unknown.is_empty() {
-            writeln!(
-                text,
-                "WARNING: {} went, and `countersign.toml` has nothing in that place, so {client} has no such tools any more. To have them governed: `countersign connect {client} --undo`, `countersign import {client}`, and this again.",
+            said.warn(&format!(
+                "{} went, and `countersign.toml` has nothing in that place, so {client} has no such tools any more. To have them governed: `countersign connect {client} --undo`, `countersign import {client}`, and this again.",
                 unknown.join(", ")
-            )?;
+            ));
         }
         for (other, place) in &others {
             if self.boldness.force {
-                writeln!(text, "WARNING: {other} ({place})")?;
+                said.warn(&format!("{other} ({place})"));
             }
         }
         let Some((first, _)) = others.first().filter(|_| !self.boldness.force) else {
-            return Ok(text);
+            return Ok(());
         };
         let all = others
             .iter()
@@ -140,99 +178,115 @@ impl Connect {
         )
     }
 
-    /// Shows the changes, and makes them where that is asked for.
+    /// Makes the changes where that is asked for, and shows them.
     fn carry_out(
         &self,
         around: &Around,
         changes: &Changes,
-        warnings: String,
+        (warnings, form): (Said, Form),
     ) -> anyhow::Result<()> {
-        let mut text = String::new();
+        let mut said = Said::default();
         for change in &changes.files {
-            write!(text, "{}\n{}", change.path.display(), change.shown())?;
+            said.line(&format!("{}", change.path.display()));
+            said.text.push_str(&change.shown());
             if change.is_none() {
-                text.push_str("nothing changes\n");
+                said.line("nothing changes");
             }
         }
+        let mut backups = Vec::new();
         if self.boldness.dry_run {
-            text.push_str(&warnings);
-            text.push_str("nothing was written (--dry-run)\n");
-        } else if self.undo {
-            text.push_str(&self.undone(changes)?);
+            said.extend(warnings);
+            said.line("nothing was written (--dry-run)");
         } else {
-            text.push_str(&self.applied((changes, &warnings), around)?);
+            for change in &changes.files {
+                backups.push(change.apply()?);
+            }
+            match self.undo {
+                true => self.undone(changes, &mut said),
+                false => self.applied((changes, &backups), (warnings, around), &mut said),
+            }
         }
-        print(&text)
+        match form {
+            Form::Text => print(&said.text),
+            Form::Json => {
+                let did = published::Connected {
+                    client: self.client,
+                    is_undone: self.undo,
+                    is_written: !self.boldness.dry_run,
+                    changes,
+                    backups: &backups,
+                    warnings: &said.warnings,
+                };
+                print_json(&did.published())
+            }
+        }
     }
 
-    fn undone(&self, changes: &Changes) -> anyhow::Result<String> {
-        let mut text = String::new();
+    fn undone(&self, changes: &Changes, said: &mut Said) {
         for change in &changes.files {
-            change.apply()?;
             let file = change.path.display();
             if let Some(Left { backup, names, .. }) = &change.left {
-                writeln!(
-                    text,
-                    "WARNING: `{file}` is not as `connect` left it: what it did there was undone by somebody else, so {} did not come back. They are kept in `{}`: `--undo --force` puts them in where nothing of that name is there.",
+                said.warn(&format!(
+                    "`{file}` is not as `connect` left it: what it did there was undone by somebody else, so {} did not come back. They are kept in `{}`: `--undo --force` puts them in where nothing of that name is there.",
                     one_line(&names.join(", ")),
                     backup.display()
-                )?;
+                ));
             }
             if change.is_bare {
-                writeln!(
-                    text,
-                    "WARNING: there is no backup of `{file}`: our entry went, and nothing else came back."
-                )?;
+                said.warn(&format!(
+                    "there is no backup of `{file}`: our entry went, and nothing else came back."
+                ));
             }
         }
         let client = self.client;
-        match changes.files.iter().all(Change::is_none) {
-            true => writeln!(text, "it was undone before.")?,
-            false => writeln!(text, "undone. Start {client} again.")?,
-        }
-        Ok(text)
+        said.line(&match changes.files.iter().all(Change::is_none) {
+            true => "it was undone before.".to_owned(),
+            false => format!("undone. Start {client} again."),
+        });
     }
 
     fn applied(
         &self,
-        (changes, warnings): (&Changes, &str),
-        around: &Around,
-    ) -> anyhow::Result<String> {
+        (changes, backups): (&Changes, &[Option<PathBuf>]),
+        (warnings, around): (Said, &Around),
+        said: &mut Said,
+    ) {
         let client = self.client;
-        let mut text = String::new();
-        for change in &changes.files {
-            let backup = change.apply()?;
-            if let (false, Some(backup)) = (change.is_none(), backup) {
-                writeln!(
-                    text,
+        for (change, backup) in changes.files.iter().zip(backups) {
+            match (backup, change.is_new()) {
+                (Some(_), _) if change.is_none() => {}
+                (Some(_), true) => said.line("written; there was no such file before"),
+                (Some(backup), false) => said.line(&format!(
                     "written; what was there before is in `{}`",
                     backup.display()
-                )?;
+                )),
+                (None, _) => {}
             }
             if let Some(aside) = change.set_aside() {
-                writeln!(
-                    text,
+                said.line(&format!(
                     "an older backup, whose change somebody else undid, is now `{}`: remove it when you need nothing of it",
                     aside.display()
-                )?;
+                ));
             }
         }
-        text.push_str(warnings);
+        said.extend(warnings);
         for (place, names) in &changes.beside {
-            writeln!(
-                text,
-                "WARNING: {client} still reaches {} by itself, past every policy ({place}). Once they are in `countersign.toml`, take them out with {}.",
+            said.warn(&format!(
+                "{client} still reaches {} by itself, past every policy ({place}). Once they are in `countersign.toml`, take them out with {}.",
                 one_line(&names.join(", ")),
                 clients::taking_out(client, place, around)
-            )?;
+            ));
         }
-        if !changes.files.iter().all(Change::is_none) {
-            writeln!(
-                text,
-                "`countersign connect {client} --undo` brings back what was there. Start {client} again to use it."
-            )?;
+        if changes.files.iter().all(Change::is_none) {
+            return;
         }
-        Ok(text)
+        let does = match changes.files.iter().all(Change::is_new) {
+            true => "takes that away again",
+            false => "brings back what was there",
+        };
+        said.line(&format!(
+            "`countersign connect {client} --undo` {does}. Start {client} again to use it."
+        ));
     }
 
     /// How the client starts us.

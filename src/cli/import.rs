@@ -1,13 +1,17 @@
 //! `countersign import`: servers of a client's file, copied into ours.
 
+use super::Form;
 use super::around;
 use super::one_line;
 use super::print;
+use super::print_json;
+use super::published::Server;
 use crate::clients;
 use crate::clients::Client;
 use crate::clients::Found;
 use crate::clients::Likeness;
 use crate::clients::Place;
+use crate::config;
 use crate::config::Config;
 use crate::config::Entry;
 use crate::config::Imported;
@@ -16,6 +20,8 @@ use crate::tool::ServerName;
 use crate::tool::ServerNameError;
 use crate::visible;
 use anyhow::Context;
+use serde_json::Value;
+use serde_json::json;
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::os::unix::fs::PermissionsExt as _;
@@ -27,7 +33,6 @@ use toml_edit::DocumentMut;
 use toml_edit::InlineTable;
 use toml_edit::Item;
 use toml_edit::Table;
-use toml_edit::Value;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Import {
@@ -56,9 +61,9 @@ fn renamed(text: &str) -> Result<(String, ServerName), String> {
 impl Import {
     /// Adds a section for each server that has none yet. `path` is our
     /// configuration.
-    pub(super) fn run(&self, path: &Path, keeper: &Path) -> anyhow::Result<()> {
+    pub(super) fn run(&self, path: &Path, keeper: &Path, form: Form) -> anyhow::Result<()> {
         let found = self.found()?;
-        let ours = std::fs::read_to_string(path).with_context(|| {
+        let ours = config::plain_text(path).with_context(|| {
             format!(
                 "cannot read `{}`: begin with `countersign init`",
                 path.display()
@@ -68,56 +73,53 @@ impl Import {
             reached: Config::parse(path, &ours, keeper)?.reached,
             document: ours.parse()?,
             here: std::env::current_dir()?,
-            report: String::new(),
             plain: Vec::new(),
         };
-        self.take_all(found, &mut taking)?;
-        let Taking {
-            document,
-            mut report,
-            plain,
-            ..
-        } = taking;
-        let changed = document.to_string();
+        let (servers, empty) = self.take_all(found, &mut taking)?;
+        let changed = taking.document.to_string();
         // Before anything is written: what would not be read again is refused.
         let config = Config::parse(path, &changed, keeper)?;
-        if self.dry_run {
-            report.push_str("nothing was written (--dry-run)\n");
-            return print(&report);
-        }
-        let wrote = changed != ours;
-        if wrote {
-            std::fs::write(path, changed)
-                .with_context(|| format!("cannot write `{}`", path.display()))?;
-            // The environment and the headers of servers may be secret.
-            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
-                .with_context(|| format!("cannot keep `{}` to yourself", path.display()))?;
-            writeln!(report, "\nwritten   {}", path.display())?;
-            if !plain.is_empty() {
-                writeln!(
-                    report,
-                    "These stand in it as they are, and may be secret: {}. Write `${{env:NAME}}` or `${{file:path}}` in their place to keep them elsewhere.",
-                    plain.join(", ")
-                )?;
+        let wrote = match (self.dry_run, changed != ours) {
+            (true, _) => Wrote::Dry,
+            (false, false) => Wrote::Nothing,
+            (false, true) => {
+                std::fs::write(path, changed)
+                    .with_context(|| format!("cannot write `{}`", path.display()))?;
+                // The environment and the headers of servers may be secret.
+                std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
+                    .with_context(|| format!("cannot keep `{}` to yourself", path.display()))?;
+                Wrote::File
             }
-        } else {
+        };
+        if form == Form::Json {
+            return print_json(&json!({
+                "configuration": path.to_string_lossy(),
+                "written": matches!(wrote, Wrote::File),
+                "servers": servers.iter().map(Server::published).collect::<Value>(),
+                "plain": taking.plain,
+            }));
+        }
+        let mut report = self.told(&servers);
+        if servers.is_empty() {
             writeln!(
                 report,
-                "\nnothing was written: there was nothing to add to {}",
-                path.display()
+                "there are no servers in {}: neither `mcpServers` nor, as VS Code has it, `servers`",
+                one_line(&empty.join("; "))
             )?;
         }
-        let next = match (config.rules.has_started(), wrote) {
-            (false, _) => "`countersign policy new --permissive`, then `countersign check`",
-            (true, true) => "`countersign policy new --permissive --add`, then `countersign check`",
-            (true, false) => "`countersign check`, then `countersign connect CLIENT`",
-        };
-        writeln!(report, "Next: {next}.")?;
+        let has_started = config.rules.has_started();
+        report.push_str(&taking.ending(path, wrote, has_started));
         print(&report)
     }
 
-    fn take_all(&self, found: Vec<Found>, taking: &mut Taking) -> anyhow::Result<()> {
-        let mut empty = Vec::new();
+    /// Takes what there is, and says of each server what became of it, and which places
+    /// have none. That a client has nothing in one of several is nothing to tell of.
+    fn take_all(
+        &self,
+        found: Vec<Found>,
+        taking: &mut Taking,
+    ) -> anyhow::Result<(Vec<Server>, Vec<String>)> {
+        let (mut taken, mut empty) = (Vec::new(), Vec::new());
         let mut names = BTreeSet::new();
         for Found { place, servers } in found {
             let servers = servers?;
@@ -129,18 +131,9 @@ impl Import {
                 if let Some((_, name)) = other {
                     server.server = name.clone();
                 }
-                let line = taking.take(self.from.as_str(), (&place, &server))?;
-                writeln!(taking.report, "{line}  ({place})")?;
+                taken.push(taking.take((&place, &server))?);
                 names.insert(server.name);
             }
-        }
-        // That a client has nothing in one of its places is nothing to tell of.
-        if names.is_empty() {
-            writeln!(
-                taking.report,
-                "there are no servers in {}: neither `mcpServers` nor, as VS Code has it, `servers`",
-                one_line(&empty.join("; "))
-            )?;
         }
         for (name, _) in &self.renamed {
             anyhow::ensure!(
@@ -150,7 +143,28 @@ impl Import {
                 one_line(&names.into_iter().collect::<Vec<_>>().join(", "))
             );
         }
-        Ok(())
+        Ok((taken, empty))
+    }
+
+    /// A line for each server.
+    fn told(&self, servers: &[Server]) -> String {
+        let lines = servers.iter().map(|server| {
+            let name = one_line(&server.name);
+            let here = server.server.as_deref().unwrap_or_default();
+            let why = server.why.as_deref().unwrap_or_default();
+            let line = match server.what {
+                "added" => format!("added     {here}"),
+                "known" => format!("known     {name}: it is `[servers.{here}]`"),
+                "another" => format!(
+                    "WARNING   {name} was left out: {why}. Take it over under a name of its own with `countersign import {} --as {}`",
+                    visible::shell_word(&self.from),
+                    visible::shell_word(&format!("{}=NAME", server.name))
+                ),
+                _ => format!("left out  {name}: {why}"),
+            };
+            format!("{line}  ({})\n", server.place)
+        });
+        lines.collect()
     }
 
     /// What there is to import: all that a client has here, or one file.
@@ -174,7 +188,7 @@ impl Import {
                 let file = PathBuf::from(&self.from);
                 let is_path = file.exists() || self.from.contains(['/', '.']);
                 anyhow::ensure!(is_path, unknown);
-                let text = std::fs::read_to_string(&file)
+                let text = config::plain_text(&file)
                     .with_context(|| format!("cannot read `{}`", file.display()))?;
                 let place = Place::file(file);
                 let servers = place.read(&text);
@@ -184,28 +198,42 @@ impl Import {
     }
 }
 
+/// Whether our configuration was written.
+#[derive(Clone, Copy)]
+enum Wrote {
+    /// Nobody wanted that.
+    Dry,
+    /// There was nothing to add.
+    Nothing,
+    File,
+}
+
 /// What becomes of our configuration.
 struct Taking {
     document: DocumentMut,
     reached: Reached,
     here: PathBuf,
-    report: String,
     /// The keys of values that may be secret and are copied as they are.
     plain: Vec<String>,
 }
 
 impl Taking {
     /// Adds one section, or says why not.
-    fn take(&mut self, from: &str, (place, server): (&Place, &Imported)) -> anyhow::Result<String> {
-        let client = one_line(&server.name);
-        let left_out = |why: &str| Ok(format!("left out  {client}: {why}"));
-        if let Some(why) = server.left_out {
-            return left_out(why);
-        }
-        if asks(&server.entry) {
-            return left_out(
-                "it asks the client for a value (`${input:…}`): put that into a variable or a file, and write `${NAME}` or `${file:path}`",
-            );
+    fn take(&mut self, (place, server): (&Place, &Imported)) -> anyhow::Result<Server> {
+        let name = &server.server;
+        let mut taken = Server {
+            name: server.name.clone(),
+            server: None,
+            place: place.to_string(),
+            what: "left-out",
+            why: None,
+        };
+        let asks = asks(&server.entry).then_some(
+            "it asks the client for a value (`${input:…}`): put that into a variable or a file, and write `${NAME}` or `${file:path}`",
+        );
+        if let Some(why) = server.left_out.or(asks) {
+            taken.why = Some(why.to_owned());
+            return Ok(taken);
         }
         let servers = self.document.entry("servers").or_insert_with(|| {
             let mut table = Table::new();
@@ -215,29 +243,64 @@ impl Taking {
         let servers = servers
             .as_table_mut()
             .context("`servers` must be a table in our configuration")?;
-        let name = &server.server;
         if servers.contains_key(name.as_str()) {
             let here = (place, self.here.as_path());
-            return match clients::likeness(&self.reached, here, (server, name)) {
-                Likeness::Other(other) => Ok(format!(
-                    "WARNING   {client} was left out: {other}. Take it over under a name of its own with `countersign import {} --as {}`",
-                    visible::shell_word(from),
-                    visible::shell_word(&format!("{}=NAME", other.name))
-                )),
-                Likeness::Same(same) => Ok(format!("known     {client}: it is `[servers.{same}]`")),
-                Likeness::Unknown => {
-                    left_out(&format!("there is a section `[servers.{name}]` already"))
+            match clients::likeness(&self.reached, here, (server, name)) {
+                Likeness::Other(other) => {
+                    taken.what = "another";
+                    taken.why = Some(other.to_string());
                 }
-            };
+                Likeness::Same(same) => {
+                    taken.what = "known";
+                    taken.server = Some(same.to_string());
+                }
+                Likeness::Unknown => {
+                    let why = format!("there is a section `[servers.{name}]` already");
+                    taken.why = Some(why);
+                }
+            }
+            return Ok(taken);
         }
         let mut entry = server.entry.clone();
         place.settle(&mut entry, &self.here);
         servers.insert(name.as_str(), Item::Table(section(&entry)));
         let secrets = clients::secrets(&entry).into_iter();
         self.plain
-            .extend(secrets.map(|key| format!("`servers.{name}.{}`", one_line(&key))));
+            .extend(secrets.map(|key| format!("servers.{name}.{}", one_line(&key))));
         self.reached.add(name.clone(), vec![entry]);
-        Ok(format!("added     {name}"))
+        taken.what = "added";
+        taken.server = Some(name.to_string());
+        Ok(taken)
+    }
+
+    /// What was written, and what comes next.
+    fn ending(&self, path: &Path, wrote: Wrote, has_started: bool) -> String {
+        let path = path.display();
+        let mut text = match wrote {
+            Wrote::Dry => return "nothing was written (--dry-run)\n".to_owned(),
+            Wrote::Nothing => {
+                format!("\nnothing was written: there was nothing to add to {path}\n")
+            }
+            Wrote::File => format!("\nwritten   {path}\n"),
+        };
+        if matches!(wrote, Wrote::File) && !self.plain.is_empty() {
+            let plain = self.plain.iter().map(|key| format!("`{key}`"));
+            text.push_str(&format!(
+                "These stand in it as they are, and may be secret: {}. Write `${{env:NAME}}` or `${{file:path}}` in their place to keep them elsewhere.\n",
+                plain.collect::<Vec<_>>().join(", ")
+            ));
+        }
+        let next = match (has_started, wrote) {
+            (false, _) => "`countersign policy new --permissive`, then `countersign check`",
+            (true, Wrote::File) => {
+                "`countersign policy new --permissive --add`, then `countersign check`"
+            }
+            (true, Wrote::Nothing | Wrote::Dry) => {
+                "`countersign check`, then `countersign connect CLIENT`"
+            }
+        };
+        text.push_str(&format!("Next: {next}.\n"));
+        text
     }
 }
 
@@ -251,26 +314,29 @@ fn asks(entry: &Entry) -> bool {
 
 fn section(entry: &Entry) -> Table {
     let mut section = Table::new();
-    let mut put = |key: &str, value: Option<Value>| {
+    let mut put = |key: &str, value: Option<toml_edit::Value>| {
         if let Some(value) = value {
             section.insert(key, Item::Value(value));
         }
     };
-    let text = |text: &Option<String>| text.as_deref().map(Value::from);
+    let text = |text: &Option<String>| text.as_deref().map(toml_edit::Value::from);
     put("command", text(&entry.command));
     let args: Array = entry.args.iter().collect();
-    put("args", (!args.is_empty()).then_some(Value::Array(args)));
+    put(
+        "args",
+        (!args.is_empty()).then_some(toml_edit::Value::Array(args)),
+    );
     put("cwd", text(&entry.cwd));
     put("url", text(&entry.url));
-    put("type", entry.transport.map(Value::from));
+    put("type", entry.transport.map(toml_edit::Value::from));
     for (key, members) in [("env", &entry.env), ("headers", &entry.headers)] {
         let table: InlineTable = members
             .iter()
-            .map(|(name, value)| (name.as_str(), Value::from(value.as_str())))
+            .map(|(name, value)| (name.as_str(), toml_edit::Value::from(value.as_str())))
             .collect();
         put(
             key,
-            (!table.is_empty()).then_some(Value::InlineTable(table)),
+            (!table.is_empty()).then_some(toml_edit::Value::InlineTable(table)),
         );
     }
     section

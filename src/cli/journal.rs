@@ -56,6 +56,20 @@ pub(super) enum Command {
 }
 
 impl Command {
+    /// Why it has no document to print; none where it has one.
+    pub(super) fn has_no_json(&self) -> Option<&'static str> {
+        match self {
+            Self::Export(export) if export.is_printed() => Some(
+                "`journal export` prints lines of JSON by itself where no `--out FILE` takes them",
+            ),
+            Self::Tail { .. }
+            | Self::Show { .. }
+            | Self::Verify(_)
+            | Self::Export(_)
+            | Self::Key => None,
+        }
+    }
+
     pub(super) fn run(
         self,
         load: impl FnOnce() -> anyhow::Result<Config>,

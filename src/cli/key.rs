@@ -37,7 +37,7 @@ impl Command {
         match self {
             Self::New { principal, name } => new(config, &principal, name.as_deref(), form),
             Self::List => list(config, form),
-            Self::Revoke { id } => revoke(config, &id),
+            Self::Revoke { id } => revoke(config, &id, form),
         }
     }
 }
@@ -101,7 +101,7 @@ fn published(key: &Key) -> Value {
     })
 }
 
-fn revoke(config: &Config, id: &str) -> anyhow::Result<()> {
+fn revoke(config: &Config, id: &str, form: Form) -> anyhow::Result<()> {
     let store = app::existing_store(&config.store)?;
     let wanted = id.to_owned();
     let revoked =
@@ -111,5 +111,8 @@ fn revoke(config: &Config, id: &str) -> anyhow::Result<()> {
         "there is no valid key `{}`: see `countersign key list`",
         one_line(id)
     );
-    print("revoked\n")
+    match form {
+        Form::Json => super::print_json(&json!({ "revoked": id })),
+        Form::Text => print("revoked\n"),
+    }
 }

@@ -53,7 +53,10 @@ impl Command {
                 server,
                 tool,
                 digest,
-            } => accept((config, &store), server, pins::Reviewed { tool, digest }),
+            } => {
+                let reviewed = pins::Reviewed { tool, digest };
+                accept((config, &store), server, reviewed, form)
+            }
         }
     }
 }
@@ -181,6 +184,7 @@ fn accept(
     (config, store): (&Config, &Store),
     server: ServerName,
     reviewed: pins::Reviewed,
+    form: Form,
 ) -> anyhow::Result<()> {
     let known = store.read(|tx| pins::of_server(tx, &server))?;
     let known = known.with_context(|| never_seen(config, &server))?;
@@ -194,6 +198,12 @@ fn accept(
         anyhow::bail!(
             "what `{server}` says of `{tool}` now has not the digest {digest}, so nothing was accepted: look at `countersign pin diff` again"
         );
+    }
+    if form == Form::Json {
+        let accepted = accepted.iter().map(|(tool, digest)| {
+            json!({"tool": format!("{server}/{tool}"), "digest": digest.to_string()})
+        });
+        return super::print_json(&json!({ "accepted": accepted.collect::<Vec<_>>() }));
     }
     let mut text = String::new();
     if accepted.is_empty() {

@@ -1,9 +1,12 @@
 //! The JSON forms of what commands print, for programs: stable names, times as
 //! RFC 3339, amounts in minor units. One place, so that a change shows.
 
+mod clients;
 mod explained;
 mod journal;
 
+pub(super) use clients::Connected;
+pub(super) use clients::Server;
 pub(super) use explained::explained;
 pub(super) use journal::decision;
 pub(super) use journal::public_key;

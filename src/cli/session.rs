@@ -122,34 +122,34 @@ impl Command {
             Self::List { owner } => list((config, &store), owner.as_ref(), form),
             Self::Show(which) => show(config, &store, &which.find(&store)?, form),
             Self::Explain { call } => explain::explain(&store, call, form),
-            Self::Name { which, handle } => which.name(&store, handle),
+            Self::Name { which, handle } => which.name(&store, handle, form),
             Self::Pause { which, waiting_for } => {
                 let pauses = move |tx: &Tx<'_>, id, now| {
                     sessions::pause(tx, id, waiting_for.as_deref(), (By::Operator, now))
                 };
-                which.change(&store, pauses, ("paused", "is over"))
+                which.change(&store, pauses, ("paused", "is over"), form)
             }
             Self::Resume(which) => {
                 let resumes = |tx: &Tx<'_>, id, now| sessions::resume(tx, id, (By::Operator, now));
-                which.change(&store, resumes, ("resumed", "was not paused"))
+                which.change(&store, resumes, ("resumed", "was not paused"), form)
             }
             Self::Freeze(which) => {
                 let freezes = |tx: &Tx<'_>, id, now| {
                     sessions::freeze(tx, id, Frozen::Yes, (By::Operator, now))
                 };
-                which.change(&store, freezes, ("frozen", "is frozen already"))
+                which.change(&store, freezes, ("frozen", "is frozen already"), form)
             }
             Self::Thaw(which) => {
                 let thaws = |tx: &Tx<'_>, id, now| {
                     sessions::freeze(tx, id, Frozen::No, (By::Operator, now))
                 };
-                which.change(&store, thaws, ("thawed", "was not frozen"))
+                which.change(&store, thaws, ("thawed", "was not frozen"), form)
             }
-            Self::Label(labelling) => labelling.run(config, &store),
+            Self::Label(labelling) => labelling.run(config, &store, form),
             Self::End(which) => {
                 let ends =
                     |tx: &Tx<'_>, id, now| sessions::end(tx, id, Why::Ended, (By::Operator, now));
-                which.change(&store, ends, ("ended", "is over already"))
+                which.change(&store, ends, ("ended", "is over already"), form)
             }
             Self::Event { which, sent } => {
                 let session = which.find(&store)?;
@@ -176,20 +176,23 @@ impl Which {
         store: &Store,
         change: impl FnOnce(&Tx<'_>, SessionId, Timestamp) -> Result<bool, StoreError> + Send + 'static,
         (now_it, before_it): (&str, &str),
+        form: Form,
     ) -> anyhow::Result<()> {
         let session = self.find(store)?;
         let id = session.id;
         let now = Timestamp::now();
         let title = title(&session);
-        match store.write_blocking("session", move |tx| change(tx, id, now))? {
-            true => super::print(&format!("{title} is {now_it}\n")),
-            false => super::print(&format!("{title} {before_it}\n")),
+        let changed = store.write_blocking("session", move |tx| change(tx, id, now))?;
+        match (form, changed) {
+            (Form::Json, _) => print_changed(store, id, changed),
+            (Form::Text, true) => super::print(&format!("{title} is {now_it}\n")),
+            (Form::Text, false) => super::print(&format!("{title} {before_it}\n")),
         }
     }
 
-    fn name(&self, store: &Store, handle: Handle) -> anyhow::Result<()> {
+    fn name(&self, store: &Store, handle: Handle, form: Form) -> anyhow::Result<()> {
         let session = self.find(store)?;
-        let (title, owner) = (title(&session), session.owner.clone());
+        let (title, owner, id) = (title(&session), session.owner.clone(), session.id);
         let given = handle.clone();
         let named = store.write_blocking("session", move |tx| {
             sessions::name(tx, &session, &given, (By::Operator, Timestamp::now()))
@@ -198,8 +201,18 @@ impl Which {
             named,
             "{owner} has a session `{handle}` already: a name stays with its session"
         );
-        super::print(&format!("{title} is also named {handle}\n"))
+        match form {
+            Form::Json => print_changed(store, id, true),
+            Form::Text => super::print(&format!("{title} is also named {handle}\n")),
+        }
     }
+}
+
+/// A session as it is after a command, and whether that changed it, for programs.
+fn print_changed(store: &Store, id: SessionId, changed: bool) -> anyhow::Result<()> {
+    let session = store.read(|tx| sessions::by_id(tx, id))?;
+    let session = session.as_ref().map(published::session);
+    super::print_json(&json!({ "changed": changed, "session": session }))
 }
 
 /// The session of this id or handle.

@@ -25,6 +25,8 @@ pub(super) struct Record {
     pub(super) original: Option<String>,
     /// What was written.
     pub(super) written: String,
+    /// The folders that were made for it, the innermost first.
+    pub(super) made: Vec<PathBuf>,
 }
 
 /// What undoing a record comes to, by what its file holds now.
@@ -104,6 +106,7 @@ impl Backup {
             match fate(&older, &record.original)? {
                 Fate::Undone(text) => {
                     record.original = text;
+                    record.made.extend(older.made);
                     for section in older.sections {
                         if !record.sections.contains(&section) {
                             record.sections.push(section);
@@ -185,6 +188,7 @@ fn written(record: &Record) -> Value {
         "sections": sections.collect::<Vec<_>>(),
         "original": record.original,
         "written": record.written,
+        "made": record.made.iter().map(|folder| folder.to_string_lossy()).collect::<Vec<_>>(),
     })
 }
 
@@ -194,9 +198,13 @@ fn record(value: &Value) -> Option<Record> {
         Value::String(folder) => Section::Project(folder.clone()),
         _ => Section::Top,
     });
+    let made = value.get("made").and_then(Value::as_array);
+    let made = made.into_iter().flatten();
     Some(Record {
         sections: sections.collect(),
         original: value.get("original")?.as_str().map(str::to_owned),
         written: value.get("written")?.as_str()?.to_owned(),
+        // Earlier versions did not say it.
+        made: made.filter_map(Value::as_str).map(PathBuf::from).collect(),
     })
 }

@@ -37,6 +37,8 @@ pub struct Change {
     sections: Vec<Section>,
     /// What the backup shall hold then.
     backup: Backup,
+    /// Folders of ours that go with the file, the innermost first.
+    folders: Vec<PathBuf>,
 }
 
 /// What a backup has, and was not brought back.
@@ -83,6 +85,7 @@ impl Change {
             sections: sections.clone(),
             original: before.clone(),
             written: after.clone(),
+            made: file::folders_to_make(&path),
         };
         backup
             .add(record, |older, text| fate(holder, older, text))
@@ -97,6 +100,7 @@ impl Change {
             holder,
             sections,
             backup,
+            folders: Vec::new(),
         })
     }
 
@@ -118,7 +122,9 @@ impl Change {
         let mut touched = sections;
         let mut is_undone = false;
         let mut left: Vec<String> = Vec::new();
+        let mut folders = Vec::new();
         for record in records {
+            folders.extend(record.made.iter().cloned());
             match (fate(holder, &record, &after).map_err(shape)?, over) {
                 (Fate::Undone(text), _) => {
                     after = text;
@@ -160,6 +166,7 @@ impl Change {
             holder,
             sections: touched,
             backup,
+            folders,
         };
         Ok((had_records || !change.is_none()).then_some(change))
     }
@@ -193,6 +200,11 @@ impl Change {
         self.before == self.after
     }
 
+    /// Whether there was no such file.
+    pub fn is_new(&self) -> bool {
+        self.before.is_none()
+    }
+
     /// Where an older backup goes, whose change somebody else undid.
     pub fn set_aside(&self) -> Option<PathBuf> {
         self.backup.aside()
@@ -224,6 +236,9 @@ impl Change {
         }
         if file::read(&self.path)? != self.after {
             return Err(unsteady());
+        }
+        if self.after.is_none() {
+            file::remove_empty(&self.folders);
         }
         if !grows {
             self.backup.write()?;

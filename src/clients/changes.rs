@@ -12,6 +12,7 @@ use super::places::Place;
 use super::places::SHADOWED;
 use super::places::Scope;
 use super::places::Section;
+use crate::config;
 use crate::config::Imported;
 use crate::visible;
 use std::collections::BTreeMap;
@@ -134,7 +135,7 @@ fn beside(
         let real = file::followed(path);
         match changes.iter().find(|change| change.path == real) {
             Some(change) => change.after.clone(),
-            None => std::fs::read_to_string(path).ok(),
+            None => config::plain_text(path).ok(),
         }
     };
     let mut found: Vec<(Place, Vec<Imported>)> = around

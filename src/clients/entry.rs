@@ -2,6 +2,7 @@
 
 use super::OURS;
 use super::places::Section;
+use crate::config;
 use crate::config::as_json;
 use crate::config::toml_problem;
 use jsonc_parser::cst::CstInputValue;
@@ -66,9 +67,7 @@ pub(super) fn entries(
     let whole: Value = match holder {
         _ if text.trim().is_empty() => Value::Null,
         Holder::Toml => toml::from_str(text).map_err(|error| not_toml(text, &error))?,
-        Holder::McpServers | Holder::Servers => {
-            jsonc_parser::parse_to_serde_value(text, &as_json()).map_err(described)?
-        }
+        Holder::McpServers | Holder::Servers => config::client_json(text)?,
     };
     let part = match section {
         Section::Top => Some(&whole),
@@ -92,6 +91,8 @@ fn edited_json(
     text: &str,
     edit: &Edit<'_>,
 ) -> Result<String, String> {
+    // The editor takes the first of two of one name, and a reader the last.
+    config::client_json(text)?;
     let root = CstRootNode::parse(text, &as_json()).map_err(described)?;
     let top = root
         .object_value_or_create()

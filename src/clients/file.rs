@@ -1,6 +1,7 @@
 //! Files of clients, read and written whole.
 
 use super::ClientError;
+use crate::config::plain_text;
 use std::fs::File;
 use std::fs::Permissions;
 use std::io;
@@ -28,7 +29,7 @@ pub(super) fn followed(path: &Path) -> PathBuf {
 }
 
 pub(super) fn read(path: &Path) -> Result<Option<String>, ClientError> {
-    match std::fs::read_to_string(path) {
+    match plain_text(path) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(ClientError::File {
@@ -36,6 +37,21 @@ pub(super) fn read(path: &Path) -> Result<Option<String>, ClientError> {
             path: path.to_owned(),
             source,
         }),
+    }
+}
+
+/// The folders that are made with a file, the innermost first.
+pub(super) fn folders_to_make(path: &Path) -> Vec<PathBuf> {
+    let above = path.ancestors().skip(1);
+    let missing = above.take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists());
+    missing.map(Path::to_owned).collect()
+}
+
+/// Takes folders away again, the innermost first, as far as nothing is in them.
+pub(super) fn remove_empty(folders: &[PathBuf]) {
+    for folder in folders {
+        // Whatever somebody keeps there by now keeps the folder.
+        let _stays = std::fs::remove_dir(folder);
     }
 }
 

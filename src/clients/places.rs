@@ -299,7 +299,7 @@ impl Around {
 
     /// What stands in the places of a client that exist.
     pub fn found(&self, client: Client) -> Vec<Found> {
-        self.found_by(client, |path| std::fs::read_to_string(path).ok())
+        self.found_by(client, |path| config::plain_text(path).ok())
     }
 
     /// Whether a client seems to be on this machine: one of its files is there, or the
@@ -322,7 +322,7 @@ impl Around {
     /// file; no other client says so of a folder that one does not stand in.
     pub(super) fn elsewhere(&self, client: Client) -> Vec<String> {
         let folders = || {
-            let own = std::fs::read_to_string(self.claude.join(".claude.json")).ok()?;
+            let own = config::plain_text(&self.claude.join(".claude.json")).ok()?;
             let whole: Value = jsonc_parser::parse_to_serde_value(&own, &config::as_json()).ok()?;
             let projects = whole.get("projects")?.as_object()?;
             let ours = projects.iter().filter(|(_, project)| {
@@ -398,7 +398,7 @@ fn project_of(here: &Path) -> PathBuf {
         if git.is_dir() {
             return folder.to_owned();
         }
-        if let Ok(text) = std::fs::read_to_string(&git) {
+        if let Ok(text) = config::plain_text(&git) {
             return main_worktree(folder, &text).unwrap_or_else(|| folder.to_owned());
         }
     }

@@ -3,6 +3,7 @@
 //! rest is the client's and passed over.
 
 use super::ConfigError;
+use super::doubled::client_json;
 use crate::tool::ServerName;
 use jsonc_parser::ParseOptions;
 use serde_json::Map;
@@ -11,7 +12,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// The members that hold servers, in the order in which they are looked for.
-const HOLDERS: [&str; 3] = ["mcpServers", "servers", "mcp_servers"];
+pub(super) const HOLDERS: [&str; 3] = ["mcpServers", "servers", "mcp_servers"];
 
 /// One server of a client's file.
 #[derive(Clone, PartialEq, Eq)]
@@ -104,9 +105,7 @@ fn whole(path: &Path, text: &str) -> Result<Value, ConfigError> {
     let is_toml = path.extension().is_some_and(|ending| ending == "toml");
     match is_toml {
         true => toml::from_str(text).map_err(|error| ConfigError::toml(path, text, &error)),
-        false if text.trim().is_empty() => Ok(Value::Object(Map::new())),
-        false => jsonc_parser::parse_to_serde_value(text, &as_json())
-            .map_err(|error| shape(error.to_string())),
+        false => client_json(text).map_err(shape),
     }
 }
 

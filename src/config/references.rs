@@ -5,6 +5,7 @@
 //! A reference that leads nowhere is an error, never an empty text and never
 //! itself: half a credential would only be refused later and elsewhere.
 
+use super::plain::plain_text;
 use std::path::Path;
 
 /// The longest file that is read for a reference, in bytes.
@@ -77,7 +78,7 @@ fn file(path: &Path) -> Result<String, String> {
     if std::fs::metadata(path).map_err(unreadable)?.len() > MAX_FILE {
         return Err(format!("`{shown}` has more than {MAX_FILE} bytes"));
     }
-    let text = std::fs::read_to_string(path).map_err(unreadable)?;
+    let text = plain_text(path).map_err(unreadable)?;
     let text = text.strip_suffix('\n').unwrap_or(&text);
     Ok(text.strip_suffix('\r').unwrap_or(text).to_owned())
 }

@@ -9,7 +9,6 @@ use super::bundle::BundleError;
 use super::bundle::Inputs;
 use super::bundle::PolicyTool;
 use super::bundle::Quarantined;
-use super::decimals;
 use super::digest;
 use super::entities;
 use super::entities::Types;
@@ -23,6 +22,7 @@ use super::meters;
 use super::meters::OfTool;
 use super::names::Checked;
 use super::names::Names;
+use super::places;
 use super::reader::Reader;
 use super::rules;
 use super::schema;
@@ -33,19 +33,13 @@ use super::shape::Fields;
 use super::slice::Slice;
 use super::slice::Target;
 use super::slice::World;
+use super::validation;
 use crate::principal::Attribute;
 use crate::tool::ToolId;
-use cedar_policy::ActionConstraint;
 use cedar_policy::Authorizer;
 use cedar_policy::Effect;
-use cedar_policy::EntityUid;
 use cedar_policy::PartialEntities;
-use cedar_policy::Policy;
-use cedar_policy::PolicySet;
 use cedar_policy::Schema;
-use cedar_policy::ValidationMode;
-use cedar_policy::ValidationWarning;
-use cedar_policy::Validator;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -63,7 +57,7 @@ pub(super) fn bundle(inputs: &Inputs<'_>) -> Result<Bundle, BundleError> {
         mut warnings,
     } = sort(inputs, &mut problems);
     let built = cedar_schema(inputs, &users, &tools).and_then(|(schema, text)| {
-        validate(
+        validation::validate(
             &live,
             &schema,
             (inputs, &tools),
@@ -126,15 +120,24 @@ pub(super) fn schema_text(inputs: &Inputs<'_>) -> Result<String, BundleError> {
 }
 
 /// A tool with its arguments read as types.
-struct Compiled<'a> {
+pub(super) struct Compiled<'a> {
     tool: &'a PolicyTool,
     fields: Fields,
     counted: Vec<OfTool>,
 }
 
 impl Compiled<'_> {
-    fn id(&self) -> &ToolId {
+    pub(super) fn id(&self) -> &ToolId {
         &self.tool.definition.id
+    }
+
+    /// What policies may say of it.
+    pub(super) fn seen(&self) -> places::Tool<'_> {
+        places::Tool {
+            id: self.id(),
+            fields: &self.fields,
+            schema: &self.tool.definition.input_schema,
+        }
     }
 
     fn schema(&self) -> ToolSchema<'_> {
@@ -255,98 +258,6 @@ fn sort(inputs: &Inputs<'_>, problems: &mut Vec<String>) -> Sorted {
         }
     }
     sorted
-}
-
-/// Validates strictly. Of Cedar's warnings only one is let pass, as a warning of
-/// ours: a policy on a group of actions that matches none of today's tools.
-fn validate(
-    live: &[(Loaded, Option<Stop>)],
-    schema: &Schema,
-    (inputs, tools): (&Inputs<'_>, &[Compiled<'_>]),
-    problems: &mut Vec<String>,
-    warnings: &mut Vec<String>,
-) -> Result<(), String> {
-    let policies = live.iter().map(|(loaded, _)| loaded.policy.clone());
-    let set = PolicySet::from_policies(policies).map_err(|e| e.to_string())?;
-    let result = Validator::new(schema.clone()).validate(&set, ValidationMode::Strict);
-    let place = |id: &str, message: &dyn miette::Diagnostic| {
-        let mut loaded = live
-            .iter()
-            .map(|(loaded, _)| loaded)
-            .find(|loaded| loaded.id == id)?
-            .clone();
-        let file = inputs.files.iter().find(|file| file.name == loaded.file);
-        loaded.line = file
-            .and_then(|file| load::line_of(message, &file.text))
-            .unwrap_or(loaded.line);
-        let full = load::in_full(message);
-        let bare = full
-            .strip_prefix(&format!("for policy `{id}`, "))
-            .unwrap_or(&full);
-        Some((loaded, bare.to_owned()))
-    };
-    for error in result.validation_errors() {
-        let id: &str = error.policy_id().as_ref();
-        let Some((loaded, what)) = place(id, error) else {
-            continue;
-        };
-        let about = tools
-            .iter()
-            .filter(|tool| is_about(&loaded.policy, tool.id()));
-        let hint = decimals::hint(&loaded.policy, about.map(|tool| &tool.fields));
-        let hint = hint.map_or_else(String::new, |hint| format!(" ({hint})"));
-        let line = loaded.problem(format_args!("{what}{hint}"));
-        // Cedar says some things once for each operand.
-        if problems.last() != Some(&line) {
-            problems.push(line);
-        }
-    }
-    for warning in result.validation_warnings() {
-        let id: &str = warning.policy_id().as_ref();
-        let matches_nothing = matches!(
-            warning,
-            ValidationWarning::ImpossiblePolicy(_) | ValidationWarning::InvalidActionApplication(_)
-        );
-        let Some((loaded, what)) = place(id, warning) else {
-            continue;
-        };
-        match loaded.policy.action_constraint() {
-            // Countersign's own match nothing while there is no tool.
-            _ if matches_nothing && load::is_own(id) => {}
-            // Nor does any other, and that says nothing of it.
-            ActionConstraint::In(_) if matches_nothing && has_no_server(tools) => {}
-            ActionConstraint::In(_) if matches_nothing => {
-                // Cedar says it twice.
-                let line = loaded.problem("it matches none of today's tools");
-                if warnings.last() != Some(&line) {
-                    warnings.push(line);
-                }
-            }
-            _ => problems.push(loaded.problem(what)),
-        }
-    }
-    Ok(())
-}
-
-/// Whether there are the broker's own tools only.
-fn has_no_server(tools: &[Compiled<'_>]) -> bool {
-    tools.iter().all(|tool| tool.id().server.as_str() == BROKER)
-}
-
-/// Whether a policy can be about a tool, as far as its action says.
-fn is_about(policy: &Policy, tool: &ToolId) -> bool {
-    let names = |action: &EntityUid| {
-        let id = action.id().unescaped().to_owned();
-        match id.strip_prefix("server:") {
-            Some(server) => server == tool.server.as_str(),
-            None => id == tool.to_string() || BASE_ACTIONS.contains(&id.as_str()),
-        }
-    };
-    match policy.action_constraint() {
-        ActionConstraint::Any => true,
-        ActionConstraint::Eq(action) => names(&action),
-        ActionConstraint::In(actions) => actions.iter().any(names),
-    }
 }
 
 fn world(inputs: &Inputs<'_>, schema: Schema) -> Result<World, String> {

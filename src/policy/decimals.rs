@@ -45,9 +45,9 @@ fn wrong(
     let side = |name: &str, place: usize| operands.get(name).or_else(|| operands.get(place));
     let (left, right) = (side("left", 0)?, side("right", 1)?);
     let argument = |side: &Value| {
-        let path = reads::context_path(side)?;
-        let path = path.strip_prefix(&["input"])?;
-        is_decimal(path).then(|| (path.join("."), spelled(path)))
+        let whole = reads::context_path(side)?;
+        let path = whole.strip_prefix(&["input"])?;
+        is_decimal(path).then(|| (path.join("."), reads::spelled(&whole)))
     };
     let (name, spelled, other, on_the_right) = match (argument(left), argument(right)) {
         (Some((name, spelled)), _) => (name, spelled, right, false),
@@ -101,22 +101,6 @@ fn is_decimal(fields: &Fields, path: &[&str]) -> bool {
         Some(Shape::Record(inner)) => is_decimal(inner, rest),
         _ => false,
     }
-}
-
-/// The argument as a policy names it.
-fn spelled(path: &[&str]) -> String {
-    let mut text = "context.input".to_owned();
-    for name in path {
-        let mut chars = name.chars();
-        let begins = chars
-            .next()
-            .is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
-        match begins && chars.all(|c| c.is_ascii_alphanumeric() || c == '_') {
-            true => text.push_str(&format!(".{name}")),
-            false => text.push_str(&format!("[{name:?}]")),
-        }
-    }
-    text
 }
 
 /// What to write where a text has a number with a point before `offset`, which is

@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
 /// The attributes of a principal that are limits.
-const LIMITS: [&str; 3] = ["limit", "sessionLimit", "dayLimit"];
+pub(super) const LIMITS: [&str; 3] = ["limit", "sessionLimit", "dayLimit"];
 
 const KNOWN: &str =
     "there are `{amount}`, `{limit}`, `{role}` and `{expires}`; write `{{` for a brace";

@@ -186,12 +186,28 @@ pub(super) fn context_path(expression: &Value) -> Option<Vec<&str>> {
     }
 }
 
-fn names_of(operand: &Value) -> Option<Vec<&str>> {
+pub(super) fn names_of(operand: &Value) -> Option<Vec<&str>> {
     match operand.get("attr")? {
         Value::String(name) => Some(vec![name]),
         Value::Array(names) => names.iter().map(Value::as_str).collect(),
         _ => None,
     }
+}
+
+/// A part of the context as a policy names it, by its attributes.
+pub(super) fn spelled(path: &[&str]) -> String {
+    let mut text = "context".to_owned();
+    for name in path {
+        let mut chars = name.chars();
+        let begins = chars
+            .next()
+            .is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
+        match begins && chars.all(|c| c.is_ascii_alphanumeric() || c == '_') {
+            true => text.push_str(&format!(".{name}")),
+            false => text.push_str(&format!("[{name:?}]")),
+        }
+    }
+    text
 }
 
 #[cfg(test)]

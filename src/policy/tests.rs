@@ -8,4 +8,5 @@ mod escalation;
 mod fail_closed;
 mod messages;
 mod meters;
+mod told;
 mod world;

@@ -129,7 +129,7 @@ impl Copied<'_> {
     pub fn put(self, time: &str) -> Result<Option<PathBuf>, StoreError> {
         let to = &self.place.to;
         let whole = beside(to, WHOLE);
-        let aside = beside(to, &format!("{ASIDE}{time}"));
+        let aside = free_name(to, time);
         let earlier = match whole.exists() {
             true => set_aside_before(to).map_err(at(to))?,
             false => None,
@@ -165,6 +165,22 @@ impl Copied<'_> {
         flush_folder(to).map_err(at(to))?;
         Ok(old.exists().then_some(old))
     }
+}
+
+/// A name for the old store which nothing has, and beside which nothing lies: what was
+/// set aside within the same second stays as it is.
+fn free_name(to: &Path, time: &str) -> PathBuf {
+    let taken = |name: &Path| {
+        let mut endings = std::iter::once("").chain(COMPANIONS);
+        endings.any(|ending| beside(name, ending).symlink_metadata().is_ok())
+    };
+    let mut name = beside(to, &format!("{ASIDE}{time}"));
+    let mut number = 1_u32;
+    while taken(&name) {
+        number += 1;
+        name = beside(to, &format!("{ASIDE}{time}-{number}"));
+    }
+    name
 }
 
 /// The name under which an interrupted try has set the old store aside.

@@ -8,6 +8,7 @@ use super::beside;
 use super::connect;
 use super::hold::Hold;
 use super::migrate;
+use super::pattern;
 use super::wal;
 use super::wal::Lost;
 use crate::counted::Counted;
@@ -25,6 +26,8 @@ pub struct Inspection {
     path: PathBuf,
     connection: Connection,
     version: u32,
+    /// What a store of this version must have and this one has not.
+    missing: Vec<String>,
     lost: Option<Lost>,
     /// The last to go: the file is not replaced meanwhile.
     _hold: Hold,
@@ -48,9 +51,11 @@ impl Inspection {
         let looked = || {
             let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
             let version = migrate::version_of(&connection, path, migrations)?;
-            Ok((connection, version))
+            let missing = pattern::missing(&connection, version, migrations)
+                .map_err(StoreError::sql("be compared with what it must have"))?;
+            Ok((connection, version, missing))
         };
-        let (connection, version) = looked().map_err(|error: StoreError| match lost {
+        let (connection, version, missing) = looked().map_err(|error: StoreError| match lost {
             Some(lost) => StoreError::Broken {
                 path: path.to_owned(),
                 what: lost.told(),
@@ -61,6 +66,7 @@ impl Inspection {
             path: path.to_owned(),
             connection,
             version,
+            missing,
             lost,
             _hold: hold,
         })
@@ -77,8 +83,8 @@ impl Inspection {
         (bytes(&self.path), bytes(&beside(&self.path, "-wal")))
     }
 
-    /// What does not fit together in the file: structure, and rows that name others
-    /// which are not there.
+    /// What does not fit together in the file: structure, parts that a store of its
+    /// version has and it has not, and rows that name others which are not there.
     ///
     /// # Errors
     ///
@@ -110,6 +116,7 @@ impl Inspection {
         let mut problems = told()
             .map_err(StoreError::sql("be checked"))
             .map_err(|error| error.of_file(&self.path))?;
+        problems.extend(self.missing.iter().cloned());
         problems.extend(self.lost.map(Lost::told));
         Ok(problems)
     }

@@ -59,6 +59,18 @@ pub(super) fn version_of(
     }
 }
 
+/// A store in memory with what one of this version has.
+pub(super) fn pattern(version: u32, migrations: &[Migration]) -> rusqlite::Result<Connection> {
+    let pattern = Connection::open_in_memory()?;
+    pattern.execute_batch(WRITER_TABLE)?;
+    for step in migrations.iter().filter(|step| step.number <= version) {
+        for sql in step.sql {
+            pattern.execute_batch(sql)?;
+        }
+    }
+    Ok(pattern)
+}
+
 pub(super) fn run(
     connection: &mut Connection,
     path: &Path,

@@ -5,6 +5,7 @@
 
 mod absent;
 mod attack;
+mod benches;
 mod confirming;
 mod conformance;
 mod crash;

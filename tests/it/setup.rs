@@ -2,7 +2,9 @@
 //! and the commands in their order.
 
 mod filters;
+mod json;
 mod others;
+mod rough;
 mod scopes;
 mod words;
 

@@ -172,8 +172,10 @@ fn what_is_no_backup_does_not_come_back() {
     let foreign = rusqlite::Connection::open(world.path("foreign.db")).unwrap();
     foreign.execute_batch("CREATE TABLE t (a)").unwrap();
     let edited = rusqlite::Connection::open(world.path("backup.db")).unwrap();
+    let guard = "SELECT sql FROM sqlite_schema WHERE name = 'journal_no_update'";
+    let guard: String = edited.query_row(guard, [], |row| row.get(0)).unwrap();
     let edit = "DROP TRIGGER journal_no_update; UPDATE journal SET principal = 'mia' WHERE seq = 1";
-    edited.execute_batch(edit).unwrap();
+    edited.execute_batch(&format!("{edit}; {guard}")).unwrap();
     drop(edited);
     for (name, says) in [
         ("none.db", "is damaged"),
@@ -191,6 +193,67 @@ fn what_is_no_backup_does_not_come_back() {
     let told = "is the store itself: name one that";
     assert!(!restored && printed.contains(told), "{printed}");
     assert!(world.journal_problems().is_empty());
+}
+
+/// The file is whole by itself then, and its version is the right one.
+#[test]
+fn a_store_that_lacks_a_part_is_told_of_and_does_not_come_back() {
+    let (world, broker) = in_use();
+    assert!(backup(&world, "backup.db").0);
+    assert!(broker.end());
+    for (part, told) in [
+        ("TABLE checkpoint", "the table `checkpoint` is missing"),
+        (
+            "TRIGGER journal_no_delete",
+            "the trigger `journal_no_delete` is missing",
+        ),
+        ("TABLE meter", "the table `meter` is missing"),
+    ] {
+        std::fs::copy(world.path("backup.db"), world.path("less.db")).unwrap();
+        let less = rusqlite::Connection::open(world.path("less.db")).unwrap();
+        less.execute_batch(&format!("PRAGMA foreign_keys = OFF; DROP {part}"))
+            .unwrap();
+        drop(less);
+        let (restored, printed) = restore(&world, "less.db");
+        let nothing = "cannot be brought back, and nothing was changed";
+        assert!(
+            !restored && printed.contains(told) && printed.contains(nothing),
+            "{printed}"
+        );
+        world.edit("countersign.toml", "\"countersign.db\"", "\"less.db\"");
+        let (holds, printed) = world.run(&["store", "check"]);
+        assert!(
+            !holds && printed.contains(&format!("PROBLEM {told}")),
+            "{printed}"
+        );
+        world.edit("countersign.toml", "\"less.db\"", "\"countersign.db\"");
+    }
+    let (holds, printed) = world.run(&["store", "check"]);
+    assert!(holds, "{printed}");
+}
+
+/// As many as a script makes, one right after the other.
+#[test]
+fn each_restore_keeps_the_store_that_was_there() {
+    let (world, broker) = in_use();
+    assert!(backup(&world, "backup.db").0);
+    assert!(broker.end());
+    for round in 1..=4 {
+        let (restored, printed) = restore(&world, "backup.db");
+        assert!(restored, "{round}: {printed}");
+        let all = std::fs::read_dir(world.path(".")).unwrap().flatten();
+        let kept = all.map(|file| file.file_name().into_string().unwrap());
+        // Not what lies beside it.
+        let of_store = |name: &String| {
+            let time = name.strip_prefix("countersign.db.replaced-");
+            let (_, number) = time
+                .and_then(|time| time.split_once('Z'))
+                .unwrap_or(("", "x"));
+            number.chars().all(|c| c == '-' || c.is_ascii_digit())
+        };
+        let kept = kept.filter(of_store);
+        assert_eq!(kept.count(), round);
+    }
 }
 
 #[test]

@@ -252,3 +252,33 @@ fn a_subscription_ends_when_policy_or_the_session_no_longer_allows_it() {
         assert!(client.wire.end());
     }
 }
+
+/// A catalogue is made with each list of a server, and with each change of a policy.
+#[test]
+fn a_resource_that_several_servers_list_is_told_once_and_as_what_it_is() {
+    let server = |name: &str| {
+        format!(
+            "[servers.{name}]\ncommand = \"sh\"\nargs = [{SERVER:?}]\nenv = {{ ERA = \"legacy\", HEARD = \"heard\" }}\n"
+        )
+    };
+    let policy =
+        "@id(\"all\")\npermit (principal, action in Broker::Action::\"tools/call\", resource);\n";
+    let world = World::of(&[server("one"), server("two")].concat(), policy);
+    world.write("heard", "");
+    let broker = world.broker().initialized();
+    let told = "the resource `note://one` is listed by several servers";
+    world.wait_for_log(told);
+    for round in 1..=2 {
+        world.append("policies/own.cedar", "// changed\n");
+        let begun = Instant::now();
+        let taken = "the new policies and principals are in force";
+        while world.read("broker.log").matches(taken).count() < round {
+            assert!(begun.elapsed() < PATIENCE, "{round}");
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+    }
+    let log = world.read("broker.log");
+    assert_eq!(log.matches(told).count(), 1, "{log}");
+    assert!(!log.contains("a tool is not offered"), "{log}");
+    assert!(broker.end());
+}

@@ -56,6 +56,11 @@ fn instant(text: &str) -> Result<Timestamp, String> {
 }
 
 impl Export {
+    /// Whether the export itself goes to stdout.
+    pub(super) fn is_printed(&self) -> bool {
+        self.out.is_none()
+    }
+
     /// Refuses times between which nothing can have happened, because an export of
     /// nothing looks like one of a time in which nothing did.
     fn can_have_something(&self, now: Timestamp) -> anyhow::Result<()> {

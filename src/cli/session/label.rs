@@ -1,6 +1,8 @@
 //! `countersign session label`.
 
+use super::Form;
 use super::Which;
+use super::print_changed;
 use super::title;
 use crate::config::Config;
 use crate::session::Label;
@@ -29,7 +31,7 @@ struct Labels {
 }
 
 impl Labelling {
-    pub(super) fn run(self, config: &Config, store: &Store) -> anyhow::Result<()> {
+    pub(super) fn run(self, config: &Config, store: &Store, form: Form) -> anyhow::Result<()> {
         let session = self.which.find(store)?;
         let id = session.id;
         let stick = config.broker.labels_stick;
@@ -39,6 +41,7 @@ impl Labelling {
             add.is_disjoint(&remove),
             "a label cannot be added and removed at once"
         );
+        let before = session.labels.clone();
         let labels = store.write_blocking("session", move |tx| {
             let now = Timestamp::now();
             sessions::label(tx, id, &add, stick, now)?;
@@ -46,6 +49,9 @@ impl Labelling {
             let session = sessions::by_id(tx, id)?;
             Ok(session.map_or_else(BTreeSet::new, |session| session.labels))
         })?;
+        if form == Form::Json {
+            return print_changed(store, id, labels != before);
+        }
         let title = title(&session);
         super::super::print(&match labels.is_empty() {
             true => format!("{title} has no labels\n"),

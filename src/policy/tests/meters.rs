@@ -134,10 +134,13 @@ fn a_meter_is_there_for_the_tools_that_it_counts_and_typed() {
         "in Broker::Action::\"tools/call\"",
     );
     for (policy, says) in [
-        (misspelt, "`meters.close`"),
-        (elsewhere, "`meters`"),
+        (
+            misspelt,
+            "no `[[meters]]` with `name = \"close\"` counts the tool",
+        ),
+        (elsewhere, "counts the tool `claims/get_claim`"),
         (mistyped, "own.cedar:1: policy `closed`"),
-        (all, "`meters`"),
+        (all, "counts the tool `claims/get_claim`"),
     ] {
         let found = problems(&with(closed(), &policy));
         assert!(found.iter().any(|line| line.contains(says)), "{found:?}");

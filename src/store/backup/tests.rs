@@ -156,15 +156,39 @@ fn what_was_left_of_an_earlier_try_stands_in_no_way() {
 fn an_error_names_its_file_and_leaves_the_old_store() {
     let (_folder, path, copy) = copied();
     let path = path.canonicalize().unwrap();
-    let taken = beside(&path, ".replaced-1");
-    fs::write(&taken, "").unwrap();
-    let refused = put_back(&copy, &path, "1").unwrap_err();
-    assert!(refused.to_string().contains(".replaced-1`"), "{refused}");
     let half = beside(&path, FRESH);
     fs::create_dir(&half).unwrap();
     let refused = put_back(&copy, &path, "2").unwrap_err();
     assert!(refused.to_string().contains(".restoring`"), "{refused}");
     Store::open(&path, &[]).unwrap();
+}
+
+/// Two restores within one second have the same time.
+#[test]
+fn what_was_set_aside_is_never_written_over() {
+    let (_folder, path, copy) = copied();
+    let path = path.canonicalize().unwrap();
+    let mut kept = Vec::new();
+    for (round, name) in [".replaced-1", ".replaced-1-2", ".replaced-1-3"]
+        .into_iter()
+        .enumerate()
+    {
+        fs::write(beside(&path, "-wal"), format!("log {round}")).unwrap();
+        let aside = put_back(&copy, &path, "1").unwrap().unwrap();
+        assert_eq!(aside, beside(&path, name));
+        kept.push((aside, format!("log {round}")));
+    }
+    // Where there is no store, what lay beside it is set aside all the same.
+    fs::remove_file(&path).unwrap();
+    fs::write(beside(&path, "-wal"), "log 3").unwrap();
+    assert_eq!(put_back(&copy, &path, "1").unwrap(), None);
+    kept.push((beside(&path, ".replaced-1-4"), "log 3".to_owned()));
+    fs::write(beside(&path, "-wal"), "log 4").unwrap();
+    let last = put_back(&copy, &path, "1").unwrap();
+    assert_eq!(last, Some(beside(&path, ".replaced-1-5")));
+    for (aside, log) in kept {
+        assert_eq!(fs::read_to_string(beside(&aside, "-wal")).unwrap(), log);
+    }
 }
 
 #[test]

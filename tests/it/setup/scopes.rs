@@ -179,6 +179,15 @@ fn an_escalation_that_nobody_could_lift_is_a_warning_of_check() {
     let home = Home::new();
     home.does(&["init"]);
     home.does(&["import", "claude-code"]);
+    let ours = ".config/countersign/countersign.toml";
+    let text = home.read(ours);
+    home.write(
+        ours,
+        &text.replace(
+            "[servers.claims]\n",
+            "[servers.claims]\nlabels = [\"untrusted-web\"]\n",
+        ),
+    );
     home.does(&["policy", "new", "--permissive"]);
     let said = home.does(&["check"]);
     let warning = "policy `global.tainted-write`: `@escalate` names the role `Manager`, which no principal has";
