@@ -11,6 +11,7 @@ mod eras;
 pub mod fuzzing;
 mod inquiries;
 mod list;
+mod opening;
 mod parse;
 mod rounds;
 mod seal;
@@ -22,8 +23,8 @@ mod write;
 use crate::visible::hidden;
 
 pub use connection::Connection;
-pub use connection::Opening;
 pub use connection::Received;
+pub use opening::Opening;
 pub use parse::Answers;
 pub use parse::Ask;
 pub use parse::Body;

@@ -12,6 +12,7 @@ mod error;
 mod hold;
 mod inspection;
 mod migrate;
+mod room;
 mod spool;
 mod thread;
 mod version;
@@ -181,6 +182,12 @@ impl Store {
                 what: found.trim().replace('\n', "; "),
             }),
         }
+    }
+
+    /// Whether there was no room on the disk for what was written last. Where it is so
+    /// it is tried again every second.
+    pub fn is_full(&self) -> bool {
+        self.thread.is_full()
     }
 
     /// Where the store is.

@@ -474,4 +474,6 @@ pub enum SessionRefusal {
     },
     /// The store failed.
     NotRecorded,
+    /// The same, because the disk has no room.
+    NoRoom,
 }

@@ -7,6 +7,7 @@
 
 mod begun;
 mod check;
+mod hearing;
 mod listener;
 mod own;
 mod own_tasks;
@@ -14,6 +15,9 @@ mod pages;
 mod topic;
 
 pub(super) use begun::Begun;
+pub use hearing::Hearing;
+pub use hearing::Recipient;
+pub use hearing::Right;
 pub use listener::Listener;
 pub use listener::Word;
 
@@ -38,6 +42,7 @@ use crate::tool::CallId;
 use crate::tool::ServerName;
 use begun::AllBegun;
 use begun::is_over;
+use hearing::Hearings;
 use jiff::Timestamp;
 use listener::Heard;
 use listener::Of;
@@ -84,6 +89,8 @@ pub(super) struct Subscriptions {
     pages: Pages,
     /// How tasks of the broker's own stand that are followed.
     own_tasks: OwnTasks,
+    /// The streams on which clients hear.
+    hearings: Hearings,
 }
 
 impl Subscriptions {
