@@ -9,6 +9,7 @@
 //!           ├─ caller    whose key it is
 //!           ├─ modern    2026-07-28: each request by itself
 //!           ├─ legacy    transport sessions (2025-03-26 to 2025-11-25)
+//!           │   ├─ transports   those at hand, and those in the store
 //!           │   ├─ listening    their streams, opened or found again
 //!           │   └─ redelivery   what those said, kept for a while
 //!           └─ pair      HTTP+SSE (2024-11-05)
@@ -28,15 +29,19 @@ mod listening;
 mod modern;
 mod openapi;
 mod pair;
+mod patience;
 mod post;
 mod redelivery;
 mod routes;
 mod status;
 mod target;
+mod transports;
 
 pub use accept::Server;
 
 use crate::broker::Broker;
+use crate::broker::Hearing;
+use crate::broker::Right;
 use crate::principal::PrincipalId;
 use crate::store::Store;
 use axum::Router;
@@ -44,7 +49,6 @@ use body::Body;
 use hyper::Request;
 use hyper::Response;
 use hyper::body::Incoming;
-use legacy::Transports;
 use pair::Streams;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -55,6 +59,7 @@ use std::time::Duration;
 use target::Target;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use transports::Transports;
 
 /// Where to listen, for whom, and within which bounds.
 #[derive(Clone, Debug)]
@@ -79,6 +84,8 @@ pub struct Settings {
     pub head_timeout: Duration,
     /// How long a client may take for the body of a request.
     pub body_timeout: Duration,
+    /// How long a client may take nothing of what is written to it.
+    pub write_timeout: Duration,
     /// Whether the pair of `/sse` and `/messages` is served too.
     pub legacy_sse: bool,
     /// How long requests in flight may go on once we are told to end.
@@ -96,6 +103,8 @@ impl Settings {
     pub const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
     /// The default of [`Settings::body_timeout`].
     pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+    /// The default of [`Settings::write_timeout`].
+    pub const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
     /// The default of [`Settings::drain`].
     pub const DRAIN: Duration = Duration::from_secs(30);
 }
@@ -147,6 +156,15 @@ struct Edge {
     connections: AtomicUsize,
     /// Cancelled when we are told to end: nothing new is begun.
     ending: CancellationToken,
+}
+
+impl Edge {
+    /// A stream that a client opens to listen. None where its principal has its share of
+    /// the connections open so already.
+    fn listens(&self, right: Right) -> Option<Arc<Hearing>> {
+        let share = self.settings.max_connections.div_ceil(2);
+        self.broker.listens(right, share)
+    }
 }
 
 /// One core's share in the edge.

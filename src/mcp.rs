@@ -10,6 +10,7 @@ mod eras;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 mod list;
+mod opening;
 mod parse;
 mod rounds;
 mod seal;
@@ -21,8 +22,8 @@ mod write;
 use crate::visible::hidden;
 
 pub use connection::Connection;
-pub use connection::Opening;
 pub use connection::Received;
+pub use opening::Opening;
 pub use parse::Answers;
 pub use parse::Ask;
 pub use parse::Body;

@@ -64,7 +64,7 @@ pub struct Handle(Arc<str>);
 /// Why a text is no handle.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{text}` is no session handle: write 1 to 100 of the characters A-Z a-z 0-9 . _ -, and not a session id"
+    "`{text}` is no session handle: write 1 to 100 of the characters A-Z a-z 0-9 . _ -, and neither `.` nor `..` nor a session id"
 )]
 pub struct HandleError {
     text: String,
@@ -81,12 +81,14 @@ impl FromStr for Handle {
     type Err = HandleError;
 
     /// Reads a handle. A text that reads as a session id is refused, so that
-    /// one text never means two sessions.
+    /// one text never means two sessions; and `.` and `..`, because whoever resolves
+    /// the path of a URL takes them away.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let usable = (1..=100).contains(&text.len())
             && text
                 .bytes()
                 .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+            && ![".", ".."].contains(&text)
             && SessionId::from_str(text).is_err();
         if usable {
             Ok(Self(text.into()))
@@ -140,4 +142,25 @@ pub struct SessionFacts {
     pub frozen: bool,
     /// Whether it waits for something, and nothing is sent until it goes on.
     pub paused: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_handle_is_none_that_whoever_resolves_a_path_takes_away() {
+        for (text, is_one) in [
+            (".", false),
+            ("..", false),
+            ("...", true),
+            (".a", true),
+            ("a..", true),
+            ("", false),
+            ("a/b", false),
+            ("00000000-0000-4000-8000-000000000000", false),
+        ] {
+            assert_eq!(Handle::from_str(text).is_ok(), is_one, "{text}");
+        }
+    }
 }

@@ -46,6 +46,7 @@ pub use transports::SCHEMA_4;
 pub use transports::SCHEMA_5;
 pub use transports::Transport;
 pub use transports::end_transport;
+pub use transports::has_transport;
 pub use transports::of_transport;
 pub use transports::open_transport;
 pub use transports::pointed_to;

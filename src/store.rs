@@ -13,6 +13,7 @@ mod hold;
 mod inspection;
 mod migrate;
 mod pattern;
+mod room;
 mod spool;
 mod thread;
 mod version;
@@ -182,6 +183,12 @@ impl Store {
                 what: found.trim().replace('\n', "; "),
             }),
         }
+    }
+
+    /// Whether there was no room on the disk for what was written last. Where it is so
+    /// it is tried again every second.
+    pub fn is_full(&self) -> bool {
+        self.thread.is_full()
     }
 
     /// Where the store is.

@@ -455,4 +455,6 @@ pub enum SessionRefusal {
     },
     /// The store failed.
     NotRecorded,
+    /// The same, because the disk has no room.
+    NoRoom,
 }

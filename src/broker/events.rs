@@ -39,6 +39,8 @@ pub enum EventRefusal {
     Refused(Refused),
     /// The store failed.
     NotRecorded,
+    /// The same, because the disk has no room.
+    NoRoom,
 }
 
 /// An event as it is published: the text of an object, with the body as it was
@@ -229,5 +231,8 @@ fn may_send(
 
 fn not_recorded(error: &StoreError) -> EventRefusal {
     tracing::error!(error = %Chain(error), "an event could not be taken or read");
-    EventRefusal::NotRecorded
+    match error.is_full() {
+        true => EventRefusal::NoRoom,
+        false => EventRefusal::NotRecorded,
+    }
 }

@@ -55,6 +55,11 @@ impl Broker {
         self.unseen.borrow().is_empty()
     }
 
+    /// How many servers did not answer or fail yet since the start, known ones included.
+    pub fn untried(&self) -> usize {
+        self.unlisted.borrow().len()
+    }
+
     /// What there is besides tools.
     pub fn has(&self) -> Has {
         // What a server had when it was last seen it will have again.

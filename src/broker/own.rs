@@ -287,6 +287,7 @@ impl Broker {
                 }
             }
         };
+        let is_full = answered.as_ref().is_err_and(StoreError::is_full);
         let sent = answered.unwrap_or_else(|error| {
             tracing::error!(call.id = %id, error = %Chain(&error), "a tool of our own failed");
             Sent::NotSent {
@@ -300,9 +301,10 @@ impl Broker {
             labels: BTreeSet::new(),
         };
         match self.close(route, (closing, ending), held, answer).await {
-            Answer::Refused(Refusal::ServerUnavailable { .. }) => {
-                Answer::Refused(Refusal::NotRecorded)
-            }
+            Answer::Refused(Refusal::ServerUnavailable { .. }) => Answer::Refused(match is_full {
+                true => Refusal::NoRoom,
+                false => Refusal::NotRecorded,
+            }),
             answer => answer,
         }
     }

@@ -212,7 +212,10 @@ enum Named {
 
 fn not_found(error: StoreError) -> SessionRefusal {
     tracing::error!(error = %Chain(&error), "a session could not be found or opened");
-    SessionRefusal::NotRecorded
+    match error.is_full() {
+        true => SessionRefusal::NoRoom,
+        false => SessionRefusal::NotRecorded,
+    }
 }
 
 #[cfg(test)]

@@ -7,12 +7,16 @@
 
 mod begun;
 mod check;
+mod hearing;
 mod listener;
 mod own;
 mod pages;
 mod topic;
 
 pub(super) use begun::Begun;
+pub use hearing::Hearing;
+pub use hearing::Recipient;
+pub use hearing::Right;
 pub use listener::Listener;
 pub use listener::Word;
 
@@ -37,6 +41,7 @@ use crate::tool::CallId;
 use crate::tool::ServerName;
 use begun::AllBegun;
 use begun::is_over;
+use hearing::Hearings;
 use jiff::Timestamp;
 use listener::Heard;
 use listener::Of;
@@ -80,6 +85,8 @@ pub(super) struct Subscriptions {
     opened: AllPages,
     /// What was last seen of the sessions whose pages are followed.
     pages: Pages,
+    /// The streams on which clients hear.
+    hearings: Hearings,
 }
 
 impl Subscriptions {

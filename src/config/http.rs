@@ -21,6 +21,7 @@ pub(super) struct HttpSection {
     max_connections: usize,
     head_timeout: SignedDuration,
     body_timeout: SignedDuration,
+    write_timeout: SignedDuration,
     legacy_sse: bool,
     drain: SignedDuration,
 }
@@ -38,6 +39,7 @@ impl Default for HttpSection {
             max_connections: Settings::MAX_CONNECTIONS,
             head_timeout: time(Settings::HEAD_TIMEOUT),
             body_timeout: time(Settings::BODY_TIMEOUT),
+            write_timeout: time(Settings::WRITE_TIMEOUT),
             legacy_sse: true,
             drain: time(Settings::DRAIN),
         }
@@ -81,6 +83,7 @@ impl HttpSection {
             max_connections: self.max_connections,
             head_timeout: time("http.head_timeout", self.head_timeout)?,
             body_timeout: time("http.body_timeout", self.body_timeout)?,
+            write_timeout: time("http.write_timeout", self.write_timeout)?,
             legacy_sse: self.legacy_sse,
             drain: time("http.drain", self.drain)?,
         })

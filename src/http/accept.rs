@@ -5,9 +5,10 @@ use super::Core;
 use super::Edge;
 use super::HttpError;
 use super::Settings;
-use super::legacy::Transports;
 use super::pair::Streams;
+use super::patience::Patience;
 use super::routes;
+use super::transports::Transports;
 use crate::broker::Broker;
 use crate::keys;
 use crate::store::Store;
@@ -288,6 +289,8 @@ async fn serve(core: Core, stream: TcpStream) {
         let core = core.clone();
         async move { Ok::<_, Infallible>(core.answer(request).await) }
     });
+    // Who reads nothing holds the connection, and what is to be read, for no longer.
+    let stream = Patience::of(stream, edge.settings.write_timeout);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(edge.settings.head_timeout)

@@ -1,6 +1,7 @@
 //! What goes back: one message, a stream of them, or what a route made.
 
 use super::redelivery::Reader;
+use crate::broker::Hearing;
 use crate::broker::Receipt;
 use crate::mcp::Outbound;
 use bytes::Bytes;
@@ -8,6 +9,7 @@ use hyper::body::Frame;
 use hyper::body::SizeHint;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::Context;
 use std::task::Poll;
 use std::time::Duration;
@@ -15,6 +17,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio::time::Sleep;
 use tokio_util::sync::DropGuard;
+use tokio_util::sync::WaitForCancellationFutureOwned;
 
 /// How long a stream may be silent before a comment shows that it is alive.
 const QUIET: Duration = Duration::from_secs(15);
@@ -70,6 +73,13 @@ pub(super) struct Events {
     begun: Parcel,
     /// Tells that nobody reads any more.
     _gone: Option<DropGuard>,
+    heard: Option<Heard>,
+}
+
+/// By whom it is read, until they may not any more.
+struct Heard {
+    _by: Arc<Hearing>,
+    over: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
 /// Where they come from.
@@ -106,6 +116,7 @@ impl Events {
             quiet: Box::pin(tokio::time::sleep(QUIET)),
             begun: Parcel::default(),
             _gone: None,
+            heard: None,
         }
     }
 
@@ -123,7 +134,20 @@ impl Events {
         self
     }
 
+    /// Ends where this may not be read any more.
+    pub(super) fn heard_by(mut self, hearing: Arc<Hearing>) -> Self {
+        let over = Box::pin(hearing.over().cancelled_owned());
+        self.heard = Some(Heard { _by: hearing, over });
+        self
+    }
+
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        // INVARIANT: before all else. What is still to be said is not for them.
+        if let Some(heard) = &mut self.heard
+            && heard.over.as_mut().poll(cx).is_ready()
+        {
+            return Poll::Ready(None);
+        }
         if let Some(piece) = self.begun.next() {
             self.quiet.as_mut().reset(Instant::now() + QUIET);
             return Poll::Ready(Some(piece));

@@ -5,14 +5,17 @@ use super::Core;
 use super::body::Body;
 use super::body::Events;
 use super::guard;
-use super::legacy;
-use super::legacy::Transport;
 use super::post::Asked;
 use super::post::NO_EVENTS;
 use super::post::Reads;
+use super::post::TOO_MANY;
 use super::redelivery::Found;
 use super::redelivery::Standing;
 use super::status;
+use super::transports;
+use super::transports::Transport;
+use crate::broker::Hearing;
+use crate::mcp::unread;
 use hyper::Request;
 use hyper::Response;
 use hyper::header::HeaderName;
@@ -26,7 +29,7 @@ pub(super) async fn stream<B>(core: &Core, asked: Asked, request: &Request<B>) -
     if !Reads::of(head).events {
         return status::not_acceptable(NO_EVENTS);
     }
-    let transport = match legacy::transport(&core.edge, &asked.principal, head).await {
+    let transport = match transports::transport(&core.edge, &asked.principal, head).await {
         Ok(transport) => transport,
         Err(refused) => return *refused,
     };
@@ -34,16 +37,25 @@ pub(super) async fn stream<B>(core: &Core, asked: Asked, request: &Request<B>) -
         Ok(last) => last.filter(|_| transport.redelivery.has_ids()),
         Err(()) => return status::no_event(),
     };
+    let right = asked.right(Some(transport.id.clone()));
+    let Some(hearing) = core.edge.listens(right) else {
+        return status::too_many_streams(unread(TOO_MANY));
+    };
     let Some(last) = last else {
-        return stand(core, &transport, Missed::Nothing);
+        return stand(core, (&transport, hearing), Missed::Nothing);
     };
     match transport.redelivery.find(last.as_bytes()) {
-        Found::Stream(reader) => status::stream(Events::kept(reader)),
+        Found::Stream(reader) => {
+            if reader.is_standing() {
+                transport.connection.is_heard_by(&hearing);
+            }
+            status::stream(Events::kept(reader), hearing)
+        }
         Found::End => status::no_content(),
         // All it ever says is that something changed. Clients come back to a
         // restarted broker with the last id of this stream, and some give up
         // listening where that is refused.
-        Found::Standing => stand(core, &transport, Missed::Perhaps),
+        Found::Standing => stand(core, (&transport, hearing), Missed::Perhaps),
         Found::Nothing => status::no_event(),
     }
 }
@@ -55,12 +67,17 @@ enum Missed {
     Perhaps,
 }
 
-fn stand(core: &Core, transport: &Transport, missed: Missed) -> Response<Body> {
+fn stand(
+    core: &Core,
+    (transport, hearing): (&Transport, Arc<Hearing>),
+    missed: Missed,
+) -> Response<Body> {
     let (reader, is_new) = match transport.redelivery.stand() {
         None => return status::conflict(),
         Some(Standing::New(reader)) => (reader, true),
         Some(Standing::GoesOn(reader)) => (reader, false),
     };
+    transport.connection.is_heard_by(&hearing);
     let stream = reader.stream();
     if missed == Missed::Perhaps {
         for message in transport.connection.all_changed() {
@@ -72,5 +89,5 @@ fn stand(core: &Core, transport: &Transport, missed: Missed) -> Response<Body> {
         let redelivery = Arc::clone(&transport.redelivery);
         core.tasks.spawn(redelivery.follow(stream, work));
     }
-    status::stream(Events::kept(reader))
+    status::stream(Events::kept(reader), hearing)
 }

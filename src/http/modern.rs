@@ -4,6 +4,7 @@
 use super::Core;
 use super::body::Body;
 use super::post::Asked;
+use super::post::TOO_MANY;
 use super::post::VERSION;
 use super::post::Waiting;
 use super::status;
@@ -11,6 +12,7 @@ use super::status::Era;
 use crate::mcp;
 use crate::mcp::Connection;
 use crate::mcp::HEADER_MISMATCH;
+use crate::mcp::INTERNAL_ERROR;
 use crate::mcp::INVALID_PARAMS;
 use crate::mcp::MODERN;
 use crate::mcp::Message;
@@ -61,6 +63,17 @@ pub(super) async fn answer(
         Err(_) => {}
     }
     drop(head);
+    let right = asked.right(None);
+    let listens = match &message {
+        Ok(Message::Request(request)) if matches!(request.body, mcp::Body::Listen(_)) => {
+            let Some(listens) = core.edge.listens(right.clone()) else {
+                let refused = refused(Some(&request.id), INTERNAL_ERROR, TOO_MANY);
+                return status::too_many_streams(refused);
+            };
+            Some(listens)
+        }
+        Ok(_) | Err(_) => None,
+    };
     let gone = CancellationToken::new();
     let opening = Opening {
         closing: core.edge.ending.clone(),
@@ -69,12 +82,17 @@ pub(super) async fn answer(
     };
     let connection = Connection::new(Arc::clone(&core.edge.broker), opening);
     connection.comes_by(asked.credential);
+    if let Some(listens) = &listens {
+        connection.is_heard_by(listens);
+    }
     match connection.take(message) {
         Received::Nothing => status::accepted(),
         Received::Answer(answer) => status::message(Era::Modern, answer),
         Received::Work(work) => {
             let gone = gone.drop_guard();
-            Waiting::on(work).answer(Era::Modern, Some(gone)).await
+            let hears = || listens.unwrap_or_else(|| core.edge.broker.hears(right));
+            let waiting = Waiting::on(work);
+            waiting.answer(Era::Modern, Some(gone), hears).await
         }
     }
 }

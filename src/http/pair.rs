@@ -9,12 +9,14 @@ use super::post::Asked;
 use super::post::NO_EVENTS;
 use super::post::QUEUE;
 use super::post::Reads;
+use super::post::TOO_MANY;
 use super::status;
 use crate::mcp::Connection;
 use crate::mcp::Opening;
 use crate::mcp::Outgoing;
 use crate::mcp::Received;
 use crate::mcp::parse;
+use crate::mcp::unread;
 use crate::principal::PrincipalId;
 use crate::session::Named;
 use crate::session::Rule;
@@ -67,6 +69,9 @@ pub(super) fn open(core: Core, asked: Asked, request: &Request<Incoming>) -> Res
     if !Reads::of(request.headers()).events {
         return status::not_acceptable(NO_EVENTS);
     }
+    let Some(hearing) = core.edge.listens(asked.right(None)) else {
+        return status::too_many_streams(unread(TOO_MANY));
+    };
     let id = TransportId::random();
     let messages_at = messages_at(request.uri().path());
     let first = format!(
@@ -85,9 +90,11 @@ pub(super) fn open(core: Core, asked: Asked, request: &Request<Incoming>) -> Res
         ..Opening::of(asked.principal.clone())
     };
     let (out, messages) = mpsc::channel(QUEUE);
+    let connection = Connection::new(Arc::clone(&core.edge.broker), opening);
+    connection.is_heard_by(&hearing);
     let stream = Stream {
         owner: asked.principal,
-        connection: Connection::new(Arc::clone(&core.edge.broker), opening),
+        connection,
         out,
     };
     core.edge.streams.open().insert(id.clone(), stream);
@@ -97,7 +104,7 @@ pub(super) fn open(core: Core, asked: Asked, request: &Request<Incoming>) -> Res
         core.edge.streams.open().remove(&id);
     });
     let events = Events::live(Some(Bytes::from(first)), messages);
-    status::stream(events.guarded(ending.drop_guard()))
+    status::stream(events.guarded(ending.drop_guard()), hearing)
 }
 
 /// Where the messages of the stream at this path go. (A session may be called

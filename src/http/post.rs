@@ -11,6 +11,9 @@ use super::listening;
 use super::modern;
 use super::status;
 use super::status::Era;
+use super::transports;
+use crate::broker::Hearing;
+use crate::broker::Right;
 use crate::mcp::MODERN;
 use crate::mcp::Message;
 use crate::mcp::Outbound;
@@ -20,6 +23,7 @@ use crate::mcp::batch;
 use crate::mcp::parse;
 use crate::principal::PrincipalId;
 use crate::session::Named;
+use crate::session::TransportId;
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use http_body_util::LengthLimitError;
@@ -62,12 +66,27 @@ const NOT_BOTH: &str = "answers are `application/json` or `text/event-stream`: a
 /// What a client is told that opens a stream and does not accept one.
 pub(super) const NO_EVENTS: &str = "this is a stream: accept `text/event-stream`";
 
+/// What a client is told whose principal has its share of streams open.
+pub(super) const TOO_MANY: &str = "as many streams are open for this caller as may be, half of all connections (`http.max_connections`): end one, or wait";
+
 /// Who asks, and for which session, as far as the transport says it.
 pub(super) struct Asked {
     pub(super) principal: PrincipalId,
     /// The id of the key that says so.
     pub(super) credential: Option<Arc<str>>,
     pub(super) session: Option<Named>,
+}
+
+impl Asked {
+    /// By what right the client reads a stream, of this transport session where it has
+    /// one.
+    pub(super) fn right(&self, transport: Option<TransportId>) -> Right {
+        Right {
+            principal: self.principal.clone(),
+            key: self.credential.clone(),
+            transport,
+        }
+    }
 }
 
 /// What a client reads.
@@ -169,7 +188,7 @@ pub(super) async fn streamable(
         Ok(Message::Notification(_) | Message::Response(_)) => says_modern,
         // Which era a message would be of that cannot be read is told by the
         // header, or by the session that a legacy client names.
-        Err(_) => says_modern || !head.contains_key(legacy::SESSION),
+        Err(_) => says_modern || !head.contains_key(transports::SESSION),
     };
     match modern {
         true => modern::answer(&core, asked, head, message).await,
@@ -305,9 +324,14 @@ impl Waiting {
     }
 
     /// The answer as JSON where it comes first and soon, else as a stream that
-    /// lives as long as its connection. `gone` is dropped when the client stops
-    /// reading.
-    pub(super) async fn answer(self, era: Era, gone: Option<DropGuard>) -> Response<Body> {
+    /// lives as long as its connection, and is read as `hears` says. `gone` is dropped
+    /// when the client stops reading.
+    pub(super) async fn answer(
+        self,
+        era: Era,
+        gone: Option<DropGuard>,
+        hears: impl FnOnce() -> Arc<Hearing>,
+    ) -> Response<Body> {
         match self.begins().await {
             Begun::Never => status::accepted(),
             Begun::Whole(message) => status::message(era, message),
@@ -315,10 +339,11 @@ impl Waiting {
                 // What answers the request begins no stream, so nobody waits for it.
                 let first = first.map(|first| event(None, first).0);
                 let events = Events::live(first, waiting.messages).running(waiting.running);
-                status::stream(match gone {
+                let events = match gone {
                     Some(gone) => events.guarded(gone),
                     None => events,
-                })
+                };
+                status::stream(events, hears())
             }
         }
     }

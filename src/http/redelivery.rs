@@ -320,6 +320,11 @@ impl Reader {
         self.stream
     }
 
+    /// Whether it is the stream of what nobody asked for.
+    pub(super) fn is_standing(&self) -> bool {
+        self.redelivery.streams().standing == Some(self.stream)
+    }
+
     /// The next event.
     pub(super) fn poll_next(&mut self, cx: &Context<'_>) -> Poll<Option<Parcel>> {
         if let Some(first) = self.first.take() {

@@ -3,6 +3,7 @@
 use super::body::Body;
 use super::status;
 use crate::broker::Broker;
+use crate::counted::Counted;
 use crate::keys;
 use crate::store::Store;
 use axum::Json;
@@ -26,27 +27,54 @@ pub(super) fn router(
     store: &Arc<Store>,
     ending: &CancellationToken,
 ) -> Router {
-    let is_ready = {
+    let serves = {
         let (store, ending) = (Arc::clone(store), ending.clone());
-        move || {
-            !ending.is_cancelled() && store.read(|tx| keys::list(tx).map(|_readable| ())).is_ok()
-        }
+        Arc::new(move || serves(&store, &ending))
     };
-    let (ready, broker) = (Arc::new(is_ready), Arc::clone(broker));
     let health = {
-        let ready = Arc::clone(&ready);
-        move || async move { health(&broker, ready()) }
+        let (broker, serves) = (Arc::clone(broker), Arc::clone(&serves));
+        move || async move { health(&broker, serves().is_ok()) }
     };
-    let readyz = move || async move {
-        match ready() {
-            true => (StatusCode::OK, "ready\n"),
-            false => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
+    let readyz = {
+        let broker = Arc::clone(broker);
+        move || async move {
+            match serves().and_then(|()| has_tried(&broker)) {
+                Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
+                Err(why) => (
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    format!("not ready: {why}\n"),
+                ),
+            }
         }
     };
     Router::new()
         .route("/livez", get(|| async { "alive\n" }))
         .route("/readyz", get(readyz))
         .route("/health", get(health))
+}
+
+/// Whether requests can be served, or why not.
+fn serves(store: &Store, ending: &CancellationToken) -> Result<(), String> {
+    if ending.is_cancelled() {
+        return Err("the broker is stopping".to_owned());
+    }
+    if store.is_full() {
+        return Err("the disk that holds the store is full".to_owned());
+    }
+    let read = store.read(|tx| keys::list(tx).map(|_readable| ()));
+    read.map_err(|_error| "the store cannot be read".to_owned())
+}
+
+/// Whether each server answered or failed once. One that never answers has failed when
+/// the time for its start is up. Which they are is not for strangers.
+fn has_tried(broker: &Broker) -> Result<(), String> {
+    match broker.untried() {
+        0 => Ok(()),
+        left => Err(format!(
+            "waiting for the first answer of {}",
+            Counted(left, "server")
+        )),
+    }
 }
 
 fn health(broker: &Broker, ready: bool) -> (StatusCode, Json<Value>) {

@@ -5,6 +5,7 @@ use super::body::Events;
 use super::body::Parcel;
 use crate::broker::DecisionRefusal;
 use crate::broker::EventRefusal;
+use crate::broker::Hearing;
 use crate::broker::Receipt;
 use crate::events::Refused;
 use crate::events::Unfit;
@@ -27,6 +28,10 @@ use hyper::header::HeaderValue;
 use hyper::header::RETRY_AFTER;
 use hyper::header::WWW_AUTHENTICATE;
 use serde_json::json as value;
+use std::sync::Arc;
+
+/// What is said where the disk has no room.
+pub(super) const NO_ROOM: &str = "the disk that holds the store is full; nothing was done: tell the operator, who has to make room";
 
 /// Which era reads the status. They differ in what it says of an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,8 +75,9 @@ pub(super) fn json(status: StatusCode, message: Outbound) -> Response<Body> {
     response
 }
 
-/// A stream of messages.
-pub(super) fn stream(events: Events) -> Response<Body> {
+/// A stream of messages, which ends where it is not read by right any more.
+pub(super) fn stream(events: Events, hearing: Arc<Hearing>) -> Response<Body> {
+    let events = events.heard_by(hearing);
     let mut response = Response::new(Body::Events(Box::new(events)));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
@@ -201,6 +207,15 @@ pub(super) fn conflict() -> Response<Body> {
     )
 }
 
+/// This caller has as many streams open as one may have.
+pub(super) fn too_many_streams(message: Outbound) -> Response<Body> {
+    let mut response = json(StatusCode::TOO_MANY_REQUESTS, message);
+    response
+        .headers_mut()
+        .insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    response
+}
+
 /// We are about to end, and begin nothing new.
 pub(super) fn ending() -> Response<Body> {
     unavailable("the broker is stopping; nothing was done: try again in a moment")
@@ -214,6 +229,11 @@ pub(super) fn unavailable(problem: &str) -> Response<Body> {
         .headers_mut()
         .insert(RETRY_AFTER, HeaderValue::from_static("1"));
     response
+}
+
+/// The same, because there is no room for it.
+pub(super) fn no_room() -> Response<Body> {
+    unavailable(NO_ROOM)
 }
 
 /// What is answered by the interface for programs.
@@ -241,6 +261,7 @@ pub(super) fn event_refused(refusal: &EventRefusal) -> Response<Body> {
             };
             (status, code, refused.to_string())
         }
+        EventRefusal::NoRoom => return no_room(),
         EventRefusal::NotRecorded => {
             return unavailable("the event could not be recorded: send it again in a moment");
         }

@@ -83,13 +83,14 @@ pub(super) fn key_shown(tx: &Tx<'_>, digest: &Digest) -> Result<Option<Shown>, S
 }
 
 pub(super) fn key_is_valid(tx: &Tx<'_>, id: &str) -> Result<bool, StoreError> {
-    tx.sql()
-        .query_row(
-            "SELECT EXISTS (SELECT 1 FROM api_key WHERE id = ?1 AND revoked IS NULL)",
-            [id],
-            |row| row.get(0),
-        )
-        .map_err(StoreError::sql("look a key up by its id"))
+    let read = || {
+        tx.sql()
+            .prepare_cached(
+                "SELECT EXISTS (SELECT 1 FROM api_key WHERE id = ?1 AND revoked IS NULL)",
+            )?
+            .query_row([id], |row| row.get(0))
+    };
+    read().map_err(StoreError::sql("look a key up by its id"))
 }
 
 pub(super) fn keys(tx: &Tx<'_>) -> Result<Vec<Key>, StoreError> {

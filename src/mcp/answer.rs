@@ -119,7 +119,7 @@ pub(super) fn session_refused(refusal: &SessionRefusal, reader: Reader) -> Reply
                 "`{}` cannot name a session. Nothing was sent.",
                 shown(text, 80)
             ),
-            "Use 1 to 100 of the characters A-Z a-z 0-9 . _ - or the id of a session.".to_owned(),
+            "Use 1 to 100 of the characters A-Z a-z 0-9 . _ - (and not `.` or `..`), or the id of a session.".to_owned(),
         ],
         SessionRefusal::Unknown { text } => again::no_session(text).to_vec(),
         SessionRefusal::MayNotOpen { handle, denial } => {
@@ -132,6 +132,7 @@ pub(super) fn session_refused(refusal: &SessionRefusal, reader: Reader) -> Reply
             lines
         }
         SessionRefusal::NotRecorded => return not_recorded(),
+        SessionRefusal::NoRoom => return no_room(),
     };
     failed(&lines, None, reader)
 }

@@ -5,6 +5,7 @@ use super::Client;
 use super::agreed;
 use super::eras;
 use super::list;
+use super::opening::Opening;
 use super::parse::Ask;
 use super::parse::Body;
 use super::parse::Message;
@@ -31,8 +32,10 @@ use super::write::result;
 use crate::broker::Broker;
 use crate::broker::Carrier;
 use crate::broker::ClientReply;
+use crate::broker::Hearing;
 use crate::broker::Listener;
 use crate::broker::Origin;
+use crate::broker::Recipient;
 use crate::broker::ServerAsk;
 use crate::broker::SessionRefusal;
 use crate::principal::PrincipalId;
@@ -90,6 +93,8 @@ pub struct Connection {
     inquiries: Mutex<HashMap<Box<str>, oneshot::Sender<ClientReply>>>,
     /// Hears of resources for a legacy client, until it is dropped.
     listener: OnceLock<(Arc<Listener>, DropGuard)>,
+    /// Who reads what the client is told.
+    pub(super) recipient: Recipient,
     /// The list that a legacy client was last sent.
     pub(super) listed: watch::Sender<Option<Digest>>,
     /// Cancelled when no further message will be read.
@@ -97,43 +102,6 @@ pub struct Connection {
     /// Cancelled when nobody reads the answers any more, where that takes back
     /// what was asked.
     pub(super) gone: CancellationToken,
-}
-
-/// What a connection is made of. Everything but the broker and the principal may
-/// stay at its default.
-#[derive(Debug)]
-pub struct Opening {
-    /// Who calls.
-    pub principal: PrincipalId,
-    /// The session that requests belong to when they name none.
-    pub session: Option<Named>,
-    /// The transport session of a legacy client, which points to the durable one.
-    pub transport: Option<TransportId>,
-    /// The revision that `initialize` came to, where it was answered before, by
-    /// this process or another.
-    pub revision: Option<String>,
-    /// What the client can be asked, where `initialize` was answered before.
-    pub declared: Arc<Declared>,
-    /// Cancelled when no further message will be read.
-    pub closing: CancellationToken,
-    /// Cancelled when nobody reads the answers any more and the protocol takes
-    /// that for a cancellation (MCP 2026-07-28, transports/streamable-http).
-    pub gone: CancellationToken,
-}
-
-impl Opening {
-    /// A connection of this principal.
-    pub fn of(principal: PrincipalId) -> Self {
-        Self {
-            principal,
-            session: None,
-            transport: None,
-            revision: None,
-            declared: Arc::default(),
-            closing: CancellationToken::new(),
-            gone: CancellationToken::new(),
-        }
-    }
 }
 
 /// What one message comes to.
@@ -165,6 +133,7 @@ impl Connection {
             declared: Mutex::new(opening.declared),
             inquiries: Mutex::default(),
             listener: OnceLock::new(),
+            recipient: Recipient::default(),
             listed: watch::Sender::new(None),
             closing: opening.closing,
             gone: opening.gone,
@@ -194,6 +163,11 @@ impl Connection {
     /// The messages that are taken in from now on come with this API key.
     pub fn comes_by(&self, credential: Option<Arc<str>>) {
         *locked(&self.credential) = credential;
+    }
+
+    /// What the client is told is read on this stream from now on.
+    pub fn is_heard_by(&self, hearing: &Arc<Hearing>) {
+        self.recipient.is(hearing);
     }
 
     /// Whether several messages may come at once.
@@ -324,10 +298,21 @@ impl Connection {
     pub(super) fn listener(&self) -> &Arc<Listener> {
         let (listener, _ends) = self.listener.get_or_init(|| {
             let ended = self.closing.child_token();
-            let listener = Listener::new(self.principal.clone(), ended.clone());
+            let listener = self.listener_of(&Arc::default(), ended.clone());
             (listener, ended.drop_guard())
         });
         listener
+    }
+
+    /// One who hears for this client, which can be asked this.
+    pub(super) fn listener_of(
+        &self,
+        declared: &Arc<Declared>,
+        ended: CancellationToken,
+    ) -> Arc<Listener> {
+        let recipient = self.recipient.clone();
+        let whose = (self.principal.clone(), Arc::clone(declared), recipient);
+        Listener::of(whose, ended)
     }
 
     /// Whether the client of one request may ask about tasks.

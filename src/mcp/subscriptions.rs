@@ -9,6 +9,7 @@ use super::answer::session_refused;
 use super::connection::Connection;
 use super::list::Followed;
 use super::list::Follower;
+use super::list::Who;
 use super::parse::Ask;
 use super::parse::Meta;
 use super::parse::Wanted;
@@ -77,8 +78,7 @@ impl Connection {
         let id = call.id;
         let ended = CancellationToken::new();
         let declared = self.declared(&call.meta);
-        let whose = (self.principal.clone(), Arc::clone(&declared));
-        let listener = Listener::of(whose, ended.clone());
+        let listener = self.listener_of(&declared, ended.clone());
         // Also where nobody runs this to its end, because the client went away.
         let _ends = ended.drop_guard();
         let _reads = listener.reading();
@@ -135,7 +135,7 @@ impl Connection {
                 // it learns by asking again.
                 () = listener.cut() => break,
                 () = follower.moved() => {
-                    for list in follower.differing(&self.broker, who).await {
+                    for list in self.to_tell(&mut follower, who).await {
                         send(out, list.changed(Some(&tag))).await;
                     }
                 }
@@ -159,6 +159,17 @@ impl Connection {
         send(out, result(id, &ended)).await;
         let params = format!(r#"{{"_meta":{tag},"requestId":{id}}}"#);
         send(out, notification("notifications/cancelled", Some(&params))).await;
+    }
+
+    /// The lists that are to be told of, once whoever reads that by no right hears no
+    /// more.
+    async fn to_tell(&self, follower: &mut Follower, who: Who<'_>) -> Vec<Followed> {
+        let differing = follower.differing(&self.broker, who).await;
+        if !differing.is_empty() {
+            let checked = self.broker.recheck_recipient(&self.recipient);
+            let _checked_or_ended = self.closing.run_until_cancelled(checked).await;
+        }
+        differing
     }
 
     /// What a modern client is told, and by which method.
@@ -279,7 +290,7 @@ impl Connection {
             if resent && let Some(sent) = *listed.borrow_and_update() {
                 follower.sent(sent);
             }
-            for list in follower.differing(&self.broker, who).await {
+            for list in self.to_tell(&mut follower, who).await {
                 send(out, list.changed(None)).await;
             }
         }

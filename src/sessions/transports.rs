@@ -66,6 +66,19 @@ pub fn transport(
     Ok(found)
 }
 
+/// Whether this principal has a transport session of this id.
+///
+/// # Errors
+///
+/// When the store cannot be read.
+pub fn has_transport(
+    tx: &Tx<'_>,
+    id: &TransportId,
+    owner: &PrincipalId,
+) -> Result<bool, StoreError> {
+    table::transport_exists(tx, id, owner)
+}
+
 /// Ends a transport session; the durable one goes on. False where this principal
 /// has no such transport session.
 ///

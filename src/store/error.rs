@@ -122,6 +122,8 @@ pub enum StoreError {
     NotBegun {
         /// What was to be done.
         doing: &'static str,
+        /// There was no room for what came before it.
+        full: bool,
     },
     /// A stored value is not what it must be.
     #[error(
@@ -159,7 +161,7 @@ impl StoreError {
     /// Whether there is no room left on the disk.
     pub fn is_full(&self) -> bool {
         match self {
-            Self::Commit { full, .. } => *full,
+            Self::Commit { full, .. } | Self::NotBegun { full, .. } => *full,
             Self::Sql { source, .. } => is_full(source),
             _ => false,
         }

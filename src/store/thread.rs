@@ -2,7 +2,7 @@
 
 use super::StoreError;
 use super::Tx;
-use super::error::is_full;
+use super::room::Room;
 use super::spool::Fold;
 use super::spool::Spool;
 use super::writers::WriterId;
@@ -13,6 +13,8 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::OnceLock;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::sync::mpsc::RecvTimeoutError;
 use std::thread::JoinHandle;
@@ -121,11 +123,15 @@ pub(super) struct WriterThread {
     orders: Option<mpsc::Sender<Order>>,
     spool: OnceLock<Arc<Spool>>,
     thread: Option<JoinHandle<()>>,
+    /// There was no room for what was written last.
+    full: Arc<AtomicBool>,
 }
 
 impl WriterThread {
     pub(super) fn start(connection: Connection, store: PathBuf) -> Result<Self, StoreError> {
         let (orders, waiting) = mpsc::channel();
+        let full = Arc::new(AtomicBool::new(false));
+        let room = Room::of(&store, Arc::clone(&full));
         let thread = std::thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || {
@@ -134,6 +140,7 @@ impl WriterThread {
                     store,
                     mode: None,
                     spool: None,
+                    room,
                 };
                 desk.run(&waiting);
             })
@@ -142,6 +149,7 @@ impl WriterThread {
             orders: Some(orders),
             spool: OnceLock::new(),
             thread: Some(thread),
+            full,
         })
     }
 
@@ -177,8 +185,17 @@ impl WriterThread {
             durability: Durability::Process,
             work: Box::new(move |_tx| (true, report)),
         })?;
-        let not_begun = StoreError::NotBegun { doing: "fold" };
-        wait.recv().map_err(|_not_run| not_begun)?
+        wait.recv().map_err(|_not_run| self.not_begun("fold"))?
+    }
+
+    /// Whether there was no room for what was written last.
+    pub(super) fn is_full(&self) -> bool {
+        self.full.load(Ordering::Relaxed)
+    }
+
+    fn not_begun(&self, doing: &'static str) -> StoreError {
+        let full = self.is_full();
+        StoreError::NotBegun { doing, full }
     }
 
     pub(super) async fn write<T: Send + 'static>(
@@ -189,7 +206,7 @@ impl WriterThread {
     ) -> Result<Committed<T>, StoreError> {
         self.submit(doing, durability, work)?
             .await
-            .map_err(|_not_run| StoreError::NotBegun { doing })?
+            .map_err(|_not_run| self.not_begun(doing))?
     }
 
     pub(super) fn write_blocking<T: Send + 'static>(
@@ -200,7 +217,7 @@ impl WriterThread {
     ) -> Result<Committed<T>, StoreError> {
         self.submit(doing, durability, work)?
             .blocking_recv()
-            .map_err(|_not_run| StoreError::NotBegun { doing })?
+            .map_err(|_not_run| self.not_begun(doing))?
     }
 
     fn submit<T: Send + 'static>(
@@ -256,6 +273,7 @@ struct Desk {
     store: PathBuf,
     mode: Option<Durability>,
     spool: Option<Arc<Spool>>,
+    room: Room,
 }
 
 impl Desk {
@@ -276,13 +294,13 @@ impl Desk {
             let mut went_well = true;
             if !jobs.is_empty() {
                 self.commit(jobs);
-            } else if is_due && self.spool.as_ref().is_some_and(|spool| !spool.rests()) {
+            } else if is_due && !self.rests() {
                 went_well = self.commit_batch(Durability::Process, Vec::new());
             }
             if ended {
                 return;
             }
-            let rests = self.spool.as_ref().is_none_or(|spool| spool.rests());
+            let rests = self.rests();
             let pause = if went_well { FOLD_EVERY } else { FOLD_AGAIN };
             due = match due.filter(|due| *due > Instant::now()) {
                 _ if rests => None,
@@ -290,6 +308,11 @@ impl Desk {
                 None => Some(Instant::now() + pause),
             };
         }
+    }
+
+    /// Whether there is nothing to do that nobody asked for.
+    fn rests(&self) -> bool {
+        !self.room.is_missing() && self.spool.as_ref().is_none_or(|spool| spool.rests())
     }
 
     /// The jobs among some orders.
@@ -325,12 +348,15 @@ impl Desk {
         let mut batch = batch.into_iter();
         let mut reports = Vec::with_capacity(batch.len());
         let outcome = set_mode(&self.connection, &mut self.mode, durability)
-            .map_err(|source| Why::of(&source))
+            .map_err(|source| self.why(&source))
             .and_then(|()| self.run_batch(&mut batch, &mut reports));
         for doing in &named {
             crash::step("store", doing, "after-commit");
         }
         let why = outcome.err();
+        // INVARIANT: before anybody is told, so that they are told of it.
+        self.room
+            .is(&self.connection, why.as_ref().map(|why| why.full));
         if let Some(Why { text, .. }) = &why {
             tracing::error!(error = %text, "a transaction of the store was not committed");
         }
@@ -359,6 +385,13 @@ impl Desk {
         why.is_none()
     }
 
+    fn why(&self, source: &rusqlite::Error) -> Why {
+        Why {
+            text: source.to_string(),
+            full: self.room.is_why(source),
+        }
+    }
+
     /// Folds the spool and runs the jobs of a batch in one transaction. Where a
     /// job fails, what it changed is taken back and the others stay.
     fn run_batch(
@@ -367,9 +400,12 @@ impl Desk {
         reports: &mut Vec<Report>,
     ) -> Result<(), Why> {
         let (connection, store) = (&self.connection, self.store.as_path());
-        let run = |word: &str| execute(connection, word).map_err(|source| Why::of(&source));
+        let run = |word: &str| execute(connection, word).map_err(|source| self.why(&source));
         run("BEGIN IMMEDIATE")?;
         let ran = (|| {
+            self.room
+                .tries(connection)
+                .map_err(|source| self.why(&source))?;
             if let Some(spool) = &self.spool {
                 // INVARIANT: before any job, so that a writer's chain has the
                 // order in which its calls went on.
@@ -410,15 +446,6 @@ impl Desk {
 struct Why {
     text: String,
     full: bool,
-}
-
-impl Why {
-    fn of(source: &rusqlite::Error) -> Self {
-        Self {
-            text: source.to_string(),
-            full: is_full(source),
-        }
-    }
 }
 
 /// Prepared once: parsing these words again for each call would cost more than

@@ -405,6 +405,9 @@ fn a_keeper_holds_no_end_of_its_commands_streams() {
     keeper.wait().unwrap();
 }
 
+/// How long a keeper leaves its command to end by its input.
+const GRACE: Duration = Duration::from_secs(2);
+
 #[test]
 fn a_command_that_ends_by_its_input_has_the_time_for_it_when_the_broker_goes() {
     let folder = tempfile::tempdir().unwrap();
@@ -413,13 +416,22 @@ fn a_command_that_ends_by_its_input_has_the_time_for_it_when_the_broker_goes() {
         "echo ready; while read line; do :; done; echo bye >{}",
         bye.display()
     );
-    let mut keeper = keeps(&script);
-    let mut output = BufReader::new(keeper.stdout.take().unwrap());
-    output.read_line(&mut String::new()).unwrap();
-    // What is left of a broker that was killed: no end of any pipe.
-    drop((keeper.stdin.take(), keeper.stderr.take(), output));
-    let status = keeper.wait().unwrap();
-    // The keeper goes with what may be left of the group.
-    assert_eq!(status.code(), None);
-    assert_eq!(std::fs::read_to_string(&bye).unwrap(), "bye\n");
+    // On a machine that is busy enough a shell does not come to its turn in the time that
+    // it has. Then the time must have been given, and it is tried again.
+    for _ in 0..60 {
+        let mut keeper = keeps(&script);
+        let mut output = BufReader::new(keeper.stdout.take().unwrap());
+        output.read_line(&mut String::new()).unwrap();
+        let left = Instant::now();
+        // What is left of a broker that was killed: no end of any pipe.
+        drop((keeper.stdin.take(), keeper.stderr.take(), output));
+        let status = keeper.wait().unwrap();
+        // The keeper goes with what may be left of the group.
+        assert_eq!(status.code(), None);
+        match std::fs::read_to_string(&bye) {
+            Ok(said) if said == "bye\n" => return,
+            cut_off => assert!(left.elapsed() >= GRACE, "{cut_off:?}"),
+        }
+    }
+    panic!("the command never came to its turn");
 }

@@ -2,8 +2,11 @@
 //! it, nothing more takes effect, and the record is closed once there is room; or the
 //! outcome is unknown, where the broker ends before.
 
+use crate::http::initialize;
+use crate::http::talk::Talk;
 use crate::preload::Preload;
 use crate::world::APPROVE;
+use crate::world::PATIENCE;
 use crate::world::Wire;
 use crate::world::World;
 use crate::world::payment;
@@ -11,6 +14,7 @@ use crate::world::text_of;
 use countersign::outcome::Outcome;
 use serde_json::Value;
 use serde_json::json;
+use std::time::Instant;
 
 /// A world whose disk fills up while a payment of $1,000 is being executed, and the
 /// broker that has told its client of it.
@@ -120,4 +124,92 @@ fn a_broker_that_ends_on_a_full_disk_leaves_what_was_sent_as_unknown() {
             }
         }
     }
+}
+
+#[test]
+fn a_full_disk_is_named_wherever_something_cannot_be_kept_and_until_there_is_room() {
+    let full = Preload::build("fulldisk");
+    let world = World::new();
+    let key = format!("Bearer {}", world.key("alice"));
+    let broker = world.serve_with(|command| {
+        full.stands_before(command)
+            .env("FULLDISK_STORE", world.path("countersign.db"))
+            .env("FULLDISK_WHILE", world.path("full"));
+    });
+    let mut talk = Talk::new(broker.address()).with("authorization", &key);
+    let opened = talk.post("/s/claim-99/mcp", &initialize("2025-11-25"));
+    let id = opened.header("mcp-session-id").unwrap().to_owned();
+    let call = |id: u64| {
+        let params = json!({"name": APPROVE, "arguments": payment(1)});
+        json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params}).to_string()
+    };
+    let named = ("mcp-session-id", &*id);
+    let paid = talk.post_with("/mcp", &[named], &call(2));
+    assert!(text_of(&paid.json()).starts_with("Paid"), "{paid:?}");
+    world.write("full", "");
+    let another = [named, ("countersign-session", "claim-98")];
+    let event = r#"{"id":"e-1","kind":"paid","body":{}}"#;
+    for (path, headers, body, status) in [
+        ("/mcp", &[][..], initialize("2025-11-25"), 503),
+        ("/api/sessions/claim-99/events", &[], event.to_owned(), 503),
+        ("/mcp", &another, call(3), 200),
+        ("/mcp", &[named], call(4), 200),
+    ] {
+        let refused = talk.post_with(path, headers, &body);
+        assert_eq!(refused.status, status, "{path} {body}: {refused:?}");
+        let says = refused.body.contains("disk") && refused.body.contains("full");
+        assert!(says, "{path} {body}: {refused:?}");
+    }
+    let mut ready = || talk.send("GET", "/readyz", &[], "");
+    let waits = ready();
+    let due = "not ready: the disk that holds the store is full\n";
+    assert_eq!((waits.status, &*waits.body), (503, due));
+    std::fs::remove_file(world.path("full")).unwrap();
+    let begun = Instant::now();
+    while ready().status != 200 {
+        assert!(
+            begun.elapsed() < PATIENCE,
+            "it never sees that there is room"
+        );
+    }
+    let opened = talk.post("/mcp", &initialize("2025-11-25"));
+    assert_eq!(opened.status, 200, "{opened:?}");
+    assert_eq!(world.paid(), [100]);
+}
+
+#[test]
+fn a_volume_that_the_log_of_the_store_fills_is_used_again() {
+    let full = Preload::build("fulldisk");
+    let world = World::new();
+    // What is there already needs no room.
+    world.key("alice");
+    let mut broker = world
+        .broker_with(|command| {
+            full.stands_before(command)
+                .env("FULLDISK_STORE", world.path("countersign.db"))
+                .env("FULLDISK_LOG", "1000000");
+        })
+        .initialized();
+    let begun = Instant::now();
+    let (mut paid, mut refused) = (0, 0);
+    while refused < 2 {
+        assert!(
+            begun.elapsed() < PATIENCE * 2,
+            "{paid} paid, {refused} refused"
+        );
+        let answer = broker.call(APPROVE, payment(1));
+        if answer.starts_with("Paid") {
+            paid += 1;
+            continue;
+        }
+        assert!(answer.contains("disk is full"), "{answer}");
+        refused += 1;
+        while !broker.call(APPROVE, payment(1)).starts_with("Paid") {
+            assert!(begun.elapsed() < PATIENCE * 2, "there is never room again");
+        }
+        paid += 1;
+    }
+    assert!(broker.end());
+    assert_eq!(world.paid().len(), paid);
+    assert!(world.journal_problems().is_empty());
 }

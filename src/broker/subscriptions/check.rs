@@ -1,5 +1,6 @@
-//! Whether who follows a resource or a task still may. Asked before each message, and where
-//! policies, tools or sessions may have changed.
+//! Whether who follows a resource or a task still may, and whether a stream is still read
+//! by right. Asked before each message, and where policies, tools, sessions or keys may
+//! have changed.
 
 use super::Broker;
 use super::Heard;
@@ -30,9 +31,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// How long after the store could not be read it is asked again who may follow what.
-const AGAIN: Duration = Duration::from_secs(1);
+pub(super) const AGAIN: Duration = Duration::from_secs(1);
 
-const UNREADABLE: &str = "the store is busy or cannot be read, so nobody can say who may follow a resource; what is said of one waits, and it is asked again";
+pub(super) const UNREADABLE: &str = "the store is busy or cannot be read, so nobody can say who may follow or hear what; what is to be said waits, and it is asked again";
 
 impl Broker {
     /// The next that a listener may hear.
@@ -64,6 +65,7 @@ impl Broker {
     /// A part of the followed resource may be one that policy keeps from this
     /// principal.
     fn may_hear(&self, listener: &Arc<Listener>, heard: &Heard) -> Result<bool, StoreError> {
+        self.check_recipient(listener.recipient())?;
         let who = (listener.principal(), heard.session);
         let of = match heard.of {
             Of::Resource => Of::Resource,
@@ -86,14 +88,21 @@ impl Broker {
         Ok(followed && told && can_answer(listener, heard))
     }
 
-    /// Ends what is followed by somebody who may not any longer.
+    /// Ends what is followed by somebody who may not any longer, and every stream that
+    /// is read by a right that is gone.
     pub(in crate::broker) async fn recheck(self: &Arc<Self>) {
-        let topics = self.subscriptions.all();
-        if topics.is_empty() {
+        let (topics, hearings) = (self.subscriptions.all(), self.subscriptions.hearings.all());
+        if topics.is_empty() && hearings.is_empty() {
             return;
         }
         let broker = Arc::clone(self);
         let checked = tokio::task::spawn_blocking(move || {
+            let checked = hearings
+                .iter()
+                .try_for_each(|hearing| broker.check_hearing(hearing));
+            if let Err(error) = checked {
+                tracing::warn!(error = %Chain(&error), "{UNREADABLE}");
+            }
             for topic in topics {
                 for (listener, session) in broker.no_longer(&topic) {
                     tracing::info!(

@@ -1,5 +1,6 @@
 //! One who is told of changes: a legacy client, or one stream of a modern one.
 
+use super::Recipient;
 use crate::downstream::ClientId;
 use crate::principal::PrincipalId;
 use crate::session::SessionId;
@@ -36,6 +37,8 @@ pub struct Listener {
     client: ClientId,
     /// What its client can be asked.
     declared: Arc<Declared>,
+    /// Who reads what it is told.
+    recipient: Recipient,
     waiting: Mutex<VecDeque<(u64, Heard)>>,
     /// The number of the next message.
     number: AtomicU64,
@@ -134,19 +137,22 @@ impl Heard {
 
 impl Listener {
     /// One of this principal, until `ended` is cancelled.
-    pub fn new(principal: PrincipalId, ended: CancellationToken) -> Arc<Self> {
-        Self::of((principal, Arc::default()), ended)
+    #[cfg(test)]
+    pub(super) fn new(principal: PrincipalId, ended: CancellationToken) -> Arc<Self> {
+        Self::of((principal, Arc::default(), Recipient::default()), ended)
     }
 
-    /// The same, whose client can be asked this.
+    /// One of this principal, whose client can be asked this and is told on these
+    /// streams, until `ended` is cancelled.
     pub fn of(
-        (principal, declared): (PrincipalId, Arc<Declared>),
+        (principal, declared, recipient): (PrincipalId, Arc<Declared>, Recipient),
         ended: CancellationToken,
     ) -> Arc<Self> {
         Arc::new(Self {
             principal,
             client: ClientId::next(),
             declared,
+            recipient,
             waiting: Mutex::default(),
             more: Notify::new(),
             ended,
@@ -171,6 +177,11 @@ impl Listener {
     /// What its client can be asked.
     pub(super) fn declared(&self) -> &Arc<Declared> {
         &self.declared
+    }
+
+    /// Who reads what it is told.
+    pub(super) fn recipient(&self) -> &Recipient {
+        &self.recipient
     }
 
     /// Says that somebody reads what it is told, while the value lives.

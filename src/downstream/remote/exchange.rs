@@ -1,6 +1,7 @@
 //! One message by one request: what is sent with it, and what may be said of how
 //! it went.
 
+use super::Remote;
 use super::events::Broken;
 use super::events::Events;
 use super::pool::Answered;
@@ -25,6 +26,7 @@ use hyper::header::ACCEPT;
 use hyper::header::CONTENT_TYPE;
 use hyper::header::HeaderValue;
 use hyper::header::LOCATION;
+use std::sync::OnceLock;
 use url::Url;
 
 /// What is answered by, or for, a server that does not serve at the moment.
@@ -52,7 +54,7 @@ pub(super) enum Exchange {
         /// With which status.
         status: StatusCode,
         /// What it says, where it says it as JSON-RPC.
-        answer: Option<Answer>,
+        said: Vec<Said>,
         /// In words, what to do.
         why: String,
     },
@@ -64,27 +66,69 @@ pub(super) enum Exchange {
     Invalid(String),
 }
 
+/// An answer that comes with a status which is none of success.
+pub(super) struct Said {
+    /// To which request, where it says that.
+    pub(super) to: Option<u64>,
+    pub(super) answer: Answer,
+}
+
+/// What is done where a server sends a message on to another path of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Redirects {
+    /// It is sent there, and so is what comes later.
+    Followed,
+    /// Nothing. A call is sent once, whatever the server says of it.
+    Refused,
+}
+
 /// What is needed to make requests of one server.
 pub(super) struct Exchanges {
     pub(super) pool: Pool,
     pub(super) url: Url,
-    pub(super) uri: Uri,
+    uri: Uri,
+    /// Where a redirect led that was followed.
+    moved: OnceLock<Uri>,
     pub(super) max_message: usize,
 }
 
 impl Exchanges {
+    /// With a server at this place.
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot be spoken to in safety; in words.
+    pub(super) fn of(remote: &Remote, max_message: usize) -> Result<Self, String> {
+        Ok(Self {
+            pool: Pool::new(remote)?,
+            url: remote.url.clone(),
+            uri: remote.uri.clone(),
+            moved: OnceLock::new(),
+            max_message,
+        })
+    }
+
+    /// The same, where messages go to another path.
+    pub(super) fn at(self, uri: Uri) -> Self {
+        Self { uri, ..self }
+    }
+
+    fn place(&self) -> Uri {
+        self.moved.get().unwrap_or(&self.uri).clone()
+    }
+
     /// Sends one message. `headers` makes all but what every message has. Returns
     /// the headers of the answer too.
     pub(super) async fn post(
         &self,
         headers: impl Fn() -> HeaderMap,
-        body: Bytes,
+        (body, redirects): (Bytes, Redirects),
     ) -> (Exchange, HeaderMap) {
-        let mut uri = self.uri.clone();
+        let mut uri = self.place();
         for _ in 0..=MAX_REDIRECTS {
             let mut request = Request::new(Full::new(body.clone()));
             *request.method_mut() = Method::POST;
-            *request.uri_mut() = uri;
+            *request.uri_mut() = uri.clone();
             *request.headers_mut() = headers();
             let sent = request.headers_mut();
             sent.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -98,11 +142,22 @@ impl Exchanges {
             };
             match self.redirected(&response) {
                 None => {
+                    if response.status().is_success() && uri != self.place() {
+                        // Where two led elsewhere, the first stays.
+                        let _first = self.moved.set(uri);
+                    }
                     let (head, body) = response.into_parts();
                     let exchange = self.read(head.status, &head.headers, body).await;
                     return (exchange, head.headers);
                 }
-                Some(Ok(next)) => uri = next,
+                Some(Ok(next)) if redirects == Redirects::Followed => uri = next,
+                Some(Ok(_elsewhere)) => {
+                    let status = response.status();
+                    let why = format!(
+                        "the server answered {status} and wants requests at another path; it is asked again for that, and the call was not made"
+                    );
+                    return (Exchange::NotSent(why), HeaderMap::new());
+                }
                 Some(Err(refused)) => return (refused, HeaderMap::new()),
             }
         }
@@ -120,7 +175,7 @@ impl Exchanges {
         headers: HeaderMap,
     ) -> Result<Events<Answered>, (Option<StatusCode>, String)> {
         let mut request = Request::new(Full::new(Bytes::new()));
-        *request.uri_mut() = self.uri.clone();
+        *request.uri_mut() = self.place();
         *request.headers_mut() = headers;
         request
             .headers_mut()
@@ -222,11 +277,18 @@ impl Exchanges {
 /// 5xx may have begun; of the others only those count as refusals that HTTP and
 /// MCP define to come before any effect.
 fn refused(status: StatusCode, body: &[u8]) -> Exchange {
-    let answer = read(body).into_iter().find_map(|message| match message {
-        Ok(Message::Answer { answer, .. }) => Some(answer),
-        Ok(Message::NamelessError(error)) => Some(Answer::Error(error)),
+    let said = read(body).into_iter().filter_map(|message| match message {
+        Ok(Message::Answer { id, answer }) => Some(Said {
+            to: Some(id),
+            answer,
+        }),
+        Ok(Message::NamelessError(error)) => Some(Said {
+            to: None,
+            answer: Answer::Error(error),
+        }),
         Ok(Message::Request { .. } | Message::Notification { .. }) | Err(_) => None,
     });
+    let said: Vec<Said> = said.collect();
     let advice = match status {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
             ": check the credentials in `headers` of the server's section"
@@ -251,16 +313,10 @@ fn refused(status: StatusCode, body: &[u8]) -> Exchange {
         | StatusCode::MISDIRECTED_REQUEST
         | StatusCode::UPGRADE_REQUIRED
         | StatusCode::TOO_MANY_REQUESTS
-        | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => Exchange::Refused {
-            status,
-            answer,
-            why,
-        },
-        _ => match answer {
-            Some(_) => Exchange::Messages(read(body)),
-            None if AWAY.contains(&status) => Exchange::Down(why),
-            None => Exchange::Lost(why),
-        },
+        | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => Exchange::Refused { status, said, why },
+        _ if !said.is_empty() => Exchange::Messages(read(body)),
+        _ if AWAY.contains(&status) => Exchange::Down(why),
+        _ => Exchange::Lost(why),
     }
 }
 

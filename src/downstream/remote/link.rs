@@ -10,7 +10,7 @@ use super::Company;
 use super::Remote;
 use super::exchange::Exchange;
 use super::exchange::Exchanges;
-use super::pool::Pool;
+use super::exchange::Redirects;
 use crate::crash;
 use crate::downstream::CallLine;
 use crate::downstream::ConnectionId;
@@ -68,6 +68,8 @@ const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
 /// What is said of a call that an instance did not take which has to resume first.
 const RESUMED_FIRST: &str =
     "the server had lost what it kept for this session; it is told to resume before the next call";
+/// Why a link ends on which a call was answered by 404.
+const LOST: &str = "the server answered 404, as where it has lost our transport session";
 /// How long telling a server that nobody waits any more may take.
 const PARTING: Duration = Duration::from_secs(2);
 /// How long to wait before a broken stream is taken up again, where the server
@@ -131,12 +133,7 @@ impl HttpLink {
         Ok(Self {
             server,
             declared,
-            exchanges: Exchanges {
-                pool: Pool::new(remote)?,
-                url: remote.url.clone(),
-                uri: remote.uri.clone(),
-                max_message,
-            },
+            exchanges: Exchanges::of(remote, max_message)?,
             fixed: remote.headers.clone(),
             company: remote.company,
             next_id: AtomicU64::new(1),
@@ -219,7 +216,7 @@ impl HttpLink {
 
     /// A call is sent once. It is sent again only where the server said that it
     /// does not know our transport session, which it says before anything else
-    /// (2025-11-25, transports, session management).
+    /// (2025-11-25, transports, session management), and said nothing of the call.
     async fn send_call(
         &self,
         frame: Frame,
@@ -230,11 +227,22 @@ impl HttpLink {
         let session = self.session();
         crash::point("send.before-write");
         let headers = || self.with_session(self.headers(&frame));
-        let (exchange, _headers) = self.exchanges.post(headers, body.clone()).await;
+        let message = || (body.clone(), Redirects::Refused);
+        let (exchange, _headers) = self.exchanges.post(headers, message()).await;
         crash::point("send.after-write");
         let lost = match (&exchange, session) {
-            (Exchange::Refused { status, .. }, Some(session)) => {
-                (*status == StatusCode::NOT_FOUND).then_some(session)
+            (Exchange::Refused { status, said, .. }, Some(session))
+                if *status == StatusCode::NOT_FOUND =>
+            {
+                match said.iter().any(|said| said.to == Some(waits.id)) {
+                    false => Some(session),
+                    // Whatever became of the call, this is the answer to it. Whether
+                    // the transport session is there, the next link finds out.
+                    true => {
+                        self.end(LOST.to_owned());
+                        None
+                    }
+                }
             }
             _ => None,
         };
@@ -243,7 +251,7 @@ impl HttpLink {
             // In a box, so that what rarely happens takes no room in every call.
             Some(lost) => match Box::pin(self.reopen(&lost)).await {
                 Ok(()) if self.is_resumed => return Sent::not_sent(RESUMED_FIRST),
-                Ok(()) => Box::pin(self.exchanges.post(headers, body)).await.0,
+                Ok(()) => Box::pin(self.exchanges.post(headers, message())).await.0,
                 Err(why) => return Sent::NotSent { why },
             },
         };
@@ -281,8 +289,8 @@ impl HttpLink {
         let id = self.take_id();
         let frame = Frame::control(id, control);
         let headers = || self.with_session(self.headers(&frame));
-        let body = frame.bytes().clone();
-        let (exchange, answered) = self.exchanges.post(headers, body).await;
+        let message = (frame.bytes().clone(), Redirects::Followed);
+        let (exchange, answered) = self.exchanges.post(headers, message).await;
         if opens {
             self.set_session(answered.get(SESSION).cloned());
         }
@@ -319,8 +327,8 @@ impl HttpLink {
 
     async fn post_alone(&self, frame: Frame) {
         let headers = || self.with_session(self.headers(&frame));
-        let body = frame.bytes().clone();
-        let (exchange, _headers) = self.exchanges.post(headers, body).await;
+        let message = (frame.bytes().clone(), Redirects::Followed);
+        let (exchange, _headers) = self.exchanges.post(headers, message).await;
         if let Exchange::NotSent(why)
         | Exchange::Lost(why)
         | Exchange::Down(why)

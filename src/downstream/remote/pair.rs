@@ -6,8 +6,8 @@ use super::Remote;
 use super::events::Events;
 use super::exchange::Exchange;
 use super::exchange::Exchanges;
+use super::exchange::Redirects;
 use super::pool::Answered;
-use super::pool::Pool;
 use bytes::Bytes;
 use tokio::io::AsyncBufReadExt as _;
 use tokio::io::AsyncWriteExt as _;
@@ -38,12 +38,7 @@ pub(in crate::downstream) async fn pair(
     remote: &Remote,
     max_message: usize,
 ) -> Result<Pair, String> {
-    let mut exchanges = Exchanges {
-        pool: Pool::new(remote)?,
-        url: remote.url.clone(),
-        uri: remote.uri.clone(),
-        max_message,
-    };
+    let exchanges = Exchanges::of(remote, max_message)?;
     let opened = exchanges.get(remote.headers.clone()).await;
     let mut events = opened
         .map_err(|(_status, why)| format!("{} opens no stream of events: {why}", remote.shown()))?;
@@ -65,7 +60,7 @@ pub(in crate::downstream) async fn pair(
             "the server sends messages to another server, which is not followed".to_owned(),
         );
     };
-    exchanges.uri = uri;
+    let exchanges = exchanges.at(uri);
     let (from, said) = duplex(WAITING);
     let (to, saying) = duplex(WAITING);
     let mut tasks = JoinSet::new();
@@ -73,8 +68,12 @@ pub(in crate::downstream) async fn pair(
     let headers = remote.headers.clone();
     tasks.spawn(async move {
         let mut lines = BufReader::new(saying).lines();
+        // The first line opens the connection. Those after it may be calls.
+        let mut redirects = Redirects::Followed;
         while let Ok(Some(line)) = lines.next_line().await {
-            let (exchange, _headers) = exchanges.post(|| headers.clone(), Bytes::from(line)).await;
+            let message = (Bytes::from(line), redirects);
+            redirects = Redirects::Refused;
+            let (exchange, _headers) = exchanges.post(|| headers.clone(), message).await;
             match exchange {
                 Exchange::Accepted | Exchange::Messages(_) | Exchange::Stream(_) => {}
                 // Some servers say `Accepted` as plain text.

@@ -3,6 +3,7 @@
 
 mod asking;
 mod following;
+mod once;
 mod resuming;
 mod script;
 
@@ -335,53 +336,6 @@ async fn a_protocol_error_is_the_servers_answer_whatever_its_status() {
         let sent = paid(&script).await;
         assert!(matches!(sent, Sent::Error { .. }), "{status}: {sent:?}");
     }
-}
-
-#[tokio::test]
-async fn a_redirect_within_the_server_is_followed_with_the_same_message() {
-    let script = Script::start(|asked, _| {
-        modern(asked, |asked| match asked.path.as_str() {
-            "/mcp" => Reply::json(308, "").with("Location", "/new"),
-            _ => Reply::result(asked, PAID),
-        })
-    })
-    .await;
-    let sent = paid(&script).await;
-    assert!(is_paid(&sent), "{sent:?}");
-    let calls = script.asked("tools/call");
-    assert_eq!(calls.len(), 2);
-    assert_eq!(calls[0].body, calls[1].body);
-}
-
-#[tokio::test]
-async fn a_lost_transport_session_is_opened_anew_once_for_all_calls() {
-    // Every call in the first session meets a server that has forgotten it.
-    let script = Script::start(|asked, before| {
-        let opened = before.iter().filter(|a| a.method == "initialize").count();
-        match asked.method.as_str() {
-            "initialize" => legacy(asked, |_| Reply::Close)
-                .with("Mcp-Session-Id", ["one", "two"][opened.min(1)]),
-            "tools/call" if asked.header("mcp-session-id") == Some("one") => Reply::json(404, ""),
-            _ => legacy(asked, |asked| Reply::result(asked, PAID)),
-        }
-    })
-    .await;
-    let server = ready(&script).await;
-    let mut all = tokio::task::JoinSet::new();
-    for _ in 0..8 {
-        let server = server.clone();
-        all.spawn(async move { pays(&server, line(), Duration::from_secs(30)).await });
-    }
-    for sent in all.join_all().await {
-        assert!(is_paid(&sent), "{sent:?}");
-    }
-    assert_eq!(script.asked("initialize").len(), 2);
-    let taken_in = script.asked("tools/call");
-    let taken_in = taken_in
-        .iter()
-        .filter(|a| a.header("mcp-session-id") == Some("two"));
-    assert_eq!(taken_in.count(), 8);
-    server.stop().await;
 }
 
 #[tokio::test]

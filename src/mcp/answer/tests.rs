@@ -303,6 +303,7 @@ fn a_session_that_cannot_be_had_is_told_to_the_model() {
             )]),
         },
         SessionRefusal::NotRecorded,
+        SessionRefusal::NoRoom,
     ];
     let texts: Vec<String> = refusals
         .iter()
@@ -310,7 +311,7 @@ fn a_session_that_cannot_be_had_is_told_to_the_model() {
         .collect();
     insta::assert_snapshot!(texts.join("\n--\n"), @r#"
 `a b�` cannot name a session. Nothing was sent.
-Use 1 to 100 of the characters A-Z a-z 0-9 . _ - or the id of a session.
+Use 1 to 100 of the characters A-Z a-z 0-9 . _ - (and not `.` or `..`), or the id of a session.
 --
 There is no session `claim-99` for this caller. Nothing was sent.
 Check its name, or leave it out to use the caller's own session.
@@ -320,6 +321,8 @@ There is no session `claim-98`, and this caller may not open it. Nothing was sen
 Check its name, or ask the operator to open it.
 --
 -32603 the call could not be recorded, so nothing was sent; tell the operator, or call again later
+--
+-32603 the broker's disk is full, so the call could not be recorded and nothing was sent; tell the operator, who has to make room
 "#);
 }
 

@@ -94,6 +94,21 @@ pub(super) fn transport(tx: &Tx<'_>, id: &TransportId) -> Result<Option<Transpor
     }))
 }
 
+pub(super) fn transport_exists(
+    tx: &Tx<'_>,
+    id: &TransportId,
+    owner: &PrincipalId,
+) -> Result<bool, StoreError> {
+    let read = || {
+        tx.sql()
+            .prepare_cached(
+                "SELECT EXISTS (SELECT 1 FROM transport_session WHERE id = ?1 AND owner = ?2)",
+            )?
+            .query_row(params![id.as_str(), owner.to_string()], |row| row.get(0))
+    };
+    read().map_err(StoreError::sql("see whether a transport session is there"))
+}
+
 pub(super) fn transport_used(
     tx: &Tx<'_>,
     id: &TransportId,

@@ -52,3 +52,91 @@ fn one_connection_too_many_is_turned_away_and_the_others_go_on() {
     assert_eq!(answer.header("retry-after"), Some("1"));
     assert_eq!(first.send("GET", "/livez", &[], "").status, 200);
 }
+
+/// A world whose server answers with more than any connection holds back.
+fn large(http: &str, env: &str) -> World {
+    let server = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/servers/large.sh");
+    let servers = format!(
+        "[servers.own]\ncommand = \"sh\"\nargs = [{server:?}]\nenv = {{ NOTE = \"note\"{env} }}\n\
+         [http]\n{http}\n"
+    );
+    World::of(
+        &servers,
+        "@id(\"all\")\npermit (principal, action, resource);",
+    )
+}
+
+#[test]
+fn a_client_that_reads_nothing_loses_its_connection_and_its_answer_is_not_read() {
+    let desk = Desk::on(large("write_timeout = \"300ms\"", ""));
+    let mut idle = desk.talk();
+    idle.write("GET", "/sse", &[("accept", "text/event-stream")], "");
+    assert_eq!(idle.head().unwrap().0, 200);
+    let at = idle.chunk().unwrap();
+    let session = opened(&mut desk.talk(), "/s/claim-99/mcp");
+    let fetch = call(2, "own__fetch", &json!({}));
+    let mut deaf = desk.talk().with("mcp-session-id", &session);
+    let json = ("content-type", "application/json");
+    deaf.write("POST", "/mcp", &[json], &fetch);
+    desk.world.wait_until_noted_are(1);
+    // Who makes the call once more is told of it, and it is not made.
+    let mut talk = desk.talk().with("mcp-session-id", &session);
+    let told = said(&talk.post("/mcp", &fetch));
+    assert!(told.contains("too large to be kept"), "{told}");
+    assert_eq!(desk.world.read("note"), "called\n");
+    // A stream on which nothing was to be written is there.
+    let at = at.split_once("data: ").unwrap().1.trim();
+    assert_eq!(talk.post(at, &initialize("2024-11-05")).status, 202);
+    assert!(idle.chunk().unwrap().contains("protocolVersion"));
+    drop(deaf);
+}
+
+#[test]
+fn it_is_ready_once_each_server_was_tried() {
+    let world = large("", ", GATE = \"gate\"");
+    let made = std::process::Command::new("mkfifo")
+        .arg(world.path("gate"))
+        .status();
+    assert!(made.unwrap().success());
+    let desk = Desk::on(world);
+    let mut talk = Talk::new(desk.address());
+    let mut asks = |path| {
+        let answer = talk.send("GET", path, &[], "");
+        (answer.status, answer.body)
+    };
+    let waits = "not ready: waiting for the first answer of 1 server\n";
+    assert_eq!(asks("/readyz"), (503, waits.to_owned()));
+    assert_eq!(asks("/livez").0, 200);
+    assert_eq!(asks("/health").0, 200);
+    desk.world.write("gate", "go\n");
+    let begun = std::time::Instant::now();
+    while asks("/readyz") != (200, "ready\n".to_owned()) {
+        assert!(
+            begun.elapsed() < crate::world::PATIENCE,
+            "it is never ready"
+        );
+    }
+}
+
+#[test]
+fn a_server_that_hangs_at_its_start_is_tried_when_its_time_is_up() {
+    let world = large("", ", GATE = \"gate\"");
+    world.edit(
+        "countersign.toml",
+        "env = {",
+        "start_timeout = \"1s\"\nenv = {",
+    );
+    let made = std::process::Command::new("mkfifo")
+        .arg(world.path("gate"))
+        .status();
+    assert!(made.unwrap().success());
+    let desk = Desk::on(world);
+    let mut talk = Talk::new(desk.address());
+    let begun = std::time::Instant::now();
+    while talk.send("GET", "/readyz", &[], "").status != 200 {
+        assert!(
+            begun.elapsed() < crate::world::PATIENCE,
+            "it is never ready"
+        );
+    }
+}

@@ -5,9 +5,9 @@ use crate::subscriptions::TAG;
 use crate::subscriptions::following;
 use crate::subscriptions::wait_until_heard;
 
-const EVENTS: (&str, &str) = ("accept", "text/event-stream");
+pub(super) const EVENTS: (&str, &str) = ("accept", "text/event-stream");
 
-fn talk(broker: &Serving, key: &str) -> Talk {
+pub(super) fn talk(broker: &Serving, key: &str) -> Talk {
     Talk::new(broker.address()).with("authorization", &format!("Bearer {key}"))
 }
 
@@ -27,12 +27,12 @@ fn method<'a>(name: &'a str) -> impl Fn(&Value) -> bool + 'a {
     move |message| message["method"] == name
 }
 
-fn updated(stream: &mut Talk) -> Value {
+pub(super) fn updated(stream: &mut Talk) -> Value {
     wait_for(stream, |message| message.get("method").is_some())["params"].take()
 }
 
 /// Listens, and returns what is honoured.
-fn listen(stream: &mut Talk, id: u64, wanted: Value) -> Value {
+pub(super) fn listen(stream: &mut Talk, id: u64, wanted: Value) -> Value {
     let params = modern_params(json!({ "notifications": wanted }));
     let headers = [
         ("content-type", "application/json"),
@@ -49,7 +49,7 @@ fn listen(stream: &mut Talk, id: u64, wanted: Value) -> Value {
 }
 
 /// A legacy client with its stream open.
-fn legacy(broker: &Serving, key: &str) -> (Talk, Talk) {
+pub(super) fn legacy(broker: &Serving, key: &str) -> (Talk, Talk) {
     let id = opened(&mut talk(broker, key), "/mcp");
     let mut stream = talk(broker, key).with("mcp-session-id", &id);
     stream.write("GET", "/mcp", &[EVENTS], "");
@@ -57,7 +57,7 @@ fn legacy(broker: &Serving, key: &str) -> (Talk, Talk) {
     (talk(broker, key).with("mcp-session-id", &id), stream)
 }
 
-fn own(talk: &mut Talk, tool: &str, uri: &str) {
+pub(super) fn own(talk: &mut Talk, tool: &str, uri: &str) {
     let params = json!({"name": format!("own__{tool}"), "arguments": {"uri": uri}});
     let called = modern(talk, "tools/call", params);
     assert_eq!(

@@ -17,6 +17,7 @@ use crate::downstream::remote::Company;
 use crate::downstream::remote::events::Broken;
 use crate::downstream::remote::events::Events;
 use crate::downstream::remote::exchange::Exchange;
+use crate::downstream::remote::exchange::Said;
 use crate::downstream::remote::exchange::broken;
 use crate::downstream::remote::pool::Answered;
 use crate::downstream::subscriptions::Ear;
@@ -92,6 +93,10 @@ impl Questions<'_> {
     }
 }
 
+fn is_error(answer: &Answer) -> bool {
+    matches!(answer, Answer::Error(_))
+}
+
 impl HttpLink {
     /// What became of a request, once its answer is there or nothing can come
     /// any more.
@@ -109,11 +114,14 @@ impl HttpLink {
             }
             Exchange::Stream(events) => Box::pin(self.streamed(events, waits)).await,
             Exchange::Accepted => Err(Failed::Invalid("the answer is empty".to_owned())),
-            Exchange::Refused {
-                answer: Some(answer @ Answer::Error(_)),
-                ..
-            } => Ok(answer),
-            Exchange::Refused { status, why, .. } => Err(Failed::Refused { status, why }),
+            Exchange::Refused { status, said, why } => {
+                let (own, others): (Vec<Said>, Vec<Said>) =
+                    said.into_iter().partition(|said| said.to == Some(waits.id));
+                let own = own.into_iter().map(|said| said.answer);
+                let mut all =
+                    own.chain(others.into_iter().map(|said| said.answer).filter(is_error));
+                all.next().ok_or(Failed::Refused { status, why })
+            }
             Exchange::NotSent(why) => Err(Failed::NotSent(why)),
             Exchange::Lost(why) => Err(Failed::Lost(why)),
             Exchange::Down(why) => {
