@@ -16,6 +16,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio::time::Sleep;
+use tokio_util::sync::CancellationToken;
 use tokio_util::sync::DropGuard;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
@@ -78,7 +79,7 @@ pub(super) struct Events {
 
 /// By whom it is read, until they may not any more.
 struct Heard {
-    _by: Arc<Hearing>,
+    by: Arc<Hearing>,
     over: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
@@ -137,7 +138,7 @@ impl Events {
     /// Ends where this may not be read any more.
     pub(super) fn heard_by(mut self, hearing: Arc<Hearing>) -> Self {
         let over = Box::pin(hearing.over().cancelled_owned());
-        self.heard = Some(Heard { _by: hearing, over });
+        self.heard = Some(Heard { by: hearing, over });
         self
     }
 
@@ -152,7 +153,8 @@ impl Events {
             self.quiet.as_mut().reset(Instant::now() + QUIET);
             return Poll::Ready(Some(piece));
         }
-        if let Poll::Ready(event) = self.source.poll_next(cx) {
+        let over = self.heard.as_ref().map(|heard| heard.by.over());
+        if let Poll::Ready(event) = self.source.poll_next(cx, over.as_ref()) {
             self.quiet.as_mut().reset(Instant::now() + QUIET);
             let begun = event.and_then(|event| {
                 self.begun = event;
@@ -171,9 +173,14 @@ impl Events {
 }
 
 impl Source {
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Parcel>> {
+    /// The next event, and none from when the right to it is `over`.
+    fn poll_next(
+        &mut self,
+        cx: &mut Context<'_>,
+        over: Option<&CancellationToken>,
+    ) -> Poll<Option<Parcel>> {
         match self {
-            Self::Kept(reader) => reader.poll_next(cx),
+            Self::Kept(reader) => reader.poll_next(cx, over),
             Self::Live {
                 first,
                 running,
@@ -188,6 +195,10 @@ impl Source {
                     *running = None;
                 }
                 let message = std::task::ready!(messages.poll_recv(cx));
+                // INVARIANT: asked after the message was made, because who made it saw
+                // whether it may be heard.
+                let message =
+                    message.filter(|_| !over.is_some_and(CancellationToken::is_cancelled));
                 Poll::Ready(message.map(|message| {
                     let (event, receipt) = event(None, message);
                     Parcel::new(event, receipt)
@@ -253,6 +264,7 @@ impl hyper::body::Body for Body {
 mod tests {
     use super::*;
     use http_body_util::BodyExt as _;
+    use std::future::poll_fn;
 
     #[tokio::test(start_paused = true)]
     async fn a_silent_stream_shows_that_it_is_alive() {
@@ -274,6 +286,24 @@ mod tests {
         );
         drop(out);
         assert!(body.frame().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn what_is_said_by_whom_sees_the_right_go_is_not_heard() {
+        let over = CancellationToken::new();
+        let (out, messages) = mpsc::channel(1);
+        let sees = over.clone();
+        let mut source = Source::Live {
+            first: None,
+            running: Some(Box::pin(async move {
+                sees.cancel();
+                let said = Outbound::Answer("{}".into(), Receipt::default());
+                out.send(said).await.unwrap();
+            })),
+            messages,
+        };
+        let next = poll_fn(|cx| source.poll_next(cx, Some(&over))).await;
+        assert!(next.is_none());
     }
 
     #[tokio::test]

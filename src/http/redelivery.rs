@@ -325,12 +325,22 @@ impl Reader {
         self.redelivery.streams().standing == Some(self.stream)
     }
 
-    /// The next event.
-    pub(super) fn poll_next(&mut self, cx: &Context<'_>) -> Poll<Option<Parcel>> {
+    /// The next event, and none from when the right to it is `over`: what is said then
+    /// stays for whoever comes for it by right.
+    pub(super) fn poll_next(
+        &mut self,
+        cx: &Context<'_>,
+        over: Option<&CancellationToken>,
+    ) -> Poll<Option<Parcel>> {
         if let Some(first) = self.first.take() {
             return Poll::Ready(Some(Parcel::new(first, Receipt::default())));
         }
         let mut streams = self.redelivery.streams();
+        // INVARIANT: asked under the lock under which it was said, because who said it saw
+        // before whether it may be heard.
+        if over.is_some_and(CancellationToken::is_cancelled) {
+            return Poll::Ready(None);
+        }
         let next = streams.of(self.stream);
         match next.map(|stream: &mut Stream| stream.next(&self.place, cx.waker())) {
             Some(Next::Event(event, receipt)) => Poll::Ready(Some(Parcel::new(event, receipt))),

@@ -42,9 +42,11 @@ impl Ground<'_> {
             return stale("the tool is not what it was when the call was stopped");
         }
         let state = sessions::state(tx, escalation.session)?;
-        let Some(state) = state.filter(|state| state.ended.is_none()) else {
+        let Some(mut state) = state.filter(|state| state.ended.is_none()) else {
             return stale("the session of the call is over");
         };
+        let caller = &escalation.principal;
+        sessions::as_called_in(tx, &mut state.facts, caller, now)?;
         let body = escalation.body.as_deref();
         let Some(reading) = body.and_then(|body| gate.read(body).ok()) else {
             return stale("its arguments do not fit the tool any more");

@@ -13,7 +13,7 @@ fn said(text: &str) -> Outbound {
 fn rest(reader: &mut Reader) -> (Vec<String>, bool) {
     let mut found = Vec::new();
     loop {
-        match reader.poll_next(&Context::from_waker(Waker::noop())) {
+        match reader.poll_next(&Context::from_waker(Waker::noop()), None) {
             Poll::Ready(Some(mut event)) => {
                 let whole: Vec<u8> = std::iter::from_fn(|| event.next()).flatten().collect();
                 found.push(String::from_utf8(whole).unwrap());
@@ -306,4 +306,23 @@ async fn an_answer_is_read_when_it_is_handed_to_somebody_who_is_there() {
     let forgotten = answers();
     kept.streams().forget(stream);
     assert!(!forgotten.is_read_later().await);
+}
+
+#[tokio::test]
+async fn what_is_said_after_the_right_to_it_went_stays_for_whoever_has_it() {
+    let kept = Redelivery::new(Resuming::Primed);
+    let Some(Standing::New(mut reader)) = kept.stand() else {
+        panic!("there was one before the first");
+    };
+    assert_eq!(data(&rest(&mut reader).0), [""]);
+    let over = CancellationToken::new();
+    over.cancel();
+    kept.say(reader.stream(), said("1"));
+    let next = reader.poll_next(&Context::from_waker(Waker::noop()), Some(&over));
+    assert!(matches!(next, Poll::Ready(None)));
+    drop(reader);
+    let Some(Standing::GoesOn(mut reader)) = kept.stand() else {
+        panic!("what was said is gone");
+    };
+    assert_eq!(data(&rest(&mut reader).0), ["", "1"]);
 }
