@@ -72,7 +72,7 @@ use tokio_util::sync::CancellationToken;
 
 /// The tables of every record room, by the version of the store that brought
 /// them.
-pub const MIGRATIONS: [Migration; 27] = [
+pub const MIGRATIONS: [Migration; 28] = [
     Migration {
         number: 1,
         sql: &[
@@ -196,6 +196,10 @@ pub const MIGRATIONS: [Migration; 27] = [
     Migration {
         number: 27,
         sql: &[sessions::SCHEMA_27],
+    },
+    Migration {
+        number: 28,
+        sql: &[escalations::SCHEMA_28],
     },
 ];
 

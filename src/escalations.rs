@@ -7,6 +7,7 @@
 mod changes;
 pub mod confirming;
 mod id;
+mod shown;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,10 @@ pub use changes::changed;
 pub use changes::take_changes;
 pub use id::EscalationId;
 pub use id::IdError;
+pub use shown::SCHEMA_28;
+pub use shown::shown;
+pub use shown::version;
+pub use shown::was_shown;
 pub use table::SCHEMA;
 pub use table::SCHEMA_24;
 
@@ -282,6 +287,7 @@ pub fn renew(
     expires: Timestamp,
 ) -> Result<(), StoreError> {
     table::renew(tx, id, (stops, roles), expires)?;
+    shown::raise(tx, id)?;
     changes::tell_again(tx, id)
 }
 

@@ -22,6 +22,7 @@ use crate::escalations::EscalationId;
 use crate::escalations::Filter;
 use crate::escalations::MAX_REASON;
 use crate::escalations::State;
+use crate::escalations::Stop;
 use crate::policy::Denial;
 use crate::principal::PrincipalId;
 use crate::store::StoreError;
@@ -69,6 +70,12 @@ pub enum DecisionRefusal {
         told(.0)
     )]
     More(Denial),
+    /// The same, and nobody knows whether whoever decides has read it since.
+    #[error(
+        "more stops this call by now than when it was asked for; all that does: {}. Look at it again, and decide on all of it",
+        stopping(.0)
+    )]
+    Grown(Vec<Stop>),
     /// What it was asked for is not so any more.
     #[error("nothing can be approved: {0}")]
     Stale(&'static str),
@@ -89,12 +96,21 @@ impl DecisionRefusal {
             Self::Own => "own_call",
             Self::Denied(_) => "may_not_decide",
             Self::NotEnough(_) => "approval_not_enough",
-            Self::More(_) => "escalation_changed",
+            Self::More(_) | Self::Grown(_) => "escalation_changed",
             Self::Stale(_) => "escalation_stale",
             Self::Reason => "unfit_reason",
             Self::NotRecorded => "not_recorded",
         }
     }
+}
+
+/// What stops a call, for a person.
+fn stopping(stops: &[Stop]) -> String {
+    let stops = stops.iter().map(|stop| match &stop.message {
+        Some(message) => format!("{message} ({})", stop.policy),
+        None => stop.policy.clone(),
+    });
+    stops.collect::<Vec<_>>().join(" ")
 }
 
 /// What a denial says to a person.
@@ -248,7 +264,7 @@ impl Ground<'_> {
             return Ok(Err(DecisionRefusal::Reason));
         }
         if ruling.approve == Approve::Yes
-            && let Err(refused) = self.would_pass(tx, escalation, by, now)?
+            && let Err(refused) = self.may_approve(tx, escalation, by, now)?
         {
             return Ok(Err(refused));
         }

@@ -81,7 +81,7 @@ impl Notices {
                         topic: Topic::Escalation,
                         target: &reader.name,
                     };
-                    let matter = format!("{id}/{}", state.as_str());
+                    let matter = matter(*id, *state, escalations::version(tx, *id)?);
                     outbox::enqueue(tx, to, &matter, now)?;
                 }
             }
@@ -142,6 +142,15 @@ pub(super) struct Told<'a> {
     pub(super) link: Option<&'a str>,
 }
 
+/// What is told: that an escalation is in a state, and where it said more meanwhile,
+/// with which of its versions.
+fn matter(id: EscalationId, state: State, version: u32) -> String {
+    match version {
+        1 => format!("{id}/{}", state.as_str()),
+        later => format!("{id}/{}/{later}", state.as_str()),
+    }
+}
+
 /// The name of a change for those who are told: the same at each try.
 pub(super) fn name(matter: &str) -> String {
     format!("ntf_{}", matter.replace('/', "_"))
@@ -154,7 +163,8 @@ pub(super) fn note(
     told: Told<'_>,
     now: Timestamp,
 ) -> Result<Option<Note>, StoreError> {
-    let named = matter.split_once('/');
+    let mut parts = matter.split('/');
+    let named = parts.next().zip(parts.next());
     let named =
         named.and_then(|(id, state)| Some((id.parse::<EscalationId>().ok()?, State::read(state)?)));
     let (id, state) = named.ok_or_else(|| StoreError::Damaged {

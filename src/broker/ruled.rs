@@ -111,6 +111,10 @@ fn policies(refusal: &DecisionRefusal) -> Option<Vec<&str>> {
             let reasons = denial.reasons.iter();
             Some(reasons.map(|reason| &*reason.policy).collect())
         }
+        DecisionRefusal::Grown(stops) => {
+            let stops = stops.iter();
+            Some(stops.map(|stop| &*stop.policy).collect())
+        }
         _ => None,
     }
 }

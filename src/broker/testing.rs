@@ -89,6 +89,7 @@ const MIGRATIONS: [Migration; 1] = [Migration {
         escalations::waiting::SCHEMA_18,
         escalations::SCHEMA_19,
         escalations::SCHEMA_24,
+        escalations::SCHEMA_28,
         pins::SCHEMA,
         pins::SCHEMA_8,
         pins::SCHEMA_10,

@@ -273,9 +273,10 @@ pub(super) fn event_refused(refusal: &EventRefusal) -> Response<Body> {
 pub(super) fn decision_refused(refusal: &DecisionRefusal) -> Response<Body> {
     let status = match refusal {
         DecisionRefusal::Unknown => StatusCode::NOT_FOUND,
-        DecisionRefusal::Over(_) | DecisionRefusal::More(_) | DecisionRefusal::Stale(_) => {
-            StatusCode::CONFLICT
-        }
+        DecisionRefusal::Over(_)
+        | DecisionRefusal::More(_)
+        | DecisionRefusal::Grown(_)
+        | DecisionRefusal::Stale(_) => StatusCode::CONFLICT,
         DecisionRefusal::Own | DecisionRefusal::Denied(_) | DecisionRefusal::NotEnough(_) => {
             StatusCode::FORBIDDEN
         }

@@ -5,6 +5,7 @@ use super::Ground;
 use crate::broker::escalate::renewed;
 use crate::broker::metered::Weighed;
 use crate::broker::own;
+use crate::escalations;
 use crate::escalations::Escalation;
 use crate::journal::Subject;
 use crate::pins;
@@ -21,8 +22,32 @@ use crate::tool::ToolId;
 use jiff::Timestamp;
 
 impl Ground<'_> {
+    /// Whether somebody may approve it now: the call would pass with that, and they were
+    /// shown all that it would lift. Where they were not, they are by this answer.
+    pub(super) fn may_approve(
+        &self,
+        tx: &Tx<'_>,
+        escalation: &Escalation,
+        by: &PrincipalId,
+        now: Timestamp,
+    ) -> Result<Result<(), DecisionRefusal>, StoreError> {
+        let id = escalation.id;
+        let was_shown = escalations::was_shown(tx, id, by)?;
+        let refused = match self.would_pass(tx, escalation, by, now)? {
+            Ok(()) if was_shown => return Ok(Ok(())),
+            Err(DecisionRefusal::More(denial)) if was_shown => DecisionRefusal::More(denial),
+            Ok(()) | Err(DecisionRefusal::More(_)) => {
+                let says = escalations::find(tx, id)?;
+                DecisionRefusal::Grown(says.map(|says| says.stops).unwrap_or_default())
+            }
+            refused => return Ok(refused),
+        };
+        escalations::shown(tx, id, by)?;
+        Ok(Err(refused))
+    }
+
     /// Whether the call would pass now with this approval.
-    pub(super) fn would_pass(
+    fn would_pass(
         &self,
         tx: &Tx<'_>,
         escalation: &Escalation,

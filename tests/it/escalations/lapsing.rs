@@ -117,10 +117,15 @@ fn an_approval_lifts_what_its_approver_was_shown_and_no_more() {
     );
     assert!(shows(&third));
     approved(&world, &mia, &third);
-    // So is whoever looks after the call was made again.
+    // So is whoever decides after the call was made again: they may have read it before.
     assert!(!shows(&fourth));
     assert_eq!(id_in(&alice.ask("tools/call", call(10_004))), fourth);
     assert!(shows(&fourth));
+    let (done, printed) = says(&world, &mia, &["approve", &fourth]);
+    assert!(
+        !done && printed.contains(limit) && printed.contains("Look at it again"),
+        "{printed}"
+    );
     approved(&world, &mia, &fourth);
     assert!(passes(&mut alice, call(10_003)) && passes(&mut alice, call(10_004)));
     assert!(alice.end());

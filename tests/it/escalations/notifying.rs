@@ -68,6 +68,33 @@ fn a_long_argument_hides_no_other_from_who_is_told() {
 }
 
 #[test]
+fn what_comes_to_a_request_is_told_too() {
+    let (world, listener) = telling(SIGNED);
+    let mut alice = world.broker().initialized();
+    let asks = |alice: &mut Wire| {
+        let answer = alice.ask("tools/call", super::pay(10_004, "claim-99"));
+        super::id_in(&answer)
+    };
+    let is_told = |name: &str, policies: &[&str]| {
+        let told = Post::take(&listener);
+        assert_eq!(told.headers["webhook-id"], name);
+        let stops = told.json()["data"]["escalation"]["reasons"].take();
+        let stops = stops.as_array().unwrap().iter();
+        let named: Vec<&str> = stops.map(|stop| stop["policy"].as_str().unwrap()).collect();
+        assert_eq!(named, policies);
+        told.answer(204);
+    };
+    let id = asks(&mut alice);
+    let limit = "claims.approve.limit";
+    is_told(&format!("ntf_{id}_pending"), &[limit]);
+    assert!(super::passes(&mut alice, super::pay(9_999, "claim-99")));
+    assert_eq!(asks(&mut alice), id);
+    let both = [limit, "claims.approve.session-limit"];
+    is_told(&format!("ntf_{id}_pending_2"), &both);
+    assert!(alice.end());
+}
+
+#[test]
 fn a_call_that_waits_is_told_signed_until_it_is_taken_and_over_a_kill() {
     let (world, listener) = telling(SIGNED);
     let mia = world.key("mia");
