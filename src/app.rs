@@ -228,8 +228,9 @@ pub async fn stdio(
     if let Some(name) = &session {
         can_be_session(name, &config.rules)?;
     }
+    let servers = config.servers.to_start()?.to_vec();
     let store = Arc::new(open_store(&config.store)?);
-    let running = Running::start(store, config.broker, config.servers, config.rules).await?;
+    let running = Running::start(store, config.broker, servers, config.rules).await?;
     let mut settings = stdio::Settings::new(principal);
     settings.session = session;
     let served = stdio::serve(
@@ -256,9 +257,10 @@ pub async fn serve(config: Config, listen: Option<SocketAddr>) -> anyhow::Result
     if let Some(anonymous) = &settings.anonymous {
         must_be_declared(anonymous, &config.rules)?;
     }
+    let servers = config.servers.to_start()?.to_vec();
     let store = Arc::new(open_store(&config.store)?);
     settings.must_let_somebody_in(&store)?;
-    let running = Running::start(store, config.broker, config.servers, config.rules).await?;
+    let running = Running::start(store, config.broker, servers, config.rules).await?;
     let (broker, store) = (Arc::clone(&running.broker), Arc::clone(&running.store));
     let mut server = match http::Server::start(settings, broker, store) {
         Ok(server) => server,

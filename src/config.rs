@@ -13,6 +13,7 @@ mod plain;
 mod principals;
 mod reached;
 mod references;
+mod servers;
 mod shape;
 #[cfg(test)]
 mod tests;
@@ -29,6 +30,7 @@ pub use plain::plain_text;
 pub use principals::EXAMPLE as PRINCIPALS_EXAMPLE;
 pub use reached::Known;
 pub use reached::Reached;
+pub use servers::Servers;
 pub use shape::toml_problem;
 
 use crate::broker;
@@ -39,7 +41,6 @@ use crate::broker::Naming;
 use crate::broker::OwnTools;
 use crate::broker::Rules;
 use crate::broker::ServerRules;
-use crate::downstream;
 use crate::events;
 use crate::policy::PolicyFile;
 use crate::principal::PrincipalId;
@@ -80,7 +81,7 @@ pub struct Config {
     /// What the broker is told.
     pub broker: broker::Settings,
     /// The servers to start.
-    pub servers: Vec<downstream::Settings>,
+    pub servers: Servers,
     /// How each of them is reached, as it is written.
     pub reached: Reached,
     /// For `countersign serve`: where and for whom.
@@ -157,22 +158,7 @@ impl Config {
                 }
             }
         }
-        let mut servers = Vec::new();
-        let mut reached = Reached::from(folder);
-        let mut rules = BTreeMap::new();
-        for (name, server) in &file.servers {
-            let key = format!("servers.{name}");
-            let name: ServerName = name
-                .parse()
-                .map_err(|error: crate::tool::ServerNameError| value(&key, error.to_string()))?;
-            server
-                .validate()
-                .map_err(|(at, why)| value(&format!("{key}.{at}"), why))?;
-            let settings = server.settings(name.clone(), folder, keeper);
-            servers.push(settings.map_err(|(at, why)| value(&format!("{key}.{at}"), why))?);
-            reached.add(name.clone(), server.reached());
-            rules.insert(name, server.rules());
-        }
+        let (servers, reached, rules) = Servers::read(path, &file, keeper)?;
         let meters = meters::meters(&file.meters, rules.keys())
             .map_err(|(key, problem)| value(&key, problem))?;
         let stdio_principal = file

@@ -143,7 +143,7 @@ pub(super) async fn look_at_servers(
 ) -> anyhow::Result<BTreeMap<ServerName, Replicas>> {
     let (news, mut incoming) = mpsc::unbounded_channel();
     let mut downstreams = BTreeMap::new();
-    for server in &config.servers {
+    for server in config.servers.to_start()? {
         let downstream = Replicas::start(server.clone(), news.clone());
         downstreams.insert(server.name.clone(), downstream);
     }

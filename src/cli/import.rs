@@ -74,6 +74,7 @@ impl Import {
             document: ours.parse()?,
             here: std::env::current_dir()?,
             plain: Vec::new(),
+            unresolved: Vec::new(),
         };
         let (servers, empty) = self.take_all(found, &mut taking)?;
         let changed = taking.document.to_string();
@@ -97,6 +98,7 @@ impl Import {
                 "written": matches!(wrote, Wrote::File),
                 "servers": servers.iter().map(Server::published).collect::<Value>(),
                 "plain": taking.plain,
+                "unresolved": taking.unresolved,
             }));
         }
         let mut report = self.told(&servers);
@@ -108,6 +110,9 @@ impl Import {
             )?;
         }
         let has_started = config.rules.has_started();
+        for unresolved in &taking.unresolved {
+            writeln!(report, "WARNING   {unresolved}")?;
+        }
         report.push_str(&taking.ending(path, wrote, has_started));
         print(&report)
     }
@@ -215,6 +220,8 @@ struct Taking {
     here: PathBuf,
     /// The keys of values that may be secret and are copied as they are.
     plain: Vec<String>,
+    /// What is wrong with each reference that leads nowhere here, with its key.
+    unresolved: Vec<String>,
 }
 
 impl Taking {
@@ -267,6 +274,11 @@ impl Taking {
         let secrets = clients::secrets(&entry).into_iter();
         self.plain
             .extend(secrets.map(|key| format!("servers.{name}.{}", one_line(&key))));
+        let nowhere = self.reached.unresolved(&entry).into_iter();
+        self.unresolved.extend(nowhere.map(|(key, problem)| {
+            let told = format!("`servers.{name}.{key}`: {problem}");
+            one_line(&told)
+        }));
         self.reached.add(name.clone(), vec![entry]);
         taken.what = "added";
         taken.server = Some(name.to_string());
@@ -305,11 +317,8 @@ impl Taking {
 }
 
 fn asks(entry: &Entry) -> bool {
-    let texts = entry.command.iter().chain(&entry.args).chain(&entry.url);
-    let texts = texts
-        .chain(entry.env.values())
-        .chain(entry.headers.values());
-    texts.into_iter().any(|text| text.contains("${input:"))
+    let mut texts = entry.texts().into_iter();
+    texts.any(|(_key, text)| text.contains("${input:"))
 }
 
 fn section(entry: &Entry) -> Table {

@@ -46,6 +46,29 @@ pub struct Entry {
     pub transport: Option<&'static str>,
 }
 
+impl Entry {
+    /// Every text in which a reference may stand, with its key.
+    pub fn texts(&self) -> Vec<(String, &str)> {
+        let one = [
+            ("command", &self.command),
+            ("cwd", &self.cwd),
+            ("url", &self.url),
+        ];
+        let one = one.into_iter().filter_map(|(key, text)| {
+            let text = text.as_deref()?;
+            Some((key.to_owned(), text))
+        });
+        let args = self.args.iter().enumerate();
+        let args = args.map(|(place, arg)| (format!("args[{place}]"), arg.as_str()));
+        let parts = [("env", &self.env), ("headers", &self.headers)];
+        let members = parts.into_iter().flat_map(|(part, members)| {
+            let members = members.iter();
+            members.map(move |(name, value)| (format!("{part}.{name}"), value.as_str()))
+        });
+        one.chain(args).chain(members).collect()
+    }
+}
+
 /// How a client's file is written. Comments and trailing commas are allowed, and
 /// nothing else that JSON has not.
 pub fn as_json() -> ParseOptions {

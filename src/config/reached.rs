@@ -67,6 +67,14 @@ impl Reached {
         }
     }
 
+    /// The references of an entry that lead nowhere here: the key of each, and what is
+    /// wrong with it.
+    pub fn unresolved(&self, entry: &Entry) -> Vec<(String, String)> {
+        let texts = entry.texts().into_iter();
+        let leads = texts.map(|(key, text)| expanded(text, &self.folder, &key));
+        leads.filter_map(Result::err).collect()
+    }
+
     /// The keys in which two entries differ.
     fn differ(&self, ours: &Entry, theirs: &Entry) -> Vec<String> {
         let leads = |text: &String| {

@@ -1,11 +1,16 @@
 use super::*;
 
+/// A configuration whose servers can be started.
 fn config(text: &str) -> Result<Config, String> {
     Config::parse(
         Path::new("/etc/cs/countersign.toml"),
         text,
         Path::new("countersign"),
     )
+    .and_then(|config| {
+        config.servers.to_start()?;
+        Ok(config)
+    })
     .map_err(|error| error.to_string())
 }
 
@@ -17,7 +22,7 @@ fn principals(text: &str) -> Result<Principals, String> {
 fn the_shipped_examples_are_read() {
     let config = config(EXAMPLE).unwrap();
     assert_eq!(config.store, Path::new("/etc/cs/countersign.db"));
-    assert_eq!(config.servers.len(), 1);
+    assert_eq!(config.servers.to_start().unwrap().len(), 1);
     let principals = principals(PRINCIPALS_EXAMPLE).unwrap();
     let alice = config.stdio_principal.unwrap();
     assert_eq!(principals.by_id[&alice].limits.call, 1_000_000);

@@ -6,6 +6,7 @@ mod json;
 mod others;
 mod rough;
 mod scopes;
+mod unset;
 mod words;
 
 use crate::world::PROGRAM;
