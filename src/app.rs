@@ -5,6 +5,7 @@ mod advice;
 mod callers;
 mod check;
 mod doctor;
+mod following;
 mod keeping;
 mod notified;
 mod starting;
@@ -33,9 +34,8 @@ pub use starting::starting;
 
 use crate::broker;
 use crate::broker::Broker;
-use crate::cause::Chain;
+use crate::config::AsRead;
 use crate::config::Config;
-use crate::config::Fingerprint;
 use crate::config::RulesAt;
 use crate::downstream;
 use crate::escalations;
@@ -60,6 +60,7 @@ use crate::store::Writer;
 use crate::store::WriterId;
 use crate::tasks;
 use anyhow::Context;
+use following::Files;
 use jiff::Timestamp;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -203,9 +204,6 @@ pub const MIGRATIONS: [Migration; 28] = [
     },
 ];
 
-/// How often the files of the rules are looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-
 /// How long an orderly end waits for calls, and for servers.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -230,7 +228,8 @@ pub async fn stdio(
     }
     let servers = config.servers.to_start()?.to_vec();
     let store = Arc::new(open_store(&config.store)?);
-    let running = Running::start(store, config.broker, servers, config.rules).await?;
+    let rules = (config.rules, config.as_read);
+    let running = Running::start(store, config.broker, servers, rules).await?;
     let mut settings = stdio::Settings::new(principal);
     settings.session = session;
     let served = stdio::serve(
@@ -260,7 +259,8 @@ pub async fn serve(config: Config, listen: Option<SocketAddr>) -> anyhow::Result
     let servers = config.servers.to_start()?.to_vec();
     let store = Arc::new(open_store(&config.store)?);
     settings.must_let_somebody_in(&store)?;
-    let running = Running::start(store, config.broker, servers, config.rules).await?;
+    let rules = (config.rules, config.as_read);
+    let running = Running::start(store, config.broker, servers, rules).await?;
     let (broker, store) = (Arc::clone(&running.broker), Arc::clone(&running.store));
     let mut server = match http::Server::start(settings, broker, store) {
         Ok(server) => server,
@@ -291,15 +291,17 @@ impl Running {
         store: Arc<Store>,
         settings: broker::Settings,
         servers: Vec<downstream::Settings>,
-        at: RulesAt,
+        (at, config): (RulesAt, AsRead),
     ) -> anyhow::Result<Self> {
         let seen = at.fingerprint();
         let rules = at.load()?;
+        let principals = rules.principals.clone();
         let broker = Broker::start(Arc::clone(&store), settings, servers, rules).await?;
         let shutdown = CancellationToken::new();
         let mut tasks = JoinSet::new();
         tasks.spawn(cancel_on_signal(shutdown.clone()));
-        tasks.spawn(follow_rules(Arc::clone(&broker), at, seen));
+        let files = Files::new((at, seen), principals, config);
+        tasks.spawn(files.follow(Arc::clone(&broker)));
         Ok(Self {
             broker,
             store,
@@ -392,73 +394,5 @@ fn cancel_on_signal(shutdown: CancellationToken) -> impl Future<Output = ()> + S
         }
         tracing::warn!("told to end again; calls in flight are given up");
         std::process::exit(130);
-    }
-}
-
-/// Reloads policies and principals when their files change. Rules that are not
-/// valid change nothing; the next change is looked at again.
-async fn follow_rules(broker: Arc<Broker>, rules: RulesAt, known: Fingerprint) {
-    let mut look = tokio::time::interval(LOOK_EVERY);
-    let mut looks = Looks::new(known);
-    loop {
-        look.tick().await;
-        if !looks.show_a_change(rules.fingerprint()) {
-            continue;
-        }
-        let taken = match rules.load() {
-            Ok(loaded) => broker.reload(loaded).await.map_err(anyhow::Error::from),
-            Err(error) => Err(error.into()),
-        };
-        match taken {
-            Ok(()) => tracing::info!("the new policies and principals are in force"),
-            Err(error) => tracing::error!(
-                "the new policies or principals are not valid; the old ones stay in force: {}",
-                Chain(error.as_ref())
-            ),
-        }
-    }
-}
-
-/// What was seen of the files of the rules.
-///
-/// A change counts once nothing moved between two looks: half of a file, or one
-/// of two, may be valid and lack the forbids.
-struct Looks {
-    taken: Fingerprint,
-    last: Fingerprint,
-}
-
-impl Looks {
-    fn new(taken: Fingerprint) -> Self {
-        let last = taken.clone();
-        Self { taken, last }
-    }
-
-    /// Whether the rules are to be read again.
-    fn show_a_change(&mut self, now: Fingerprint) -> bool {
-        if now != self.last {
-            self.last = now;
-            return false;
-        }
-        let changed = now != self.taken;
-        self.taken = now;
-        changed
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rules_are_read_again_once_nobody_writes_them_any_more() {
-        let files = |size| vec![("claims.cedar".into(), size, None)];
-        let mut looks = Looks::new(files(90));
-        let read: Vec<bool> = [90, 0, 40, 90, 90, 91, 91, 91]
-            .into_iter()
-            .map(|size| looks.show_a_change(files(size)))
-            .collect();
-        let no = false;
-        assert_eq!(read, [no, no, no, no, no, no, true, no]);
     }
 }

@@ -1,6 +1,7 @@
 //! The configuration: `countersign.toml`, the policies and the principals that it
 //! names, read into the settings of each room.
 
+mod as_read;
 mod doubled;
 mod error;
 mod file;
@@ -19,6 +20,7 @@ mod shape;
 mod tests;
 mod webhooks;
 
+pub use as_read::AsRead;
 pub use doubled::client_json;
 pub use error::ConfigError;
 pub use imported::Entry;
@@ -76,6 +78,8 @@ const SHORTEST_UNUSED: SignedDuration = SignedDuration::from_mins(5);
 pub struct Config {
     /// The file it was read from.
     pub path: PathBuf,
+    /// What that file said.
+    pub as_read: AsRead,
     /// Where the store is.
     pub store: PathBuf,
     /// What the broker is told.
@@ -173,6 +177,7 @@ impl Config {
         let custody = custody.map_err(|(key, problem)| value(key, problem))?;
         Ok(Self {
             path: path.to_owned(),
+            as_read: AsRead::new(path, text),
             broker: broker::Settings {
                 webhooks: notify::told(&file, folder)
                     .map_err(|(key, problem)| value(&key, problem))?,
@@ -427,14 +432,15 @@ impl RulesAt {
     pub fn fingerprint(&self) -> Fingerprint {
         let mut paths = self.policy_paths().unwrap_or_default();
         paths.push(self.principals.clone());
-        let facts = paths.into_iter().map(|path| {
-            let metadata = std::fs::metadata(&path).ok();
-            let size = metadata.as_ref().map_or(0, std::fs::Metadata::len);
-            let changed = metadata.and_then(|metadata| metadata.modified().ok());
-            (path, size, changed)
-        });
-        facts.collect()
+        paths.into_iter().map(facts).collect()
     }
+}
+
+fn facts(path: PathBuf) -> (PathBuf, u64, Option<SystemTime>) {
+    let metadata = std::fs::metadata(&path).ok();
+    let size = metadata.as_ref().map_or(0, std::fs::Metadata::len);
+    let changed = metadata.and_then(|metadata| metadata.modified().ok());
+    (path, size, changed)
 }
 
 fn read(path: &Path) -> Result<String, ConfigError> {

@@ -14,7 +14,9 @@ use crate::config::Imported;
 use crate::config::Reached;
 use crate::counted::Counted;
 use crate::keys;
+use crate::store::Store;
 use crate::visible;
+use jiff::Timestamp;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
@@ -148,6 +150,7 @@ async fn store(config: &Config, findings: &mut Vec<Finding>) {
             "make room: without it effects are refused",
         ));
     }
+    findings.extend(started_before(&store, &config.path));
     let valid = store.read(keys::list).unwrap_or_default();
     let valid = valid.iter().filter(|key| key.revoked.is_none()).count();
     match (valid, &config.http.anonymous) {
@@ -160,6 +163,24 @@ async fn store(config: &Config, findings: &mut Vec<Finding>) {
         ))),
         (keys, _) => findings.push(Finding::good(format!("{} for HTTP", Counted(keys, "key")))),
     }
+}
+
+/// That a broker runs by an earlier configuration.
+fn started_before(store: &Store, config: &Path) -> Option<Finding> {
+    let changed = std::fs::metadata(config).and_then(|found| found.modified());
+    let changed = Timestamp::try_from(changed.ok()?).ok()?;
+    let earlier = store.living_since_before(changed).ok()?;
+    (earlier > 0).then(|| {
+        Finding::warning(
+            format!(
+                "{} on this store started before {} last changed",
+                Counted(earlier, "broker"),
+                config.display()
+            ),
+            "restart what should go by it: servers, tools and settings are read at the start"
+                .to_owned(),
+        )
+    })
 }
 
 async fn servers_and_policies(config: &Config, findings: &mut Vec<Finding>) {

@@ -297,6 +297,27 @@ impl Store {
             .filter_map(|(id, name)| is_held(&lock_path(&self.path, &name)).then_some(id));
         Ok(living.collect())
     }
+
+    /// How many of the writers that are alive now started before `then`.
+    ///
+    /// # Errors
+    ///
+    /// When the list cannot be read.
+    pub fn living_since_before(&self, then: Timestamp) -> Result<usize, StoreError> {
+        let living = self.living_writers()?;
+        let earlier = self.read(|tx| {
+            let list = || {
+                let mut rows = tx
+                    .sql()
+                    .prepare_cached("SELECT id FROM writer WHERE ended IS NULL AND started < ?1")?;
+                rows.query_map([then.as_millisecond()], |row| Ok(WriterId(row.get(0)?)))?
+                    .collect::<Result<Vec<_>, _>>()
+            };
+            list().map_err(StoreError::sql("list the writers"))
+        })?;
+        let earlier = earlier.iter().filter(|writer| living.contains(writer));
+        Ok(earlier.count())
+    }
 }
 
 /// Whether a writer of the store at this path lives, whatever the store says.

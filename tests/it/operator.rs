@@ -75,6 +75,53 @@ fn a_policy_that_is_not_valid_changes_nothing_and_the_log_says_so() {
 }
 
 #[test]
+fn a_broker_says_that_the_configuration_changed_and_that_its_declarations_wait_for_a_restart() {
+    let world = World::new();
+    let mut broker = world.broker().initialized();
+    broker.ask("tools/list", json!({}));
+    let (_, said) = world.run(&["doctor"]);
+    assert!(!said.contains("on this store started before"), "{said}");
+    let before = world.read("countersign.toml");
+    let read = "access = \"read\"\n";
+    let declared = format!("{read}under = {{ claim_id = \"/srv\" }}\n");
+    world.edit("countersign.toml", read, &declared);
+    let changed = "countersign.toml` changed since this broker started: what it says of servers, tools and settings counts after a restart";
+    world.wait_for_log(changed);
+    let (_, said) = world.run(&["doctor"]);
+    assert!(
+        said.contains("1 broker on this store started before"),
+        "{said}"
+    );
+
+    world.append(
+        "policies/claims.cedar",
+        r#"@id("outside")
+        forbid (principal, action == Broker::Action::"claims/get_claim", resource)
+        unless { context.input["claim_id#under"] };"#,
+    );
+    let waits = "changed since this broker started: restart it, then what is declared there counts";
+    world.wait_for_log(waits);
+    world.edit(
+        "principals.toml",
+        "day = \"100000.00\"",
+        "day = \"90000.00\"",
+    );
+    let neither =
+        "principals.toml` was not taken either, as policies and principals are taken together; ";
+    world.wait_for_log(neither);
+    world.write("countersign.toml", &before);
+    world.wait_for_log("says again what it said when this broker started");
+    let log = world.read("broker.log");
+    assert_eq!(log.matches(changed).count(), 1, "{log}");
+
+    world.edit("countersign.toml", read, &declared);
+    assert!(broker.end());
+    let mut broker = world.broker().initialized();
+    let answer = broker.call(GET, json!({"claim_id": "99"}));
+    assert!(answer.starts_with("error: "), "{answer}");
+}
+
+#[test]
 fn a_broker_with_no_valid_policies_does_not_start() {
     let world = World::new();
     world.write(
