@@ -10,10 +10,10 @@ use unicode_normalization::char::canonical_combining_class;
 const OVERLAY: u8 = 1;
 
 /// Whether a character is to be spelled out where people read it: one that cannot be
-/// seen, changes how its neighbours look, or is a space of another width than that of
-/// the space.
+/// seen, changes how its neighbours look, is shown as nothing where it stands after
+/// letters of another script, or is a space of another width than that of the space.
 pub fn hidden(c: char) -> bool {
-    unseen(c) || (c != ' ' && get_general_category(c) == Category::SpaceSeparator)
+    unseen(c) || stacks(c) || (c != ' ' && get_general_category(c) == Category::SpaceSeparator)
 }
 
 /// Whether a character cannot be seen, changes how its neighbours look, or has no look
@@ -44,13 +44,35 @@ pub fn unseen(c: char) -> bool {
 fn is_blank(c: char) -> bool {
     matches!(c, '\u{34f}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
         | '\u{180b}'..='\u{180f}' | '\u{2800}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}'
-        | '\u{ffa0}' | '\u{fffc}' | '\u{13440}' | '\u{13447}'..='\u{13455}'
+        | '\u{ffa0}' | '\u{fffc}' | '\u{13440}'..='\u{13442}' | '\u{13447}'..='\u{13455}'
         | '\u{16fe4}' | '\u{1d159}' | '\u{e0100}'..='\u{e01ef}')
 }
 
+/// Marks that only put the next letter of their script under the last one, and are shown
+/// as nothing without that: what Unicode calls invisible stackers, and joiners of numbers
+/// and consonants.
+fn stacks(c: char) -> bool {
+    matches!(
+        c,
+        '\u{1039}'
+            | '\u{17d2}'
+            | '\u{1a60}'
+            | '\u{1bab}'
+            | '\u{2d7f}'
+            | '\u{aaf6}'
+            | '\u{10a3f}'
+            | '\u{1107f}'
+            | '\u{11133}'
+            | '\u{11a47}'
+            | '\u{11a99}'
+            | '\u{11d45}'
+            | '\u{11d97}'
+    )
+}
+
 /// Whether a text can name something: 1 to `most` bytes, none of them of a character that
-/// cannot be seen. Spaces of any width may stand in a name: they are spelled out where it
-/// is shown.
+/// cannot be seen. Spaces of any width and marks that stack letters may stand in a name:
+/// they are spelled out where it is shown.
 pub fn is_name(text: &str, most: usize) -> bool {
     (1..=most).contains(&text.len()) && !text.contains(unseen)
 }
@@ -189,7 +211,7 @@ mod tests {
             0xfeff..=0xfeff,
             0xffa0..=0xffa0,
             0xfff0..=0xfffc,
-            0x13430..=0x13440,
+            0x13430..=0x13442,
             0x13447..=0x1345f,
             0x16fe4..=0x16fe4,
             0x1bca0..=0x1bca3,
@@ -215,6 +237,13 @@ mod tests {
             0x205f..=0x205f,
             0x3000..=0x3000,
         ];
+        let stackers = [
+            0x1039, 0x17d2, 0x1a60, 0x1bab, 0x2d7f, 0xaaf6, 0x10a3f, 0x1107f, 0x11133, 0x11a47,
+            0x11a99, 0x11d45, 0x11d97,
+        ];
+        for c in stackers.into_iter().filter_map(char::from_u32) {
+            assert!(hidden(c) && !unseen(c), "{c:?}");
+        }
         let all = |ranges: &[std::ops::RangeInclusive<u32>]| {
             let numbers = ranges.iter().cloned().flatten();
             numbers.filter_map(char::from_u32).collect::<Vec<char>>()

@@ -1,7 +1,6 @@
 //! The care of a store: is it whole, how is it copied, how is it brought back.
 
 use super::MIGRATIONS;
-use super::open_store;
 use crate::cause::Chain;
 use crate::config::Config;
 use crate::journal;
@@ -99,7 +98,8 @@ fn trust(config: &Config) -> anyhow::Result<Trust> {
 /// When the file is there already, or the copy cannot be made or does not hold.
 pub fn back_up(config: &Config, to: &Path) -> anyhow::Result<usize> {
     must_be_new(to)?;
-    let store = open_store(&config.store)?;
+    let store = Store::open_existing(&config.store, &MIGRATIONS)?;
+    store.must_be_whole()?;
     anyhow::ensure!(
         store.settle(journal::fold)?,
         "a running broker is late with its journal, so the copy would lack its last calls: try again"

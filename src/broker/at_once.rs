@@ -10,6 +10,7 @@ use super::admit::Judged;
 use super::confirming::Lifted;
 use super::earlier::Follows;
 use super::entry::Entry;
+use super::escalations::Ground;
 use super::memory::Memory;
 use super::memory::Recalled;
 use super::open_calls::Place;
@@ -153,7 +154,7 @@ impl Broker {
     /// Step 6 as a transaction.
     pub(super) async fn admit_in_store(
         &self,
-        candidate: Candidate,
+        mut candidate: Candidate,
         now: Timestamp,
     ) -> Result<Committed<Admitted>, Refusal> {
         let settings = Arc::clone(&self.settings);
@@ -164,6 +165,12 @@ impl Broker {
             chosen => chosen,
         };
         let decided = self.store.write("admit", durability, move |tx| {
+            let ground = Ground {
+                catalogue: &catalogue,
+                settings: &settings,
+                writer,
+            };
+            candidate.show_what_is_decided(tx, ground, now)?;
             candidate.admit(tx, writer, (&settings, &catalogue), now)
         });
         decided.await.map_err(super::not_recorded)?.transpose()

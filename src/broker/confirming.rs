@@ -16,10 +16,13 @@ use super::admit::Candidate;
 use super::admit::Judged;
 use super::admit::Said as Told;
 use super::admit::denied_detail;
+use super::catalogue::Leads;
 use super::catalogue::Route;
 use super::earlier::Follows;
 use super::escalate::Decided;
 use super::escalate::Grant;
+use super::escalations::Ground;
+use super::own::Own;
 use crate::downstream::can_be_asked;
 use crate::escalations::confirming;
 use crate::escalations::confirming::About;
@@ -50,8 +53,8 @@ const MOST: usize = 8 << 10;
 
 /// What a call brings towards a confirmation.
 pub(super) enum Confirming {
-    /// Its client can ask the person; these are the arguments to show.
-    MayAsk(Box<str>),
+    /// Its client can ask the person, who is to be shown this.
+    MayAsk(question::Sent),
     /// Nobody is asked.
     Not(Unasked),
     /// That call asked, and this was said.
@@ -204,12 +207,48 @@ impl ToolCall {
         } else if !can_be_asked(&self.declared, Inquiry::Elicit, None) {
             Unasked::Client
         } else {
-            return Confirming::MayAsk(arguments.into());
+            return Confirming::MayAsk(question::Sent {
+                arguments: arguments.into(),
+                decides_on: Vec::new(),
+            });
         })
     }
 }
 
 impl Candidate {
+    /// Whoever is asked before a decision is taken is shown what it is on, as far as its
+    /// caller may know of that: the id among the arguments tells a person nothing.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    pub(super) fn show_what_is_decided(
+        &mut self,
+        tx: &Tx<'_>,
+        ground: Ground<'_>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let Confirming::MayAsk(sent) = &mut self.confirming else {
+            return Ok(());
+        };
+        let named = match self.route.leads {
+            Leads::Own(Own::Decide) => question::named_in(&sent.arguments),
+            Leads::Own(_) | Leads::Out(_) => None,
+        };
+        let Some(id) = named else {
+            return Ok(());
+        };
+        let Some(found) = ground.find(tx, &self.subject.principal, id, now)? else {
+            return Ok(());
+        };
+        if found.body.as_ref().is_some_and(|body| body.len() > MOST) {
+            self.confirming = Confirming::Not(Unasked::NotAll);
+        } else {
+            sent.decides_on = question::decided_on(&found, now);
+        }
+        Ok(())
+    }
+
     /// What a confirmation of this call is about.
     pub(super) fn about(&self) -> About<'_> {
         About {
@@ -359,8 +398,8 @@ impl Candidate {
         (denial, confirmation): (Denial, Confirmation),
         now: Timestamp,
     ) -> Result<Told, StoreError> {
-        let arguments = match &self.confirming {
-            Confirming::MayAsk(arguments) => arguments,
+        let sent = match &self.confirming {
+            Confirming::MayAsk(sent) => sent,
             Confirming::Not(why) => {
                 let why = Unconfirmed::Unasked(*why);
                 return Ok(self.unconfirmed(denial, (None, why)));
@@ -379,7 +418,7 @@ impl Candidate {
         note(&mut noted, detail("asked", None));
         let refusal = Box::new(Refusal::Confirm {
             call: self.subject.call,
-            question: question::question(&confirmation, &self.subject.tool, arguments),
+            question: question::question(&confirmation, &self.subject.tool, sent),
             patience,
         });
         Ok((Outcome::InputRequired, noted, refusal))

@@ -155,8 +155,13 @@ impl Connect {
             }
         }
         if !unknown.is_empty() {
+            let of_file = self.of_file();
+            let from = match &self.file {
+                Some(file) => absolute(file),
+                None => client.to_string(),
+            };
             said.warn(&format!(
-                "{} went, and `countersign.toml` has nothing in that place, so {client} has no such tools any more. To have them governed: `countersign connect {client} --undo`, `countersign import {client}`, and this again.",
+                "{} went, and `countersign.toml` has nothing in that place, so {client} has no such tools any more. To have them governed: `countersign connect {client} --undo{of_file}`, `countersign import {from}`, and this again.",
                 unknown.join(", ")
             ));
         }
@@ -285,8 +290,16 @@ impl Connect {
             false => "brings back what was there",
         };
         said.line(&format!(
-            "`countersign connect {client} --undo` {does}. Start {client} again to use it."
+            "`countersign connect {client} --undo{}` {does}. Start {client} again to use it.",
+            self.of_file()
         ));
+    }
+
+    /// What a command needs besides, to be about the file that was named here.
+    fn of_file(&self) -> String {
+        let named = self.file.as_ref();
+        let named = named.map(|file| format!(" --file {}", absolute(file)));
+        named.unwrap_or_default()
     }
 
     /// How the client starts us.
@@ -314,6 +327,14 @@ impl Connect {
             program: shown(&program),
             args,
         })
+    }
+}
+
+/// A file, as a word of a command that may be run in any folder.
+fn absolute(file: &Path) -> String {
+    match std::path::absolute(file) {
+        Ok(file) => visible::shell_word(&shown(&file)),
+        Err(_no_folder) => visible::shell_word(&shown(file)),
     }
 }
 

@@ -251,7 +251,7 @@ fn show(store: &Store, call: CallId, form: Form) -> anyhow::Result<()> {
 /// One call as one line.
 pub(super) fn call_line(call: &CallView, living: &[WriterId]) -> String {
     let mut line = format!(
-        "{}  {:<22}{:<32}  {}",
+        "{}  {:<21} {:<32}  {}",
         call.at.strftime("%Y-%m-%d %H:%M:%SZ"),
         ending(call, living),
         call.tool.escape_debug().to_string(),

@@ -116,8 +116,30 @@ pub(super) struct Which {
 }
 
 impl Command {
+    /// Of whom it is asked.
+    fn owner(&self) -> Option<&PrincipalId> {
+        let owner = match self {
+            Self::List { owner } | Self::Deliveries { owner, .. } => owner,
+            Self::Show(which)
+            | Self::Resume(which)
+            | Self::Freeze(which)
+            | Self::Thaw(which)
+            | Self::End(which)
+            | Self::Events(which)
+            | Self::Name { which, .. }
+            | Self::Pause { which, .. }
+            | Self::Event { which, .. } => &which.owner,
+            Self::Label(labelling) => return labelling.owner(),
+            Self::Explain { .. } => return None,
+        };
+        owner.as_ref()
+    }
+
     pub(super) fn run(self, config: &Config, form: Form) -> anyhow::Result<()> {
         let store = app::existing_store(&config.store)?;
+        if let Some(owner) = self.owner() {
+            super::note(app::unknown_principal(owner, &config.rules));
+        }
         match self {
             Self::List { owner } => list((config, &store), owner.as_ref(), form),
             Self::Show(which) => show(config, &store, &which.find(&store)?, form),
@@ -244,9 +266,6 @@ fn list(
     owner: Option<&PrincipalId>,
     form: Form,
 ) -> anyhow::Result<()> {
-    if let Some(owner) = owner {
-        super::note(app::unknown_principal(owner, &config.rules));
-    }
     let sessions = store.read(|tx| sessions::list(tx, owner))?;
     if form == Form::Json {
         let sessions: Value = sessions.iter().map(published::session).collect();
@@ -265,7 +284,10 @@ fn list(
         )?;
     }
     if sessions.is_empty() {
-        text.push_str("no sessions yet\n");
+        match owner {
+            Some(owner) => writeln!(text, "no sessions of {owner}")?,
+            None => text.push_str("no sessions yet\n"),
+        }
     }
     super::print(&text)
 }

@@ -218,7 +218,8 @@ impl Read {
     /// Of whomever it is read: of the caller, or of who approved.
     fn note(&mut self, operator: &str, operand: &Value) {
         match operator {
-            "." | "has" => {
+            // Whether there is one limits nothing.
+            "." => {
                 // An argument may be called `limit` too.
                 let of = operand.get("left").and_then(reads::context_path);
                 let is_argument = of.is_some_and(|path| path.first() != Some(&"call"));

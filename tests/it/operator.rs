@@ -257,7 +257,7 @@ fn a_call_that_a_killed_broker_left_open_is_shown_as_unknown_and_named_by_verify
     assert!(shown.contains("running"), "{shown}");
     broker.kill();
     let (_, shown) = world.run(&["session", "show", "claim-99"]);
-    assert!(shown.contains("unknown (not recovered)"), "{shown}");
+    assert!(shown.contains("unknown (not recovered) claims/"), "{shown}");
     let (holds, printed) = world.run(&["journal", "verify"]);
     assert!(!holds && printed.contains("left open"), "{printed}");
     // The next start recovers it.

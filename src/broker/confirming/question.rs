@@ -2,11 +2,14 @@
 //! operator's; of the call it shows what is sent, with nothing in it that cannot be seen.
 
 use super::Question;
+use crate::escalations::Escalation;
+use crate::escalations::EscalationId;
 use crate::json;
 use crate::json::Object;
 use crate::policy::Confirmation;
 use crate::tool::Inquiry;
 use crate::visible::one_line;
+use jiff::Timestamp;
 use serde_json::json as value;
 
 /// The key of the question, and the name of its field.
@@ -46,9 +49,9 @@ impl Said {
 /// What the person is asked, as the parameters of a form (MCP 2026-07-28,
 /// client/elicitation). Without a mode, because the first revision that has forms knows
 /// of none.
-pub(super) fn question(confirmation: &Confirmation, tool: &str, arguments: &str) -> Question {
+pub(super) fn question(confirmation: &Confirmation, tool: &str, sent: &Sent) -> Question {
     let params = value!({
-        "message": message(confirmation, tool, arguments),
+        "message": message(confirmation, tool, sent),
         "requestedSchema": {
             "type": "object",
             "properties": {
@@ -69,9 +72,51 @@ pub(super) fn question(confirmation: &Confirmation, tool: &str, arguments: &str)
     }
 }
 
-fn message(confirmation: &Confirmation, tool: &str, arguments: &str) -> String {
+/// What is sent, as the person is shown it.
+#[derive(Debug)]
+pub(in crate::broker) struct Sent {
+    /// The arguments of the call.
+    pub(super) arguments: Box<str>,
+    /// What it decides on, where it does: a line for each thing.
+    pub(super) decides_on: Vec<String>,
+}
+
+fn message(confirmation: &Confirmation, tool: &str, sent: &Sent) -> String {
     let mut lines = confirmation.asks.clone();
     lines.push(format!("Tool: {}", visible(tool)));
+    lines.extend(arguments_of(&sent.arguments));
+    lines.extend(sent.decides_on.iter().cloned());
+    lines.join("\n")
+}
+
+/// The escalation that a call of our own tool names among these arguments.
+pub(super) fn named_in(arguments: &str) -> Option<EscalationId> {
+    let members = Object::parse(arguments).ok()?;
+    json::text(members.get("id")?)?.parse().ok()
+}
+
+/// What somebody decides on: who calls, what, and what stops it.
+pub(super) fn decided_on(one: &Escalation, now: Timestamp) -> Vec<String> {
+    let mut lines = vec![
+        format!("Caller: {}", visible(&one.principal.to_string())),
+        format!("Tool: {}", visible(&one.tool)),
+        format!("State: {}", one.state_at(now).as_str()),
+    ];
+    lines.extend(one.stops.iter().map(|stop| {
+        let said = stop.message.as_ref().unwrap_or(&stop.code);
+        format!("Stopped by {}: {}", visible(&stop.policy), visible(said))
+    }));
+    match one.body.as_deref() {
+        Some(body) => lines.extend(arguments_of(body)),
+        None => lines.push("Arguments: not kept any more".to_owned()),
+    }
+    let indented = lines.into_iter().map(|line| format!("  {line}"));
+    let title = "It decides on this call:".to_owned();
+    std::iter::once(title).chain(indented).collect()
+}
+
+/// Arguments, each on a line.
+fn arguments_of(arguments: &str) -> Vec<String> {
     // Where escapes stand for what could be written as it is, it is.
     let canonical = json::canonical(arguments).unwrap_or_else(|_unread| arguments.to_owned());
     let members = Object::parse(&canonical).ok();
@@ -79,12 +124,11 @@ fn message(confirmation: &Confirmation, tool: &str, arguments: &str) -> String {
     let members: Vec<String> = members
         .map(|(name, value)| format!("  {}: {}", json::named(name, usize::MAX), visible(value)))
         .collect();
-    lines.push(match members.is_empty() {
+    let title = match members.is_empty() {
         true => "Arguments: none".to_owned(),
         false => "Arguments:".to_owned(),
-    });
-    lines.extend(members);
-    lines.join("\n")
+    };
+    std::iter::once(title).chain(members).collect()
 }
 
 /// All of a text, on one line.
@@ -125,7 +169,11 @@ mod tests {
 
     fn asked(asks: &[&str], arguments: &str) -> String {
         let asks = asks.iter().map(|ask| (*ask).to_owned()).collect();
-        message(&Confirmation { asks }, "claims/pay", arguments)
+        let sent = Sent {
+            arguments: arguments.into(),
+            decides_on: Vec::new(),
+        };
+        message(&Confirmation { asks }, "claims/pay", &sent)
     }
 
     #[test]

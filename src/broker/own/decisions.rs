@@ -16,10 +16,13 @@ use crate::escalations::Filter;
 use crate::escalations::IdError;
 use crate::escalations::State;
 use crate::json::Object;
+use crate::json::canonical;
+use crate::json::named;
 use crate::json::quoted;
 use crate::store::StoreError;
 use crate::store::Tx;
 use crate::tool::CallId;
+use crate::visible;
 use jiff::Timestamp;
 use serde_json::Value;
 use serde_json::json;
@@ -153,7 +156,7 @@ pub(super) fn listed(
 fn line(one: &Escalation, now: Timestamp) -> String {
     let codes: Vec<&str> = one.stops.iter().map(|stop| stop.code.as_str()).collect();
     format!(
-        "- {} {}: {} of {} ({}), until {}, with {}",
+        "- {} {}: {} of {} ({}), until {}, with{}",
         one.id,
         one.state_at(now).as_str(),
         one.tool,
@@ -164,30 +167,33 @@ fn line(one: &Escalation, now: Timestamp) -> String {
     )
 }
 
-/// The arguments, each by itself, so that a long one hides no other.
+/// The arguments, each on a line of its own, so that a long one hides no other and none
+/// passes for another: what an approval is bound to, with no escape in the place of what
+/// can be written as it is.
 fn shown(body: Option<&str>) -> String {
-    let Some(members) = body.and_then(|body| Object::parse(body).ok()) else {
-        return "arguments that are not kept any more".to_owned();
+    let canonical = body.and_then(|body| canonical(body).ok());
+    let members = canonical
+        .as_deref()
+        .and_then(|body| Object::parse(body).ok());
+    let Some(members) = members else {
+        return " arguments that are not kept any more".to_owned();
     };
-    let mut parts: Vec<String> = members
-        .iter()
-        .take(ARGUMENTS)
-        .map(|(name, value)| {
-            let length = value.chars().count();
-            let cut = match length > ARGUMENT {
-                true => format!(" ({} more characters)", length - ARGUMENT),
-                false => String::new(),
-            };
-            format!("{} = {}{cut}", quoted(name, SHOWN), quoted(value, ARGUMENT))
-        })
-        .collect();
-    let more = members.iter().count().saturating_sub(ARGUMENTS);
+    let count = members.iter().count();
+    if count == 0 {
+        return " no arguments".to_owned();
+    }
+    let mut text = ":".to_owned();
+    for (name, value) in members.iter().take(ARGUMENTS) {
+        let (name, value) = (named(name, SHOWN), visible::cut_line(value, ARGUMENT));
+        text.push_str(&format!("\n    {name}: {value}"));
+    }
+    let more = count.saturating_sub(ARGUMENTS);
     if more > 0 {
-        parts.push(format!(
-            "and {more} more arguments: see `countersign escalation show`"
+        text.push_str(&format!(
+            "\n    and {more} more arguments: see `countersign escalation show`"
         ));
     }
-    parts.join(", ")
+    text
 }
 
 /// Takes somebody's word.
@@ -255,4 +261,32 @@ pub(in crate::broker) fn digest_json(one: &Escalation, now: Timestamp) -> Value 
         "by": one.principal.to_string(),
         "expires": one.expires.to_string(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_argument_is_shown_as_what_is_approved_on_a_line_of_its_own() {
+        let raw = format!(
+            r#"{{"payee":"\u0041CME\n    b: 2","o":{{{}"to":"x"}},"amount: 5, \u200b":1}}"#,
+            " ".repeat(2_000)
+        );
+        assert_eq!(
+            shown(Some(&raw)),
+            r#":
+    "amount: 5, \u200b": 1
+    o: {"to":"x"}
+    payee: "ACME\n    b: 2""#
+        );
+        let long = json!({"a": "x".repeat(400), "b": 1}).to_string();
+        let said = shown(Some(&long));
+        assert!(
+            said.ends_with("x… (102 more characters)\n    b: 1"),
+            "{said}"
+        );
+        assert_eq!(shown(Some("{}")), " no arguments");
+        assert_eq!(shown(None), " arguments that are not kept any more");
+    }
 }

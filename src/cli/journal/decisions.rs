@@ -13,7 +13,7 @@ pub(in crate::cli) fn decision_line(decision: &DecisionView) -> String {
         None => "not-taken".to_owned(),
     };
     let mut line = format!(
-        "{}  {ended:<22}{:<32}  {}  {}",
+        "{}  {ended:<21} {:<32}  {}  {}",
         decision.at.strftime("%Y-%m-%d %H:%M:%SZ"),
         one_line(&decision.tool),
         decision.id,

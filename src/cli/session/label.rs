@@ -5,6 +5,7 @@ use super::Which;
 use super::print_changed;
 use super::title;
 use crate::config::Config;
+use crate::principal::PrincipalId;
 use crate::session::Label;
 use crate::sessions;
 use crate::store::Store;
@@ -31,6 +32,10 @@ struct Labels {
 }
 
 impl Labelling {
+    pub(super) fn owner(&self) -> Option<&PrincipalId> {
+        self.which.owner.as_ref()
+    }
+
     pub(super) fn run(self, config: &Config, store: &Store, form: Form) -> anyhow::Result<()> {
         let session = self.which.find(store)?;
         let id = session.id;

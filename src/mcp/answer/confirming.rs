@@ -43,7 +43,7 @@ fn told(why: Unconfirmed) -> (&'static str, &'static str) {
             NO_MORE,
         ),
         Unconfirmed::Unasked(Unasked::NotAll) => (
-            "The person in front of the client must confirm this call, and could not be shown all that it sends: it has more than its arguments, or very large ones.",
+            "The person in front of the client must confirm this call, and could not be shown all that it sends: it has more than its arguments, or very large ones, or decides on a call that has.",
             "Call with the arguments alone, and with less in them, if that means the same; as it is, the call is refused whenever it is made.",
         ),
         Unconfirmed::Unasked(Unasked::Midway) => (

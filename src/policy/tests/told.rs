@@ -60,6 +60,13 @@ fn a_limit_that_no_policy_reads_is_told_with_whose_it_is_and_what_would_read_it(
         "{rest}"
     );
     assert_eq!(unread(&pay(&format!("{three} || {named}"))), None);
+    // Whether there is one is not what it is.
+    let asked = "principal has limit && principal.hasTag(\"refund.limit\")";
+    let rest = unread(&pay(asked)).unwrap();
+    assert!(
+        rest.contains("`limits.call`") && rest.contains("`named_limits.refund.limit`"),
+        "{rest}"
+    );
     // The limit of whoever approved is one too; an argument of that name is none.
     let approver = "context.call has approval && context.call.approval.by.limit > 5";
     let policy = pay(approver).replace("@id(\"x\")", "@id(\"x\") @escalate(\"Manager\")");

@@ -3,6 +3,8 @@
 
 use super::FORM;
 use super::answered;
+use super::question;
+use super::reply;
 use super::yes;
 use crate::http::talk::Talk;
 use crate::world::APPROVE;
@@ -38,8 +40,14 @@ fn world() -> World {
 
 /// Alice is stopped; returns who is asked.
 fn stopped(world: &World) -> String {
+    stopped_at(
+        world,
+        json!({"name": APPROVE, "arguments": payment(50_000)}),
+    )
+}
+
+fn stopped_at(world: &World, call: Value) -> String {
     let mut alice = world.broker().initialized();
-    let call = json!({"name": APPROVE, "arguments": payment(50_000)});
     let answer = alice.ask("tools/call", call);
     let decision = &answer["result"]["_meta"]["dev.countersign/decision"];
     let id = decision["escalation"].as_str().unwrap().to_owned();
@@ -49,8 +57,12 @@ fn stopped(world: &World) -> String {
 
 /// Mia's agent, whose client can ask her.
 fn mias(world: &World) -> Wire {
+    of(world, "mia")
+}
+
+fn of(world: &World, who: &str) -> Wire {
     let mut broker = world.broker_with(|command| {
-        command.args(["--principal", "mia"]);
+        command.args(["--principal", who]);
     });
     let capabilities: Value = serde_json::from_str(FORM).unwrap();
     let opening = json!({
@@ -65,6 +77,15 @@ fn mias(world: &World) -> Wire {
 
 fn approve(id: &str) -> Value {
     json!({"name": DECIDE, "arguments": {"id": id, "decision": "approve"}})
+}
+
+/// What Mia is asked when her agent makes this call, which she declines.
+fn asked(mia: &mut Wire, call: Value) -> String {
+    let call = mia.request("tools/call", call);
+    let asked = question(mia);
+    reply(mia, &asked, &json!({"action": "decline"}));
+    assert!(mia.answer_to(call).is_some());
+    asked["params"]["message"].as_str().unwrap().to_owned()
 }
 
 fn state(world: &World, id: &str) -> Value {
@@ -86,6 +107,60 @@ fn a_person_is_asked_before_their_agent_approves_and_their_yes_holds() {
     assert_eq!(state(&world, &id), "approved");
     assert!(mia.end());
     assert!(world.journal_problems().is_empty());
+}
+
+/// An id among arguments is nothing that a person could tell from another.
+#[test]
+fn a_person_is_shown_the_call_that_their_agent_decides_on() {
+    let world = world();
+    let id = stopped(&world);
+    let mut mia = mias(&world);
+    let shown = asked(&mut mia, approve(&id));
+    let begins = format!(
+        "Let this call pass?\nTool: countersign/escalation_decide\nArguments:\n  decision: \"approve\"\n  id: \"{id}\"\nIt decides on this call:\n  Caller: alice\n  Tool: claims/approve_payment\n  State: pending\n  Stopped by "
+    );
+    assert!(shown.starts_with(&begins), "{shown}");
+    let ends = "\n  Arguments:\n    amount: 50000\n    claim_id: \"99\"\n    payee: \"ACME\"";
+    assert!(shown.ends_with(ends), "{shown}");
+    let none = "esc-0000-0000-0000";
+    let shown = asked(&mut mia, approve(none));
+    assert!(shown.ends_with(&format!("\n  id: \"{none}\"")), "{shown}");
+    assert!(mia.end());
+}
+
+/// Bob may not be told what others asked for, by whatever id his agent brings.
+#[test]
+fn what_somebody_may_not_know_of_is_not_in_their_question() {
+    let world = World::new();
+    let policy = r#"
+@id("bobs")
+permit (principal == Broker::User::"bob", action == Broker::Action::"countersign/escalation_decide", resource);
+@id("sure")
+@message("Ask the person you work for.")
+@confirm("Let this call pass?")
+forbid (principal, action == Broker::Action::"countersign/escalation_decide", resource)
+unless { context.call.confirmed };
+"#;
+    world.write("policies/ask.cedar", policy);
+    let id = stopped(&world);
+    let mut bob = of(&world, "bob");
+    let shown = asked(&mut bob, approve(&id));
+    assert!(shown.ends_with(&format!("\n  id: \"{id}\"")), "{shown}");
+    assert!(bob.end());
+}
+
+#[test]
+fn who_cannot_be_shown_all_of_the_call_is_not_asked() {
+    let world = world();
+    let mut call = json!({"name": APPROVE, "arguments": payment(50_000)});
+    call["arguments"]["payee"] = json!("x".repeat(9_000));
+    let id = stopped_at(&world, call);
+    let mut mia = mias(&world);
+    let answer = mia.ask("tools/call", approve(&id));
+    let decision = &answer["result"]["_meta"]["dev.countersign/decision"];
+    assert_eq!(decision["confirmation"], "not-asked-of-all", "{answer}");
+    assert_eq!(state(&world, &id), "pending");
+    assert!(mia.end());
 }
 
 #[test]

@@ -180,7 +180,7 @@ fn a_guest_is_in_the_session_of_the_path_and_whatever_is_not_shared_is_unknown()
     let answer = reads(&mia, "/s/alice/claim-99/mcp", Some("claim-99"));
     assert_eq!(answer.status, 400, "{answer:?}");
     let (_, listed) = desk.world.run(&["session", "list", "--owner", "mia"]);
-    assert!(listed.contains("no sessions yet"), "{listed}");
+    assert!(listed.contains("no sessions of mia"), "{listed}");
 
     let unknown = |key: &str, named: &str| {
         let answer = reads(key, &format!("/s/{named}/mcp"), None);

@@ -251,6 +251,13 @@ fn names_that_are_none_are_answered_with_those_that_are() {
         &["key", "new", ""],
         &["no name was given", "principals.toml` has `ann`"],
     );
+    let copy = home.path("copy.db");
+    fails(
+        &home,
+        &["store", "backup", copy.to_str().unwrap()],
+        &["there is no store at `"],
+    );
+    assert!(!copy.exists());
     fails(
         &home,
         &["session", "list"],
@@ -290,6 +297,26 @@ fn names_that_are_none_are_answered_with_those_that_are() {
     );
     let said = home.does(&["session", "list"]);
     assert!(said.contains("  open\n"), "{said}");
+    fails(
+        &home,
+        &["session", "show", "nosuch", "--owner", "rot"],
+        &[
+            "there is no principal `rot`",
+            "there is no session `nosuch`",
+        ],
+    );
+}
+
+#[test]
+fn the_command_that_undoes_names_the_file_that_was_named() {
+    let home = set_up("--permissive");
+    let file = home.path("its file.json");
+    let file = file.to_str().unwrap();
+    let said = home.does(&["connect", "cursor", "--file", file]);
+    let undo = format!("`countersign connect cursor --undo --file '{file}'` takes that away");
+    assert!(said.contains(&undo), "{said}");
+    home.does(&["connect", "cursor", "--undo", "--file", file]);
+    assert!(!home.path("its file.json").exists());
 }
 
 #[test]
