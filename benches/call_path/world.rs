@@ -66,7 +66,7 @@ impl World {
             let broker = Broker::start(
                 Arc::clone(&store),
                 config.broker.clone(),
-                config.servers.clone(),
+                config.servers.to_start().unwrap().to_vec(),
                 config.rules.load().unwrap(),
             )
             .await
