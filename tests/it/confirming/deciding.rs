@@ -128,13 +128,13 @@ fn a_person_is_shown_the_call_that_their_agent_decides_on() {
     assert!(mia.end());
 }
 
-/// Bob may not be told what others asked for, by whatever id his agent brings.
+/// Sam may not be told what others asked for, by whatever id his agent brings.
 #[test]
 fn what_somebody_may_not_know_of_is_not_in_their_question() {
     let world = World::new();
     let policy = r#"
-@id("bobs")
-permit (principal == Broker::User::"bob", action == Broker::Action::"countersign/escalation_decide", resource);
+@id("sams")
+permit (principal == Broker::User::"sam", action == Broker::Action::"countersign/escalation_decide", resource);
 @id("sure")
 @message("Ask the person you work for.")
 @confirm("Let this call pass?")
@@ -143,10 +143,10 @@ unless { context.call.confirmed };
 "#;
     world.write("policies/ask.cedar", policy);
     let id = stopped(&world);
-    let mut bob = of(&world, "bob");
-    let shown = asked(&mut bob, approve(&id));
+    let mut sam = of(&world, "sam");
+    let shown = asked(&mut sam, approve(&id));
     assert!(shown.ends_with(&format!("\n  id: \"{id}\"")), "{shown}");
-    assert!(bob.end());
+    assert!(sam.end());
 }
 
 #[test]
