@@ -106,23 +106,30 @@ impl DecisionRefusal {
 
 /// What stops a call, for a person.
 fn stopping(stops: &[Stop]) -> String {
-    let stops = stops.iter().map(|stop| match &stop.message {
-        Some(message) => format!("{message} ({})", stop.policy),
-        None => stop.policy.clone(),
-    });
-    stops.collect::<Vec<_>>().join(" ")
+    let stops = stops.iter();
+    let said: Vec<String> = stops
+        .map(|stop| said(&stop.policy, &stop.message))
+        .collect();
+    said.join(" ")
 }
 
 /// What a denial says to a person.
 pub(super) fn told(denial: &Denial) -> String {
-    let messages = denial.reasons.iter().map(|reason| match &reason.message {
-        Some(message) => format!("{message} ({})", reason.policy),
-        None => reason.policy.clone(),
-    });
-    let messages: Vec<String> = messages.collect();
-    match messages.is_empty() {
+    let reasons = denial.reasons.iter();
+    let said: Vec<String> = reasons
+        .map(|reason| said(&reason.policy, &reason.message))
+        .collect();
+    match said.is_empty() {
         true => denial.code.clone(),
-        false => messages.join(" "),
+        false => said.join(" "),
+    }
+}
+
+/// What one policy says.
+fn said(policy: &str, message: &Option<String>) -> String {
+    match message {
+        Some(message) => format!("{message} ({policy})"),
+        None => policy.to_owned(),
     }
 }
 

@@ -104,10 +104,7 @@ impl Ground<'_> {
             approval: None,
             confirmed: false,
         };
-        let judge = |facts: &Facts| {
-            let principal = &escalation.principal;
-            gate.decide(subject.call, principal, &reading, facts, now)
-        };
+        let judge = |facts: &Facts| gate.decide(subject.call, caller, &reading, facts, now);
         let without = judge(&facts);
         let left = match judge(&Facts {
             approval: Some(by.clone()),
