@@ -34,6 +34,7 @@ pub use spool::SCHEMA_6;
 pub use spool::Spool;
 pub use thread::Committed;
 pub use thread::Durability;
+pub use version::FRESH;
 pub use version::Version;
 pub use writers::Company;
 pub use writers::Dead;
@@ -71,8 +72,7 @@ pub struct Store {
     path: PathBuf,
     thread: thread::WriterThread,
     readers: Mutex<Vec<Connection>>,
-    /// A connection of its own, which tells whether others committed.
-    watch: Mutex<Option<Connection>>,
+    watch: Mutex<version::Watch>,
     /// The last to go: who has it alone replaces the file.
     _hold: hold::Hold,
 }
@@ -248,19 +248,19 @@ impl Store {
         work: impl FnOnce(&Tx<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let idle = self.readers.lock().ok().and_then(|mut idle| idle.pop());
-        let mut connection = match idle {
+        let connection = match idle {
             Some(connection) => connection,
             None => connect(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY)?,
         };
-        let snapshot = connection
-            .transaction()
-            .map_err(StoreError::sql("begin reading"))?;
+        thread::execute(&connection, "BEGIN").map_err(StoreError::sql("begin reading"))?;
         let answer = work(&Tx {
-            connection: &snapshot,
+            connection: &connection,
             store: &self.path,
         });
-        drop(snapshot);
-        if let Ok(mut idle) = self.readers.lock() {
+        // One that went on reading would keep the log from being cut.
+        if thread::execute(&connection, "ROLLBACK").is_ok()
+            && let Ok(mut idle) = self.readers.lock()
+        {
             idle.push(connection);
         }
         answer

@@ -16,15 +16,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
-use std::time::Duration;
 use std::time::Instant;
 
 /// How many sessions are remembered. Beyond it all are forgotten.
 const MOST: usize = 10_000;
-
-/// For how long a version counts for the calls that had come when it was asked
-/// for: they wait for their turn, and some of them for a server.
-const FRESH: Duration = Duration::from_millis(5);
 
 /// What was read of the store at one version of it.
 #[derive(Debug, Default)]
@@ -35,8 +30,6 @@ pub(super) struct Memory {
 #[derive(Debug, Default)]
 struct Held {
     version: Option<Version>,
-    /// When that version was asked for last.
-    asked: Option<Instant>,
     company: Option<Arc<Company>>,
     sessions: HashMap<SessionId, Arc<Remains>>,
 }
@@ -78,17 +71,12 @@ impl Memory {
     ) -> Result<Option<Recalled>, StoreError> {
         // Whatever is in it is of the version that it says.
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
-        let knows = |asked| asked > came && now.duration_since(asked) < FRESH;
-        if !held.asked.is_some_and(knows) {
-            let version = store.version()?;
-            if held.version != Some(version) || held.sessions.len() >= MOST {
-                *held = Held {
-                    version: Some(version),
-                    ..Held::default()
-                };
-            }
-            held.asked = Some(now);
+        let version = store.version_since(came)?;
+        if held.version != Some(version) || held.sessions.len() >= MOST {
+            *held = Held {
+                version: Some(version),
+                ..Held::default()
+            };
         }
         if let Some(company) = &held.company
             && let Some(remains) = held.sessions.get(&session)
@@ -128,6 +116,7 @@ mod tests {
     use super::*;
     use crate::principal::PrincipalId;
     use crate::sessions;
+    use crate::store::FRESH;
     use crate::store::Migration;
     use crate::store::Tx;
     use crate::store::testing::tamper;

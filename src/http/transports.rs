@@ -228,11 +228,12 @@ pub(super) async fn transport(
     kept.ok_or_else(|| Box::new(status::no_transport()))
 }
 
-/// Whether one that is at hand was not ended by another broker. The store is asked
-/// wherever something was committed since it was asked last.
+/// Whether one that is at hand was not ended by another broker, as far as it was known
+/// a moment ago. The store is asked wherever something was committed since it was asked
+/// last.
 async fn is_there(edge: &Edge, transport: &Transport) -> Result<bool, Box<Response<Body>>> {
     // Before it is looked for: what is committed meanwhile is seen the next time.
-    let version = edge.store.version().map_err(|error| failed(&error))?;
+    let version = edge.store.version_lately().map_err(|error| failed(&error))?;
     let seen = *transport.seen();
     let now = Timestamp::now();
     let is_noted = now < seen.noted + NOTED_EVERY;

@@ -448,9 +448,9 @@ struct Why {
     full: bool,
 }
 
-/// Prepared once: parsing these words again for each call would cost more than
-/// what they do.
-fn execute(connection: &Connection, word: &str) -> Result<(), rusqlite::Error> {
+/// Begins or ends something. Prepared once: parsing these words again for each call
+/// would cost more than what they do.
+pub(super) fn execute(connection: &Connection, word: &str) -> Result<(), rusqlite::Error> {
     connection.prepare_cached(word)?.execute([]).map(|_none| ())
 }
 
