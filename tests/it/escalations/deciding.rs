@@ -274,3 +274,18 @@ unless { context.input has reason };
     assert!(done, "{printed}");
     assert!(passes(&mut alice, pay(MUCH, "claim-99")));
 }
+
+/// Who has a role follows from no tool, so it needs none that was seen.
+#[test]
+fn what_waits_is_listed_by_a_broker_that_never_saw_the_tool() {
+    let world = World::new();
+    let mia = world.key("mia");
+    world.edit("countersign.toml", "\"claims-server\"", "\"no-server\"");
+    let there = world.serve();
+    world.edit("countersign.toml", "\"no-server\"", "\"claims-server\"");
+    let mut alice = world.broker().initialized();
+    let id = stopped(&mut alice);
+    let mut talk = Talk::new(there.address()).with("authorization", &format!("Bearer {mia}"));
+    let listed = talk.send("GET", "/api/escalations", &[], "");
+    assert!(listed.body.contains(&id), "{listed:?}");
+}
