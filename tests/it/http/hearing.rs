@@ -152,7 +152,7 @@ fn a_transport_session_that_ended_in_one_broker_is_unknown_in_the_other() {
 
 #[test]
 fn one_principal_cannot_take_every_connection_by_streams() {
-    let desk = Desk::configured("max_connections = 8");
+    let desk = Desk::configured("max_connections = 16");
     let opens = |key: &str| {
         let mut stream = Talk::new(desk.address()).with("authorization", key);
         stream.write("GET", "/sse", &[EVENTS], "");
@@ -160,7 +160,7 @@ fn one_principal_cannot_take_every_connection_by_streams() {
         (stream, status)
     };
     let alices = desk.talk().always("authorization");
-    let mut open: Vec<(Talk, u16)> = (0..4).map(|_| opens(&alices)).collect();
+    let mut open: Vec<(Talk, u16)> = (0..8).map(|_| opens(&alices)).collect();
     assert!(open.iter().all(|(_, status)| *status == 200));
     let refused = desk.talk().send("GET", "/sse", &[EVENTS], "");
     assert_eq!(refused.status, 429, "{refused:?}");
