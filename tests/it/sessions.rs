@@ -157,3 +157,21 @@ fn a_guest_is_let_in_by_policy_at_each_call_and_counts_on_the_sessions_meter() {
     assert_eq!(world.calls("claim-99").len(), 2);
     assert_eq!(world.paid(), [90_000, 500]);
 }
+
+#[test]
+fn a_session_is_shown_with_what_was_called_and_when_it_was_used_last() {
+    let world = World::new();
+    let mut broker = world.broker().initialized();
+    assert!(broker.call(GET, read()).starts_with("Claim 99"));
+    broker.call("countersign__session_status", json!({}));
+    assert!(broker.call(GET, read()).starts_with("Claim 99"));
+    assert!(broker.end());
+    let shown = done(&world, &["session", "show", "claim-99"]);
+    let told = "calls     3: 2 of servers, and 1 of Countersign's own tools\n";
+    assert!(shown.contains(told), "{shown}");
+    let facts = done(&world, &["session", "show", "claim-99", "--json"]);
+    let facts: serde_json::Value = serde_json::from_str(&facts).unwrap();
+    let calls = facts["calls"].as_array().unwrap().iter();
+    let last = calls.map(|call| call["decided"].as_str().unwrap()).max();
+    assert_eq!(facts["used"].as_str(), last);
+}
