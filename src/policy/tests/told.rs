@@ -275,3 +275,33 @@ fn a_mistake_names_the_argument_and_what_the_tool_has() {
     assert_eq!(problems.len(), 2, "{problems:?}");
     assert!(problems[0].contains("the tool `claims/close_claim` has no argument `amount`"));
 }
+
+#[test]
+fn a_derived_attribute_without_quotes_is_told_how_it_is_written() {
+    for (condition, right) in [
+        (
+            "!context.input.path#under",
+            "write `context.input[\"path#under\"]`",
+        ),
+        (
+            "context.input.path.like == \"a#b\" && context.input.at.url#host == \"x\"",
+            "write `context.input.at[\"url#host\"]`",
+        ),
+        (
+            "context.input has path#resolved",
+            "write `\"path#resolved\"`",
+        ),
+        (
+            "context.input.items#sum(amount) > 5",
+            "write `context.input[\"items#sum(amount)\"]`",
+        ),
+    ] {
+        let refused = World::bare().with(&pay(condition)).build().unwrap_err();
+        let problems = refused.problems();
+        assert!(problems[0].starts_with("own.cedar:2: "), "{problems:?}");
+        assert!(problems[0].contains(right), "{condition}: {problems:?}");
+    }
+    let other = World::bare().with(&pay("context.input.amount >> 5 // a#b"));
+    let problems = other.build().unwrap_err().problems().to_vec();
+    assert!(!problems[0].contains("in quotes"), "{problems:?}");
+}
