@@ -220,6 +220,17 @@ fn hostile_arguments_are_harmless_in_a_terminal() {
 #[test]
 fn what_is_decided_on_is_shown_as_it_is_sent() {
     let world = World::new();
+    world.write(
+        "policies/mine.cedar",
+        r#"
+@id("mine.limit")
+@message("Too much.")
+@escalate("Manager")
+forbid (principal, action == Broker::Action::"claims/approve_payment", resource)
+when { context.input.amount > 3000000 }
+unless { context.call has approval };
+"#,
+    );
     let mia = world.key("mia");
     let mut alice = world.broker().initialized();
     let params = format!(
@@ -236,6 +247,10 @@ fn what_is_decided_on_is_shown_as_it_is_sent() {
     let (done, shown) = world.run(&["escalation", "show", &id]);
     let lines = "arguments  amount: 50000.00\n           claim_id: \"99\"\n           payee: \"ACME\\u{a0}\\u{2800}e\\u{20d2}\"\n";
     assert!(done && shown.contains(lines), "{shown}");
+    assert!(
+        shown.contains("\nstopped by mine.limit: Too much.\n"),
+        "{shown}"
+    );
     let (done, printed) = says(&world, &mia, &["approve", &id, "--json"]);
     assert!(done && printed.contains(arguments), "{printed}");
 }
