@@ -6,6 +6,7 @@ use crate::world::Wire;
 use crate::world::World;
 use crate::world::payment;
 use countersign::outcome::Outcome;
+use jiff::Timestamp;
 use serde_json::json;
 
 const JOIN: &str = r#"
@@ -171,7 +172,8 @@ fn a_session_is_shown_with_what_was_called_and_when_it_was_used_last() {
     assert!(shown.contains(told), "{shown}");
     let facts = done(&world, &["session", "show", "claim-99", "--json"]);
     let facts: serde_json::Value = serde_json::from_str(&facts).unwrap();
+    let time = |at: &serde_json::Value| at.as_str().unwrap().parse::<Timestamp>().unwrap();
     let calls = facts["calls"].as_array().unwrap().iter();
-    let last = calls.map(|call| call["decided"].as_str().unwrap()).max();
-    assert_eq!(facts["used"].as_str(), last);
+    let last = calls.map(|call| time(&call["decided"])).max();
+    assert_eq!(Some(time(&facts["used"])), last);
 }
