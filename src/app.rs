@@ -22,6 +22,7 @@ pub use check::schema;
 pub use doctor::Finding;
 pub use doctor::Level;
 pub use doctor::doctor;
+pub use keeping::Holds;
 pub use keeping::StoreFacts;
 pub use keeping::back_up;
 pub use keeping::bring_back;
@@ -323,7 +324,7 @@ impl Running {
 /// When it cannot be opened, or is damaged.
 pub fn open_store(path: &Path) -> anyhow::Result<Store> {
     let store = Store::open(path, &MIGRATIONS)?;
-    store.must_be_whole()?;
+    store.must_be_whole(&MIGRATIONS)?;
     Ok(store)
 }
 

@@ -333,6 +333,13 @@ fn check(config: &Config, form: Form) -> anyhow::Result<ExitCode> {
         });
     }
     print(&checked.report)?;
+    // Last and together, as the end is what stands on the screen.
+    for note in &checked.notes {
+        print(&format!("note: {note}\n"))?;
+    }
+    for warning in &checked.warnings {
+        print(&format!("warning: {warning}\n"))?;
+    }
     if checked.problems.is_empty() {
         print(&match checked.warnings.len() {
             0 => "no problems\n".to_owned(),

@@ -163,6 +163,9 @@ impl Config {
             }
         }
         let (servers, reached, rules) = Servers::read(path, &file, keeper)?;
+        let told = notify::told(&file, folder);
+        let (webhooks, unresolved) = told.map_err(|(key, problem)| value(&key, problem))?;
+        let servers = servers.once_there_is(unresolved);
         let meters = meters::meters(&file.meters, rules.keys())
             .map_err(|(key, problem)| value(&key, problem))?;
         let stdio_principal = file
@@ -179,8 +182,7 @@ impl Config {
             path: path.to_owned(),
             as_read: AsRead::new(path, text),
             broker: broker::Settings {
-                webhooks: notify::told(&file, folder)
-                    .map_err(|(key, problem)| value(&key, problem))?,
+                webhooks,
                 event_labels: file
                     .session
                     .events

@@ -33,6 +33,7 @@ mod patience;
 mod post;
 mod redelivery;
 mod routes;
+mod seats;
 mod status;
 mod target;
 mod transports;
@@ -46,10 +47,14 @@ use crate::principal::PrincipalId;
 use crate::store::Store;
 use axum::Router;
 use body::Body;
+use caller::Caller;
+use hyper::HeaderMap;
 use hyper::Request;
 use hyper::Response;
 use hyper::body::Incoming;
 use pair::Streams;
+use seats::Seat;
+use seats::Seats;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -154,6 +159,7 @@ struct Edge {
     transports: Transports,
     streams: Streams,
     connections: AtomicUsize,
+    seats: Seats,
     /// Cancelled when we are told to end: nothing new is begun.
     ending: CancellationToken,
 }
@@ -165,12 +171,21 @@ impl Edge {
         let share = self.settings.max_connections.div_ceil(2);
         self.broker.listens(right, share)
     }
+
+    /// Whether this principal may call on a connection: on three of four, so that there is
+    /// room for others, and for calls of those who listen on half of them.
+    fn seats(&self, seat: &Seat, who: &PrincipalId) -> bool {
+        let all = self.settings.max_connections;
+        self.seats.take(seat, who, all - all / 4)
+    }
 }
 
-/// One core's share in the edge.
+/// One core's share in the edge, for one connection.
 #[derive(Clone)]
 struct Core {
     edge: Arc<Edge>,
+    /// Whose the connection is.
+    seat: Arc<Seat>,
     /// What runs on this core's runtime and must come to its end with it.
     tasks: TaskTracker,
 }
@@ -194,6 +209,15 @@ impl Core {
         guard::shared_with(origin, answer)
     }
 
+    /// Whoever calls, whose the connection is from now on.
+    fn caller(&self, headers: &HeaderMap) -> Result<Caller, Box<Response<Body>>> {
+        let caller = caller::by_key(&self.edge, headers)?;
+        match self.edge.seats(&self.seat, &caller.principal) {
+            true => Ok(caller),
+            false => Err(Box::new(status::too_many_connections())),
+        }
+    }
+
     /// Answers what is asked at no endpoint of MCP.
     async fn besides(&self, request: Request<Incoming>) -> Response<Body> {
         let path = request.uri().path();
@@ -213,7 +237,7 @@ impl Core {
     }
 
     async fn endpoint(self, target: Target, request: Request<Incoming>) -> Response<Body> {
-        let caller = match caller::by_key(&self.edge, request.headers()) {
+        let caller = match self.caller(request.headers()) {
             Ok(caller) => caller,
             Err(refused) => return *refused,
         };

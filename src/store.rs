@@ -157,14 +157,26 @@ impl Store {
         }
     }
 
-    /// Refuses a store whose structure is damaged, so that nothing is decided on half
-    /// of what was counted. One of more than 64 MiB would take too long at each start:
-    /// there it is left to `countersign store check`.
+    /// Refuses a store that lacks a part, or whose structure is damaged, so that nothing
+    /// is decided on half of what was counted. The structure of one of more than 64 MiB
+    /// would take too long at each start: there it is left to `countersign store check`.
     ///
     /// # Errors
     ///
     /// When it is damaged, or cannot be read.
-    pub fn must_be_whole(&self) -> Result<(), StoreError> {
+    pub fn must_be_whole(&self, migrations: &[Migration]) -> Result<(), StoreError> {
+        let newest = migrations.iter().map(|step| step.number).max();
+        let missing = self.read(|tx| {
+            let missing = pattern::missing(tx.sql(), newest.unwrap_or(0), migrations);
+            missing.map_err(StoreError::sql("be compared with what it must have"))
+        });
+        let missing = missing.map_err(|error| error.of_file(&self.path))?;
+        if !missing.is_empty() {
+            return Err(StoreError::Broken {
+                path: self.path.clone(),
+                what: missing.join("; "),
+            });
+        }
         let size = std::fs::metadata(&self.path).map_or(0, |file| file.len());
         if size > CHECKED_AT_START {
             return Ok(());

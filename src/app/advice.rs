@@ -8,6 +8,7 @@ use crate::config::STARTING_POLICIES;
 use crate::policy::Bundle;
 use crate::policy::PolicySummary;
 use crate::tool::ServerName;
+use jiff::Timestamp;
 use std::collections::BTreeMap;
 
 /// What an operator should know of policies that are valid, and what is as it may well be.
@@ -21,6 +22,7 @@ pub(super) fn of(catalogue: &Catalogue, config: &Config) -> (Vec<String>, Vec<St
         .into_iter()
         .partition(|dead| dead.is_shipped && dead.has_nobody && !labelled);
     warnings.extend(dead.into_iter().map(|dead| dead.told));
+    warnings.extend(bundle.circular_escalations(Timestamp::now()));
     if let Some(first) = shipped.first() {
         let policies = shipped.iter().map(|dead| format!("`{}`", dead.policy));
         notes.push(format!(

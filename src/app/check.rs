@@ -26,6 +26,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use tokio::sync::mpsc;
 
+/// How many characters a line of names has at most, unless one name alone has more.
+const WIDTH: usize = 96;
+
 /// What a check found.
 #[derive(Debug, Default)]
 pub struct Checked {
@@ -263,12 +266,6 @@ fn report_catalogue(
     let (warnings, notes) = advice::of(catalogue, config);
     checked.warnings.extend(warnings);
     checked.notes.extend(notes);
-    for warning in &checked.warnings {
-        writeln!(report, "warning: {warning}")?;
-    }
-    for note in &checked.notes {
-        writeln!(report, "note: {note}")?;
-    }
     for waiting in bundle.quarantined() {
         let why = &waiting.reason;
         checked.problems.push(format!(
@@ -293,22 +290,53 @@ fn report_catalogue(
         }
     }
     writeln!(report, "who may see which tool")?;
-    for principal in rules.principals.by_id.keys() {
-        let seen = catalogue.names().into_iter();
-        let seen: Vec<_> = seen
-            .filter(|(_, tool)| bundle.lists(principal, tool))
-            .map(|(name, _)| name)
-            .collect();
-        let seen = if catalogue.names().is_empty() {
-            "nothing: there are no tools yet".to_owned()
-        } else if seen.is_empty() {
-            "nothing: no permit covers what they could call (a tool is `write` unless `access = \"read\"` says otherwise)".to_owned()
+    for (seen, who) in visible(catalogue, rules) {
+        wrapped(report, "  ", (who.as_slice(), ":"))?;
+        let nothing = if catalogue.names().is_empty() {
+            "nothing: there are no tools yet"
         } else {
-            seen.join(", ")
+            "nothing: no permit covers what they could call (a tool is `write` unless `access = \"read\"` says otherwise)"
         };
-        writeln!(report, "  {principal:<14}  {seen}")?;
+        match seen.is_empty() {
+            true => writeln!(report, "    {nothing}")?,
+            false => wrapped(report, "    ", (seen.as_slice(), ""))?,
+        }
     }
     Ok(())
+}
+
+/// The tools that somebody sees, with all who see the same, in the order of their names.
+fn visible(catalogue: &Catalogue, rules: &Rules) -> Vec<(Vec<String>, Vec<String>)> {
+    let names = catalogue.names();
+    let mut groups: Vec<(Vec<String>, Vec<String>)> = Vec::new();
+    for principal in rules.principals.by_id.keys() {
+        let seen = names.iter();
+        let seen = seen.filter(|(_, tool)| catalogue.bundle().lists(principal, tool));
+        let seen: Vec<String> = seen.map(|(name, _)| name.to_string()).collect();
+        match groups.iter_mut().find(|(known, _)| *known == seen) {
+            Some((_, who)) => who.push(principal.to_string()),
+            None => groups.push((seen, vec![principal.to_string()])),
+        }
+    }
+    groups
+}
+
+/// Names, as many on a line as are easily read, and what ends the last.
+fn wrapped(report: &mut String, indent: &str, (names, end): (&[String], &str)) -> std::fmt::Result {
+    let mut line = indent.to_owned();
+    for (place, name) in names.iter().enumerate() {
+        let is_last = place + 1 == names.len();
+        let name = format!("{name}{}", if is_last { end } else { "," });
+        let is_first = line.len() == indent.len();
+        if !is_first && line.chars().count() + name.chars().count() >= WIDTH {
+            writeln!(report, "{line}")?;
+            line = indent.to_owned();
+        } else if !is_first {
+            line.push(' ');
+        }
+        line.push_str(&name);
+    }
+    writeln!(report, "{line}")
 }
 
 /// What the report says, for programs.

@@ -288,26 +288,22 @@ fn client_files(
     if !starts_us {
         if around.has(client) {
             let found = found.iter().map(|(place, servers)| {
-                let names = servers.iter().filter(reached);
-                (place, names.map(|server| server.name.as_str()).collect())
+                let servers: Vec<&Imported> = servers.iter().filter(reached).collect();
+                (place, servers)
             });
-            findings.push(not_connected(client, around, found.collect()));
+            findings.push(not_connected(client, (around, ours), found.collect()));
         }
         return;
     }
     for (place, servers) in &found {
-        let names = servers.iter().filter(reached);
-        let names: Vec<&str> = names.map(|server| server.name.as_str()).collect();
-        if !names.is_empty() {
+        let servers: Vec<&Imported> = servers.iter().filter(reached).collect();
+        if !servers.is_empty() {
             findings.push(Finding::warning(
                 format!(
                     "calls to {} are not governed: {client} reaches them past every policy, and no record is kept ({place})",
-                    names.join(", ")
+                    names(&servers)
                 ),
-                format!(
-                    "`countersign import {client}`, then {}",
-                    clients::taking_out(client, place, around)
-                ),
+                to_govern(client, (around, ours), &[(place, servers)]),
             ));
         }
     }
@@ -333,23 +329,65 @@ fn another(
 }
 
 /// That a client of this machine does not start us, and how it would.
-fn not_connected(client: Client, around: &Around, found: Vec<(&Place, Vec<&str>)>) -> Finding {
-    let first = found.iter().find(|(_, names)| !names.is_empty());
-    let Some((place, _)) = first else {
+fn not_connected(
+    client: Client,
+    by: (&Around, Option<&Reached>),
+    mut found: Vec<(&Place, Vec<&Imported>)>,
+) -> Finding {
+    found.retain(|(_, servers)| !servers.is_empty());
+    if found.is_empty() {
         return Finding::note(
             format!("{client} is on this machine, and does not start Countersign"),
             &format!("`countersign connect {client}`, if it should"),
         );
-    };
-    let names: Vec<&str> = found.iter().flat_map(|(_, names)| names).copied().collect();
+    }
+    let reached = found
+        .iter()
+        .map(|(place, servers)| format!("{} ({place})", names(servers)));
     Finding::note(
         format!(
-            "{client} does not start Countersign, and reaches {} by itself ({place})",
-            names.join(", ")
+            "{client} does not start Countersign, and reaches by itself {}",
+            reached.collect::<Vec<_>>().join(", ")
         ),
         &format!(
-            "`countersign import {client}`, then {}, if its calls should be governed",
-            clients::taking_out(client, place, around)
+            "{}, if its calls should be governed",
+            to_govern(client, by, &found)
         ),
     )
+}
+
+fn names(servers: &[&Imported]) -> String {
+    let names = servers.iter().map(|server| server.name.as_str());
+    names.collect::<Vec<_>>().join(", ")
+}
+
+/// What has the calls to a client's servers go by us: taking over those that are none of
+/// ours yet, and then taking them out of the client's files.
+fn to_govern(
+    client: Client,
+    (around, ours): (&Around, Option<&Reached>),
+    found: &[(&Place, Vec<&Imported>)],
+) -> String {
+    let is_ours = |place: &Place, server: &Imported| {
+        let here = (place, around.here.as_path());
+        ours.is_some_and(|ours| {
+            let likeness = clients::likeness(ours, here, (server, &server.server));
+            matches!(likeness, Likeness::Same(_))
+        })
+    };
+    let mut all = found
+        .iter()
+        .flat_map(|(place, servers)| servers.iter().map(move |server| (*place, *server)));
+    let import = match all.all(|(place, server)| is_ours(place, server)) {
+        true => String::new(),
+        false => format!("`countersign import {client}`, then "),
+    };
+    let mut out: Vec<String> = Vec::new();
+    for (place, _) in found {
+        let command = clients::taking_out(client, place, around);
+        if !out.contains(&command) {
+            out.push(command);
+        }
+    }
+    format!("{import}{}", out.join(" and "))
 }

@@ -26,16 +26,23 @@ pub struct StoreFacts {
     pub bytes: u64,
     /// The size of the log beside it, in bytes: what is not in the file yet.
     pub log_bytes: u64,
-    /// Records of the journal whose hash holds.
-    pub records: usize,
+    /// What it holds; none where it is damaged, and nobody looked further.
+    pub holds: Option<Holds>,
+    /// What is wrong.
+    pub problems: Vec<String>,
+}
+
+/// What a store holds whose file is whole.
+#[derive(Debug, Default)]
+pub struct Holds {
+    /// Records of the journal whose hash holds; none where it cannot be read.
+    pub records: Option<usize>,
     /// Brokers that run.
     pub living: usize,
     /// Brokers that died; the next start recovers them.
     pub dead: usize,
     /// All that was on its way into the file is there.
     pub settled: bool,
-    /// What is wrong.
-    pub problems: Vec<String>,
 }
 
 /// Looks at everything in the store of a configuration that can be checked. Nothing
@@ -60,18 +67,23 @@ pub fn check_store(config: &Config) -> anyhow::Result<StoreFacts> {
         return Ok(facts);
     }
     let store = Store::open_existing(path, &MIGRATIONS)?;
-    facts.settled = store.settle(journal::fold)?;
-    facts.living = store.living_writers()?.len();
-    facts.dead = store.dead_writers()?;
-    let trust = trust(config)?;
+    let settled = store.settle(journal::fold)?;
     let living = store.living_writers()?;
+    let mut holds = Holds {
+        records: None,
+        living: living.len(),
+        dead: store.dead_writers()?,
+        settled,
+    };
+    let trust = trust(config)?;
     match store.read(|tx| journal::verify(tx, &living, &trust)) {
         Ok(found) => {
-            facts.records = found.records;
+            holds.records = Some(found.records);
             facts.problems.extend(of_the_journal(&found));
         }
         Err(error) => facts.problems.push(Chain(&error).to_string()),
     }
+    facts.holds = Some(holds);
     Ok(facts)
 }
 
@@ -99,7 +111,7 @@ fn trust(config: &Config) -> anyhow::Result<Trust> {
 pub fn back_up(config: &Config, to: &Path) -> anyhow::Result<usize> {
     must_be_new(to)?;
     let store = Store::open_existing(&config.store, &MIGRATIONS)?;
-    store.must_be_whole()?;
+    store.must_be_whole(&MIGRATIONS)?;
     anyhow::ensure!(
         store.settle(journal::fold)?,
         "a running broker is late with its journal, so the copy would lack its last calls: try again"

@@ -20,6 +20,7 @@ use super::open_calls::Place;
 use super::paused;
 use super::settlement::Charged;
 use super::settlement::Taken;
+use crate::escalations::State;
 use crate::escalations::waiting;
 use crate::journal;
 use crate::journal::Effect;
@@ -76,6 +77,8 @@ pub(super) struct Candidate {
     pub(super) origin: Origin,
     /// The arguments as they came, where somebody may be asked to decide on them.
     pub(super) to_decide_on: Option<Box<str>>,
+    /// What became of the request that it decides on, where it is over.
+    pub(super) decides_late: Option<State>,
     /// What it brings towards a confirmation.
     pub(super) confirming: Confirming,
     /// The arguments to keep beside the record.

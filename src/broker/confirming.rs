@@ -24,6 +24,7 @@ use super::escalate::Grant;
 use super::escalations::Ground;
 use super::own::Own;
 use crate::downstream::can_be_asked;
+use crate::escalations::State;
 use crate::escalations::confirming;
 use crate::escalations::confirming::About;
 use crate::escalations::confirming::Shown;
@@ -217,7 +218,8 @@ impl ToolCall {
 
 impl Candidate {
     /// Whoever is asked before a decision is taken is shown what it is on, as far as its
-    /// caller may know of that: the id among the arguments tells a person nothing.
+    /// caller may know of that: the id among the arguments tells a person nothing. Where
+    /// nothing can be decided on it any more, that is noted.
     ///
     /// # Errors
     ///
@@ -228,17 +230,22 @@ impl Candidate {
         ground: Ground<'_>,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let Confirming::MayAsk(sent) = &mut self.confirming else {
+        let Leads::Own(Own::Decide) = self.route.leads else {
             return Ok(());
         };
-        let named = match self.route.leads {
-            Leads::Own(Own::Decide) => question::named_in(&sent.arguments),
-            Leads::Own(_) | Leads::Out(_) => None,
+        let arguments = match &self.confirming {
+            Confirming::MayAsk(sent) => Some(&sent.arguments),
+            Confirming::Not(_) | Confirming::Answered(..) => self.to_decide_on.as_ref(),
         };
-        let Some(id) = named else {
+        let Some(id) = arguments.and_then(|arguments| question::named_in(arguments)) else {
             return Ok(());
         };
         let Some(found) = ground.find(tx, &self.subject.principal, id, now)? else {
+            return Ok(());
+        };
+        let state = found.state_at(now);
+        self.decides_late = (state != State::Pending).then_some(state);
+        let Confirming::MayAsk(sent) = &mut self.confirming else {
             return Ok(());
         };
         if found.body.as_ref().is_some_and(|body| body.len() > MOST) {

@@ -13,6 +13,7 @@ use super::admit::Said;
 use super::confirming::Lifted;
 use super::denied::Again;
 use super::earlier::Follows;
+use super::escalations::DecisionRefusal;
 use super::own::Own;
 use super::ruled::Ruled;
 use super::ruled::Way;
@@ -177,17 +178,14 @@ impl Candidate {
         if let Some(carried) = self.carried(tx, (&mut facts, &denial), follows, now)? {
             return Ok(carried);
         }
-        // What nobody can be shown whole, nobody can approve.
         let Some(arguments) = self.to_decide_on.as_deref() else {
-            let detail = detail_of(&denial, &escalation);
-            let call = self.subject.call;
-            let refusal = Box::new(Refusal::Denied {
-                call,
-                denial,
-                again: Again::default(),
-            });
-            return Ok(Decided::Refused((Outcome::Denied, detail, refusal)));
+            return Ok(Decided::Refused(self.unasked(denial, &escalation)));
         };
+        if let Some(state) = self.decides_late {
+            let over = DecisionRefusal::Over(state);
+            let over = self.stopped(over.code(), &over.to_string());
+            return Ok(Decided::Refused(over));
+        }
         let stopped = Liftable {
             denial,
             escalation,
@@ -239,6 +237,19 @@ impl Candidate {
         }
     }
 
+    /// What is said to a call that nobody is asked about: what nobody can be shown whole,
+    /// nobody can approve.
+    fn unasked(&self, denial: Denial, escalation: &Escalation) -> Said {
+        let detail = detail_of(&denial, escalation);
+        let call = self.subject.call;
+        let refusal = Box::new(Refusal::Denied {
+            call,
+            denial,
+            again: Again::default(),
+        });
+        (Outcome::Denied, detail, refusal)
+    }
+
     /// Ends a request that this call cannot go by any more, and records that. Returns
     /// why.
     pub(super) fn voided(
@@ -285,14 +296,7 @@ impl Candidate {
                 return Ok(None);
             }
         }
-        let detail = detail_of(&denial, &escalation);
-        let call = self.subject.call;
-        let refusal = Box::new(Refusal::Denied {
-            call,
-            denial,
-            again: Again::default(),
-        });
-        Ok(Some((Outcome::Denied, detail, refusal)))
+        Ok(Some(self.unasked(denial, &escalation)))
     }
 
     /// Asks for an approval of this call.

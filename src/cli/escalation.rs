@@ -199,14 +199,15 @@ fn whole(one: &Escalation, handles: &[String], now: Timestamp) -> anyhow::Result
     writeln!(text, "tool       {}", one_line(&one.tool))?;
     arguments(&mut text, one.body.as_deref())?;
     for stop in &one.stops {
-        let message = stop.message.as_deref().unwrap_or_default();
-        let message = one_line(message);
-        writeln!(
-            text,
-            "stopped by {} ({}): {message}",
-            one_line(&stop.policy),
-            one_line(&stop.code)
-        )?;
+        let message = stop.message.as_deref().map(one_line);
+        let message = message.map_or_else(String::new, |said| format!(": {said}"));
+        let policy = one_line(&stop.policy);
+        // Without a reason of its own the code is the policy's id.
+        let code = match stop.code == stop.policy {
+            true => String::new(),
+            false => format!(" ({})", one_line(&stop.code)),
+        };
+        writeln!(text, "stopped by {policy}{code}{message}")?;
     }
     writeln!(text, "may lift   {}", one_line(&one.roles.join(" or ")))?;
     writeln!(

@@ -18,6 +18,7 @@ use crate::app;
 use crate::broker::Standing;
 use crate::config::Config;
 use crate::journal;
+use crate::journal::CallView;
 use crate::meters;
 use crate::principal::PrincipalId;
 use crate::session::Handle;
@@ -45,6 +46,9 @@ use std::str::FromStr;
 const ARRIVED: u32 = 10;
 /// How much of what became of a session is shown, the newest.
 const CHANGES: u32 = 20;
+
+/// How the names of the broker's own tools begin.
+const OWN: &str = "countersign/";
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -298,7 +302,7 @@ fn show(config: &Config, store: &Store, session: &Session, form: Form) -> anyhow
         session: Some(session.id),
         ..journal::Filter::default()
     };
-    let (totals, calls, decisions, standing, arrived, changes) = store.read(|tx| {
+    let (totals, calls, decisions, mut standing, arrived, changes) = store.read(|tx| {
         Ok((
             meters::of_session(tx, session.id)?,
             journal::calls(tx, &filter)?,
@@ -308,6 +312,16 @@ fn show(config: &Config, store: &Store, session: &Session, form: Form) -> anyhow
             sessions::history(tx, session.id, CHANGES)?,
         ))
     })?;
+    // That a session is used is noted once a minute; its calls say it exactly.
+    let mut session = session.clone();
+    session.used = calls
+        .iter()
+        .map(|call| call.at)
+        .fold(session.used, Timestamp::max);
+    if let Some(standing) = &mut standing {
+        standing.session.used = session.used;
+    }
+    let session = &session;
     let units = config.broker.units();
     if form == Form::Json {
         let calls: Vec<_> = calls
@@ -336,7 +350,7 @@ fn show(config: &Config, store: &Store, session: &Session, form: Form) -> anyhow
     if let Some(last) = arrived.last() {
         writeln!(text, "events    {}", last.number)?;
     }
-    writeln!(text, "calls     {}", calls.len())?;
+    writeln!(text, "calls     {}", counted(&calls))?;
     for call in &calls {
         writeln!(text, "  {}", call_line(call, &living))?;
     }
@@ -354,6 +368,19 @@ fn show(config: &Config, store: &Store, session: &Session, form: Form) -> anyhow
         }
     }
     super::print(&text)
+}
+
+/// How many calls there were. Those of the broker's own tools the digest leaves out.
+fn counted(calls: &[CallView]) -> String {
+    let own = calls.iter().filter(|call| call.tool.starts_with(OWN));
+    match own.count() {
+        0 => calls.len().to_string(),
+        own => format!(
+            "{}: {} of servers, and {own} of Countersign's own tools",
+            calls.len(),
+            calls.len() - own
+        ),
+    }
 }
 
 /// What a session is, apart from what happened in it.

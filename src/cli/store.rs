@@ -88,15 +88,16 @@ fn check(config: &Config, form: Form) -> anyhow::Result<ExitCode> {
         Counted(facts.bytes, "byte"),
         facts.log_bytes
     )?;
-    if facts.problems.is_empty() {
-        let hold = if facts.records == 1 { "holds" } else { "hold" };
-        writeln!(text, "journal  {} {hold}", Counted(facts.records, "record"))?;
+    if let (Some(holds), true) = (&facts.holds, facts.problems.is_empty()) {
+        let records = holds.records.unwrap_or(0);
+        let hold = if records == 1 { "holds" } else { "hold" };
+        writeln!(text, "journal  {} {hold}", Counted(records, "record"))?;
         writeln!(
             text,
             "brokers  {} running, {} to be recovered at the next start, because they died",
-            facts.living, facts.dead
+            holds.living, holds.dead
         )?;
-        if !facts.settled {
+        if !holds.settled {
             writeln!(text, "spool    a running broker is late with it")?;
         }
         writeln!(text, "no problems")?;

@@ -116,31 +116,59 @@ impl OnWord {
 /// A key below a section, and what is wrong with it.
 type Wrong = (String, String);
 
-/// Everybody who is told of something, or the key with what is wrong.
-pub(super) fn told(file: &File, folder: &Path) -> Result<Webhooks, Wrong> {
-    let webhooks = webhooks::webhooks(&file.session.webhooks, folder)?;
-    Ok(webhooks.with(file.escalations.notices(folder)?))
+/// Everybody who is told of something, with the first key whose reference leads nowhere;
+/// or the key with what is wrong.
+pub(super) fn told(file: &File, folder: &Path) -> Result<(Webhooks, Option<Wrong>), Wrong> {
+    let (webhooks, nowhere) = webhooks::webhooks(&file.session.webhooks, folder)?;
+    let (notices, besides) = file.escalations.notices(folder)?;
+    Ok((webhooks.with(notices), nowhere.or(besides)))
 }
 
 impl EscalationsSection {
-    /// Who is told, or the key with what is wrong.
-    pub(super) fn notices(&self, folder: &Path) -> Result<Notices, Wrong> {
+    /// Who is told, or the key with what is wrong. Whoever cannot be told because a
+    /// reference leads nowhere is none of them, and the first such key comes along.
+    pub(super) fn notices(&self, folder: &Path) -> Result<(Notices, Option<Wrong>), Wrong> {
+        let mut unresolved = None;
+        let mut unless_nowhere = |texts: Vec<&str>, wrong: Wrong| match references::lead_nowhere(
+            texts.into_iter(),
+            folder,
+            &wrong.1,
+        ) {
+            true => {
+                unresolved.get_or_insert(wrong);
+                Ok(())
+            }
+            false => Err(wrong),
+        };
         let mut notices = Notices {
             readers: Vec::new(),
-            link: self.link(folder)?,
+            link: None,
         };
-        if let Some(smtp) = &self.smtp {
+        match self.link(folder) {
+            Ok(link) => notices.link = link,
+            Err(wrong) => unless_nowhere(self.link.as_deref().into_iter().collect(), wrong)?,
+        }
+        let smtp = self.smtp.as_ref();
+        let of_smtp = || smtp.into_iter().flat_map(SmtpSection::texts);
+        if let Some(smtp) = smtp {
             // Looked at also where nobody is written to.
             let nobody = "nobody@example.invalid";
-            smtp.mail(nobody, folder).map_err(|(key, problem)| {
-                let key = format!("escalations.smtp.{key}");
-                (key, problem)
-            })?;
+            if let Err((key, problem)) = smtp.mail(nobody, folder) {
+                let wrong = (format!("escalations.smtp.{key}"), problem);
+                unless_nowhere(of_smtp().collect(), wrong)?;
+            }
         }
         for (place, section) in self.notify.iter().enumerate() {
             let wrong = |(key, problem)| (format!("escalations.notify[{place}].{key}"), problem);
-            let read = section.readers(self.smtp.as_ref(), folder);
-            for reader in read.map_err(wrong)? {
+            let readers = match section.readers(smtp, folder) {
+                Ok(readers) => readers,
+                Err(other) => {
+                    let texts = section.texts().chain(of_smtp());
+                    unless_nowhere(texts.collect(), wrong(other))?;
+                    continue;
+                }
+            };
+            for reader in readers {
                 let mut others = notices.readers.iter();
                 if others.any(|known| known.name == reader.name) {
                     let problem =
@@ -150,7 +178,7 @@ impl EscalationsSection {
                 notices.readers.push(reader);
             }
         }
-        Ok(notices)
+        Ok((notices, unresolved))
     }
 
     fn link(&self, folder: &Path) -> Result<Option<Box<str>>, Wrong> {
@@ -173,6 +201,13 @@ impl EscalationsSection {
 }
 
 impl SmtpSection {
+    /// All in which references may stand.
+    fn texts(&self) -> impl Iterator<Item = &str> {
+        let named = [&self.user, &self.password].into_iter().flatten();
+        let named = named.map(String::as_str);
+        named.chain([self.host.as_str(), self.from.as_str()])
+    }
+
     /// A mail to somebody, or the key with what is wrong.
     fn mail(&self, to: &str, folder: &Path) -> Result<Hook, Wrong> {
         let text = |key: &str, text: &str| references::expanded(text, folder, key);
@@ -215,6 +250,22 @@ impl SmtpSection {
 }
 
 impl NotifySection {
+    fn told(&self) -> Told<'_> {
+        Told {
+            url: self.url.as_deref(),
+            secret: self.secret.as_deref(),
+            command: self.command.as_deref(),
+            args: &self.args,
+        }
+    }
+
+    /// All in which references may stand.
+    fn texts(&self) -> impl Iterator<Item = &str> {
+        self.told()
+            .texts()
+            .chain(self.mail.iter().map(String::as_str))
+    }
+
     /// By which way they are told.
     fn key(&self) -> &'static str {
         match (&self.url, &self.command) {
@@ -236,12 +287,7 @@ impl NotifySection {
             return Err(wrong("template", "it goes with a `url`"));
         }
         if self.mail.is_empty() {
-            let told = Told {
-                url: self.url.as_deref(),
-                secret: self.secret.as_deref(),
-                command: self.command.as_deref(),
-                args: &self.args,
-            };
+            let told = self.told();
             if self.url.is_none() && self.command.is_none() {
                 let problem = "they need a `url`, a `command`, or `mail`, a list of addresses";
                 return Err(wrong("url", problem));
@@ -294,7 +340,8 @@ mod tests {
             escalations: EscalationsSection,
         }
         let file: File = toml::from_str(&format!("[escalations]\n{text}")).unwrap();
-        file.escalations.notices(Path::new("/"))
+        let (notices, unresolved) = file.escalations.notices(Path::new("/"))?;
+        unresolved.map_or(Ok(notices), Err)
     }
 
     const SMTP: &str = "[escalations.smtp]\nhost = \"localhost\"\nfrom = \"c@example.com\"\n";
@@ -322,6 +369,28 @@ mod tests {
         assert_eq!(read.readers[0].states, [State::Pending]);
         assert_eq!(read.readers[1].states, [State::Pending, State::Expired]);
         assert_eq!(read.link.as_deref(), Some("https://c.example/escalations"));
+    }
+
+    #[test]
+    fn whoever_is_named_by_a_reference_that_leads_nowhere_is_left_out() {
+        let smtp = SMTP.replace("\"localhost\"", "\"${ABSENT_HOST}\"");
+        let text = format!(
+            "[escalations]\nlink = \"${{ABSENT}}/x\"\n{smtp}\
+             [[escalations.notify]]\nurl = \"${{ABSENT_URL}}\"\nsecret = \"0123456789abcdef\"\n\
+             [[escalations.notify]]\nmail = [\"mia@example.com\"]\n\
+             [[escalations.notify]]\ncommand = \"notify\"\n"
+        );
+        #[derive(Deserialize)]
+        struct File {
+            escalations: EscalationsSection,
+        }
+        let file: File = toml::from_str(&text).unwrap();
+        let (notices, first) = file.escalations.notices(Path::new("/")).unwrap();
+        let left: Vec<&str> = notices.readers.iter().map(|one| &*one.name).collect();
+        assert_eq!((left, notices.link), (vec!["notify"], None));
+        let (key, problem) = first.unwrap();
+        assert_eq!(key, "escalations.link");
+        assert!(problem.contains("`ABSENT` is not set"), "{problem}");
     }
 
     #[test]

@@ -10,8 +10,11 @@ use crate::principal::PrincipalId;
 use crate::principal::Principals;
 use crate::visible;
 use serde::Deserialize;
+use serde::Deserializer;
+use serde::de::Visitor;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::fmt;
 use std::path::Path;
 
 /// The example, shipped and read by a test.
@@ -47,7 +50,7 @@ struct PrincipalSection {
     teams: BTreeSet<String>,
     limits: LimitsSection,
     #[serde(default)]
-    named_limits: BTreeMap<String, String>,
+    named_limits: BTreeMap<String, AmountText>,
     #[serde(default)]
     attributes: BTreeMap<String, AttributeValue>,
     agent: Option<String>,
@@ -60,9 +63,33 @@ fn local() -> String {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct LimitsSection {
-    call: String,
-    session: String,
-    day: String,
+    call: AmountText,
+    session: AmountText,
+    day: AmountText,
+}
+
+/// An amount as it is written: a text, because a number of TOML is not exact.
+#[derive(Debug)]
+struct AmountText(String);
+
+impl<'de> Deserialize<'de> for AmountText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(ReadAmount)
+    }
+}
+
+struct ReadAmount;
+
+impl Visitor<'_> for ReadAmount {
+    type Value = AmountText;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an amount in quotes, like \"10000.00\"")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<AmountText, E> {
+        Ok(AmountText(text.to_owned()))
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -122,7 +149,7 @@ impl PrincipalSection {
             let problem = format!("there is no role `{}`: {}", self.role, known(roles.keys()));
             return Err(("role".to_owned(), problem));
         }
-        let money = |key: String, text: &str| {
+        let money = |key: String, AmountText(text): &AmountText| {
             let units = policy::minor_units(text, money_scale).filter(|units| *units >= 0);
             units.ok_or_else(|| {
                 let problem = format!(

@@ -18,6 +18,16 @@ pub(super) fn expanded(text: &str, folder: &Path, key: &str) -> Result<String, (
     expand(text, folder, &lookup).map_err(|problem| (key.to_owned(), problem))
 }
 
+/// Whether one of these texts is why something cannot be used: a reference in it leads
+/// nowhere, and that is this problem.
+pub(super) fn lead_nowhere<'a>(
+    mut texts: impl Iterator<Item = &'a str>,
+    folder: &Path,
+    problem: &str,
+) -> bool {
+    texts.any(|text| expanded(text, folder, "").is_err_and(|(_key, why)| why == problem))
+}
+
 fn expand(
     text: &str,
     folder: &Path,

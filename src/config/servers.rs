@@ -26,7 +26,8 @@ impl Servers {
     ///
     /// # Errors
     ///
-    /// When a reference of one of them leads nowhere.
+    /// When a reference of one of them leads nowhere, or of somebody whom a broker tells
+    /// of events and escalations.
     pub fn to_start(&self) -> Result<&[downstream::Settings], ConfigError> {
         match &self.unresolved {
             None => Ok(&self.settings),
@@ -35,6 +36,15 @@ impl Servers {
                 key: key.clone(),
                 problem: problem.clone(),
             }),
+        }
+    }
+
+    /// The same, where something else is needed too by whoever starts them, and its
+    /// reference leads nowhere.
+    pub(super) fn once_there_is(self, besides: Option<(String, String)>) -> Self {
+        Self {
+            unresolved: self.unresolved.or(besides),
+            ..self
         }
     }
 

@@ -27,9 +27,13 @@ pub fn toml_problem(text: &str, message: &str, span: Option<Range<usize>>) -> St
 }
 
 /// A message of serde's without the value that it is about: of `invalid type: string
-/// "x", expected a map` the kind stays.
+/// "x", expected a map` the kind stays. A key that is not known is told with the one that
+/// may have been meant.
 fn without_values(message: &str) -> String {
     let message = message.replace('\n', " ");
+    if let Some(meant) = meant(&message) {
+        return meant;
+    }
     for about in ["invalid type: ", "invalid value: ", "unknown variant "] {
         let Some((found, expected)) = message
             .strip_prefix(about)
@@ -43,6 +47,51 @@ fn without_values(message: &str) -> String {
         return format!("{about}, expected {expected}");
     }
     message
+}
+
+/// The message of an unknown key, with the known one that is most like it; none where it
+/// is another message, or none is.
+fn meant(message: &str) -> Option<String> {
+    let (written, known) = message.strip_prefix("unknown field `")?.split_once('`')?;
+    // They stand in quotes: every other piece is one.
+    let all = known.split('`').skip(1).step_by(2);
+    let near = all.filter_map(|known| {
+        let far = distance(written, known);
+        (far <= known.len().max(written.len()) / 3).then_some((far, known))
+    });
+    let (_, near) = near.min_by_key(|(far, _)| *far)?;
+    Some(format!(
+        "unknown field `{written}` (did you mean `{near}`?){known}"
+    ))
+}
+
+/// In how many letters two words differ: each that is more, less or another, and each two
+/// that changed places. Case, `-` and `_` are not told apart.
+fn distance(one: &str, other: &str) -> usize {
+    let letters = |text: &str| -> Vec<char> {
+        let plain = text.chars().filter(|c| !matches!(c, '-' | '_'));
+        plain.flat_map(char::to_lowercase).collect()
+    };
+    let (one, other) = (letters(one), letters(other));
+    let mut before: Vec<usize> = Vec::new();
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (place, letter) in one.iter().enumerate() {
+        let mut next = vec![place + 1];
+        for (at, its) in other.iter().enumerate() {
+            let cell = |row: &[usize], at: usize| row.get(at).copied().unwrap_or(usize::MAX - 1);
+            let mut least = cell(&row, at) + usize::from(letter != its);
+            least = least.min(cell(&row, at + 1) + 1).min(cell(&next, at) + 1);
+            let swapped = at > 0 && place > 0 && {
+                one.get(place - 1) == Some(its) && other.get(at - 1) == Some(letter)
+            };
+            if swapped {
+                least = least.min(cell(&before, at - 1) + 1);
+            }
+            next.push(least);
+        }
+        before = std::mem::replace(&mut row, next);
+    }
+    row.last().copied().unwrap_or(0)
 }
 
 /// The dotted key that stands at this place of a text; none where the text is no TOML.
@@ -98,6 +147,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn words_differ_by_their_letters() {
+        for (one, other, far) in [
+            ("", "", 0),
+            ("", "ab", 2),
+            ("limits", "limits", 0),
+            ("limit", "limits", 1),
+            ("lmiits", "limits", 1),
+            ("max-Connections", "max_connections", 0),
+            ("tok", "key", 3),
+            ("timout", "timeout", 1),
+        ] {
+            assert_eq!(distance(one, other), far, "{one} {other}");
+            assert_eq!(distance(other, one), far, "{other} {one}");
+        }
+    }
+
+    #[test]
     fn a_problem_says_where_and_why_and_no_value() {
         #[derive(serde::Deserialize)]
         #[serde(rename_all = "lowercase")]
@@ -137,7 +203,15 @@ mod tests {
             ),
             (
                 "[[part]]\nwrod = 1",
-                "line 2, column 1, at `part[0].wrod`: unknown field `wrod`",
+                "line 2, column 1, at `part[0].wrod`: unknown field `wrod` (did you mean `word`?), expected `env` or `word`",
+            ),
+            (
+                "[[part]]\n\"E-N_v\" = 1",
+                "line 2, column 1, at `part[0].E-N_v`: unknown field `E-N_v` (did you mean `env`?), expected",
+            ),
+            (
+                "[[part]]\nother = 1",
+                "line 2, column 1, at `part[0].other`: unknown field `other`, expected `env` or `word`",
             ),
             (
                 "part = 4711",

@@ -301,7 +301,11 @@ fn an_error_of_the_principals_says_where_it_is_and_what_is_allowed() {
             "limits.call",
             "\"10000.00\"",
         ),
-        (one("Junior", "10000", ""), "line 8", "string"),
+        (
+            one("Junior", "10000", ""),
+            "line 8, column 19, at `principals[0].limits.call`",
+            "invalid type: integer, expected an amount in quotes, like \"10000.00\"",
+        ),
         (
             one("Junior", "\"1\"", "Chief = [\"Boss\"]"),
             "roles.Chief",
@@ -332,7 +336,11 @@ fn an_error_of_the_principals_says_where_it_is_and_what_is_allowed() {
             "line",
             "whole number",
         ),
-        (good.clone() + "limit = \"1\"\n", "line", "`limits`"),
+        (
+            good.clone() + "limit = \"1\"\n",
+            "unknown field `limit`",
+            "(did you mean `limits`?)",
+        ),
         (
             good.clone() + good.split_once("\n\n").unwrap().1,
             "al",

@@ -23,6 +23,9 @@ pub(super) struct WebhookSection {
     kinds: Vec<String>,
 }
 
+/// A key, and what is wrong with it.
+type Wrong = (String, String);
+
 /// Which labels events from outside bring into their sessions.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -62,12 +65,14 @@ fn check_kind(kind: &str) -> Result<(), String> {
     }
 }
 
-/// All of them, or the key with what is wrong.
+/// All of them, with the first key whose reference leads nowhere; or the key with what
+/// is wrong. One with such a reference is known by its name, as commands need it, and can
+/// be told nothing: no broker starts then.
 pub(super) fn webhooks(
     sections: &[WebhookSection],
     folder: &Path,
-) -> Result<Webhooks, (String, String)> {
-    let mut webhooks = Webhooks::default();
+) -> Result<(Webhooks, Option<Wrong>), Wrong> {
+    let (mut webhooks, mut unresolved) = (Webhooks::default(), None);
     for (place, section) in sections.iter().enumerate() {
         let wrong = |(key, problem)| (format!("session.webhooks[{place}].{key}"), problem);
         let told = section.told();
@@ -84,10 +89,21 @@ pub(super) fn webhooks(
         for kind in &section.kinds {
             check_kind(kind).map_err(|problem| wrong(("kinds".to_owned(), problem)))?;
         }
-        let hook = hook(&told, true, folder).map_err(wrong)?;
+        let hook = match hook(&told, true, folder) {
+            Ok(hook) => hook,
+            Err((key, problem)) => {
+                let is_nowhere = references::lead_nowhere(told.texts(), folder, &problem);
+                let problem = wrong((key, problem));
+                if !is_nowhere {
+                    return Err(problem);
+                }
+                unresolved.get_or_insert(problem);
+                Hook::command(String::new(), Vec::new(), folder.to_owned())
+            }
+        };
         webhooks.add(&name, section.kinds.clone(), hook);
     }
-    Ok(webhooks)
+    Ok((webhooks, unresolved))
 }
 
 impl WebhookSection {
@@ -107,6 +123,14 @@ pub(super) struct Told<'a> {
     pub(super) secret: Option<&'a str>,
     pub(super) command: Option<&'a str>,
     pub(super) args: &'a [String],
+}
+
+impl<'a> Told<'a> {
+    /// All in which references may stand.
+    pub(super) fn texts(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        let one = [self.url, self.secret, self.command].into_iter().flatten();
+        one.chain(self.args.iter().map(String::as_str))
+    }
 }
 
 /// What the store knows them by: as it is written, so that no secret that is
@@ -180,7 +204,8 @@ mod tests {
             webhooks: Vec<WebhookSection>,
         }
         let file: File = toml::from_str(text).unwrap();
-        webhooks(&file.webhooks, Path::new("/"))
+        let (webhooks, unresolved) = webhooks(&file.webhooks, Path::new("/"))?;
+        unresolved.map_or(Ok(webhooks), Err)
     }
 
     #[test]

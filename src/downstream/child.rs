@@ -130,15 +130,24 @@ impl Child {
     /// Ends the group, and says how it ended and what it wrote last. Close the
     /// input first.
     pub(super) async fn end(mut self) -> String {
-        for signal in [Signal::TERM, Signal::KILL] {
+        let mut ended_by = None;
+        for (signal, name) in [(Signal::TERM, "SIGTERM"), (Signal::KILL, "SIGKILL")] {
             if tokio::time::timeout(GRACE, self.gone()).await.is_ok() {
                 break;
             }
             // An error says that the group is gone, which is what is wanted.
             let _ = kill_process_group(self.group, signal);
+            ended_by = Some(name);
         }
         let gone = tokio::time::timeout(GRACE + VANISHING, self.gone()).await;
-        let how = gone.unwrap_or_else(|_| "cannot be ended".to_owned());
+        let how = match (gone, ended_by) {
+            (Err(_), _) => "cannot be ended".to_owned(),
+            // Its status would be that of the signal, which says nothing to anybody.
+            (Ok(_), Some(name)) => {
+                format!("so it was ended with {name}")
+            }
+            (Ok(how), None) => how,
+        };
         // What was written before the end is still in the pipe.
         let drained = async { while self.log.join_next().await.is_some() {} };
         let _ = tokio::time::timeout(Duration::from_millis(200), drained).await;

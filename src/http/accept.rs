@@ -8,6 +8,7 @@ use super::Settings;
 use super::pair::Streams;
 use super::patience::Patience;
 use super::routes;
+use super::seats::Seats;
 use super::transports::Transports;
 use crate::broker::Broker;
 use crate::keys;
@@ -84,6 +85,7 @@ impl Server {
             transports: Transports::default(),
             streams: Streams::default(),
             connections: AtomicUsize::new(0),
+            seats: Seats::default(),
             ending,
         });
         let over = CancellationToken::new();
@@ -93,6 +95,7 @@ impl Server {
             let thread = Thread {
                 core: Core {
                     edge: Arc::clone(&edge),
+                    seat: Arc::default(),
                     tasks: TaskTracker::new(),
                 },
                 listener,
@@ -262,10 +265,15 @@ async fn accept(core: &Core, listener: &tokio::net::TcpListener) {
             core.tasks.spawn(turn_away(stream));
             continue;
         }
-        let core = core.clone();
+        let seat = Arc::default();
+        let core = Core {
+            seat: Arc::clone(&seat),
+            ..core.clone()
+        };
         core.tasks.clone().spawn(async move {
             let edge = Arc::clone(&core.edge);
             serve(core, stream).await;
+            edge.seats.leave(&seat);
             edge.connections.fetch_sub(1, Ordering::Relaxed);
         });
     }

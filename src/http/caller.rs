@@ -12,11 +12,6 @@ use hyper::Response;
 use hyper::header::AUTHORIZATION;
 use std::sync::Arc;
 
-/// The principal of a request.
-pub(super) fn of(edge: &Edge, headers: &HeaderMap) -> Result<PrincipalId, Box<Response<Body>>> {
-    by_key(edge, headers).map(|caller| caller.principal)
-}
-
 /// Who calls, and what says so.
 pub(super) struct Caller {
     pub(super) principal: PrincipalId,

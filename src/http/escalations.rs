@@ -71,7 +71,7 @@ pub(super) async fn answer(
     let caller::Caller {
         principal,
         credential,
-    } = match caller::by_key(&core.edge, request.headers()) {
+    } = match core.caller(request.headers()) {
         Ok(caller) => caller,
         Err(refused) => return *refused,
     };

@@ -3,7 +3,6 @@
 
 use super::Core;
 use super::body::Body;
-use super::caller;
 use super::post;
 use super::status;
 use crate::broker::event_json;
@@ -35,8 +34,8 @@ pub(super) fn named(path: &str) -> Option<String> {
 
 /// Takes an event in, or lists what arrived.
 pub(super) async fn answer(core: &Core, named: &str, request: Request<Incoming>) -> Response<Body> {
-    let principal = match caller::of(&core.edge, request.headers()) {
-        Ok(principal) => principal,
+    let principal = match core.caller(request.headers()) {
+        Ok(caller) => caller.principal,
         Err(refused) => return *refused,
     };
     match *request.method() {

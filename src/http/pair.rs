@@ -32,6 +32,7 @@ use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 /// The streams that are open.
 #[derive(Default)]
@@ -45,6 +46,8 @@ struct Stream {
     owner: PrincipalId,
     connection: Arc<Connection>,
     out: Outgoing,
+    /// Cancelled when the right to read it is gone.
+    over: CancellationToken,
 }
 
 impl Streams {
@@ -96,6 +99,7 @@ pub(super) fn open(core: Core, asked: Asked, request: &Request<Incoming>) -> Res
         owner: asked.principal,
         connection,
         out,
+        over: hearing.over(),
     };
     core.edge.streams.open().insert(id.clone(), stream);
     let gone = ending.clone();
@@ -133,6 +137,11 @@ pub(super) async fn post(core: Core, asked: Asked, request: Request<Incoming>) -
         Ok((_head, body)) => body,
         Err(refused) => return *refused,
     };
+    // The key of this message is right. Its answer is read by that of the stream.
+    stream.connection.recheck().await;
+    if stream.over.is_cancelled() {
+        return status::no_stream();
+    }
     let message = parse(&body).and_then(|message| message.in_session(asked.session.as_ref()));
     stream.connection.comes_by(asked.credential);
     match stream.connection.take(message) {

@@ -22,6 +22,7 @@ use hyper::Response;
 use hyper::StatusCode;
 use hyper::header::ALLOW;
 use hyper::header::CACHE_CONTROL;
+use hyper::header::CONNECTION;
 use hyper::header::CONTENT_TYPE;
 use hyper::header::HeaderName;
 use hyper::header::HeaderValue;
@@ -32,6 +33,9 @@ use std::sync::Arc;
 
 /// What is said where the disk has no room.
 pub(super) const NO_ROOM: &str = "the disk that holds the store is full; nothing was done: tell the operator, who has to make room";
+
+/// What a client is told whose principal has its share of connections.
+const TOO_MANY: &str = "as many connections are open for this caller as may be, three quarters of all (`http.max_connections`); nothing was done: end one, or wait";
 
 /// Which era reads the status. They differ in what it says of an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -213,6 +217,16 @@ pub(super) fn too_many_streams(message: Outbound) -> Response<Body> {
     response
         .headers_mut()
         .insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    response
+}
+
+/// This caller has as many connections as one may have. The connection ends, so that it
+/// is there for others.
+pub(super) fn too_many_connections() -> Response<Body> {
+    let mut response = too_many_streams(unread(TOO_MANY));
+    response
+        .headers_mut()
+        .insert(CONNECTION, HeaderValue::from_static("close"));
     response
 }
 

@@ -160,6 +160,12 @@ impl Connection {
         self.recipient.is(hearing);
     }
 
+    /// Ends the stream on which the client reads what it is told, where the right to that
+    /// is gone.
+    pub async fn recheck(&self) {
+        self.broker.recheck_recipient(&self.recipient).await;
+    }
+
     /// Whether several messages may come at once.
     pub fn takes_batches(&self) -> bool {
         self.batches.load(Ordering::Relaxed)

@@ -4,13 +4,26 @@
 use super::bundle::Bundle;
 use super::gate::Gate;
 use super::schema::BROKER;
+use super::verdict::Facts;
+use super::verdict::Verdict;
 use crate::principal::PrincipalId;
+use crate::session::SessionFacts;
+use crate::session::SessionId;
+use crate::tool::CallId;
 use crate::tool::ServerName;
+use cedar_policy::EntityUid;
 use cedar_policy::PolicySet;
+use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::str::FromStr;
 use std::sync::Arc;
+
+/// The broker's own tool by which somebody decides.
+const DECIDE: &str = "escalation_decide";
+
+/// An approval with all that can be said of one.
+const APPROVES: &str = r#"{"id":"esc-4k7m-2qpx-9d3h","decision":"approve","reason":"seen"}"#;
 
 /// A forbid whose `@escalate` helps nobody.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,6 +92,47 @@ impl Bundle {
         stopping.collect()
     }
 
+    /// The forbids on deciding that stop whoever could lift them too. A call that they
+    /// stop is asked for, and nobody can decide on that.
+    pub fn circular_escalations(&self, now: Timestamp) -> Vec<String> {
+        let mut gates = self.gates.values();
+        let is_deciding = |gate: &&Arc<Gate>| {
+            let tool = &gate.tool;
+            tool.server.as_str() == BROKER && &*tool.name == DECIDE
+        };
+        let Some(gate) = gates.find(is_deciding) else {
+            return Vec::new();
+        };
+        let stops = gate.slice.stops();
+        let circular = stops.filter_map(|(id, stop)| {
+            let role = stop.escalate.as_deref()?;
+            let holders = self.holders(role);
+            let mut holders = holders
+                .into_iter()
+                .filter(|(_, user)| gate.slice.could_permit(&self.world, user))
+                .peekable();
+            holders.peek()?;
+            holders
+                .all(|(who, _)| stops_deciding(gate, id, who, now))
+                .then_some((id, role))
+        });
+        let told = circular.filter_map(|(id, role)| {
+            let loaded = self.loaded.iter().find(|loaded| loaded.id == id)?;
+            Some(loaded.problem(format_args!(
+                "whoever has the role `{role}` is stopped by this too when they decide on the request that its `@escalate` makes, and who decides by a key is asked for no approval: so nobody lifts it. Leave them out of it, as in `unless {{ principal in Broker::Role::{role:?} }}`, or leave `@escalate` out"
+            )))
+        });
+        told.collect()
+    }
+
+    /// Who has a role.
+    fn holders(&self, role: &str) -> Vec<(&PrincipalId, &EntityUid)> {
+        let role = self.world.types.role(role);
+        let users = self.world.users.iter();
+        let holders = users.filter(|(_, user)| self.world.entities.is_ancestor_of(&role, user));
+        holders.collect()
+    }
+
     /// The servers with tools of which no permit could ever cover one, whatever
     /// forbids it.
     pub fn uncovered(&self) -> BTreeSet<ServerName> {
@@ -102,9 +156,7 @@ impl Bundle {
     /// Why no approval could ever be had for the calls of these; none where one
     /// could, or where nobody calls.
     fn nobody_lifts(&self, role: &str, callers: &BTreeSet<&PrincipalId>) -> Option<Dead> {
-        let role = self.world.types.role(role);
-        let users = self.world.users.iter();
-        let holders = users.filter(|(_, user)| self.world.entities.is_ancestor_of(&role, user));
+        let holders = self.holders(role).into_iter();
         let holders: Vec<&PrincipalId> = holders.map(|(id, _)| id).collect();
         let mut callers = callers.iter().peekable();
         callers.peek()?;
@@ -112,6 +164,33 @@ impl Bundle {
             [] => Some(Dead::Nobody),
             [only] if callers.all(|caller| *caller == only) => Some(Dead::Only(only.to_string())),
             _ => None,
+        }
+    }
+}
+
+/// Whether this forbid stops somebody who comes with a key and approves.
+fn stops_deciding(gate: &Gate, policy: &str, who: &PrincipalId, now: Timestamp) -> bool {
+    let Ok(reading) = gate.read(APPROVES) else {
+        return false;
+    };
+    let facts = Facts {
+        session: SessionFacts {
+            id: SessionId::from_bytes([0; 16]),
+            owner: who.clone(),
+            labels: BTreeSet::new(),
+            frozen: false,
+            paused: false,
+        },
+        totals: Vec::new(),
+        meters: Vec::new(),
+        denied_lately: 0,
+        approval: None,
+        confirmed: true,
+    };
+    match gate.decide(CallId::next(), who, &reading, &facts, now) {
+        Verdict::Allow(_) => false,
+        Verdict::Deny(denial) | Verdict::Escalate(denial, _) | Verdict::Confirm(denial, _) => {
+            denial.reasons.iter().any(|reason| reason.policy == policy)
         }
     }
 }

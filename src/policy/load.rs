@@ -3,6 +3,7 @@
 
 use super::bundle::PolicyFile;
 use super::decimals;
+use super::mistakes;
 use cedar_policy::Policy;
 use cedar_policy::PolicyId;
 use cedar_policy::PolicySet;
@@ -79,7 +80,11 @@ fn parse(file: &PolicyFile, problems: &mut Vec<String>) -> Vec<Loaded> {
             problems.extend(errors.iter().map(|error| {
                 let line = line_of(error, &file.text).unwrap_or(1);
                 let label = error.labels().and_then(|mut labels| labels.next());
-                let hint = label.and_then(|label| decimals::point(&file.text, label.offset()));
+                let hint = label.and_then(|label| {
+                    let at = label.offset();
+                    let point = decimals::point(&file.text, at);
+                    point.or_else(|| mistakes::unquoted(&file.text, at))
+                });
                 let hint = hint.map_or_else(String::new, |hint| format!(" ({hint})"));
                 format!("{}:{line}: {}{hint}", file.name, in_full(error))
             }));

@@ -56,6 +56,36 @@ pub(super) fn told<'a>(
     }
 }
 
+/// What would be right where an attribute that we derive is written like one of Cedar's,
+/// `context.input.path#under`, on the line of this place; none where no `#` is.
+pub(super) fn unquoted(text: &str, at: usize) -> Option<String> {
+    let begin = text.get(..at)?.rfind('\n').map_or(0, |end| end + 1);
+    let line = text.get(begin..)?.lines().next()?;
+    // In quotes and behind `//` it is right.
+    let code = line.split("//").next()?.split('"').step_by(2);
+    let (before, after) = code.into_iter().find_map(|part| part.split_once('#'))?;
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let path = before.rsplit(|c| !is_word(c) && c != '.').next()?;
+    let (inside, argument) = match path.rsplit_once('.') {
+        Some((inside, argument)) => (Some(inside), argument),
+        None => (None, path),
+    };
+    let end = after.find(|c| !is_word(c)).unwrap_or(after.len());
+    let (fact, rest) = after.split_at_checked(end)?;
+    let member = rest.strip_prefix('(').and_then(|rest| rest.split_once(')'));
+    let member = member.map_or_else(String::new, |(member, _)| format!("({member})"));
+    if argument.is_empty() || fact.is_empty() {
+        return None;
+    }
+    let attribute = format!("{argument}#{fact}{member}");
+    Some(match inside {
+        Some(inside) => {
+            format!("`#` stands in quotes: write `{inside}[{attribute:?}]`")
+        }
+        None => format!("`#` stands in quotes: write `{attribute:?}`"),
+    })
+}
+
 /// What stands at the place of an error, on one line; none where that is too much.
 fn written(error: &ValidationError, text: &str) -> Option<String> {
     let label = error.labels()?.next()?;

@@ -10,6 +10,7 @@ use super::shape::Fields;
 use super::shape::Shape;
 use crate::tool::ToolId;
 use cedar_policy::Effect;
+use serde_json::Map;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -106,7 +107,7 @@ fn visit(expression: &Value, stops: bool, found: &mut dyn FnMut(&[&str])) {
             }
             "==" | "!=" | "contains" | "containsAll" | "containsAny" => {
                 for (one, other) in [("left", "right"), ("right", "left")] {
-                    if side(other).get("Value").is_some() || side(other).get("Set").is_some() {
+                    if has_texts(side(other)) {
                         note(side(one), found);
                     }
                 }
@@ -123,13 +124,48 @@ fn visit(expression: &Value, stops: bool, found: &mut dyn FnMut(&[&str])) {
     }
 }
 
+/// Finds the arguments that an expression may be, or be made of: the members of a set and
+/// of a record, and what a condition chooses from.
 fn note(expression: &Value, found: &mut dyn FnMut(&[&str])) {
-    let path = reads::context_path(expression);
-    if let Some(argument) = path
-        .as_deref()
-        .and_then(|path| path.strip_prefix(&["input"]))
-    {
-        found(argument);
+    let Some((operator, operands)) = expression.as_object().and_then(|one| one.iter().next())
+    else {
+        return;
+    };
+    if operator == "." {
+        let path = reads::context_path(expression);
+        let path = path.as_deref();
+        if let Some(argument) = path.and_then(|path| path.strip_prefix(&["input"])) {
+            found(argument);
+            return;
+        }
+    }
+    for part in parts(operator, operands) {
+        note(part, found);
+    }
+}
+
+/// Whether an expression may be, or be made of, what is written in the policy.
+fn has_texts(expression: &Value) -> bool {
+    let first = expression.as_object().and_then(|one| one.iter().next());
+    first.is_some_and(|(operator, operands)| {
+        operator == "Value" || parts(operator, operands).into_iter().any(has_texts)
+    })
+}
+
+/// What the value of an expression is one of, or made of.
+fn parts<'a>(operator: &str, operands: &'a Value) -> Vec<&'a Value> {
+    let side = |name: &str| operands.get(name);
+    match operator {
+        "Set" => operands.as_array().into_iter().flatten().collect(),
+        "Record" => operands
+            .as_object()
+            .into_iter()
+            .flat_map(Map::values)
+            .collect(),
+        "if-then-else" => [side("then"), side("else")].into_iter().flatten().collect(),
+        // A member of a record that is written there too.
+        "." => side("left").into_iter().collect(),
+        _ => Vec::new(),
     }
 }
 

@@ -10,8 +10,18 @@ use std::collections::BTreeSet;
 /// How many are named one by one.
 const TOLD: usize = 20;
 
-/// Tables, indices and triggers by kind and name, each table with its columns.
-type Parts = BTreeMap<(String, String), BTreeSet<String>>;
+/// Tables, indices and triggers by kind and name.
+type Parts = BTreeMap<(String, String), Part>;
+
+/// What is compared of one.
+#[derive(Default)]
+struct Part {
+    /// Of a table its columns.
+    columns: BTreeSet<String>,
+    /// Of an index and a trigger the statement that made it. That of a table SQLite
+    /// writes anew with each column.
+    made_by: Option<String>,
+}
 
 /// What a store of this version has and `connection` has not, one line each.
 pub(super) fn missing(
@@ -22,14 +32,16 @@ pub(super) fn missing(
     let wanted = parts(&migrate::pattern(version, migrations)?)?;
     let found = parts(connection)?;
     let mut missing = Vec::new();
-    for ((kind, name), columns) in wanted {
-        match found.get(&(kind.clone(), name.clone())) {
-            None => missing.push(format!("the {kind} `{name}` is missing")),
-            Some(there) => missing.extend(
-                columns
-                    .difference(there)
-                    .map(|column| format!("the {kind} `{name}` lacks its column `{column}`")),
-            ),
+    for ((kind, name), part) in wanted {
+        let Some(there) = found.get(&(kind.clone(), name.clone())) else {
+            missing.push(format!("the {kind} `{name}` is missing"));
+            continue;
+        };
+        let lacks = part.columns.difference(&there.columns);
+        missing
+            .extend(lacks.map(|column| format!("the {kind} `{name}` lacks its column `{column}`")));
+        if part.made_by != there.made_by {
+            missing.push(format!("the {kind} `{name}` is not the one that we made"));
         }
     }
     let more = missing.len().saturating_sub(TOLD);
@@ -42,7 +54,8 @@ pub(super) fn missing(
 
 fn parts(connection: &Connection) -> rusqlite::Result<Parts> {
     let mut statement = connection.prepare(
-        "SELECT part.type, part.name, col.name
+        "SELECT part.type, part.name, col.name,
+                CASE WHEN part.type IN ('index', 'trigger') THEN part.sql END
          FROM sqlite_schema AS part
          LEFT JOIN pragma_table_xinfo(part.name) AS col ON part.type = 'table'
          WHERE part.name NOT LIKE 'sqlite!_%' ESCAPE '!'",
@@ -50,10 +63,19 @@ fn parts(connection: &Connection) -> rusqlite::Result<Parts> {
     let mut rows = statement.query([])?;
     let mut parts = Parts::new();
     while let Some(row) = rows.next()? {
-        let columns = parts.entry((row.get(0)?, row.get(1)?)).or_default();
-        columns.extend(row.get::<_, Option<String>>(2)?);
+        let part: &mut Part = parts.entry((row.get(0)?, row.get(1)?)).or_default();
+        part.columns.extend(row.get::<_, Option<String>>(2)?);
+        let made_by = row.get::<_, Option<String>>(3)?;
+        part.made_by = made_by.as_deref().map(plain);
     }
     Ok(parts)
+}
+
+/// A statement apart from how it is laid out, and from the quotes that SQLite puts around
+/// the name of a table that was renamed.
+fn plain(statement: &str) -> String {
+    let unquoted = statement.replace('"', "");
+    unquoted.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
@@ -95,6 +117,17 @@ mod tests {
                 "ALTER TABLE a DROP COLUMN y",
                 &["the table `a` lacks its column `y`"],
             ),
+            (
+                "DROP TRIGGER no_b;
+                 CREATE TRIGGER no_b BEFORE DELETE ON b WHEN 0 BEGIN SELECT 1; END",
+                &["the trigger `no_b` is not the one that we made"],
+            ),
+            (
+                "DROP INDEX a_by_x; CREATE INDEX a_by_x ON a (y)",
+                &["the index `a_by_x` is not the one that we made"],
+            ),
+            ("DROP INDEX a_by_x; CREATE INDEX\n  a_by_x ON a  (x)", &[]),
+            ("ALTER TABLE b RENAME TO c; ALTER TABLE c RENAME TO b", &[]),
         ] {
             assert_eq!(missing_after(2, change), told, "{change}");
         }

@@ -82,5 +82,10 @@ fn check_names_each_server_that_is_not_there() {
         silent.starts_with("PROBLEM server silent: it was not ready after 3 s"),
         "{silent}"
     );
+    // The status that the signal leaves would say nothing of why.
+    assert!(
+        !silent.contains("exit status: 143") && !silent.contains("exit status: 137"),
+        "{silent}"
+    );
     assert!(printed.contains("claims__approve_payment"), "{printed}");
 }

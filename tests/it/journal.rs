@@ -345,3 +345,28 @@ fn what_is_redacted_is_sent_and_answered_whole_and_kept_nowhere_in_the_journal()
         "{printed}"
     );
 }
+
+/// Numbers of writers that are missing are no records that are.
+#[test]
+fn a_broker_that_recorded_nothing_is_told_as_that() {
+    let world = World::new();
+    for calls in [1, 0, 2] {
+        let mut broker = world.broker().initialized();
+        for _call in 0..calls {
+            broker.call(GET, json!({"claim_id": "99"}));
+        }
+        assert!(broker.end());
+    }
+    let (holds, printed) = world.run(&["journal", "verify"]);
+    assert!(holds, "{printed}");
+    let told = "writer 3: 4 records, the last ";
+    let silent = "no records of writer 2: a process gets its number when it opens the store, and may record nothing";
+    assert!(
+        printed.starts_with("writer 1: 2 records, the last "),
+        "{printed}"
+    );
+    assert!(
+        printed.contains(told) && printed.contains(silent),
+        "{printed}"
+    );
+}

@@ -116,3 +116,33 @@ fn principals_by_tools() {
     }
     insta::assert_snapshot!(table);
 }
+
+#[test]
+fn who_sees_the_same_tools_stands_together_on_lines_that_can_be_read() {
+    let world = World::new();
+    world.append(
+        "principals.toml",
+        "\n[[principals]]\nsubject = \"bob\"\nrole = \"Junior\"\nlimits = { call = \"1.00\", session = \"1.00\", day = \"1.00\" }\n",
+    );
+    world.write(
+        "policies/nothing.cedar",
+        "@id(\"x\") forbid (principal == Broker::User::\"sam\", action, resource);",
+    );
+    let (_good, printed) = world.run(&["check"]);
+    let (before, rows) = printed.split_once("who may see which tool\n").unwrap();
+    assert!(!before.contains("warning:"), "{printed}");
+    let rows: Vec<&str> = rows
+        .lines()
+        .take_while(|row| row.starts_with("  "))
+        .collect();
+    let who = rows.iter().filter(|row| !row.starts_with("    "));
+    assert_eq!(
+        who.collect::<Vec<_>>(),
+        [&"  alice, bob:", &"  mia:", &"  sam:"],
+        "{printed}"
+    );
+    assert!(rows.contains(&"    nothing: no permit covers what they could call (a tool is `write` unless `access = \"read\"` says otherwise)"), "{printed}");
+    let of_tools = rows.iter().filter(|row| row.contains("__"));
+    assert!(of_tools.clone().all(|row| row.len() <= 96), "{printed}");
+    assert!(of_tools.count() > 4, "{printed}");
+}

@@ -6,6 +6,7 @@ use crate::world::Wire;
 use crate::world::World;
 use crate::world::payment;
 use countersign::outcome::Outcome;
+use jiff::Timestamp;
 use serde_json::json;
 
 const JOIN: &str = r#"
@@ -156,4 +157,23 @@ fn a_guest_is_let_in_by_policy_at_each_call_and_counts_on_the_sessions_meter() {
     }
     assert_eq!(world.calls("claim-99").len(), 2);
     assert_eq!(world.paid(), [90_000, 500]);
+}
+
+#[test]
+fn a_session_is_shown_with_what_was_called_and_when_it_was_used_last() {
+    let world = World::new();
+    let mut broker = world.broker().initialized();
+    assert!(broker.call(GET, read()).starts_with("Claim 99"));
+    broker.call("countersign__session_status", json!({}));
+    assert!(broker.call(GET, read()).starts_with("Claim 99"));
+    assert!(broker.end());
+    let shown = done(&world, &["session", "show", "claim-99"]);
+    let told = "calls     3: 2 of servers, and 1 of Countersign's own tools\n";
+    assert!(shown.contains(told), "{shown}");
+    let facts = done(&world, &["session", "show", "claim-99", "--json"]);
+    let facts: serde_json::Value = serde_json::from_str(&facts).unwrap();
+    let time = |at: &serde_json::Value| at.as_str().unwrap().parse::<Timestamp>().unwrap();
+    let calls = facts["calls"].as_array().unwrap().iter();
+    let last = calls.map(|call| time(&call["decided"])).max();
+    assert_eq!(Some(time(&facts["used"])), last);
 }

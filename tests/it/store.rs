@@ -208,6 +208,10 @@ fn a_store_that_lacks_a_part_is_told_of_and_does_not_come_back() {
             "the trigger `journal_no_delete` is missing",
         ),
         ("TABLE meter", "the table `meter` is missing"),
+        (
+            "TRIGGER journal_no_update; CREATE TRIGGER journal_no_update BEFORE UPDATE ON journal BEGIN SELECT 1; END",
+            "the trigger `journal_no_update` is not the one that we made",
+        ),
     ] {
         std::fs::copy(world.path("backup.db"), world.path("less.db")).unwrap();
         let less = rusqlite::Connection::open(world.path("less.db")).unwrap();
@@ -226,6 +230,17 @@ fn a_store_that_lacks_a_part_is_told_of_and_does_not_come_back() {
             !holds && printed.contains(&format!("PROBLEM {told}")),
             "{printed}"
         );
+        // What nobody looked at is not said to be nothing.
+        let (_, printed) = world.run(&["store", "check", "--json"]);
+        let facts: Value = serde_json::from_str(&printed).unwrap();
+        let unknown = [&facts["records"], &facts["brokers"], &facts["settled"]];
+        assert_eq!(
+            (unknown, &facts["problems"]),
+            ([&Value::Null; 3], &json!([told]))
+        );
+        let (started, printed) = world.run(&["stdio"]);
+        let advice = format!("is damaged ({told}): `countersign store check` says where, and");
+        assert!(!started && printed.contains(&advice), "{printed}");
         world.edit("countersign.toml", "\"less.db\"", "\"countersign.db\"");
     }
     let (holds, printed) = world.run(&["store", "check"]);

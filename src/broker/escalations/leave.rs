@@ -2,7 +2,6 @@
 //! said to a call of one of our own tools holds for what is asked within it.
 
 use super::Ground;
-use super::passing::tool_of;
 use crate::broker::confirming::stands_before;
 use crate::broker::own;
 use crate::broker::own::Own;
@@ -77,8 +76,10 @@ impl Asks<'_> {
     /// roles and is let to the list.
     pub(super) fn may_know_of(&self, escalation: &Escalation, now: Timestamp) -> bool {
         let of_role = || {
-            let tool = tool_of(escalation);
-            let gate = tool.and_then(|tool| self.ground.catalogue.bundle().gate(&tool));
+            // Who has a role follows from no tool. That of the call another broker may
+            // have seen first.
+            let gate = own::id(Own::Escalations);
+            let gate = gate.and_then(|list| self.ground.catalogue.bundle().gate(&list));
             gate.is_some_and(|gate| gate.has_role(self.who, &escalation.roles))
         };
         *self.who == escalation.principal

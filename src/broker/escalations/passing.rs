@@ -21,6 +21,9 @@ use crate::tool::Digest;
 use crate::tool::ToolId;
 use jiff::Timestamp;
 
+/// What another broker pinned, this one takes in within ten seconds.
+const NOT_YET: &str = "the tool is not known here yet, because another broker saw it first: try again in a few seconds, and if that goes on look whether its server is in this configuration";
+
 impl Ground<'_> {
     /// Whether somebody may approve it now: the call would pass with that, and they were
     /// shown all that it would lift. Where they were not, they are by this answer.
@@ -60,8 +63,11 @@ impl Ground<'_> {
             return stale(gone);
         };
         let bundle = self.catalogue.bundle();
-        let (Some(gate), Some(definition)) = (bundle.gate(&tool), definition(tx, &tool)?) else {
+        let Some(definition) = definition(tx, &tool)? else {
             return stale(gone);
+        };
+        let Some(gate) = bundle.gate(&tool) else {
+            return stale(NOT_YET);
         };
         if definition != escalation.definition {
             return stale("the tool is not what it was when the call was stopped");
@@ -132,7 +138,7 @@ impl Ground<'_> {
 }
 
 /// The tool of an escalation.
-pub(super) fn tool_of(escalation: &Escalation) -> Option<ToolId> {
+fn tool_of(escalation: &Escalation) -> Option<ToolId> {
     let (server, name) = escalation.tool.split_once('/')?;
     Some(ToolId {
         server: server.parse().ok()?,

@@ -22,6 +22,9 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+/// How many gaps in the numbers of writers are named.
+const NAMED: usize = 10;
+
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Verify {
     /// Verify this export, without store and configuration, instead of the store
@@ -113,13 +116,27 @@ fn held(path: &Path) -> anyhow::Result<Held> {
 fn said(found: &Verified, trust: &Trust, notes: &[String]) -> anyhow::Result<String> {
     let mut text = String::new();
     for (writer, (seq, hash)) in &found.heads {
+        let removed = |last: i64| match last {
+            1 => "record 1 was removed".to_owned(),
+            last => format!("records 1 to {last} were removed"),
+        };
         write!(text, "writer {writer}: ")?;
-        match found.begins.get(writer) {
-            Some(begin) if begin == seq => writeln!(text, "nothing after record {seq}, {hash}")?,
-            Some(begin) => writeln!(text, "records {} to {seq}, last {hash}", begin + 1)?,
-            None => writeln!(text, "{}, last {hash}", Counted(*seq, "record"))?,
+        match found.begins.get(writer).copied() {
+            Some(begin) if begin == *seq => writeln!(
+                text,
+                "{} as old, and none came after; the last had {hash}",
+                removed(begin)
+            )?,
+            Some(begin) => writeln!(
+                text,
+                "{} of {seq}, the last {hash}; {} as old",
+                Counted(seq - begin, "record"),
+                removed(begin)
+            )?,
+            None => writeln!(text, "{}, the last {hash}", Counted(*seq, "record"))?,
         }
     }
+    silent(&mut text, found)?;
     for key in &found.keys {
         let named = match trust.keys.is_empty() {
             true => {
@@ -139,6 +156,37 @@ fn said(found: &Verified, trust: &Trust, notes: &[String]) -> anyhow::Result<Str
         proven(&mut text, found)?;
     }
     Ok(text)
+}
+
+/// The numbers between those that wrote something: gaps in them are none in the journal.
+fn silent(text: &mut String, found: &Verified) -> std::fmt::Result {
+    let mut gaps = Vec::new();
+    let mut next = 1;
+    for number in found.heads.keys().map(|writer| writer.number()) {
+        match number - next {
+            i64::MIN..=0 => {}
+            1 => gaps.push(next.to_string()),
+            _ => gaps.push(format!("{next} to {}", number - 1)),
+        }
+        next = number + 1;
+    }
+    if gaps.is_empty() {
+        return Ok(());
+    }
+    let more = gaps.len().saturating_sub(NAMED);
+    gaps.truncate(NAMED);
+    if more > 0 {
+        gaps.push(format!("and {more} more"));
+    }
+    let noun = match *gaps {
+        [ref one] if !one.contains(' ') => "writer",
+        _ => "writers",
+    };
+    writeln!(
+        text,
+        "no records of {noun} {}: a process gets its number when it opens the store, and may record nothing, so that alone is no fault",
+        gaps.join(", ")
+    )
 }
 
 /// What the verification shows, and what it cannot.

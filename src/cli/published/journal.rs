@@ -58,15 +58,17 @@ pub(in crate::cli) fn public_key(key: &PublicKey) -> Value {
     json!({"algorithm": "Ed25519", "key": key.to_string(), "pem": key.pem()})
 }
 
-/// What a look at the store found.
+/// What a look at the store found. What nobody looked at, because the file is damaged, is
+/// null.
 pub(in crate::cli) fn store(facts: &StoreFacts) -> Value {
+    let holds = facts.holds.as_ref();
     json!({
         "version": facts.version,
         "bytes": facts.bytes,
         "log_bytes": facts.log_bytes,
-        "records": facts.records,
-        "brokers": {"running": facts.living, "dead": facts.dead},
-        "settled": facts.settled,
+        "records": holds.and_then(|holds| holds.records),
+        "brokers": holds.map(|holds| json!({"running": holds.living, "dead": holds.dead})),
+        "settled": holds.map(|holds| holds.settled),
         "problems": facts.problems,
     })
 }

@@ -13,6 +13,7 @@ use crate::downstream::message::Unreadable;
 use crate::downstream::message::read;
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
+use http_body_util::Collected;
 use http_body_util::Full;
 use http_body_util::LengthLimitError;
 use http_body_util::Limited;
@@ -154,11 +155,13 @@ impl Exchanges {
                 Some(Ok(_elsewhere)) => {
                     let status = response.status();
                     let why = format!(
-                        "the server answered {status} and wants requests at another path; it is asked again for that, and the call was not made"
+                        "the server answered {status} and wants requests at another path, where the next one goes"
                     );
-                    return (Exchange::NotSent(why), HeaderMap::new());
+                    return (self.turned_away(response, why).await, HeaderMap::new());
                 }
-                Some(Err(refused)) => return (refused, HeaderMap::new()),
+                Some(Err(why)) => {
+                    return (self.turned_away(response, why).await, HeaderMap::new());
+                }
             }
         }
         let why = "the server redirects again and again".to_owned();
@@ -222,30 +225,43 @@ impl Exchanges {
 
     /// Where a redirect leads. It is followed only where the message stays the
     /// same and at the same server: headers that are meant for one must not
-    /// reach another.
-    fn redirected(&self, response: &Response<Answered>) -> Option<Result<Uri, Exchange>> {
+    /// reach another. In words, why it is not.
+    fn redirected(&self, response: &Response<Answered>) -> Option<Result<Uri, String>> {
         let status = response.status();
         if !status.is_redirection() {
             return None;
         }
         let to = response.headers().get(LOCATION);
         let to = to.and_then(|to| self.url.join(to.to_str().ok()?).ok());
-        let keeps = matches!(
-            status,
-            StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT
-        );
-        let same = to.filter(|to| keeps && to.origin() == self.url.origin());
+        let same = to.filter(|to| keeps_message(status) && to.origin() == self.url.origin());
         if let Some(next) = same.and_then(|to| super::uri_of(&to)) {
             return Some(Ok(next));
         }
-        let why = format!(
+        Some(Err(format!(
             "the server answered {status} and sends requests elsewhere, which is not followed: put the right URL into the configuration"
-        );
-        // The others may be the answer to something that was done.
-        Some(Err(match keeps {
-            true => Exchange::NotSent(why),
-            false => Exchange::Lost(why),
-        }))
+        )))
+    }
+
+    /// What a redirect says that is not followed. One that keeps the message means by
+    /// HTTP that nothing was done with it, and is taken at that only where it brings
+    /// nothing else: an answer says what was done, whatever its status is. Any other
+    /// redirect may be the answer to something that was done.
+    async fn turned_away(&self, response: Response<Answered>, why: String) -> Exchange {
+        let (head, body) = response.into_parts();
+        if is(&head.headers, "text/event-stream") {
+            return Exchange::Stream(Events::new(body, self.max_message));
+        }
+        let body = match self.whole(body).await {
+            Ok(body) => body,
+            Err(broken) => return broken,
+        };
+        match refused(head.status, &body) {
+            Exchange::Messages(messages) => Exchange::Messages(messages),
+            _ if keeps_message(head.status) && !calls_itself_message(&body) => {
+                Exchange::NotSent(why)
+            }
+            _ => Exchange::Lost(why),
+        }
     }
 
     async fn read(&self, status: StatusCode, headers: &HeaderMap, body: Answered) -> Exchange {
@@ -254,13 +270,9 @@ impl Exchanges {
         if status.is_success() && is_events {
             return Exchange::Stream(Events::new(body, self.max_message));
         }
-        let body = match Limited::new(body, self.max_message).collect().await {
-            Ok(body) => body.to_bytes(),
-            Err(error) if error.is::<LengthLimitError>() => {
-                let limit = self.max_message;
-                return Exchange::Invalid(format!("the answer has more than {limit} bytes"));
-            }
-            Err(error) => return Exchange::Lost(format!("the connection broke: {error}")),
+        let body = match self.whole(body).await {
+            Ok(body) => body,
+            Err(broken) => return broken,
         };
         match (status.is_success(), is_json) {
             (true, _) if body.is_empty() => Exchange::Accepted,
@@ -271,6 +283,31 @@ impl Exchanges {
             (false, _) => refused(status, &body),
         }
     }
+
+    /// The body of an answer, or what may be said where it does not come whole.
+    async fn whole(&self, body: Answered) -> Result<Bytes, Exchange> {
+        let limit = self.max_message;
+        let read = Limited::new(body, limit).collect().await;
+        read.map(Collected::to_bytes)
+            .map_err(|error| match error.is::<LengthLimitError>() {
+                true => Exchange::Invalid(format!("the answer has more than {limit} bytes")),
+                false => Exchange::Lost(format!("the connection broke: {error}")),
+            })
+    }
+}
+
+/// Whether a redirect asks for the same message elsewhere.
+fn keeps_message(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT
+    )
+}
+
+/// Whether a text that is read as no message may have been meant as one.
+fn calls_itself_message(body: &[u8]) -> bool {
+    body.windows(b"jsonrpc".len())
+        .any(|part| part == b"jsonrpc")
 }
 
 /// What an answer that is no success says of the message. A server that answers

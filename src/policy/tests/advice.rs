@@ -11,6 +11,7 @@ use super::world::told;
 use super::world::tool;
 use super::world::tool_id;
 use crate::tool::ToolRules;
+use jiff::Timestamp;
 use serde_json::json;
 
 const PERMIT: &str =
@@ -62,6 +63,33 @@ fn an_escalation_that_nobody_could_lift_is_told() {
         r#"@id("p") permit(principal, action in Broker::Action::"server:files", resource);"#;
     assert_eq!(
         told(&World::bare().with(permit).with(stop)),
+        [] as [&str; 0]
+    );
+}
+
+#[test]
+fn an_escalation_of_deciding_that_stops_its_own_approvers_is_told() {
+    let circular = |when: &str| {
+        let stop = format!(
+            "@id(\"x\") @escalate(\"Manager\") forbid(principal, action == Broker::Action::\"countersign/escalation_decide\", resource) {when};"
+        );
+        let bundle = World::shipped().with(&stop).build();
+        let bundle = bundle.unwrap_or_else(|error| panic!("{error}"));
+        bundle.circular_escalations(Timestamp::UNIX_EPOCH)
+    };
+    let approved =
+        "context.call has approval && context.call.approval.by in Broker::Role::\"Manager\"";
+    for when in [String::new(), format!("unless {{ {approved} }}")] {
+        let told = circular(&when);
+        assert_eq!(told.len(), 1, "{told:?}");
+        let right =
+            "own.cedar:1: policy `x`: whoever has the role `Manager` is stopped by this too";
+        assert!(told[0].starts_with(right), "{told:?}");
+    }
+    let left_out = format!("unless {{ {approved} || principal in Broker::Role::\"Manager\" }}");
+    assert_eq!(circular(&left_out), [] as [&str; 0]);
+    assert_eq!(
+        circular("unless { principal == Broker::User::\"mia\" }"),
         [] as [&str; 0]
     );
 }

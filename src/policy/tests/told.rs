@@ -165,6 +165,35 @@ fn a_path_that_is_compared_as_it_is_written_is_told_with_the_right_form() {
             "context.input.target != \"/a\"",
             "of `t/x` as it is written, and a path can be written in other ways (`/srv/x/../private`): write `context.input[\"target#resolved\"]`",
         ),
+        // It is compared as well where it stands within something.
+        (
+            "[context.input.path].contains(\"/a\")",
+            "`path = [\"path\"]`",
+        ),
+        (
+            "[\"/a\"].containsAny([context.input.path, context.input.name])",
+            "`path = [\"path\"]`",
+        ),
+        (
+            "{at: context.input.path, n: 1} == {at: \"/a\", n: 1}",
+            "`path = [\"path\"]`",
+        ),
+        (
+            "{at: context.input.path}.at like \"/srv/*\"",
+            "`path = [\"path\"]`",
+        ),
+        (
+            "(if principal.limit > 5 then context.input.name else context.input.path) == \"/a\"",
+            "`path = [\"path\"]`",
+        ),
+        (
+            "(if principal.limit > 5 then context.input.path else \"\") like \"/srv/*\"",
+            "`path = [\"path\"]`",
+        ),
+        (
+            "context.input.path == (if principal.limit > 5 then \"/a\" else context.input.name)",
+            "`path = [\"path\"]`",
+        ),
         // What is let through by a text anywhere in it can lead elsewhere.
         (
             "!(context.input.path like \"*public*\")",
@@ -187,6 +216,9 @@ fn a_path_that_is_compared_as_it_is_written_is_told_with_the_right_form() {
         "context.input.name == \"/srv\"",
         "context.input.source_file like \"https://*\"",
         "context.input.path == context.input.name",
+        "[context.input.path].contains(context.input.name)",
+        "(context.input has path) == true",
+        "(if context.input.path == context.input.name then 1 else 2) == 1",
     ] {
         assert_eq!(warned(condition, "when"), [] as [&str; 0], "{condition}");
     }
@@ -242,4 +274,34 @@ fn a_mistake_names_the_argument_and_what_the_tool_has() {
     let problems = refused.problems();
     assert_eq!(problems.len(), 2, "{problems:?}");
     assert!(problems[0].contains("the tool `claims/close_claim` has no argument `amount`"));
+}
+
+#[test]
+fn a_derived_attribute_without_quotes_is_told_how_it_is_written() {
+    for (condition, right) in [
+        (
+            "!context.input.path#under",
+            "write `context.input[\"path#under\"]`",
+        ),
+        (
+            "context.input.path.like == \"a#b\" && context.input.at.url#host == \"x\"",
+            "write `context.input.at[\"url#host\"]`",
+        ),
+        (
+            "context.input has path#resolved",
+            "write `\"path#resolved\"`",
+        ),
+        (
+            "context.input.items#sum(amount) > 5",
+            "write `context.input[\"items#sum(amount)\"]`",
+        ),
+    ] {
+        let refused = World::bare().with(&pay(condition)).build().unwrap_err();
+        let problems = refused.problems();
+        assert!(problems[0].starts_with("own.cedar:2: "), "{problems:?}");
+        assert!(problems[0].contains(right), "{condition}: {problems:?}");
+    }
+    let other = World::bare().with(&pay("context.input.amount >> 5 // a#b"));
+    let problems = other.build().unwrap_err().problems().to_vec();
+    assert!(!problems[0].contains("in quotes"), "{problems:?}");
 }

@@ -225,6 +225,13 @@ unless { context.call has approval && context.call.approval.by in Broker::Role::
     let done = mia.ask("tools/call", approve(&id));
     assert_eq!(text_of(&done), format!("{id} is approved."));
     assert_eq!(state(&world, second), "used");
+    // What is decided is asked of nobody again.
+    let late = mia.ask("tools/call", approve(&id));
+    let late = late["result"].to_string();
+    assert!(late.contains("it is approved already"), "{late}");
+    assert!(!late.contains("esc-"), "{late}");
+    let (_, all) = world.run(&["escalation", "list", "--all"]);
+    assert_eq!(all.lines().count(), 2, "{all}");
     assert!(mia.end());
     assert!(world.journal_problems().is_empty());
 }

@@ -220,6 +220,17 @@ fn hostile_arguments_are_harmless_in_a_terminal() {
 #[test]
 fn what_is_decided_on_is_shown_as_it_is_sent() {
     let world = World::new();
+    world.write(
+        "policies/mine.cedar",
+        r#"
+@id("mine.limit")
+@message("Too much.")
+@escalate("Manager")
+forbid (principal, action == Broker::Action::"claims/approve_payment", resource)
+when { context.input.amount > 3000000 }
+unless { context.call has approval };
+"#,
+    );
     let mia = world.key("mia");
     let mut alice = world.broker().initialized();
     let params = format!(
@@ -236,6 +247,10 @@ fn what_is_decided_on_is_shown_as_it_is_sent() {
     let (done, shown) = world.run(&["escalation", "show", &id]);
     let lines = "arguments  amount: 50000.00\n           claim_id: \"99\"\n           payee: \"ACME\\u{a0}\\u{2800}e\\u{20d2}\"\n";
     assert!(done && shown.contains(lines), "{shown}");
+    assert!(
+        shown.contains("\nstopped by mine.limit: Too much.\n"),
+        "{shown}"
+    );
     let (done, printed) = says(&world, &mia, &["approve", &id, "--json"]);
     assert!(done && printed.contains(arguments), "{printed}");
 }
@@ -273,4 +288,19 @@ unless { context.input has reason };
     let (done, printed) = says(&world, &mia, &["approve", &id, "--reason", "seen"]);
     assert!(done, "{printed}");
     assert!(passes(&mut alice, pay(MUCH, "claim-99")));
+}
+
+/// Who has a role follows from no tool, so it needs none that was seen.
+#[test]
+fn what_waits_is_listed_by_a_broker_that_never_saw_the_tool() {
+    let world = World::new();
+    let mia = world.key("mia");
+    world.edit("countersign.toml", "\"claims-server\"", "\"no-server\"");
+    let there = world.serve();
+    world.edit("countersign.toml", "\"no-server\"", "\"claims-server\"");
+    let mut alice = world.broker().initialized();
+    let id = stopped(&mut alice);
+    let mut talk = Talk::new(there.address()).with("authorization", &format!("Bearer {mia}"));
+    let listed = talk.send("GET", "/api/escalations", &[], "");
+    assert!(listed.body.contains(&id), "{listed:?}");
 }

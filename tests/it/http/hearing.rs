@@ -40,6 +40,27 @@ fn pair(broker: &Serving, key: &str, uri: &str) -> Talk {
     stream
 }
 
+/// The key of a message may be right where that of the stream is none any more.
+#[test]
+fn a_message_of_another_key_is_not_answered_on_the_stream_of_a_revoked_one() {
+    let desk = Desk::new();
+    let (revoked, other) = (desk.world.key("alice"), desk.world.key("alice"));
+    let with =
+        |key: &str| Talk::new(desk.address()).with("authorization", &format!("Bearer {key}"));
+    let mut stream = with(&revoked);
+    stream.write("GET", "/sse", &[EVENTS], "");
+    assert_eq!(stream.head().unwrap().0, 200);
+    let first = stream.chunk().unwrap();
+    let at = first.split_once("data: ").unwrap().1.trim().to_owned();
+    let mut asks = with(&other);
+    assert_eq!(asks.post(&at, &initialize("2024-11-05")).status, 202);
+    assert!(stream.chunk().unwrap().contains("\"result\""));
+    revoke(&desk.world, &revoked);
+    let listed = request(2, "tools/list", &json!({}));
+    assert_eq!(asks.post(&at, &listed).status, 404);
+    ends_silently(&mut stream);
+}
+
 /// The end of a stream on which nothing more is said.
 fn ends_silently(stream: &mut Talk) {
     let begun = Instant::now();
@@ -133,7 +154,7 @@ fn a_transport_session_that_ended_in_one_broker_is_unknown_in_the_other() {
 
 #[test]
 fn one_principal_cannot_take_every_connection_by_streams() {
-    let desk = Desk::configured("max_connections = 8");
+    let desk = Desk::configured("max_connections = 16");
     let opens = |key: &str| {
         let mut stream = Talk::new(desk.address()).with("authorization", key);
         stream.write("GET", "/sse", &[EVENTS], "");
@@ -141,7 +162,7 @@ fn one_principal_cannot_take_every_connection_by_streams() {
         (stream, status)
     };
     let alices = desk.talk().always("authorization");
-    let mut open: Vec<(Talk, u16)> = (0..4).map(|_| opens(&alices)).collect();
+    let mut open: Vec<(Talk, u16)> = (0..8).map(|_| opens(&alices)).collect();
     assert!(open.iter().all(|(_, status)| *status == 200));
     let refused = desk.talk().send("GET", "/sse", &[EVENTS], "");
     assert_eq!(refused.status, 429, "{refused:?}");

@@ -53,6 +53,36 @@ fn one_connection_too_many_is_turned_away_and_the_others_go_on() {
     assert_eq!(first.send("GET", "/livez", &[], "").status, 200);
 }
 
+#[test]
+fn one_principal_cannot_hold_every_connection() {
+    let desk = Desk::configured("max_connections = 8");
+    let alices = desk.talk().always("authorization");
+    let asks = |key: &str| {
+        let mut talk = Talk::new(desk.address()).with("authorization", key);
+        let answer = talk.send("GET", "/api/escalations", &[], "");
+        (talk, answer)
+    };
+    let mut idle: Vec<_> = (0..6).map(|_| asks(&alices)).collect();
+    assert!(idle.iter().all(|(_, answer)| answer.status == 200));
+    let (_closed, refused) = asks(&alices);
+    assert_eq!(refused.status, 429, "{refused:?}");
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    assert!(refused.body.contains("http.max_connections"), "{refused:?}");
+    // Whoever has a connection goes on, and others have some.
+    let (mut first, _) = idle.remove(0);
+    assert_eq!(first.send("GET", "/api/escalations", &[], "").status, 200);
+    let sams = format!("Bearer {}", desk.world.key("sam"));
+    assert_eq!(asks(&sams).1.status, 200);
+    drop(first);
+    let begun = std::time::Instant::now();
+    while asks(&alices).1.status != 200 {
+        assert!(
+            begun.elapsed() < crate::world::PATIENCE,
+            "its place is never free again"
+        );
+    }
+}
+
 /// A world whose server answers with more than any connection holds back.
 fn large(http: &str, env: &str) -> World {
     let server = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/servers/large.sh");

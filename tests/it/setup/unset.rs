@@ -13,6 +13,49 @@ const OURS: &str = ".config/countersign/countersign.toml";
 /// No shell has it.
 const VARIABLE: &str = "COUNTERSIGN_IS_SET_NOWHERE";
 
+/// Sections with a reference that leads nowhere, and the key of each.
+fn sections() -> [(String, &'static str); 7] {
+    let told = format!("url = \"${{{VARIABLE}}}\"\nsecret = \"0123456789abcdef\"");
+    [
+        (
+            format!("[[session.webhooks]]\n{told}"),
+            "session.webhooks[0].url",
+        ),
+        (
+            format!("[[escalations.notify]]\n{told}"),
+            "escalations.notify[0].url",
+        ),
+        (
+            format!(
+                "[escalations.smtp]\nhost = \"localhost\"\nfrom = \"c@example.com\"\nuser = \"u\"\npassword = \"${{{VARIABLE}}}\"\n[[escalations.notify]]\nmail = [\"mia@example.com\"]"
+            ),
+            "escalations.smtp.password",
+        ),
+        (
+            format!("[servers.remote]\ncommand = {PROGRAM:?}\nargs = [\"x\", \"${{{VARIABLE}}}\"]"),
+            "servers.remote.args[1]",
+        ),
+        (
+            format!(
+                "[servers.remote]\ncommand = {PROGRAM:?}\nenv = {{ TOKEN = \"${{env:{VARIABLE}}}\" }}"
+            ),
+            "servers.remote.env.TOKEN",
+        ),
+        (
+            format!(
+                "[servers.remote]\nurls = [\"http://127.0.0.1:9/mcp\", \"http://${{{VARIABLE}}}/mcp\"]"
+            ),
+            "servers.remote.urls[1]",
+        ),
+        (
+            format!(
+                "[servers.remote]\nurl = \"http://127.0.0.1:9/mcp\"\nheaders = {{ Authorization = \"Bearer ${{{VARIABLE}}}\" }}"
+            ),
+            "servers.remote.headers.Authorization",
+        ),
+    ]
+}
+
 #[test]
 fn an_operator_needs_no_variable_of_a_server_that_is_not_started() {
     let home = set_up("--permissive");
@@ -23,27 +66,8 @@ fn an_operator_needs_no_variable_of_a_server_that_is_not_started() {
     assert!(client.end());
     let text = home.read(OURS);
     let backup = home.path("backup.db");
-    for (section, key) in [
-        (
-            format!("command = {PROGRAM:?}\nargs = [\"x\", \"${{{VARIABLE}}}\"]"),
-            "servers.remote.args[1]",
-        ),
-        (
-            format!("command = {PROGRAM:?}\nenv = {{ TOKEN = \"${{env:{VARIABLE}}}\" }}"),
-            "servers.remote.env.TOKEN",
-        ),
-        (
-            format!("urls = [\"http://127.0.0.1:9/mcp\", \"http://${{{VARIABLE}}}/mcp\"]"),
-            "servers.remote.urls[1]",
-        ),
-        (
-            format!(
-                "url = \"http://127.0.0.1:9/mcp\"\nheaders = {{ Authorization = \"Bearer ${{{VARIABLE}}}\" }}"
-            ),
-            "servers.remote.headers.Authorization",
-        ),
-    ] {
-        home.write(OURS, &format!("{text}\n[servers.remote]\n{section}\n"));
+    for (section, key) in sections() {
+        home.write(OURS, &format!("{text}\n{section}\n"));
         let frozen = home.does(&["session", "freeze", "work"]);
         assert!(frozen.contains("frozen"), "{frozen}");
         for args in [
@@ -73,6 +97,12 @@ fn an_operator_needs_no_variable_of_a_server_that_is_not_started() {
             &["policy", "new", "--permissive", "--force"],
         ] {
             fails(&home, args, &[&told]);
+        }
+        if key.starts_with("session.webhooks") {
+            // Who is told by a reference is known by it, and told once it leads somewhere.
+            home.does(&["session", "event", "work", "--kind", "mail"]);
+            let waits = home.does(&["session", "deliveries", "work"]);
+            assert!(waits.contains(VARIABLE), "{waits}");
         }
     }
 }

@@ -66,8 +66,9 @@ fn the_doctor_names_clients_that_nobody_connected_and_how_to() {
     std::fs::create_dir(home.path(".cursor")).unwrap();
     let said = home.does(&["doctor"]);
     for part in [
-        "note     claude-code does not start Countersign, and reaches claims, old claims by itself",
-        "do: `countersign import claude-code`, then `countersign connect claude-code --replace`",
+        "note     claude-code does not start Countersign, and reaches by itself claims, old claims (project, ",
+        // They were taken over already.
+        "do: `countersign connect claude-code --replace`, if its calls should be governed",
         "note     cursor is on this machine, and does not start Countersign\n         do: `countersign connect cursor`, if it should",
     ] {
         assert!(said.contains(part), "{part}: {said}");
@@ -80,11 +81,17 @@ fn the_doctor_names_clients_that_nobody_connected_and_how_to() {
     let said = home.does(&["doctor"]);
     assert!(!said.contains("claude-code does not start"), "{said}");
     home.does(&["connect", "claude-code", "--undo"]);
+    // What came later is taken over first, and each stands with its own place.
+    let of_user = json!({"mcpServers": {"later": {"command": "later"}}});
+    home.write(".claude.json", &of_user.to_string());
     let said = home.does(&["doctor"]);
-    assert!(
-        said.contains("note     claude-code does not start"),
-        "{said}"
-    );
+    for part in [
+        "note     claude-code does not start Countersign, and reaches by itself claims, old claims (project, ",
+        ".mcp.json), later (user, ",
+        "do: `countersign import claude-code`, then `countersign connect claude-code --replace` and `countersign connect claude-code --scope user --replace`, if",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
 }
 
 #[test]

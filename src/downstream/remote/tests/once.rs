@@ -115,3 +115,53 @@ async fn a_call_that_is_answered_with_404_is_not_sent_again_and_the_next_session
         server.stop().await;
     }
 }
+
+/// How a call ends that is answered with this status, this type and this body, in which
+/// `ID` is the id of the call, and is sent on to there.
+async fn redirected((status, location): (u16, &'static str), (media, body): (&str, &str)) -> Sent {
+    let (media, body) = (media.to_owned(), body.to_owned());
+    let script = Script::start(move |asked, _| {
+        modern(asked, |asked| {
+            let body = body.replace("ID", &asked.id);
+            let reply = Reply::json(status, &body).with("Location", location);
+            reply.with("Content-Type", &media)
+        })
+    })
+    .await;
+    let sent = paid(&script).await;
+    assert_eq!(script.asked("tools/call").len(), 1);
+    sent
+}
+
+#[tokio::test]
+async fn a_redirect_that_brings_an_answer_is_never_called_not_sent() {
+    let json = "application/json";
+    let answer = format!(r#"{{"jsonrpc":"2.0","id":ID,"result":{PAID}}}"#);
+    let events = format!("data: {answer}\n\n");
+    for location in ["/elsewhere", "http://other.example/mcp"] {
+        for status in [301, 302, 303, 307, 308] {
+            let to = (status, location);
+            for said in [(json, &*answer), ("text/event-stream", &*events)] {
+                let sent = redirected(to, said).await;
+                assert!(is_paid(&sent), "{to:?}: {sent:?}");
+            }
+            let twice = answer.replace(r#""id":ID"#, r#""id":ID,"id":ID"#);
+            for said in [(json, &*twice), ("text/event-stream", "")] {
+                let sent = redirected(to, said).await;
+                assert!(matches!(sent, Sent::Lost { .. }), "{to:?}: {sent:?}");
+            }
+        }
+        // What says nothing of the call is what HTTP says of such a status.
+        for status in [307, 308] {
+            let to = (status, location);
+            for said in [
+                (json, ""),
+                (json, r#"{"detail":"moved"}"#),
+                ("text/html", "<html>308 Permanent Redirect</html>"),
+            ] {
+                let sent = redirected(to, said).await;
+                assert!(matches!(sent, Sent::NotSent { .. }), "{to:?}: {sent:?}");
+            }
+        }
+    }
+}
