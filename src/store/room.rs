@@ -224,3 +224,78 @@ fn free(store: &Path) -> Option<u64> {
     };
     Some(blocks.saturating_mul(volume.f_frsize))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Migration;
+    use crate::store::Store;
+    use crate::store::Writer;
+    use jiff::Timestamp;
+
+    const MIGRATIONS: [Migration; 1] = [Migration {
+        number: 1,
+        sql: &["CREATE TABLE t (a INTEGER) STRICT;"],
+    }];
+
+    #[test]
+    fn the_log_has_its_share_of_a_small_volume_and_the_usual_of_a_large_one() {
+        let connection = Connection::open_in_memory().unwrap();
+        let usual = connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES);
+        usual.unwrap();
+        let mut room = Room::of(Path::new("store.db"), Arc::default());
+        for (bytes, pages, spool) in [
+            (SMALL, LOG_PAGES, SPOOL),
+            (SMALL - 1, 8_192, SMALL / 8 - 1),
+            (8 << 20, 512, 1 << 20),
+            (LEAST, 8, LEAST / 8),
+            (0, 1, 0),
+            (SMALL, LOG_PAGES, SPOOL),
+        ] {
+            room.room = bytes;
+            room.keep_log_within(&connection);
+            assert_eq!(room.for_spool(), spool, "{bytes}");
+            let asked = |name| connection.pragma_query_value(None, name, |row| row.get(0));
+            let kept: u32 = asked("wal_autocheckpoint").unwrap();
+            assert_eq!(kept, pages, "{bytes}");
+        }
+    }
+
+    #[test]
+    fn a_reserve_is_taken_for_writers_and_known_to_all_once_it_is_given_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store.db");
+        let mut own = Reserve::of(&path);
+        let others = Reserve::of(&path);
+        own.take();
+        others.give_up();
+        assert!(!others.is_given_up(), "there are no writers");
+        let store = Store::open(&path, &MIGRATIONS).unwrap();
+        let _writer = Writer::enlist(&store, Timestamp::UNIX_EPOCH).unwrap();
+        own.take();
+        assert!(!own.is_given_up());
+        others.give_up();
+        // Where the file system promises no room, there is none to give up.
+        assert_eq!(
+            own.is_given_up(),
+            path.with_extension("db-writers").join("reserve").exists()
+        );
+        own.take();
+        assert!(!own.is_given_up() && !others.is_given_up());
+    }
+
+    #[test]
+    fn the_log_goes_with_the_last_connection_though_something_was_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store.db");
+        let log = beside(&path, "-wal");
+        let store = Store::open(&path, &MIGRATIONS).unwrap();
+        let _version = store.version().unwrap();
+        store.read(|_tx| Ok(())).unwrap();
+        let other = Store::open(&path, &MIGRATIONS).unwrap();
+        drop(store);
+        assert!(log.exists());
+        drop(other);
+        assert!(!log.exists());
+    }
+}
