@@ -290,6 +290,27 @@ pub fn touch(tx: &Tx<'_>, state: &State, now: Timestamp) -> Result<(), StoreErro
     Ok(())
 }
 
+/// Notes that a session is in use by its owner, who finds it by its name. Not one that is
+/// over, or that nobody used for longer than unused ones are kept: the next call in it
+/// says so.
+///
+/// # Errors
+///
+/// When the store cannot be read or written.
+pub fn come_back(
+    tx: &Tx<'_>,
+    id: SessionId,
+    kept: Option<SignedDuration>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    match state(tx, id)? {
+        Some(state) if state.ended.is_none() && !state.is_stale(kept, now) => {
+            touch(tx, &state, now)
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
 /// A session that goes on, for somebody who remembers it. It says nothing where the
 /// use of the session is to be noted, which is no business of remembering.
 #[derive(Debug)]

@@ -8,11 +8,13 @@
 //! tables mean is known to the record rooms, each in its `table.rs`.
 
 mod backup;
+mod desk;
 mod error;
 mod hold;
 mod inspection;
 mod migrate;
 mod pattern;
+mod reserve;
 mod room;
 mod spool;
 mod thread;
@@ -40,6 +42,9 @@ pub use writers::Company;
 pub use writers::Dead;
 pub use writers::Writer;
 pub use writers::WriterId;
+
+use thread::Purpose;
+use thread::What;
 
 use rusqlite::Connection;
 use rusqlite::ErrorCode;
@@ -70,9 +75,11 @@ const CHECKED_AT_START: u64 = 64 << 20;
 #[derive(Debug)]
 pub struct Store {
     path: PathBuf,
-    thread: thread::WriterThread,
+    // INVARIANT: these go before the thread. The last connection to a store brings the log
+    // into it and takes the log away, and one that only reads cannot.
     readers: Mutex<Vec<Connection>>,
     watch: Mutex<version::Watch>,
+    thread: thread::WriterThread,
     /// The last to go: who has it alone replaces the file.
     _hold: hold::Hold,
 }
@@ -126,6 +133,7 @@ impl Store {
                 what: lost.told(),
             });
         }
+        room::make_way(path);
         let open = || {
             let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
             switch_to_wal(&connection)?;
@@ -135,9 +143,9 @@ impl Store {
         let connection = open().map_err(|error: StoreError| error.of_file(path))?;
         Ok(Self {
             path: path.to_owned(),
-            thread: thread::WriterThread::start(connection, path.clone())?,
             readers: Mutex::default(),
             watch: Mutex::default(),
+            thread: thread::WriterThread::start(connection, path)?,
             _hold: hold,
         })
     }
@@ -222,21 +230,52 @@ impl Store {
         durability: Durability,
         work: impl FnOnce(&Tx<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<Committed<T>, StoreError> {
-        self.thread.write(doing, durability, work).await
+        let what = What {
+            doing,
+            durability,
+            purpose: Purpose::Begin,
+        };
+        self.thread.write(what, work).await
     }
 
-    /// [`Store::write`] for a caller outside a runtime.
+    /// [`Store::write`] for what ends something that was begun: where there is no room
+    /// for more on the disk, it may take of what is reserved for that.
     ///
     /// # Errors
     ///
     /// As for [`Store::write`].
+    pub async fn finish<T: Send + 'static>(
+        &self,
+        doing: &'static str,
+        durability: Durability,
+        work: impl FnOnce(&Tx<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<Committed<T>, StoreError> {
+        let what = What {
+            doing,
+            durability,
+            purpose: Purpose::End,
+        };
+        self.thread.write(what, work).await
+    }
+
+    /// [`Store::finish`] for a caller outside a runtime: a start, which ends what others
+    /// left, or a person's command.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Store::finish`].
     pub fn write_blocking<T: Send + 'static>(
         &self,
         doing: &'static str,
         work: impl FnOnce(&Tx<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
+        let what = What {
+            doing,
+            durability: Durability::Power,
+            purpose: Purpose::End,
+        };
         self.thread
-            .write_blocking(doing, Durability::Power, work)
+            .write_blocking(what, work)
             .map(Committed::into_inner)
     }
 
@@ -264,13 +303,13 @@ impl Store {
             Some(connection) => connection,
             None => connect(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY)?,
         };
-        thread::execute(&connection, "BEGIN").map_err(StoreError::sql("begin reading"))?;
+        desk::execute(&connection, "BEGIN").map_err(StoreError::sql("begin reading"))?;
         let answer = work(&Tx {
             connection: &connection,
             store: &self.path,
         });
         // One that went on reading would keep the log from being cut.
-        if thread::execute(&connection, "ROLLBACK").is_ok()
+        if desk::execute(&connection, "ROLLBACK").is_ok()
             && let Ok(mut idle) = self.readers.lock()
         {
             idle.push(connection);
@@ -288,9 +327,7 @@ fn connect(path: &Path, access: OpenFlags) -> Result<Connection, StoreError> {
         // Otherwise a statement is planned anew at each use whose parameters
         // could change its plan; ours have one plan.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
-        // A checkpoint copies each page once, however often it was written, and
-        // calls wait for it: at this size (64 MiB of log) it comes seldom.
-        connection.pragma_update(None, "wal_autocheckpoint", 16_000)?;
+        connection.pragma_update(None, "wal_autocheckpoint", room::LOG_PAGES)?;
         // A check against a list of words makes SQLite build the list as a table for
         // each row, which is a fifth of folding. Ours are types before they are
         // words; the checks are for people with a shell.

@@ -124,7 +124,7 @@ impl Broker {
         let closing = Arc::clone(closing);
         let writer = self.writer.id();
         let stick = self.settings.labels_stick;
-        let closed = self.store.write("close", closing.durability, move |tx| {
+        let closed = self.store.finish("close", closing.durability, move |tx| {
             let ToClose {
                 closing,
                 aftermath,

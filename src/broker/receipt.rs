@@ -210,7 +210,7 @@ impl Broker {
                 return;
             }
             let note = move |tx: &Tx<'_>| journal::still_untold(tx, own, earlier);
-            let untold = store.write("untold", Durability::Process, note).await;
+            let untold = store.finish("untold", Durability::Process, note).await;
             if let Err(error) = untold {
                 tracing::error!(error = %Chain(&error), "it could not be noted that nobody was told of a call");
             }
@@ -251,7 +251,7 @@ impl Broker {
                 }
                 Ok(())
             };
-            let noted = store.write("unread", Durability::Process, note).await;
+            let noted = store.finish("unread", Durability::Process, note).await;
             if let Err(error) = noted {
                 tracing::error!(error = %Chain(&error), "an answer that nobody read could not be kept");
             }
@@ -273,7 +273,7 @@ impl Broker {
                 true => was_read(tx, earlier),
                 false => journal::still_unread(tx, earlier),
             };
-            let noted = store.write("reread", Durability::Process, note).await;
+            let noted = store.finish("reread", Durability::Process, note).await;
             if let Err(error) = noted {
                 tracing::error!(error = %Chain(&error), "it could not be noted whether an answer was read");
             }
@@ -322,7 +322,7 @@ async fn read_later(
     if !is_read {
         return;
     }
-    if let Err(error) = store.write("reread", Durability::Process, note).await {
+    if let Err(error) = store.finish("reread", Durability::Process, note).await {
         tracing::error!(error = %Chain(&error), "it could not be noted that an answer was read after all");
     }
 }

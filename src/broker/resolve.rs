@@ -143,8 +143,11 @@ impl Broker {
         now: Timestamp,
     ) -> Result<Named, SessionRefusal> {
         let catalogue = Arc::clone(&self.catalogue.load());
+        let kept = self.settings.expire;
         let opened = self.in_store(move |tx| {
             if let Some(found) = sessions::find(tx, &owner, &handle)? {
+                // A call would need a transaction of its own for that.
+                sessions::come_back(tx, found, kept, now)?;
                 return Ok(Ok(found));
             }
             match catalogue.bundle().may_open(&owner, &handle, now) {
@@ -247,6 +250,38 @@ mod tests {
         world.tamper("UPDATE session SET used = used - 9 * 3600000");
         assert_ne!(default_of(&world).await, next);
         world.end().await;
+    }
+
+    #[tokio::test]
+    async fn who_comes_back_to_a_session_uses_it_unless_that_is_over_or_expired() {
+        let expire = SignedDuration::from_mins(90);
+        for (minutes, ends, is_used) in [
+            (0, "", false),
+            (2, "", true),
+            (2, ", ended = 1, ended_why = 'ended'", false),
+            (89, "", true),
+            (91, "", false),
+        ] {
+            let world = World::expiring(expire).await;
+            let create = |tx: &Tx<'_>| {
+                let claim = Handle::from_str("claim-1").unwrap();
+                sessions::create(tx, &alice(), Some(&claim), Timestamp::now())
+            };
+            let created = world.store().write("create", Durability::Process, create);
+            let id = created.await.unwrap().into_inner();
+            world.tamper(&format!(
+                "UPDATE session SET used = used - {minutes} * 60000{ends}"
+            ));
+            let used = || {
+                let session = world.store().read(|tx| sessions::by_id(tx, id));
+                session.unwrap().unwrap().used
+            };
+            let before = used();
+            let named = Carrier::Named("claim-1".to_owned());
+            assert_eq!(world.broker.session(&alice(), &named).await.unwrap(), id);
+            assert_eq!(used() > before, is_used, "{minutes} {ends}");
+            world.end().await;
+        }
     }
 
     #[tokio::test]

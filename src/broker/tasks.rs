@@ -147,7 +147,7 @@ impl Broker {
                 .map(Into::into),
         };
         let principal = charges.principal.clone();
-        let kept = self.store.write("task", Durability::Power, move |tx| {
+        let kept = self.store.finish("task", Durability::Power, move |tx| {
             tasks::begin(tx, &principal, &task, Timestamp::now())
         });
         match kept.await {

@@ -159,7 +159,7 @@ impl Broker {
         rules: Rules,
     ) -> Result<Arc<Self>, StartError> {
         let configured = settings.money_scale;
-        let scale = store.write("scale", Durability::Power, move |tx| {
+        let scale = store.finish("scale", Durability::Power, move |tx| {
             meters::money_scale(tx, configured)
         });
         let stored = scale.await.map_err(StartError::Store)?.into_inner();
@@ -300,7 +300,7 @@ impl Broker {
             .custody
             .every
             .map(|_every| Arc::clone(&self.signer));
-        let left = self.store.write("retire", Durability::Power, move |tx| {
+        let left = self.store.finish("retire", Durability::Power, move |tx| {
             let now = Timestamp::now();
             outbox::release(tx, own, now)?;
             journal::recover(tx, own, own, now)?;

@@ -1,10 +1,16 @@
-//! Room on the disk: that there is none is noticed, said for as long as it lasts, and
-//! what the write-ahead log takes of it is given back.
+//! Room on the disk: the write-ahead log and the spool keep to a share of it, so that it
+//! can be used to its end; that there is none is noticed, said for as long as it lasts,
+//! and what is left then is for the ends of what was begun.
 
 use super::BUSY_TIMEOUT;
+use super::beside;
 use super::error::is_full;
+use super::reserve::RESERVE;
+use super::reserve::Reserve;
 use rusqlite::Connection;
 use rusqlite::ErrorCode;
+use rustix::fs::statvfs;
+use rustix::process::geteuid;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,8 +19,32 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 
-/// How much must be free for a disk not to count as full, in bytes.
-const LEAST: u64 = 64 << 10;
+/// How much must be left for something to be begun, in bytes: what one transaction
+/// changes, in the log and in the store.
+const LEAST: u64 = 128 << 10;
+/// How much must be free for the reserve to be taken, in bytes.
+const RESERVED_FROM: u64 = RESERVE + 2 * LEAST;
+
+/// The log is brought into the store when it has so many pages, where there is room: a
+/// checkpoint copies each page once, however often it was written, and calls wait for it.
+/// At this size (64 MiB) it comes seldom.
+pub(super) const LOG_PAGES: u32 = 16_000;
+/// Of how many parts of the room the log may take one. The store may have to grow by as
+/// much before the log can begin anew.
+const LOG_SHARE: u64 = 4;
+const PAGE: u64 = 4 << 10;
+/// Where there is less, all keep to their share of it, in bytes.
+const SMALL: u64 = LOG_SHARE * PAGE * LOG_PAGES as u64;
+
+/// How much may wait in the spool, in bytes. What is more is recorded in a transaction,
+/// which folds first: the tables set the pace then.
+pub(super) const SPOOL: u64 = 64 << 20;
+/// Of how many parts of the room the spool may take one. It comes into the log, with what
+/// else its records change, and then into the store.
+const SPOOL_SHARE: u64 = 8;
+
+/// How often the room is looked at where there is much of it.
+const LOOKED_EVERY: Duration = Duration::from_secs(1);
 /// How often the log is emptied at most while there is no room.
 const EMPTIED_EVERY: Duration = Duration::from_secs(1);
 
@@ -22,7 +52,14 @@ const EMPTIED_EVERY: Duration = Duration::from_secs(1);
 pub(super) struct Room {
     store: PathBuf,
     missing: Arc<AtomicBool>,
+    /// What is left is for ends.
+    short: bool,
+    reserve: Reserve,
     emptied: Option<Instant>,
+    looked: Option<Instant>,
+    /// What is free, and what the log takes, in bytes; up to [`SMALL`].
+    room: u64,
+    log_pages: u32,
 }
 
 impl Room {
@@ -31,13 +68,57 @@ impl Room {
         Self {
             store: store.to_owned(),
             missing,
+            short: false,
+            reserve: Reserve::of(store),
             emptied: None,
+            looked: None,
+            room: SMALL,
+            log_pages: LOG_PAGES,
         }
     }
 
-    /// Whether there was none for what was written last.
+    /// Whether there was none for what was written last, or is none for what begins.
     pub(super) fn is_missing(&self) -> bool {
         self.missing.load(Ordering::Relaxed)
+    }
+
+    /// Whether what is left is for ends.
+    pub(super) fn is_short(&self) -> bool {
+        self.short
+    }
+
+    /// How much may wait in the spool, in bytes.
+    pub(super) fn for_spool(&self) -> u64 {
+        match self.room < SMALL {
+            true => (self.room / SPOOL_SHARE).min(SPOOL),
+            false => SPOOL,
+        }
+    }
+
+    /// Looks how much there is before something is written, and lets the log keep to its
+    /// share of it. Seldom where there is much. Returns whether it looked.
+    pub(super) fn look(&mut self, connection: &Connection) -> bool {
+        let is_near = self.room < SMALL || self.is_missing();
+        if !is_near && self.looked.is_some_and(|at| at.elapsed() < LOOKED_EVERY) {
+            return false;
+        }
+        self.looked = Some(Instant::now());
+        let Some(free) = free(&self.store) else {
+            return false;
+        };
+        let log = std::fs::metadata(beside(&self.store, "-wal")).map_or(0, |log| log.len());
+        self.room = free.saturating_add(log).min(SMALL);
+        if self.room < LEAST {
+            self.reserve.give_up();
+        } else if free >= RESERVED_FROM {
+            self.reserve.take();
+        }
+        self.short = self.room < LEAST || self.reserve.is_given_up();
+        if self.short && !self.missing.swap(true, Ordering::Relaxed) {
+            tracing::error!("the disk of the store is full: nothing is begun until there is room");
+        }
+        self.keep_log_within(connection);
+        true
     }
 
     /// Whether an error says that there is none. Not every file system says so where a
@@ -50,16 +131,21 @@ impl Room {
     /// A transaction was committed, or failed: because of that, or not.
     pub(super) fn is(&mut self, connection: &Connection, failed: Option<bool>) {
         let missing = match failed {
-            None => false,
+            None => self.short,
             Some(full) => full || self.is_missing(),
         };
         let was = self.missing.swap(missing, Ordering::Relaxed);
         if was && !missing {
             tracing::info!("there is room for the store again");
-        }
-        if failed == Some(true) && self.emptied.is_none_or(|at| at.elapsed() > EMPTIED_EVERY) {
-            self.emptied = Some(Instant::now());
             empty_log(connection);
+        }
+        if failed == Some(true) {
+            // The log can be brought into the store only where that can grow.
+            self.reserve.give_up();
+            if self.emptied.is_none_or(|at| at.elapsed() > EMPTIED_EVERY) {
+                self.emptied = Some(Instant::now());
+                empty_log(connection);
+            }
         }
     }
 
@@ -71,6 +157,38 @@ impl Room {
         }
         let version: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
         connection.pragma_update(None, "user_version", version)
+    }
+
+    /// Lets the log have its share, by powers of two: what is asked for is seldom another.
+    fn keep_log_within(&mut self, connection: &Connection) {
+        let share = self.room / LOG_SHARE / PAGE;
+        let pages = match self.room < SMALL {
+            true => 1 << share.checked_ilog2().unwrap_or(0),
+            false => LOG_PAGES,
+        };
+        if pages == self.log_pages {
+            return;
+        }
+        let kept = || {
+            connection.pragma_update(None, "wal_autocheckpoint", pages)?;
+            // What it had taken while there was more is cut off when it begins anew.
+            let bytes = match self.room < SMALL {
+                true => i64::from(pages) * PAGE.cast_signed(),
+                false => -1,
+            };
+            connection.pragma_update(None, "journal_size_limit", bytes)
+        };
+        match kept() {
+            Ok(()) => self.log_pages = pages,
+            Err(error) => tracing::warn!(%error, "the write-ahead log cannot be kept short"),
+        }
+    }
+}
+
+/// Makes room to open a store where there is none left: the index of the log needs some.
+pub(super) fn make_way(store: &Path) {
+    if has_none(store) {
+        Reserve::of(store).give_up();
     }
 }
 
@@ -93,6 +211,91 @@ fn empty_log(connection: &Connection) {
 }
 
 fn has_none(store: &Path) -> bool {
-    let found = rustix::fs::statvfs(store);
-    found.is_ok_and(|volume| volume.f_bavail.saturating_mul(volume.f_frsize) < LEAST)
+    free(store).is_some_and(|bytes| bytes < LEAST)
+}
+
+/// What is free for us of the volume of a store, in bytes. None where the volume does not
+/// tell.
+fn free(store: &Path) -> Option<u64> {
+    let volume = statvfs(store).ok().filter(|volume| volume.f_blocks > 0)?;
+    let blocks = match geteuid().is_root() {
+        true => volume.f_bfree,
+        false => volume.f_bavail,
+    };
+    Some(blocks.saturating_mul(volume.f_frsize))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Migration;
+    use crate::store::Store;
+    use crate::store::Writer;
+    use jiff::Timestamp;
+
+    const MIGRATIONS: [Migration; 1] = [Migration {
+        number: 1,
+        sql: &["CREATE TABLE t (a INTEGER) STRICT;"],
+    }];
+
+    #[test]
+    fn the_log_has_its_share_of_a_small_volume_and_the_usual_of_a_large_one() {
+        let connection = Connection::open_in_memory().unwrap();
+        let usual = connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES);
+        usual.unwrap();
+        let mut room = Room::of(Path::new("store.db"), Arc::default());
+        for (bytes, pages, spool) in [
+            (SMALL, LOG_PAGES, SPOOL),
+            (SMALL - 1, 8_192, SMALL / 8 - 1),
+            (8 << 20, 512, 1 << 20),
+            (LEAST, 8, LEAST / 8),
+            (0, 1, 0),
+            (SMALL, LOG_PAGES, SPOOL),
+        ] {
+            room.room = bytes;
+            room.keep_log_within(&connection);
+            assert_eq!(room.for_spool(), spool, "{bytes}");
+            let asked = |name| connection.pragma_query_value(None, name, |row| row.get(0));
+            let kept: u32 = asked("wal_autocheckpoint").unwrap();
+            assert_eq!(kept, pages, "{bytes}");
+        }
+    }
+
+    #[test]
+    fn a_reserve_is_taken_for_writers_and_known_to_all_once_it_is_given_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store.db");
+        let mut own = Reserve::of(&path);
+        let others = Reserve::of(&path);
+        own.take();
+        others.give_up();
+        assert!(!others.is_given_up(), "there are no writers");
+        let store = Store::open(&path, &MIGRATIONS).unwrap();
+        let _writer = Writer::enlist(&store, Timestamp::UNIX_EPOCH).unwrap();
+        own.take();
+        assert!(!own.is_given_up());
+        others.give_up();
+        // Where the file system promises no room, there is none to give up.
+        assert_eq!(
+            own.is_given_up(),
+            path.with_extension("db-writers").join("reserve").exists()
+        );
+        own.take();
+        assert!(!own.is_given_up() && !others.is_given_up());
+    }
+
+    #[test]
+    fn the_log_goes_with_the_last_connection_though_something_was_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store.db");
+        let log = beside(&path, "-wal");
+        let store = Store::open(&path, &MIGRATIONS).unwrap();
+        let _version = store.version().unwrap();
+        store.read(|_tx| Ok(())).unwrap();
+        let other = Store::open(&path, &MIGRATIONS).unwrap();
+        drop(store);
+        assert!(log.exists());
+        drop(other);
+        assert!(!log.exists());
+    }
 }

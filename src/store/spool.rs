@@ -17,6 +17,7 @@ mod tests;
 
 use super::StoreError;
 use super::Tx;
+use super::room::SPOOL;
 use super::thread::Committed;
 use super::thread::Order;
 use super::writers;
@@ -48,10 +49,6 @@ CREATE TABLE IF NOT EXISTS spool (
 /// Puts records of a writer into the tables, in their order. It may be handed
 /// what was cut off by a power cut at its beginning, never a record twice.
 pub type Fold = fn(&Tx<'_>, WriterId, &[&[u8]]) -> Result<(), StoreError>;
-
-/// How much may wait, in bytes. What is more is recorded in a transaction, which
-/// folds first: the tables set the pace then.
-const MOST: u64 = 64 << 20;
 
 /// How many records are folded at once where they come quickly. Folding takes a
 /// core for as long as it has records, and calls wait with it where there is but
@@ -146,6 +143,8 @@ struct State {
     /// Which file takes records, and how long it is.
     taking: usize,
     length: u64,
+    /// How long it may be.
+    most: u64,
     /// How many records it has taken.
     records: usize,
     /// The other one holds records that are not in the tables yet.
@@ -184,6 +183,7 @@ impl Spool {
             state: Mutex::new(State {
                 taking: 0,
                 length: 0,
+                most: SPOOL,
                 records: 0,
                 folding: false,
                 stalled: false,
@@ -207,7 +207,7 @@ impl Spool {
     ) -> Option<Committed<T>> {
         let mut state = self.state();
         let thread = state.thread.as_ref()?;
-        if state.stalled || state.length >= MOST {
+        if state.stalled || state.length >= state.most {
             return None;
         }
         if state.resting {
@@ -242,6 +242,11 @@ impl Spool {
     /// Takes no records from now on. What was appended is folded.
     pub fn seal(&self) {
         self.state().thread = None;
+    }
+
+    /// Takes up to so many bytes at once from now on.
+    pub(super) fn keep_within(&self, most: u64) {
+        self.state().most = most;
     }
 
     /// Whether the writer thread may wait for orders without an end.

@@ -7,6 +7,7 @@
 use super::Store;
 use super::StoreError;
 use super::Tx;
+use super::beside;
 use super::spool;
 use super::spool::Fold;
 use super::spool::Spool;
@@ -403,9 +404,12 @@ fn lock_of_unended(tx: &Tx<'_>, writer: WriterId) -> Result<Option<String>, Stor
 }
 
 fn lock_path(store: &Path, name: &str) -> PathBuf {
-    let mut folder = store.as_os_str().to_owned();
-    folder.push("-writers");
-    PathBuf::from(folder).join(format!("{name}.lock"))
+    folder_of(store).join(format!("{name}.lock"))
+}
+
+/// The folder of the writers of a store.
+pub(super) fn folder_of(store: &Path) -> PathBuf {
+    beside(store, "-writers")
 }
 
 fn make_lock(path: &Path) -> io::Result<File> {

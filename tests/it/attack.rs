@@ -48,7 +48,7 @@ fn pays(world: &World, broker: &mut Wire, dollars: i64) -> u64 {
     id
 }
 
-fn lock_files(world: &World) -> Vec<std::path::PathBuf> {
+fn files_of_writers(world: &World) -> Vec<std::path::PathBuf> {
     let files = std::fs::read_dir(world.path("countersign.db-writers")).unwrap();
     files.map(|file| file.unwrap().path()).collect()
 }
@@ -90,8 +90,8 @@ fn a_broker_that_was_taken_for_dead_sends_nothing_any_more() {
     let world = World::new();
     let mut first = world.broker().initialized();
     assert!(first.call(APPROVE, payment(1)).starts_with("Paid"));
-    for lock in lock_files(&world) {
-        std::fs::remove_file(lock).unwrap();
+    for file in files_of_writers(&world) {
+        std::fs::remove_file(file).unwrap();
     }
     let mut second = world.broker().initialized();
     assert!(second.call(APPROVE, payment(2)).starts_with("Paid"));
@@ -110,7 +110,9 @@ fn a_dead_writer_is_dead_to_all_who_look_at_once() {
     let dead = Writer::enlist(&store, Timestamp::now()).unwrap();
     let id = dead.id();
     drop(dead);
-    let looked_at = File::open(&lock_files(&world)[0]).unwrap();
+    let mut files = files_of_writers(&world).into_iter();
+    let is_lock = |file: &std::path::PathBuf| file.extension().is_some_and(|end| end == "lock");
+    let looked_at = File::open(files.find(is_lock).unwrap()).unwrap();
     looked_at.lock_shared().unwrap();
 
     let writer = Writer::enlist(&store, Timestamp::now()).unwrap();

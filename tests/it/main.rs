@@ -56,4 +56,5 @@ mod store;
 mod story;
 mod subscriptions;
 mod tasks;
+mod volumes;
 mod world;
