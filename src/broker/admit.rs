@@ -215,7 +215,8 @@ impl Candidate {
                 }))
             }
             Decided::Refused((outcome, detail, refusal)) => {
-                let refusal = paused::told(tx, *refusal, subject, catalogue)?;
+                let stick = (settings.labels_stick, now);
+                let refusal = paused::told(tx, *refusal, (subject, catalogue), stick)?;
                 refuse(outcome, detail, refusal)
             }
         }

@@ -13,11 +13,13 @@ use crate::escalations::EscalationId;
 use crate::escalations::Filter;
 use crate::escalations::State;
 use crate::principal::PrincipalId;
+use crate::session::SessionId;
 use crate::store::Committed;
 use crate::store::Durability;
 use crate::store::StoreError;
 use crate::store::Tx;
 use jiff::Timestamp;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -55,7 +57,8 @@ impl Broker {
         }
     }
 
-    /// The escalations that somebody may know of, the oldest first.
+    /// The escalations that somebody may know of, the oldest first. Of their own calls,
+    /// which their agents make, they take along what the sessions came in touch with.
     ///
     /// # Errors
     ///
@@ -65,11 +68,18 @@ impl Broker {
         who: &PrincipalId,
         filter: Filter,
     ) -> Result<Vec<Escalation>, DecisionRefusal> {
-        let who = who.clone();
+        let asks = who.clone();
         let found = self.of_ground(move |tx, ground| {
-            ground.list(tx, (&who, &Way::Api(None)), &filter, Timestamp::now())
+            ground.list(tx, (&asks, &Way::Api(None)), &filter, Timestamp::now())
         });
-        found.await
+        let found = found.await?;
+        let own = found.iter().filter(|one| one.principal == *who);
+        let from: BTreeSet<SessionId> = own.filter_map(Escalation::told_from).collect();
+        for session in from {
+            let read = self.reads_in(session, who).await;
+            read.map_err(|error| not_recorded(&error))?;
+        }
+        Ok(found)
     }
 
     /// One of them.
@@ -78,6 +88,19 @@ impl Broker {
     ///
     /// When there is none of this id that they may know of.
     pub async fn escalation(
+        &self,
+        who: &PrincipalId,
+        id: EscalationId,
+    ) -> Result<Escalation, DecisionRefusal> {
+        let found = self.as_it_stands(who, id).await?;
+        if let (true, Some(session)) = (found.principal == *who, found.told_from()) {
+            let read = self.reads_in(session, who).await;
+            read.map_err(|error| not_recorded(&error))?;
+        }
+        Ok(found)
+    }
+
+    async fn as_it_stands(
         &self,
         who: &PrincipalId,
         id: EscalationId,
@@ -152,7 +175,7 @@ impl Broker {
     ) -> Result<Escalation, DecisionRefusal> {
         let until = Instant::now() + patience;
         loop {
-            let found = self.escalation(who, id).await?;
+            let found = self.as_it_stands(who, id).await?;
             let waits = found.state_at(Timestamp::now()) == State::Pending;
             if !waits || self.stopping.is_cancelled() {
                 return Ok(found);
@@ -163,7 +186,7 @@ impl Broker {
                 () = self.stopping.cancelled() => {}
             }
             if Instant::now() >= until {
-                return self.escalation(who, id).await;
+                return self.as_it_stands(who, id).await;
             }
         }
     }

@@ -63,7 +63,12 @@ impl Broker {
         let patience = Duration::from_secs(u64::from(seconds.min(WAIT_AT_MOST)));
         let own = self.await_decision(&call.principal, id, patience).await;
         match own {
-            Ok(found) if found.principal == call.principal => of_own(&found, Timestamp::now()),
+            Ok(found) if found.principal == call.principal => {
+                let mut said = of_own(&found, Timestamp::now());
+                said.from
+                    .extend(found.has_reason().then_some(found.session));
+                said
+            }
             Ok(_) => Said::failed(DecisionRefusal::Unknown),
             Err(refusal) => Said::failed(refusal),
         }
@@ -149,7 +154,10 @@ pub(super) fn listed(
         true => "Nothing waits for a decision.".to_owned(),
         false => lines.join("\n"),
     };
-    Ok(Said::new(text, &json!({ "escalations": values })))
+    let mut said = Said::new(text, &json!({ "escalations": values }));
+    said.from
+        .extend(found.iter().filter_map(Escalation::told_from));
+    Ok(said)
 }
 
 /// One of them for a person, or a model that decides.
