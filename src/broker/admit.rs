@@ -15,6 +15,7 @@ use super::entry::Entry;
 use super::escalate::Decided;
 use super::kept;
 use super::kept::KeptText;
+use super::labels;
 use super::metered;
 use super::open_calls::Place;
 use super::paused;
@@ -215,8 +216,8 @@ impl Candidate {
                 }))
             }
             Decided::Refused((outcome, detail, refusal)) => {
-                let stick = (settings.labels_stick, now);
-                let refusal = paused::told(tx, *refusal, (subject, catalogue), stick)?;
+                let refusal = paused::told(tx, *refusal, subject, catalogue)?;
+                labels::told(tx, &refusal, subject, (settings.labels_stick, now))?;
                 refuse(outcome, detail, refusal)
             }
         }

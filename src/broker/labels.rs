@@ -8,8 +8,11 @@
 
 use super::Broker;
 use super::CallLine;
+use super::Refusal;
 use super::catalogue::Route;
 use crate::cause::Chain;
+use crate::escalations;
+use crate::escalations::Escalation;
 use crate::journal::Subject;
 use crate::outcome::Outcome;
 use crate::principal::PrincipalId;
@@ -63,6 +66,38 @@ pub(super) fn come_with(outcome: Outcome) -> bool {
         | Outcome::Escalated
         | Outcome::InvalidArguments
         | Outcome::UnknownTool => false,
+    }
+}
+
+/// Has what a refusal tells in the words of others bring what those came in touch with:
+/// what the session waits for, and why somebody decided so who had read of the call.
+pub(super) fn told(
+    tx: &Tx<'_>,
+    refusal: &Refusal,
+    subject: &Subject,
+    (stick, now): (SignedDuration, Timestamp),
+) -> Result<(), StoreError> {
+    let from = match refusal {
+        Refusal::Paused(paused) => paused.waiting_for.as_ref().map(|_words| subject.session),
+        Refusal::TurnedDown { id, .. } => {
+            let found = escalations::find(tx, *id)?;
+            let found = found.filter(Escalation::has_reason);
+            found.map(|found| found.session)
+        }
+        _ => None,
+    };
+    match from {
+        Some(session) if session != subject.session => {
+            let brought = Brought {
+                labels: sessions::met_in(tx, [session])?,
+                session: subject.session,
+                principal: subject.principal.clone(),
+                call: subject.call,
+            };
+            brought.join(tx, stick, now)
+        }
+        Some(session) => sessions::take_along(tx, (session, &subject.principal), (stick, now)),
+        None => Ok(()),
     }
 }
 

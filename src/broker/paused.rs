@@ -8,16 +8,13 @@ use crate::journal::Subject;
 use crate::sessions;
 use crate::store::StoreError;
 use crate::store::Tx;
-use jiff::SignedDuration;
-use jiff::Timestamp;
 
-/// A refusal, with what is known of the pause where that alone is why. Who reads what the
-/// session waits for takes its labels along.
+/// A refusal, with what is known of the pause where that alone is why.
 pub(super) fn told(
     tx: &Tx<'_>,
     refusal: Refusal,
-    (subject, catalogue): (&Subject, &Catalogue),
-    stick: (SignedDuration, Timestamp),
+    subject: &Subject,
+    catalogue: &Catalogue,
 ) -> Result<Refusal, StoreError> {
     let (call, denial) = match refusal {
         Refusal::Denied { call, denial, .. } if denial.is_pause() => (call, denial),
@@ -25,15 +22,10 @@ pub(super) fn told(
     };
     let session = sessions::by_id(tx, subject.session)?;
     let pause = session.and_then(|session| session.paused);
-    let waiting_for = pause.and_then(|pause| pause.waiting_for);
-    if waiting_for.is_some() {
-        let who = (subject.session, &subject.principal);
-        sessions::take_along(tx, who, stick)?;
-    }
     Ok(Refusal::Paused(Box::new(Paused {
         call,
         denial,
-        waiting_for,
+        waiting_for: pause.and_then(|pause| pause.waiting_for),
         resume: catalogue.own_tool(Own::Resume, &subject.principal),
     })))
 }

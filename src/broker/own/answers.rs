@@ -162,8 +162,7 @@ fn history(tx: &Tx<'_>, session: SessionId, newest: u32) -> Result<Said, StoreEr
     }));
     let arrived = events::last(tx, session)? > 0;
     let noted = |change: &Change| change.detail.is_some() && change.what != What::Labelled;
-    let has_words =
-        arrived || changes.iter().any(noted) || calls.iter().any(|call| shows_a_name(call));
+    let has_words = arrived || changes.iter().any(noted) || calls.iter().any(shows_a_name);
     lines.sort_by_key(|(at, _)| *at);
     let lines: Vec<String> = lines.into_iter().map(|(_, line)| line).collect();
     let changes = changes.iter().map(|change| {

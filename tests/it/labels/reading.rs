@@ -8,6 +8,7 @@ use super::done;
 use super::world;
 use crate::http::talk::Talk;
 use crate::serving::Serving;
+use crate::subscriptions::following;
 use crate::world::APPROVE;
 use crate::world::GET;
 use crate::world::Wire;
@@ -297,6 +298,10 @@ fn whoever_reads_of_a_call_of_another_session_has_its_labels_there() {
     let waited = alice.own("escalation_wait", json!({"id": id}), "claim-7");
     assert!(waited.to_string().contains("not so"), "{waited}");
     assert_eq!(alice.labels("claim-7"), [WEB]);
+    // Made anew elsewhere, the call is told why not.
+    let again = alice.call(APPROVE, payment(50_000), "claim-8");
+    assert!(again.to_string().contains("not so"), "{again}");
+    assert_eq!(alice.labels("claim-8"), [WEB]);
 }
 
 #[test]
@@ -322,6 +327,27 @@ fn of_requests_over_http_their_caller_takes_labels_along_and_who_decides_does_no
         days_go_by(&world);
     }
     assert!(mia.begins_with().is_empty());
+}
+
+#[test]
+fn what_is_said_of_a_followed_resource_takes_along_what_its_session_has() {
+    let world = following("modern");
+    let mut wire = world.broker().initialized();
+    let subscribed = wire.ask("resources/subscribe", json!({"uri": "note://one"}));
+    assert_eq!(subscribed["result"], json!({}), "{subscribed}");
+    done(&world, &["session", "label", "claim-99", "--add", "pii"]);
+    days_go_by(&world);
+    let mut client = Client::of(&world, "alice");
+    let mut begins_with = |session: &str| {
+        client.call("own__change", json!({"uri": "note://two"}), session);
+        done(&world, &["session", "show", session]).contains("labels    pii")
+    };
+    wire.call("own__change", json!({"uri": "note://two"}));
+    assert!(!begins_with("claim-1"));
+    wire.call("own__change", json!({"uri": "note://one"}));
+    let updated = wire.wait_for(|said| said["method"] == "notifications/resources/updated");
+    assert_eq!(updated.unwrap()["params"]["uri"], "note://one");
+    assert!(begins_with("claim-2"));
 }
 
 #[test]
