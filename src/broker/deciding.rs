@@ -57,8 +57,7 @@ impl Broker {
         }
     }
 
-    /// The escalations that somebody may know of, the oldest first. Of their own calls,
-    /// which their agents make, they take along what the sessions came in touch with.
+    /// The escalations that somebody may know of, the oldest first.
     ///
     /// # Errors
     ///
@@ -73,13 +72,22 @@ impl Broker {
             ground.list(tx, (&asks, &Way::Api(None)), &filter, Timestamp::now())
         });
         let found = found.await?;
-        let own = found.iter().filter(|one| one.principal == *who);
-        let from: BTreeSet<SessionId> = own.filter_map(Escalation::told_from).collect();
+        self.shows(who, &found).await?;
+        Ok(found)
+    }
+
+    /// Has somebody take along what the sessions came in touch with of which words are
+    /// shown. Who decides comes in person, and is no model, unless an agent acts for them;
+    /// calls of their own their agents made, and may read of by the same key.
+    async fn shows(&self, who: &PrincipalId, found: &[Escalation]) -> Result<(), DecisionRefusal> {
+        let by_agent = self.catalogue.load().bundle().acts_by_agent(who);
+        let read = found.iter().filter(|one| by_agent || one.principal == *who);
+        let from: BTreeSet<SessionId> = read.filter_map(Escalation::told_from).collect();
         for session in from {
             let read = self.reads_in(session, who).await;
             read.map_err(|error| not_recorded(&error))?;
         }
-        Ok(found)
+        Ok(())
     }
 
     /// One of them.
@@ -93,10 +101,7 @@ impl Broker {
         id: EscalationId,
     ) -> Result<Escalation, DecisionRefusal> {
         let found = self.as_it_stands(who, id).await?;
-        if let (true, Some(session)) = (found.principal == *who, found.told_from()) {
-            let read = self.reads_in(session, who).await;
-            read.map_err(|error| not_recorded(&error))?;
-        }
+        self.shows(who, std::slice::from_ref(&found)).await?;
         Ok(found)
     }
 

@@ -311,9 +311,9 @@ fn of_requests_over_http_their_caller_takes_labels_along_and_who_decides_does_no
     let mut mia = Client::of(&world, "mia");
     let id = asked_for(&mut alice);
     days_go_by(&world);
-    let keys = ["alice", "mia"].map(|name| world.key(name));
+    let [alices_key, mias_key] = ["alice", "mia"].map(|name| world.key(name));
     let broker = world.serve();
-    let [mut alices, mut mias] = keys.map(|key| talk(&broker, &key));
+    let [mut alices, mut mias] = [&alices_key, &mias_key].map(|key| talk(&broker, key));
     for path in [
         "/api/escalations".to_owned(),
         format!("/api/escalations/{id}"),
@@ -327,6 +327,14 @@ fn of_requests_over_http_their_caller_takes_labels_along_and_who_decides_does_no
         days_go_by(&world);
     }
     assert!(mia.begins_with().is_empty());
+    // For whom an agent acts, that is it.
+    let subject = "subject = \"mia\"";
+    let agent = format!("{subject}\nagent = \"claude\"");
+    world.edit("principals.toml", subject, &agent);
+    let broker = world.serve();
+    let shown = talk(&broker, &mias_key).send("GET", &format!("/api/escalations/{id}"), &[], "");
+    assert!(shown.body.contains(&id), "{shown:?}");
+    assert_eq!(mia.begins_with(), [WEB]);
 }
 
 #[test]
