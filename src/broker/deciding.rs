@@ -14,6 +14,7 @@ use crate::escalations::Filter;
 use crate::escalations::State;
 use crate::principal::PrincipalId;
 use crate::session::SessionId;
+use crate::sessions;
 use crate::store::Committed;
 use crate::store::Durability;
 use crate::store::StoreError;
@@ -166,7 +167,15 @@ impl Broker {
     ) -> Result<Escalation, DecisionRefusal> {
         let who = who.clone();
         let ended = self.on_ground("withdraw", move |tx, ground| {
-            ground.withdraw(tx, (&who, id), &way, Timestamp::now())
+            let now = Timestamp::now();
+            let ended = ground.withdraw(tx, (&who, id), &way, now)?;
+            if let Ok(ended) = &ended
+                && ended.has_reason()
+            {
+                let stick = (ground.settings.labels_stick, now);
+                sessions::take_along(tx, (ended.session, &who), stick)?;
+            }
+            Ok(ended)
         });
         ended.await
     }

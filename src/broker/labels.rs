@@ -24,6 +24,7 @@ use crate::store::Durability;
 use crate::store::StoreError;
 use crate::store::Tx;
 use crate::tasks::Task;
+use crate::tool::CallId;
 use jiff::SignedDuration;
 use jiff::Timestamp;
 use std::collections::BTreeSet;
@@ -86,19 +87,31 @@ pub(super) fn told(
         }
         _ => None,
     };
+    let call = (subject.session, &subject.principal, subject.call);
     match from {
-        Some(session) if session != subject.session => {
-            let brought = Brought {
-                labels: sessions::met_in(tx, [session])?,
-                session: subject.session,
-                principal: subject.principal.clone(),
-                call: subject.call,
-            };
-            brought.join(tx, stick, now)
-        }
-        Some(session) => sessions::take_along(tx, (session, &subject.principal), (stick, now)),
+        Some(from) => told_in(tx, from, call, (stick, now)),
         None => Ok(()),
     }
+}
+
+/// Has what is told in a call of another session bring what that one came in touch with;
+/// of the same one its labels are taken along.
+pub(super) fn told_in(
+    tx: &Tx<'_>,
+    from: SessionId,
+    (session, principal, call): (SessionId, &PrincipalId, CallId),
+    (stick, now): (SignedDuration, Timestamp),
+) -> Result<(), StoreError> {
+    if from == session {
+        return sessions::take_along(tx, (session, principal), (stick, now));
+    }
+    let brought = Brought {
+        labels: sessions::met_in(tx, [from])?,
+        session,
+        principal: principal.clone(),
+        call,
+    };
+    brought.join(tx, stick, now)
 }
 
 /// What was found in a session for somebody who has not read it yet: it is shown by

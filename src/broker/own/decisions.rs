@@ -8,6 +8,7 @@ use crate::broker::escalations::DecisionRefusal;
 use crate::broker::escalations::Ground;
 use crate::broker::escalations::Ruling;
 use crate::broker::escalations::escalation_value;
+use crate::broker::labels;
 use crate::broker::ruled::Way;
 use crate::escalations::Approve;
 use crate::escalations::Escalation;
@@ -123,7 +124,14 @@ pub(super) fn withdrawn(
     };
     Ok(
         match ground.withdraw(tx, (&call.principal, id), &Way::Call(of), now)? {
-            Ok(ended) => Said::new("Withdrawn.", &escalation_value(&ended, now)),
+            Ok(ended) => {
+                if ended.has_reason() {
+                    let told = (call.session, &call.principal, of);
+                    let stick = (ground.settings.labels_stick, now);
+                    labels::told_in(tx, ended.session, told, stick)?;
+                }
+                Said::new("Withdrawn.", &escalation_value(&ended, now))
+            }
             Err(refusal) => Said::failed(refusal),
         },
     )

@@ -153,6 +153,25 @@ fn whoever_reads_what_stands_in_a_labelled_session_takes_its_labels_along() {
 }
 
 #[test]
+fn what_cannot_be_noted_is_not_shown() {
+    let (world, mut client) = days_later();
+    let database = rusqlite::Connection::open(world.path("countersign.db")).unwrap();
+    let full = "CREATE TRIGGER full BEFORE INSERT ON session_label
+        BEGIN SELECT raise(ABORT, 'no room'); END";
+    database.execute(full, []).unwrap();
+    for (method, params) in readings() {
+        let read = client.ask(method, params.clone(), "claim-99").to_string();
+        let shown = ["said the web", "web says", "web-1"];
+        let shown = shown.iter().find(|words| read.contains(**words));
+        assert_eq!(shown, None, "{method} {params}: {read}");
+    }
+    database.execute("DROP TRIGGER full", []).unwrap();
+    let read = client.own("memory_get", json!({"key": "web"}), "claim-99");
+    assert!(read.to_string().contains("said the web"), "{read}");
+    assert!(world.journal_problems().is_empty());
+}
+
+#[test]
 fn who_reads_that_nothing_stands_there_takes_nothing_along() {
     let world = world();
     let mut client = Client::of(&world, "alice");
@@ -302,6 +321,21 @@ fn whoever_reads_of_a_call_of_another_session_has_its_labels_there() {
     let again = alice.call(APPROVE, payment(50_000), "claim-8");
     assert!(again.to_string().contains("not so"), "{again}");
     assert_eq!(alice.labels("claim-8"), [WEB]);
+}
+
+#[test]
+fn who_takes_a_request_back_is_told_why_it_was_approved_and_takes_its_labels_along() {
+    let world = world();
+    let mut alice = Client::of(&world, "alice");
+    let id = asked_for(&mut alice);
+    let approve = json!({"id": id, "decision": "approve", "reason": "as the web says"});
+    let approved = Client::of(&world, "mia").own("escalation_decide", approve, "claim-mia");
+    assert_eq!(approved["isError"], false, "{approved}");
+    days_go_by(&world);
+    assert!(alice.labels("claim-7").is_empty());
+    let withdrawn = alice.own("escalation_withdraw", json!({"id": id}), "claim-7");
+    assert!(withdrawn.to_string().contains("the web"), "{withdrawn}");
+    assert_eq!(alice.labels("claim-7"), [WEB]);
 }
 
 #[test]
