@@ -194,6 +194,18 @@ pub struct Escalation {
 }
 
 impl Escalation {
+    /// The session in which stand the words of others that are shown with it, where there
+    /// are any: the arguments, or why it was decided so by whoever had read them.
+    pub fn told_from(&self) -> Option<SessionId> {
+        (self.body.is_some() || self.has_reason()).then_some(self.session)
+    }
+
+    /// Whether somebody said why it was decided so.
+    pub fn has_reason(&self) -> bool {
+        let decision = self.decision.as_ref();
+        decision.is_some_and(|decision| decision.reason.is_some())
+    }
+
     /// Whether each of these policies is among what it says stops the call, and so was
     /// before whoever decided.
     pub fn names(&self, policies: &[String]) -> bool {

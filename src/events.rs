@@ -187,8 +187,8 @@ impl Event {
     }
 }
 
-/// Takes an event into a session, labels the session, lets it go on where it is paused
-/// and not frozen, and has the event forwarded. One that its sender sent before is
+/// Takes an event into a session, labels the session, also with what sticks to its
+/// sender, lets it go on where it is paused and not frozen, and has the event forwarded. One that its sender sent before is
 /// returned as it was.
 ///
 /// # Errors
@@ -219,6 +219,10 @@ pub fn take(
     let labels = follows.labels.of(&new.kind);
     let from = (by, format!("event {}", new.id));
     sessions::label_from(tx, session, labels, (from, follows.stick), now)?;
+    if let By::Principal(sender) = by {
+        // What they read elsewhere may be in what they send.
+        sessions::carry_over(tx, &mut state.facts.clone(), sender, now)?;
+    }
     let resumed = !state.facts.frozen && sessions::resume(tx, session, (By::Event(&new.id), now))?;
     let event = Event {
         number: last + 1,

@@ -85,6 +85,7 @@ pub use verify::verify_export;
 pub use view::CallView;
 pub use view::Filter;
 pub use view::calls;
+pub use view::session_of;
 
 use crate::outcome::Outcome;
 use crate::policy::Allowed;

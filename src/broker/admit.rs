@@ -15,6 +15,7 @@ use super::entry::Entry;
 use super::escalate::Decided;
 use super::kept;
 use super::kept::KeptText;
+use super::labels;
 use super::metered;
 use super::open_calls::Place;
 use super::paused;
@@ -219,6 +220,7 @@ impl Candidate {
             }
             Decided::Refused((outcome, detail, refusal)) => {
                 let refusal = paused::told(tx, *refusal, subject, catalogue)?;
+                labels::told(tx, &refusal, subject, (settings.labels_stick, now))?;
                 refuse(outcome, detail, refusal)
             }
         }

@@ -13,11 +13,14 @@ use crate::escalations::EscalationId;
 use crate::escalations::Filter;
 use crate::escalations::State;
 use crate::principal::PrincipalId;
+use crate::session::SessionId;
+use crate::sessions;
 use crate::store::Committed;
 use crate::store::Durability;
 use crate::store::StoreError;
 use crate::store::Tx;
 use jiff::Timestamp;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -65,11 +68,27 @@ impl Broker {
         who: &PrincipalId,
         filter: Filter,
     ) -> Result<Vec<Escalation>, DecisionRefusal> {
-        let who = who.clone();
+        let asks = who.clone();
         let found = self.of_ground(move |tx, ground| {
-            ground.list(tx, (&who, &Way::Api(None)), &filter, Timestamp::now())
+            ground.list(tx, (&asks, &Way::Api(None)), &filter, Timestamp::now())
         });
-        found.await
+        let found = found.await?;
+        self.shows(who, &found).await?;
+        Ok(found)
+    }
+
+    /// Has somebody take along what the sessions came in touch with of which words are
+    /// shown. Who decides comes in person, and is no model, unless an agent acts for them;
+    /// calls of their own their agents made, and may read of by the same key.
+    async fn shows(&self, who: &PrincipalId, found: &[Escalation]) -> Result<(), DecisionRefusal> {
+        let by_agent = self.catalogue.load().bundle().acts_by_agent(who);
+        let read = found.iter().filter(|one| by_agent || one.principal == *who);
+        let from: BTreeSet<SessionId> = read.filter_map(Escalation::told_from).collect();
+        for session in from {
+            let read = self.reads_in(session, who).await;
+            read.map_err(|error| not_recorded(&error))?;
+        }
+        Ok(())
     }
 
     /// One of them.
@@ -78,6 +97,16 @@ impl Broker {
     ///
     /// When there is none of this id that they may know of.
     pub async fn escalation(
+        &self,
+        who: &PrincipalId,
+        id: EscalationId,
+    ) -> Result<Escalation, DecisionRefusal> {
+        let found = self.as_it_stands(who, id).await?;
+        self.shows(who, std::slice::from_ref(&found)).await?;
+        Ok(found)
+    }
+
+    async fn as_it_stands(
         &self,
         who: &PrincipalId,
         id: EscalationId,
@@ -138,7 +167,15 @@ impl Broker {
     ) -> Result<Escalation, DecisionRefusal> {
         let who = who.clone();
         let ended = self.on_ground("withdraw", move |tx, ground| {
-            ground.withdraw(tx, (&who, id), &way, Timestamp::now())
+            let now = Timestamp::now();
+            let ended = ground.withdraw(tx, (&who, id), &way, now)?;
+            if let Ok(ended) = &ended
+                && ended.has_reason()
+            {
+                let stick = (ground.settings.labels_stick, now);
+                sessions::take_along(tx, (ended.session, &who), stick)?;
+            }
+            Ok(ended)
         });
         ended.await
     }
@@ -152,7 +189,7 @@ impl Broker {
     ) -> Result<Escalation, DecisionRefusal> {
         let until = Instant::now() + patience;
         loop {
-            let found = self.escalation(who, id).await?;
+            let found = self.as_it_stands(who, id).await?;
             let waits = found.state_at(Timestamp::now()) == State::Pending;
             if !waits || self.stopping.is_cancelled() {
                 return Ok(found);
@@ -163,7 +200,7 @@ impl Broker {
                 () = self.stopping.cancelled() => {}
             }
             if Instant::now() >= until {
-                return self.escalation(who, id).await;
+                return self.as_it_stands(who, id).await;
             }
         }
     }

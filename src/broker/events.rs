@@ -5,6 +5,7 @@ use super::Catalogue;
 use super::Settings;
 use super::entry::Entry;
 use super::entry::nowhere;
+use super::labels::Unread;
 use super::resume;
 use crate::cause::Chain;
 use crate::events;
@@ -142,6 +143,7 @@ impl Broker {
     ) -> Result<(SessionId, Vec<Event>), EventRefusal> {
         let (store, catalogue) = (Arc::clone(&self.store), self.catalogue.load_full());
         let (who, named) = (principal.clone(), named.to_owned());
+        let stick = self.settings.labels_stick;
         let read = move || {
             store.read(|tx| {
                 let now = Timestamp::now();
@@ -154,12 +156,17 @@ impl Broker {
                 match Entry::of(tx, (session, &who), &catalogue, now)? {
                     Entry::Open(_) | Entry::Ended(_) => {
                         let found = events::list(tx, session, before, newest)?;
-                        Ok(Some((session, found, sessions::state(tx, session)?)))
+                        if found.is_empty() {
+                            return Ok(Some((session, Unread::plain(found, session))));
+                        }
+                        let unread = Unread::of(tx, found, (session, &who), stick)?;
+                        Ok(Some((session, unread)))
                     }
                     Entry::Gone => {
                         let asks = (&who, &*catalogue);
                         let sent = sent(tx, asks, (session, before, newest), now)?;
-                        Ok((!sent.is_empty()).then_some((session, sent, None)))
+                        let is_any = !sent.is_empty();
+                        Ok(is_any.then(|| (session, Unread::plain(sent, session))))
                     }
                 }
             })
@@ -167,17 +174,11 @@ impl Broker {
         let read = tokio::task::spawn_blocking(read).await;
         let read = read.map_err(|_stopping| EventRefusal::NotRecorded)?;
         let found = read.map_err(|error| not_recorded(&error))?;
-        let (session, found, entered) = found.ok_or(EventRefusal::Unknown)?;
-        // A guest takes the labels along before he reads.
-        let is_tainted = |state: State| {
-            let facts = state.facts;
-            facts.owner != *principal && !facts.labels.is_empty()
-        };
-        if entered.is_some_and(is_tainted) {
-            let stuck = self.read_by_guest(session, principal).await;
-            stuck.map_err(|error| not_recorded(&error))?;
-        }
-        Ok((session, found))
+        let (session, unread) = found.ok_or(EventRefusal::Unknown)?;
+        let shown = self.read_by(principal, unread).await;
+        shown
+            .map(|found| (session, found))
+            .map_err(|error| not_recorded(&error))
     }
 }
 

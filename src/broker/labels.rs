@@ -3,12 +3,16 @@
 //!
 //! A label is there before its content may reach the client: from the admission on
 //! where the client hears the server while it works, else from the transaction that
-//! closes the record. With a call somewhere else it goes along (`Entry::to_use`).
+//! closes the record. With a call somewhere else it goes along (`Entry::to_use`). Whoever
+//! reads what stands in a session takes its labels along before it is shown (`Unread`).
 
 use super::Broker;
 use super::CallLine;
+use super::Refusal;
 use super::catalogue::Route;
 use crate::cause::Chain;
+use crate::escalations;
+use crate::escalations::Escalation;
 use crate::journal::Subject;
 use crate::outcome::Outcome;
 use crate::principal::PrincipalId;
@@ -18,7 +22,10 @@ use crate::sessions;
 use crate::sessions::Brought;
 use crate::store::Durability;
 use crate::store::StoreError;
+use crate::store::Tx;
 use crate::tasks::Task;
+use crate::tool::CallId;
+use jiff::SignedDuration;
 use jiff::Timestamp;
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -63,7 +70,110 @@ pub(super) fn come_with(outcome: Outcome) -> bool {
     }
 }
 
+/// Has what a refusal tells in the words of others bring what those came in touch with:
+/// what the session waits for, and why somebody decided so who had read of the call.
+pub(super) fn told(
+    tx: &Tx<'_>,
+    refusal: &Refusal,
+    subject: &Subject,
+    (stick, now): (SignedDuration, Timestamp),
+) -> Result<(), StoreError> {
+    let from = match refusal {
+        Refusal::Paused(paused) => paused.waiting_for.as_ref().map(|_words| subject.session),
+        Refusal::TurnedDown { id, .. } => {
+            let found = escalations::find(tx, *id)?;
+            let found = found.filter(Escalation::has_reason);
+            found.map(|found| found.session)
+        }
+        _ => None,
+    };
+    let call = (subject.session, &subject.principal, subject.call);
+    match from {
+        Some(from) => told_in(tx, from, call, (stick, now)),
+        None => Ok(()),
+    }
+}
+
+/// Has what is told in a call of another session bring what that one came in touch with;
+/// of the same one its labels are taken along.
+pub(super) fn told_in(
+    tx: &Tx<'_>,
+    from: SessionId,
+    (session, principal, call): (SessionId, &PrincipalId, CallId),
+    (stick, now): (SignedDuration, Timestamp),
+) -> Result<(), StoreError> {
+    if from == session {
+        return sessions::take_along(tx, (session, principal), (stick, now));
+    }
+    let brought = Brought {
+        labels: sessions::met_in(tx, [from])?,
+        session,
+        principal: principal.clone(),
+        call,
+    };
+    brought.join(tx, stick, now)
+}
+
+/// What was found in a session for somebody who has not read it yet: it is shown by
+/// [`Broker::read_by`] only.
+#[must_use = "it was found to be read"]
+#[derive(Debug)]
+pub(super) struct Unread<T> {
+    found: T,
+    session: SessionId,
+    moves_labels: bool,
+}
+
+impl<T> Unread<T> {
+    /// What this transaction found that somebody wrote in a session.
+    // INVARIANT: labels are looked at in the transaction that found it, or later, so that
+    // nothing is shown whose label came with it.
+    pub(super) fn of(
+        tx: &Tx<'_>,
+        found: T,
+        who: (SessionId, &PrincipalId),
+        stick: SignedDuration,
+    ) -> Result<Self, StoreError> {
+        Ok(Self {
+            found,
+            session: who.0,
+            moves_labels: sessions::takes_along(tx, who, (stick, Timestamp::now()))?,
+        })
+    }
+
+    /// What nobody else wrote, so that it was in touch with nothing.
+    pub(super) fn plain(found: T, session: SessionId) -> Self {
+        Self {
+            found,
+            session,
+            moves_labels: false,
+        }
+    }
+}
+
 impl Broker {
+    /// Shows somebody what was found in a session. What that came in touch with sticks
+    /// to them from now on, and that is on the disk before.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written: then it is not shown.
+    pub(super) async fn read_by<T>(
+        &self,
+        reader: &PrincipalId,
+        unread: Unread<T>,
+    ) -> Result<T, StoreError> {
+        if unread.moves_labels {
+            let (session, reader) = (unread.session, reader.clone());
+            let stick = self.settings.labels_stick;
+            let taken = self.store.write("label", Durability::Power, move |tx| {
+                sessions::take_along(tx, (session, &reader), (stick, Timestamp::now()))
+            });
+            let _committed = taken.await?;
+        }
+        Ok(unread.found)
+    }
+
     /// Whether the session is known to have these labels at this moment, and nothing
     /// is to be written for them. What cannot be read is not known.
     pub(super) fn carries(&self, brought: &Brought, now: Timestamp) -> bool {
@@ -100,27 +210,23 @@ impl Broker {
         })
     }
 
-    /// Has what a session came in touch with stick to a guest, who is about to read what
-    /// stands in it without a call.
-    pub(super) async fn read_by_guest(
+    /// The same of what was found before.
+    pub(super) async fn reads_in(
         &self,
         session: SessionId,
-        guest: &PrincipalId,
+        reader: &PrincipalId,
     ) -> Result<(), StoreError> {
-        let (guest, stick) = (guest.clone(), self.settings.labels_stick);
-        let stuck = self
-            .store
-            .write(
-                "label",
-                Durability::Power,
-                move |tx| match sessions::state(tx, session)? {
-                    Some(state) => {
-                        sessions::guest(tx, &state.facts, &guest, (stick, Timestamp::now()))
-                    }
-                    None => Ok(()),
-                },
-            );
-        stuck.await.map(|_committed| ())
+        let (who, stick) = ((session, reader), self.settings.labels_stick);
+        let unread = self.store.read(|tx| Unread::of(tx, (), who, stick))?;
+        self.read_by(reader, unread).await
+    }
+
+    /// Shows somebody what came from a call of theirs, or comes from it still, with the
+    /// labels that this brings.
+    pub(super) async fn reads_of_call(&self, brought: Brought) -> Result<(), StoreError> {
+        let (session, reader) = (brought.session, brought.principal.clone());
+        self.join_labels(brought).await?;
+        self.reads_in(session, &reader).await
     }
 
     /// Has labels join by themselves, where no record is closed with it.

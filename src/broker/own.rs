@@ -19,6 +19,7 @@ use super::ToolCall;
 use super::catalogue::Route;
 use super::close::Held;
 use super::escalations::Ground;
+use super::labels::Unread;
 use super::names;
 use super::retry;
 use super::settle;
@@ -30,6 +31,9 @@ use crate::meters::Charges;
 use crate::permit::Permit;
 use crate::pins;
 use crate::retries;
+use crate::session::Label;
+use crate::session::SessionId;
+use crate::sessions;
 use crate::store::Durability;
 use crate::store::StoreError;
 use crate::store::Tx;
@@ -43,6 +47,7 @@ use crate::tool::ToolId;
 use answers::Said;
 use answers::change;
 use answers::look;
+use jiff::SignedDuration;
 use jiff::Timestamp;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -289,18 +294,13 @@ impl Broker {
             }
         };
         let is_full = answered.as_ref().is_err_and(StoreError::is_full);
-        let sent = answered.unwrap_or_else(|error| {
+        let (sent, labels) = answered.unwrap_or_else(|error| {
             tracing::error!(call.id = %id, error = %Chain(&error), "a tool of our own failed");
-            Sent::NotSent {
-                why: "the store failed".to_owned(),
-            }
+            (not_sent("the store failed"), BTreeSet::new())
         });
         let (closing, answer) = settle::judged(id, route, sent, keep);
         let ending = keyed.then(|| retry::ending(&closing, &answer));
-        let held = Held {
-            charged,
-            labels: BTreeSet::new(),
-        };
+        let held = Held { charged, labels };
         match self.close(route, (closing, ending), held, answer).await {
             Answer::Refused(Refusal::ServerUnavailable { .. }) => Answer::Refused(match is_full {
                 true => Refusal::NoRoom,
@@ -310,36 +310,69 @@ impl Broker {
         }
     }
 
-    /// Reads on a thread that may wait, after what this process has yet to fold.
-    async fn read_own(&self, own: Own, (call, of): (ToolCall, CallId)) -> Result<Sent, StoreError> {
-        if own == Own::Wait {
-            return Ok(sent(&self.waited(&call).await));
-        }
+    /// Reads on a thread that may wait, after what this process has yet to fold. What is
+    /// told of another session brings the labels of that.
+    async fn read_own(&self, own: Own, (call, of): (ToolCall, CallId)) -> Result<Read, StoreError> {
+        let waited = match own {
+            Own::Wait => Some(self.waited(&call).await),
+            _ => None,
+        };
+        let reader = call.principal.clone();
         let (store, settings) = (Arc::clone(&self.store), Arc::clone(&self.settings));
         let (catalogue, writer) = (self.catalogue.load_full(), self.writer.id());
         let read = tokio::task::spawn_blocking(move || {
             store.catch_up()?;
             let units = settings.units();
-            store.read(|tx| match own {
-                Own::Page => pages::read(tx, &call, units),
-                Own::Escalations => {
-                    let ground = Ground {
-                        catalogue: &catalogue,
-                        settings: &settings,
-                        writer,
-                    };
-                    let said = decisions::listed(tx, ground, (&call, of), Timestamp::now())?;
-                    Ok(sent(&said))
-                }
-                tool => Ok(sent(&look(tx, tool, &call, units)?)),
+            store.read(|tx| {
+                let told = match (own, &waited) {
+                    (Own::Page, _) => pages::read(tx, &call, units)?,
+                    (_, Some(waited)) => told(waited),
+                    (Own::Escalations, None) => {
+                        let ground = Ground {
+                            catalogue: &catalogue,
+                            settings: &settings,
+                            writer,
+                        };
+                        let asked = (&call, of);
+                        told(&decisions::listed(tx, ground, asked, Timestamp::now())?)
+                    }
+                    (tool, None) => told(&look(tx, tool, &call, units)?),
+                };
+                unread(tx, told, &call, settings.labels_stick)
             })
         });
         match read.await {
-            Ok(read) => read,
-            Err(_stopping) => Ok(Sent::NotSent {
-                why: "the broker is stopping".to_owned(),
-            }),
+            Ok(unread) => self.read_by(&reader, unread?).await,
+            Err(_stopping) => Ok((not_sent("the broker is stopping"), BTreeSet::new())),
         }
+    }
+}
+
+/// What was read, and the labels that come with it from other sessions.
+type Read = (Sent, BTreeSet<Label>);
+
+/// What is told in a call, by the sessions in which it stands.
+fn unread(
+    tx: &Tx<'_>,
+    (sent, mut from): (Sent, BTreeSet<SessionId>),
+    call: &ToolCall,
+    stick: SignedDuration,
+) -> Result<Unread<Read>, StoreError> {
+    let here = from.remove(&call.session);
+    let read = (sent, sessions::met_in(tx, from)?);
+    match here {
+        true => Unread::of(tx, read, (call.session, &call.principal), stick),
+        false => Ok(Unread::plain(read, call.session)),
+    }
+}
+
+fn told(said: &Said) -> (Sent, BTreeSet<SessionId>) {
+    (sent(said), said.from.clone())
+}
+
+fn not_sent(why: &str) -> Sent {
+    Sent::NotSent {
+        why: why.to_owned(),
     }
 }
 

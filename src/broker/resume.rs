@@ -7,6 +7,7 @@ use super::Catalogue;
 use super::Settings;
 use super::Units;
 use super::entry::Entry;
+use super::labels::Unread;
 use super::own::OWN;
 use super::own::digest_json;
 use super::own::digest_line;
@@ -234,14 +235,16 @@ impl Standing {
         (!keys.is_empty()).then(|| format!("In its memory: {}", keys.join(", ")))
     }
 
-    fn has_words(&self) -> bool {
+    /// Whether it shows what agents, people or the outside wrote.
+    pub(super) fn has_words(&self) -> bool {
+        let called = self.last.iter().any(shows_a_name);
         let waits = self.session.paused.as_ref();
         let waits = waits.is_some_and(|pause| pause.waiting_for.is_some());
         let arrived = !self.events.is_empty();
         let decided = self.escalations.iter();
         let decided = decided.filter_map(|one| one.decision.as_ref()?.reason.as_ref());
         let said = decided.count() > 0;
-        waits || arrived || said || !self.values.is_empty() || !self.notes.is_empty()
+        called || waits || arrived || said || !self.values.is_empty() || !self.notes.is_empty()
     }
 
     /// The same for programs: amounts in minor units.
@@ -307,16 +310,20 @@ pub(super) fn call_json(call: &CallView) -> Value {
 /// One call, for a model.
 pub(super) fn call_line(call: &CallView) -> String {
     let outcome = call.outcome.map_or("in flight", Outcome::as_str);
-    // A name that leads nowhere is whatever a client wrote.
-    let tool = match call.outcome {
-        Some(Outcome::UnknownTool) => quoted(&call.tool, SHOWN),
-        _ => call.tool.clone(),
+    let tool = match shows_a_name(call) {
+        true => quoted(&call.tool, SHOWN),
+        false => call.tool.clone(),
     };
     format!(
         "- {} {tool} by {}: {outcome}",
         second(call.at),
         call.principal
     )
+}
+
+/// Whether the name of its tool is whatever a client wrote, because it leads nowhere.
+pub(super) fn shows_a_name(call: &CallView) -> bool {
+    call.outcome == Some(Outcome::UnknownTool)
 }
 
 /// One event, for a model, with at most so many characters of what it says.
@@ -361,14 +368,24 @@ impl Broker {
             let now = Timestamp::now();
             store.read(|tx| {
                 let who = (&who, &carrier);
-                match named(tx, who, (&catalogue, &settings), now)? {
-                    Some(id) => Standing::read(tx, id, now),
-                    None => Ok(None),
+                let Some(id) = named(tx, who, (&catalogue, &settings), now)? else {
+                    return Ok(None);
+                };
+                let Some(standing) = Standing::read(tx, id, now)? else {
+                    return Ok(None);
+                };
+                if !standing.has_words() {
+                    return Ok(Some(Unread::plain(standing, id)));
                 }
+                let stick = settings.labels_stick;
+                Unread::of(tx, standing, (id, who.0), stick).map(Some)
             })
         });
         let told = match read.await {
-            Ok(Ok(Some(standing))) => self.told(&standing, principal).await.map(Some),
+            Ok(Ok(Some(unread))) => {
+                let shown = self.read_by(principal, unread).await;
+                shown.map(|standing| Some(standing.text(self.settings.units())))
+            }
             Ok(Ok(None)) | Err(_) => Ok(None),
             Ok(Err(error)) => Err(error),
         };
@@ -376,16 +393,6 @@ impl Broker {
             tracing::warn!(error = %Chain(&error), "a session could not be read for its digest");
             None
         })
-    }
-
-    /// The digest of a session that this principal may be in. A guest takes its labels
-    /// along before he reads it.
-    async fn told(&self, standing: &Standing, reader: &PrincipalId) -> Result<String, StoreError> {
-        let Session { id, owner, .. } = &standing.session;
-        if owner != reader && !standing.session.labels.is_empty() {
-            self.read_by_guest(*id, reader).await?;
-        }
-        Ok(standing.text(self.settings.units()))
     }
 }
 

@@ -189,7 +189,7 @@ impl Broker {
             other => return Err(other),
         };
         if let (Ok(_), Some((subject, labels))) = (&came, about)
-            && let Err(error) = self.join_labels(brought(&subject, labels)).await
+            && let Err(error) = self.reads_of_call(brought(&subject, labels)).await
         {
             self.await_rereading(earlier, Some(Awaited::in_vain()));
             return Err(super::not_recorded(error));

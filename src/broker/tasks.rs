@@ -11,12 +11,14 @@ use super::subscriptions::Begun;
 use super::subscriptions::Listener;
 use crate::cause::Chain;
 use crate::downstream::Replica;
+use crate::journal;
 use crate::journal::Closing;
 use crate::json;
 use crate::json::Object;
 use crate::meters::Charges;
 use crate::outcome::Outcome;
 use crate::principal::PrincipalId;
+use crate::sessions;
 use crate::store::Durability;
 use crate::store::StoreError;
 use crate::store::Tx;
@@ -67,11 +69,18 @@ impl Broker {
             && self.catalogue.load().only_as_task(route)
     }
 
-    /// The task that a request is about. None where it is not the caller's, or
-    /// never was.
+    /// The task that a request is about, which brings what its session came in touch with
+    /// too, into whichever it is asked after. None where it is not the caller's, or never
+    /// was.
     fn task(&self, call: &ToolCall) -> Result<Option<Task>, StoreError> {
-        self.store
-            .read(|tx| tasks::of(tx, &call.principal, &call.name))
+        self.store.read(|tx| {
+            let Some(mut task) = tasks::of(tx, &call.principal, &call.name)? else {
+                return Ok(None);
+            };
+            let session = journal::session_of(tx, task.call)?;
+            task.labels.extend(sessions::met_in(tx, session)?);
+            Ok(Some(task))
+        })
     }
 
     /// Where a task leads, and which it is.

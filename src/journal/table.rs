@@ -409,6 +409,20 @@ pub(super) fn calls(tx: &Tx<'_>, filter: &Filter<'_>) -> Result<Vec<CallView>, S
     Ok(calls)
 }
 
+pub(super) fn session_of(tx: &Tx<'_>, call: CallId) -> Result<Option<SessionId>, StoreError> {
+    let read = || {
+        tx.sql()
+            .prepare_cached(
+                "SELECT session FROM journal WHERE call = ?1 AND session IS NOT NULL LIMIT 1",
+            )?
+            .query_row([call.as_bytes()], |row| {
+                row.get(0).map(SessionId::from_bytes)
+            })
+            .optional()
+    };
+    read().map_err(StoreError::sql("find the session of a call"))
+}
+
 fn read_call(row: &rusqlite::Row<'_>) -> Result<CallView, StoreError> {
     let doing = StoreError::sql("read a call");
     let call = CallId::from_bytes(row.get(0).map_err(&doing)?);

@@ -58,3 +58,12 @@ pub struct Filter<'a> {
 pub fn calls(tx: &Tx<'_>, filter: &Filter<'_>) -> Result<Vec<CallView>, StoreError> {
     table::calls(tx, filter)
 }
+
+/// In which session a call was made. None where its records are not kept any more.
+///
+/// # Errors
+///
+/// When the store cannot be read.
+pub fn session_of(tx: &Tx<'_>, call: CallId) -> Result<Option<SessionId>, StoreError> {
+    table::session_of(tx, call)
+}

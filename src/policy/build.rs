@@ -272,6 +272,9 @@ fn world(inputs: &Inputs<'_>, schema: Schema) -> Result<World, String> {
     let users = ids
         .map(|id| (id.clone(), types.user(&id.to_string())))
         .collect();
+    let with_agents = inputs.principals.by_id.values();
+    let with_agents = with_agents.filter(|principal| principal.agent.is_some());
+    let with_agents = with_agents.map(|principal| principal.id.clone()).collect();
     let limits = message::limits_of(inputs.principals);
     Ok(World {
         authorizer: Authorizer::new(),
@@ -281,6 +284,7 @@ fn world(inputs: &Inputs<'_>, schema: Schema) -> Result<World, String> {
         partial,
         users,
         roles,
+        with_agents,
         limits,
         money_scale: inputs.money_scale,
     })

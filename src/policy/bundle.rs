@@ -259,6 +259,12 @@ impl Bundle {
         self.world.users.contains_key(principal)
     }
 
+    /// Whether the operator named the agent software that acts for this principal: then
+    /// it is a model that reads and decides, whichever way it comes.
+    pub fn acts_by_agent(&self, principal: &PrincipalId) -> bool {
+        self.world.with_agents.contains(principal)
+    }
+
     /// Decides whether a principal may open a new session by this handle (the
     /// Cedar action `session/open`).
     ///

@@ -31,6 +31,7 @@ use cedar_policy::Request;
 use cedar_policy::ResourceConstraint;
 use cedar_policy::Schema;
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 /// The built-in forbid of tools that changed.
 const UNPINNED: &str = "countersign.unpinned-tool";
@@ -48,6 +49,8 @@ pub(super) struct World {
     pub(super) users: BTreeMap<PrincipalId, EntityUid>,
     /// The role that each was given.
     pub(super) roles: BTreeMap<PrincipalId, String>,
+    /// Those for whom the operator named the agent software that acts for them.
+    pub(super) with_agents: BTreeSet<PrincipalId>,
     /// The limits of each, by the name that policies know them by.
     pub(super) limits: BTreeMap<PrincipalId, BTreeMap<String, i64>>,
     /// How many decimals money has.

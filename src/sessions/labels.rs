@@ -4,9 +4,15 @@
 //! A label that an operator takes off a session stays off for whatever was met
 //! before. Removals are numbered, and with each meeting stands how many there had been.
 
+mod reading;
 mod table;
 #[cfg(test)]
 mod tests;
+
+pub use reading::guest;
+pub use reading::met_in;
+pub use reading::take_along;
+pub use reading::takes_along;
 
 use super::By;
 use super::USED_EVERY;
@@ -64,25 +70,6 @@ impl Brought {
         }
         stick_to(tx, &principal, words(&self.labels), (stick, now))
     }
-}
-
-/// Has the labels of a session stick to somebody else who calls in it: what it came
-/// in touch with may be in what is read there.
-///
-/// # Errors
-///
-/// When it cannot be written.
-pub fn guest(
-    tx: &Tx<'_>,
-    session: &SessionFacts,
-    principal: &PrincipalId,
-    (stick, now): (SignedDuration, Timestamp),
-) -> Result<(), StoreError> {
-    if session.owner == *principal {
-        return Ok(());
-    }
-    let labels = session.labels.iter().map(String::as_str);
-    stick_to(tx, &principal.to_string(), labels, (stick, now))
 }
 
 /// Labels a session by an operator's word, as a call would have. False where it has
@@ -229,7 +216,7 @@ pub fn as_called_in(
 }
 
 /// Whether labels move with a call of somebody in a session: into it, or to a guest who
-/// takes along what it has.
+/// takes along what it has, or to the owner who may read what it waits for.
 ///
 /// # Errors
 ///
@@ -246,12 +233,11 @@ pub fn moves_labels(
     if !carried(tx, &facts, principal, now)?.is_empty() {
         return Ok(true);
     }
-    if facts.owner == *principal || facts.labels.is_empty() {
+    if facts.owner == *principal && !facts.paused {
         return Ok(false);
     }
-    let labels = facts.labels.iter().map(String::as_str);
-    let unnoted = unnoted(tx, &principal.to_string(), labels, (stick, now))?;
-    Ok(unnoted.is_some())
+    let taken = reading::taken_along(tx, &facts, principal, (stick, now))?;
+    Ok(!taken.is_empty())
 }
 
 /// What sticks to somebody and a session that they call in has not, with until when it
@@ -314,8 +300,14 @@ pub(super) fn removals(tx: &Tx<'_>) -> Result<i64, StoreError> {
     table::removals(tx)
 }
 
-/// It is noted to the minute, and so that it is never too short: a call that meets
-/// the same again within the minute has nothing to write, but after a removal.
+/// Until when what is met now sticks. It is noted to the minute, and so that it is never
+/// too short: who meets the same again within the minute has nothing to write, but after
+/// a removal.
+fn until(stick: SignedDuration, now: Timestamp) -> Timestamp {
+    let whole = stick.saturating_add(USED_EVERY);
+    now.checked_add(whole).unwrap_or(Timestamp::MAX)
+}
+
 fn stick_to<'a>(
     tx: &Tx<'_>,
     principal: &str,
@@ -325,8 +317,7 @@ fn stick_to<'a>(
     let Some((labels, removals)) = unnoted(tx, principal, labels, (stick, now))? else {
         return Ok(());
     };
-    let whole = stick.saturating_add(USED_EVERY);
-    let until = now.checked_add(whole).unwrap_or(Timestamp::MAX);
+    let until = until(stick, now);
     for label in labels {
         table::stick(tx, principal, label, Sticks { until, removals })?;
     }

@@ -1,6 +1,8 @@
 //! Labels: what a session came in touch with is known before the next call, in every
 //! broker, and stays for a while.
 
+mod reading;
+
 use crate::world::APPROVE;
 use crate::world::GET;
 use crate::world::Wire;

@@ -11,6 +11,7 @@ use crate::broker::resume::call_json;
 use crate::broker::resume::call_line;
 use crate::broker::resume::event_line;
 use crate::broker::resume::note_line;
+use crate::broker::resume::shows_a_name;
 use crate::events;
 use crate::journal;
 use crate::journal::Filter;
@@ -24,12 +25,15 @@ use crate::principal::PrincipalId;
 use crate::session::SessionId;
 use crate::sessions;
 use crate::sessions::By;
+use crate::sessions::Change;
+use crate::sessions::What;
 use crate::store::StoreError;
 use crate::store::Tx;
 use crate::tool::CallId;
 use jiff::Timestamp;
 use serde_json::Value;
 use serde_json::json;
+use std::collections::BTreeSet;
 
 /// How many lines of a list are shown where nobody says how many.
 const LINES: u32 = 50;
@@ -44,6 +48,8 @@ pub(super) struct Said {
     /// The text of an object.
     pub(super) structured: String,
     failed: bool,
+    /// The sessions in which stands what it tells in the words of others.
+    pub(super) from: BTreeSet<SessionId>,
 }
 
 impl Said {
@@ -52,7 +58,16 @@ impl Said {
             text: text.into(),
             structured: structured.to_string(),
             failed: false,
+            from: BTreeSet::new(),
         }
+    }
+
+    /// The same, with words that stand in this session, where there are any.
+    fn with_words(mut self, of: SessionId, has_words: bool) -> Self {
+        if has_words {
+            self.from.insert(of);
+        }
+        self
     }
 
     /// Nothing was done, and why.
@@ -62,6 +77,7 @@ impl Said {
             structured: json!({ "error": why }).to_string(),
             text: why,
             failed: true,
+            from: BTreeSet::new(),
         }
     }
 
@@ -99,7 +115,8 @@ pub(super) fn look(
     };
     match own {
         Own::Status => Ok(match Standing::read(tx, session, Timestamp::now())? {
-            Some(standing) => Said::new(standing.text(units), &standing.json()),
+            Some(standing) => Said::new(standing.text(units), &standing.json())
+                .with_words(session, standing.has_words()),
             None => Said::failed("there is no such session any more"),
         }),
         Own::History => history(tx, session, newest),
@@ -143,6 +160,9 @@ fn history(tx: &Tx<'_>, session: SessionId, newest: u32) -> Result<Said, StoreEr
         let (what, by) = (change.what.as_str(), quoted(&change.by, SHOWN));
         (change.at, format!("- {at} {what} by {by}{detail}"))
     }));
+    let arrived = events::last(tx, session)? > 0;
+    let noted = |change: &Change| change.detail.is_some() && change.what != What::Labelled;
+    let has_words = arrived || changes.iter().any(noted) || calls.iter().any(shows_a_name);
     lines.sort_by_key(|(at, _)| *at);
     let lines: Vec<String> = lines.into_iter().map(|(_, line)| line).collect();
     let changes = changes.iter().map(|change| {
@@ -156,7 +176,7 @@ fn history(tx: &Tx<'_>, session: SessionId, newest: u32) -> Result<Said, StoreEr
     let changes: Vec<Value> = changes.collect();
     let calls: Vec<Value> = calls.iter().map(call_json).collect();
     let structured = json!({"calls": calls, "changes": changes});
-    Ok(Said::new(lines.join("\n"), &structured))
+    Ok(Said::new(lines.join("\n"), &structured).with_words(session, has_words))
 }
 
 fn get(tx: &Tx<'_>, session: SessionId, arguments: &Arguments<'_>) -> Result<Said, StoreError> {
@@ -174,6 +194,7 @@ fn get(tx: &Tx<'_>, session: SessionId, arguments: &Arguments<'_>) -> Result<Sai
         structured: format!(r#"{{"key":{name},"version":{version},"value":{value}}}"#),
         text: value,
         failed: false,
+        from: BTreeSet::from([session]),
     })
 }
 
@@ -190,6 +211,7 @@ pub(super) fn values(tx: &Tx<'_>, session: SessionId, prefix: &str) -> Result<Sa
         true => "no values".to_owned(),
         false => lines.collect::<Vec<_>>().join("\n"),
     };
+    let has_words = !entries.is_empty();
     let entries = entries.iter().map(|entry| {
         json!({
             "key": entry.key,
@@ -200,13 +222,15 @@ pub(super) fn values(tx: &Tx<'_>, session: SessionId, prefix: &str) -> Result<Sa
         })
     });
     let values: Vec<Value> = entries.collect();
-    Ok(Said::new(text, &json!({ "values": values })))
+    let said = Said::new(text, &json!({ "values": values }));
+    Ok(said.with_words(session, has_words))
 }
 
 /// The last notes.
 pub(super) fn notes(tx: &Tx<'_>, session: SessionId, newest: u32) -> Result<Said, StoreError> {
     let notes = memory::notes(tx, session, newest)?;
     let lines: Vec<String> = notes.iter().map(note_line).collect();
+    let has_words = !notes.is_empty();
     let notes = notes.iter().map(|note| {
         json!({
             "number": note.number,
@@ -216,7 +240,8 @@ pub(super) fn notes(tx: &Tx<'_>, session: SessionId, newest: u32) -> Result<Said
         })
     });
     let notes: Vec<Value> = notes.collect();
-    Ok(Said::new(lines.join("\n"), &json!({ "notes": notes })))
+    let said = Said::new(lines.join("\n"), &json!({ "notes": notes }));
+    Ok(said.with_words(session, has_words))
 }
 
 /// What arrived, the last before a number; less of it where it is much.
@@ -245,11 +270,13 @@ pub(super) fn events(
     }
     let events: Vec<String> = found.iter().map(event_json).collect();
     let events = events.join(",");
-    Ok(Said {
+    let said = Said {
         text: lines.join("\n"),
         structured: format!(r#"{{"events":[{events}],"more":{more}}}"#),
         failed: false,
-    })
+        from: BTreeSet::new(),
+    };
+    Ok(said.with_words(session, !found.is_empty()))
 }
 
 /// Does what changes something.

@@ -8,6 +8,7 @@ use crate::broker::escalations::DecisionRefusal;
 use crate::broker::escalations::Ground;
 use crate::broker::escalations::Ruling;
 use crate::broker::escalations::escalation_value;
+use crate::broker::labels;
 use crate::broker::ruled::Way;
 use crate::escalations::Approve;
 use crate::escalations::Escalation;
@@ -63,7 +64,12 @@ impl Broker {
         let patience = Duration::from_secs(u64::from(seconds.min(WAIT_AT_MOST)));
         let own = self.await_decision(&call.principal, id, patience).await;
         match own {
-            Ok(found) if found.principal == call.principal => of_own(&found, Timestamp::now()),
+            Ok(found) if found.principal == call.principal => {
+                let mut said = of_own(&found, Timestamp::now());
+                said.from
+                    .extend(found.has_reason().then_some(found.session));
+                said
+            }
             Ok(_) => Said::failed(DecisionRefusal::Unknown),
             Err(refusal) => Said::failed(refusal),
         }
@@ -118,7 +124,14 @@ pub(super) fn withdrawn(
     };
     Ok(
         match ground.withdraw(tx, (&call.principal, id), &Way::Call(of), now)? {
-            Ok(ended) => Said::new("Withdrawn.", &escalation_value(&ended, now)),
+            Ok(ended) => {
+                if ended.has_reason() {
+                    let told = (call.session, &call.principal, of);
+                    let stick = (ground.settings.labels_stick, now);
+                    labels::told_in(tx, ended.session, told, stick)?;
+                }
+                Said::new("Withdrawn.", &escalation_value(&ended, now))
+            }
             Err(refusal) => Said::failed(refusal),
         },
     )
@@ -149,7 +162,10 @@ pub(super) fn listed(
         true => "Nothing waits for a decision.".to_owned(),
         false => lines.join("\n"),
     };
-    Ok(Said::new(text, &json!({ "escalations": values })))
+    let mut said = Said::new(text, &json!({ "escalations": values }));
+    said.from
+        .extend(found.iter().filter_map(Escalation::told_from));
+    Ok(said)
 }
 
 /// One of them for a person, or a model that decides.

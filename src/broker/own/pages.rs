@@ -18,6 +18,7 @@ use crate::store::Tx;
 use jiff::Timestamp;
 use serde_json::Value;
 use serde_json::json;
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 pub(in crate::broker) const STATUS: &str = "session://status";
@@ -147,18 +148,23 @@ pub(in crate::broker) fn listing() -> Resources {
     }
 }
 
-/// Reads the page that a request names.
-pub(super) fn read(tx: &Tx<'_>, call: &ToolCall, units: Units<'_>) -> Result<Sent, StoreError> {
+/// Reads the page that a request names, and says in which sessions stands what it shows
+/// in the words of others.
+pub(super) fn read(
+    tx: &Tx<'_>,
+    call: &ToolCall,
+    units: Units<'_>,
+) -> Result<(Sent, BTreeSet<SessionId>), StoreError> {
     let found = match Page::of(&call.name) {
         Some(page) => content(tx, call.session, &page, units)?,
         None => None,
     };
     Ok(match found {
-        Some((media, text)) => {
+        Some((media, text, from)) => {
             let contents = json!([{"uri": call.name, "mimeType": media, "text": text}]);
-            answered(json!({ "contents": contents }))
+            (answered(json!({ "contents": contents })), from)
         }
-        None => not_found(&call.name),
+        None => (not_found(&call.name), BTreeSet::new()),
     })
 }
 
@@ -186,20 +192,28 @@ fn answered(result: Value) -> Sent {
     }
 }
 
+/// What a page shows, of which kind, and from where.
+type Content = (&'static str, String, BTreeSet<SessionId>);
+
 fn content(
     tx: &Tx<'_>,
     session: SessionId,
     page: &Page,
     units: Units<'_>,
-) -> Result<Option<(&'static str, String)>, StoreError> {
-    let json = |said: Said| Some((JSON, said.structured));
+) -> Result<Option<Content>, StoreError> {
+    let json = |said: Said| Some((JSON, said.structured, said.from));
     Ok(match page {
         Page::Status => {
             let standing = Standing::read(tx, session, Timestamp::now())?;
-            standing.map(|standing| ("text/plain", standing.text(units)))
+            standing.map(|standing| {
+                let from = standing.has_words().then_some(session);
+                let text = standing.text(units);
+                ("text/plain", text, from.into_iter().collect())
+            })
         }
         Page::Memory => json(answers::values(tx, session, "")?),
-        Page::Value(key) => memory::get(tx, session, key)?.map(|(value, _)| (JSON, value)),
+        Page::Value(key) => memory::get(tx, session, key)?
+            .map(|(value, _)| (JSON, value, BTreeSet::from([session]))),
         Page::Notes => json(answers::notes(tx, session, LINES)?),
         Page::Events => json(answers::events(tx, session, (None, LINES))?),
     })

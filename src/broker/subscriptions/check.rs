@@ -13,14 +13,18 @@ use super::topic::Key;
 use super::topic::asked_of;
 use crate::broker::catalogue::Route;
 use crate::broker::entry::Entry;
+use crate::broker::labels::Unread;
+use crate::broker::own::OWN;
 use crate::cause::Chain;
 use crate::downstream::asks_only;
 use crate::policy::Facts;
 use crate::policy::Verdict;
 use crate::principal::PrincipalId;
 use crate::session::SessionId;
+use crate::sessions::Brought;
 use crate::store::StoreError;
 use crate::store::Tx;
+use crate::tasks;
 use crate::tool::Asking;
 use crate::tool::CallId;
 use crate::tool::ServerName;
@@ -35,6 +39,9 @@ pub(super) const AGAIN: Duration = Duration::from_secs(1);
 
 pub(super) const UNREADABLE: &str = "the store is busy or cannot be read, so nobody can say who may follow or hear what; what is to be said waits, and it is asked again";
 
+/// What a word brings with it, and what it is read with.
+type Unheard = (Option<Brought>, Unread<()>);
+
 impl Broker {
     /// The next that a listener may hear.
     /// Safe to drop while it waits. What nobody can say of whether it may be heard
@@ -45,21 +52,70 @@ impl Broker {
             let (broker, asks) = (Arc::clone(self), Arc::clone(listener));
             let word = heard.word();
             // It reads the store, and may wait for that as long as another process has it.
-            let checked = tokio::task::spawn_blocking(move || broker.may_hear(&asks, &heard));
-            match checked.await {
-                Ok(Ok(may)) => {
+            let checked = tokio::task::spawn_blocking(move || {
+                let may = broker.may_hear(&asks, &heard)?;
+                may.then(|| broker.unheard(&asks, &heard)).transpose()
+            });
+            let checked = match checked.await {
+                Ok(Ok(Some(unheard))) => self.takes_in(listener, unheard).await.map(|()| true),
+                Ok(Ok(None)) => Ok(false),
+                Ok(Err(error)) => Err(error),
+                // The broker is ending.
+                Err(_ended) => Ok(false),
+            };
+            match checked {
+                Ok(may) => {
                     if listener.take(number) && may {
                         return word;
                     }
                 }
-                Ok(Err(error)) => {
+                Err(error) => {
                     tracing::warn!(error = %Chain(&error), "{UNREADABLE}");
                     tokio::time::sleep(AGAIN).await;
                 }
-                // The broker is ending.
-                Err(_ended) => drop(listener.take(number)),
             }
         }
+    }
+
+    /// What comes with a word, which may be said long after it was asked for.
+    fn unheard(&self, listener: &Listener, heard: &Heard) -> Result<Unheard, StoreError> {
+        let (who, session) = (listener.principal(), heard.session);
+        let (of_task, is_ours) = match heard.of {
+            // It only says that something changed.
+            Of::Own | Of::Page => (false, true),
+            Of::Resource => (false, heard.server.as_str() == OWN),
+            Of::Task | Of::Status => (true, false),
+        };
+        if is_ours {
+            return Ok((None, Unread::plain((), session)));
+        }
+        let stick = self.settings.labels_stick;
+        self.store.read(|tx| {
+            let task = match of_task {
+                true => tasks::of(tx, who, &heard.followed)?,
+                false => None,
+            };
+            let brought = task.map(|task| Brought {
+                labels: task.labels,
+                session,
+                principal: who.clone(),
+                call: task.call,
+            });
+            Ok((brought, Unread::of(tx, (), (session, who), stick)?))
+        })
+    }
+
+    /// The labels of what a server says are there, and stick to who hears it, before he
+    /// does.
+    async fn takes_in(
+        &self,
+        listener: &Listener,
+        (brought, unread): Unheard,
+    ) -> Result<(), StoreError> {
+        if let Some(brought) = brought {
+            self.join_labels(brought).await?;
+        }
+        self.read_by(listener.principal(), unread).await
     }
 
     /// A part of the followed resource may be one that policy keeps from this

@@ -215,6 +215,64 @@ async fn what_a_guest_brings_sticks_to_the_owner_as_long_as_to_the_guest() {
 }
 
 #[tokio::test]
+async fn who_reads_takes_along_what_a_session_has_from_then_on_and_notes_it_to_the_minute() {
+    let (noted, labels) = in_store(&SCHEMAS, |tx| {
+        let [alice, bob] = ["alice", "bob"].map(principal);
+        let open = |who, now: &str| sessions::create(tx, who, None, at(now));
+        let session = open(&alice, "10:00:00")?;
+        brought(session, "alice").join(tx, HOUR, at("10:00:00"))?;
+        let moves = |who, now: &str| takes_along(tx, (session, who), (HOUR, at(now)));
+        let read = |who, now: &str| take_along(tx, (session, who), (HOUR, at(now)));
+        let mut noted = vec![moves(&alice, "10:00:59")?];
+        let before = open(&alice, "12:00:00")?;
+        noted.push(moves(&alice, "12:00:00")?);
+        read(&alice, "12:00:00")?;
+        read(&bob, "12:00:00")?;
+        noted.push(moves(&alice, "12:00:59")? || moves(&bob, "12:00:59")?);
+        noted.push(moves(&alice, "12:01:01")?);
+        let zero = (SignedDuration::ZERO, at("15:00:00"));
+        noted.push(takes_along(tx, (session, &alice), zero)?);
+        let nowhere = SessionId::random();
+        noted.push(takes_along(tx, (nowhere, &alice), (HOUR, at("15:00:00")))?);
+        let opened = [
+            before,
+            open(&alice, "12:59:00")?,
+            open(&bob, "12:59:00")?,
+            open(&alice, "13:01:01")?,
+        ];
+        Ok((noted, opened.map(|id| labels_of(tx, id).len())))
+    })
+    .await;
+    assert_eq!(noted, [false, true, false, true, false, false]);
+    assert_eq!(labels, [0, 1, 1, 0]);
+}
+
+#[tokio::test]
+async fn what_an_owner_reads_was_met_before_and_what_a_guest_reads_may_be_new_to_him() {
+    let labels = in_store(&SCHEMAS, |tx| {
+        let [alice, bob] = ["alice", "bob"].map(principal);
+        let open = |who| sessions::create(tx, who, None, at("10:00:00"));
+        let [session, cleared, guests] = [open(&alice)?, open(&alice)?, open(&bob)?];
+        brought(session, "alice").join(tx, HOUR, at("10:00:00"))?;
+        brought(guests, "bob").join(tx, HOUR, at("10:00:00"))?;
+        after_a_call(tx, cleared, &alice, "10:00:10");
+        unlabel(tx, cleared, &web(), at("10:00:20"))?;
+        unlabel(tx, guests, &web(), at("10:00:20"))?;
+        for who in [&alice, &bob] {
+            take_along(tx, (session, who), (HOUR, at("12:00:00")))?;
+        }
+        let new = sessions::create(tx, &alice, None, at("12:00:00"))?;
+        Ok([
+            after_a_call(tx, cleared, &alice, "12:00:10").len(),
+            labels_of(tx, new).len(),
+            after_a_call(tx, guests, &bob, "12:00:10").len(),
+        ])
+    })
+    .await;
+    assert_eq!(labels, [0, 1, 1]);
+}
+
+#[tokio::test]
 async fn an_operators_word_is_noted_and_said_once() {
     let (said, notes) = in_store(&SCHEMAS, |tx| {
         let id = sessions::create(tx, &principal("alice"), None, at("12:00:00"))?;
