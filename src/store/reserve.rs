@@ -37,7 +37,7 @@ impl Reserve {
 
     /// Whether it was given up, and is not there again yet.
     pub(super) fn is_given_up(&self) -> bool {
-        self.length().is_some_and(|length| length < RESERVE)
+        !self.is_unknown_here && self.length().is_some_and(|length| length < RESERVE)
     }
 
     /// Gives the room up to whoever writes next. Taking nothing, that needs none.

@@ -106,8 +106,7 @@ impl Room {
         let Some(free) = free(&self.store) else {
             return false;
         };
-        let log = std::fs::metadata(beside(&self.store, "-wal")).map_or(0, |log| log.len());
-        self.room = free.saturating_add(log).min(SMALL);
+        self.room = with_log(&self.store, free).min(SMALL);
         if self.room < LEAST {
             self.reserve.give_up();
         } else if free >= RESERVED_FROM {
@@ -187,7 +186,7 @@ impl Room {
 
 /// Makes room to open a store where there is none left: the index of the log needs some.
 pub(super) fn make_way(store: &Path) {
-    if has_none(store) {
+    if free(store).is_some_and(|free| with_log(store, free) < LEAST) {
         Reserve::of(store).give_up();
     }
 }
@@ -212,6 +211,12 @@ fn empty_log(connection: &Connection) {
 
 fn has_none(store: &Path) -> bool {
     free(store).is_some_and(|bytes| bytes < LEAST)
+}
+
+/// What is free, and what the log takes, in bytes: it is written over again and again.
+fn with_log(store: &Path, free: u64) -> u64 {
+    let log = std::fs::metadata(beside(store, "-wal"));
+    free.saturating_add(log.map_or(0, |log| log.len()))
 }
 
 /// What is free for us of the volume of a store, in bytes. None where the volume does not
