@@ -36,6 +36,7 @@ mod routes;
 mod status;
 mod target;
 mod transports;
+mod unflushed;
 
 pub use accept::Server;
 
