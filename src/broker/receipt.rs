@@ -263,27 +263,23 @@ impl Broker {
         let _late = tokio::time::timeout(PATIENCE, all).await;
     }
 
-    /// Somebody is told now that nobody knows how an earlier call ended. Where they do
-    /// not read it, it is told again.
+    /// Somebody is told now that nobody knows how an earlier call ended. It is told to
+    /// every call that is the same until it is noted that somebody read it.
     pub(super) fn await_told(&self, subject: &Subject, earlier: CallId, awaited: Awaited) {
         awaited.begin();
         let noted = self.tellings.begin(subject, Whom::Present, &awaited);
         let (store, stopping) = (Arc::clone(&self.store), self.stopping.clone());
-        let own = self.writer.id();
         // Before it is known, so that at no time there is none.
         let later = self.tellings.begin(subject, Whom::Later, &awaited);
+        let note = move |tx: &Tx<'_>| journal::has_read(tx, earlier);
         self.tasks.spawn(async move {
-            let is_read = awaited.is_read().await;
-            let note = move |tx: &Tx<'_>| match is_read {
-                true => journal::has_read(tx, earlier),
-                false => journal::still_untold(tx, own, earlier),
-            };
-            if let Err(error) = store.write("told", Durability::Process, note).await {
-                tracing::error!(error = %Chain(&error), "it could not be noted whether somebody was told of a call");
-            }
-            drop(noted);
-            if !is_read {
-                let note = move |tx: &Tx<'_>| journal::is_told(tx, own, earlier);
+            if awaited.is_read().await {
+                if let Err(error) = store.write("told", Durability::Process, note).await {
+                    tracing::error!(error = %Chain(&error), "it could not be noted that somebody was told of a call");
+                }
+                drop(noted);
+            } else {
+                drop(noted);
                 read_later(&store, (&awaited, note), &stopping).await;
             }
             drop(later);

@@ -72,41 +72,20 @@ pub fn tell_unsettled(
             Ok(None)
         }
         Some((call, _unread)) => {
-            table::unsettled_tell(tx, call, Told::now(writer))?;
+            table::unsettled_tell(tx, call, writer)?;
             Ok(Some(call))
         }
     }
 }
 
-/// Whoever is told of a call now read that.
+/// Somebody who was told of a call read that. Of one that nobody is told of by its note
+/// it is no word: a key has its own.
 ///
 /// # Errors
 ///
 /// When it cannot be written.
 pub fn has_read(tx: &Tx<'_>, call: CallId) -> Result<(), StoreError> {
     table::unsettled_read(tx, call)
-}
-
-/// Whoever was told of a call by this writer did not read that. Somebody else may have.
-///
-/// # Errors
-///
-/// When it cannot be written.
-pub fn still_untold(tx: &Tx<'_>, writer: WriterId, call: CallId) -> Result<(), StoreError> {
-    table::unsettled_untell_of(tx, writer, call)
-}
-
-/// Whoever was told of a call by this writer came for that and read it after all.
-///
-/// # Errors
-///
-/// When it cannot be written.
-pub fn is_told(tx: &Tx<'_>, writer: WriterId, call: CallId) -> Result<(), StoreError> {
-    let told = Told {
-        by: writer,
-        read: true,
-    };
-    table::unsettled_tell(tx, call, told)
 }
 
 /// The calls of a session of which the next identical one may have to be told: they

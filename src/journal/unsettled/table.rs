@@ -45,7 +45,8 @@ pub(super) fn unsettled_insert(
     call: CallId,
     told: Option<Told>,
 ) -> Result<(), StoreError> {
-    let (by, read) = columns(told);
+    let by = told.map(|told| told.by.number());
+    let read = told.is_some_and(|told| told.read);
     tx.sql()
         .execute(
             "INSERT OR REPLACE INTO unsettled
@@ -83,11 +84,6 @@ fn read_noted(row: &rusqlite::Row<'_>) -> rusqlite::Result<(CallId, Option<Told>
     let read = row.get(2)?;
     let told = by.map(WriterId::from_number).map(|by| Told { by, read });
     Ok((CallId::from_bytes(row.get(0)?), told))
-}
-
-fn columns(told: Option<Told>) -> (Option<i64>, bool) {
-    let by = told.map(|told| told.by.number());
-    (by, told.is_some_and(|told| told.read))
 }
 
 /// Whether a call is noted.
@@ -146,16 +142,15 @@ pub(super) fn unsettled_calls(
     read().map_err(StoreError::sql("list the unknown outcomes"))
 }
 
-/// Notes that a call is told of, or that this was read.
-pub(super) fn unsettled_tell(tx: &Tx<'_>, call: CallId, told: Told) -> Result<(), StoreError> {
-    let (by, read) = columns(Some(told));
+/// Notes who tells of a call now.
+pub(super) fn unsettled_tell(tx: &Tx<'_>, call: CallId, by: WriterId) -> Result<(), StoreError> {
     tx.sql()
         .execute(
-            "UPDATE unsettled SET told = ?2, read = ?3 WHERE call = ?1",
-            params![call.as_bytes(), by, read],
+            "UPDATE unsettled SET told = ?2 WHERE call = ?1",
+            params![call.as_bytes(), by.number()],
         )
         .map(|_one_row| ())
-        .map_err(StoreError::sql("note who is told of an unknown outcome"))
+        .map_err(StoreError::sql("note who tells of an unknown outcome"))
 }
 
 /// Notes that it was read, whoever tells it, where somebody does.
@@ -207,22 +202,6 @@ pub(super) fn unsettled_untell(tx: &Tx<'_>, dead: WriterId) -> Result<(), StoreE
         )
         .map(|_rows| ())
         .map_err(StoreError::sql("take back what a dead writer told"))
-}
-
-pub(super) fn unsettled_untell_of(
-    tx: &Tx<'_>,
-    teller: WriterId,
-    call: CallId,
-) -> Result<(), StoreError> {
-    tx.sql()
-        .execute(
-            "UPDATE unsettled SET told = NULL WHERE call = ?1 AND told = ?2 AND read = 0",
-            params![call.as_bytes(), teller.number()],
-        )
-        .map(|_rows| ())
-        .map_err(StoreError::sql(
-            "take back that somebody was told of an unknown outcome",
-        ))
 }
 
 /// What makes two calls the same to this room.

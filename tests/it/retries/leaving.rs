@@ -138,6 +138,7 @@ fn an_answer_to_a_client_that_has_closed_is_given_to_the_next() {
 struct Deaf {
     child: Child,
     stdin: ChildStdin,
+    said: u64,
 }
 
 impl Deaf {
@@ -150,11 +151,11 @@ impl Deaf {
             .spawn()
             .unwrap();
         let stdin = child.stdin.take().unwrap();
-        Self { child, stdin }
-    }
-
-    fn say(&mut self, message: &Value) {
-        writeln!(self.stdin, "{message}").unwrap();
+        Self {
+            child,
+            stdin,
+            said: 0,
+        }
     }
 
     fn calls(&mut self, name: &str, arguments: Value) {
@@ -166,7 +167,10 @@ impl Deaf {
                 "io.modelcontextprotocol/clientCapabilities": {},
             },
         });
-        self.say(&json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}));
+        self.said += 1;
+        let (id, method) = (self.said, "tools/call");
+        let call = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params});
+        writeln!(self.stdin, "{call}").unwrap();
     }
 }
 
