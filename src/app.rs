@@ -74,7 +74,7 @@ use tokio_util::sync::CancellationToken;
 
 /// The tables of every record room, by the version of the store that brought
 /// them.
-pub const MIGRATIONS: [Migration; 28] = [
+pub const MIGRATIONS: [Migration; 29] = [
     Migration {
         number: 1,
         sql: &[
@@ -202,6 +202,10 @@ pub const MIGRATIONS: [Migration; 28] = [
     Migration {
         number: 28,
         sql: &[escalations::SCHEMA_28],
+    },
+    Migration {
+        number: 29,
+        sql: &[journal::SCHEMA_29],
     },
 ];
 

@@ -258,7 +258,7 @@ impl Broker {
             Leads::Out(server) => server,
         };
         let keyed = call.key.is_some();
-        let awaited = call.awaited.clone().filter(|_| !keyed);
+        let awaited = call.awaited.clone();
         let placed = self.place((&route, server), (&call, task.as_ref()), Some(&line));
         let (closing, answer) = match placed.await {
             Err(sent) => settle::judged(permit.call(), &route, sent, self.settings.keep),
@@ -276,16 +276,18 @@ impl Broker {
         let ending = keyed.then(|| retry::ending(&closing, &answer));
         let is_unknown = matches!(closing.outcome, Outcome::Unknown | Outcome::TimedOut);
         let (told, read) = match is_unknown {
-            true => (subject.zip(awaited), None),
-            false => (None, subject.zip(awaited)),
+            true => (subject, None),
+            // What is under a key is kept for it anyway.
+            false => (None, subject.filter(|_| !keyed)),
         };
-        if let Some((subject, awaited)) = read {
+        if let Some((subject, awaited)) = read.zip(awaited.clone()) {
             self.await_reading((subject, effect), (&closing, &answer), awaited);
         }
         let answer = charged.told(answer);
         let held = Held { charged, labels };
         let answer = self.close(&route, (closing, ending), held, answer).await;
-        if let Some((subject, awaited)) = told {
+        if let Some(subject) = told {
+            let awaited = awaited.unwrap_or_else(Awaited::at_once);
             self.await_told(&subject, subject.call, awaited);
         }
         Ok(answer)

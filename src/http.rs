@@ -37,6 +37,7 @@ mod seats;
 mod status;
 mod target;
 mod transports;
+mod unflushed;
 
 pub use accept::Server;
 

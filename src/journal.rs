@@ -64,13 +64,13 @@ pub use unread::unread;
 pub use unread::waiting;
 pub use unsettled::Noted;
 pub use unsettled::SCHEMA_26;
+pub use unsettled::SCHEMA_29;
 pub use unsettled::ending_of;
+pub use unsettled::has_read;
 pub use unsettled::is_of_another;
-pub use unsettled::is_told;
 pub use unsettled::is_unsettled;
 pub use unsettled::put_note_back;
 pub use unsettled::settle;
-pub use unsettled::still_untold;
 pub use unsettled::take_note;
 pub use unsettled::tell_unsettled;
 pub use unsettled::unsettled_call;
@@ -103,6 +103,7 @@ use crate::tool::Digest;
 use jiff::Timestamp;
 use serde_json::Value;
 use std::sync::Arc;
+use unsettled::Told;
 
 /// What is known of a call when its record is made.
 #[derive(Clone, Debug)]
@@ -211,7 +212,7 @@ pub struct Closing {
 
 /// Closes the record of a call. Where nobody knows what the call did, the next
 /// identical one is told so: at once where the client took the call back and so
-/// reads no answer, else where this writer dies before its answer is read. False
+/// reads no answer, else as long as its answer was not read. False
 /// where it was closed before: recovery may
 /// have taken this writer for dead, and the first word stands.
 ///
@@ -231,7 +232,7 @@ pub fn close(
         match unsettles(closing) {
             Unsettles::Nobody => {}
             Unsettles::Unread => unsettled::note(tx, left.call, None)?,
-            Unsettles::Told => unsettled::note(tx, left.call, Some(writer))?,
+            Unsettles::Told => unsettled::note(tx, left.call, Some(Told::now(writer)))?,
         }
     }
     append_close(tx, writer, closing, now)?;
@@ -244,7 +245,7 @@ enum Unsettles {
     Nobody,
     /// The next caller: this one reads no answer.
     Unread,
-    /// The next caller, where this one's answer is lost with the writer.
+    /// The next caller, where this one does not read its answer.
     Told,
 }
 

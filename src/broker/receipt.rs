@@ -23,13 +23,25 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
+use std::sync::atomic::AtomicU8;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::sync::DropGuard;
 
-/// How long a call waits until it is known whether somebody read what they were told of
-/// an earlier one.
+/// How long a call waits until it is known whether those read it who are told of earlier
+/// ones, all together.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What is known of an answer.
+const READ: u8 = 1;
+/// Nobody is there to read it now.
+const GONE: u8 = 2;
+/// Nobody can come for it any more.
+const LOST: u8 = 4;
+/// Somebody waits until it is known whether it was read.
+const AWAITED: u8 = 8;
 
 /// Goes with an answer to where it is written.
 #[derive(Clone, Debug, Default)]
@@ -37,51 +49,94 @@ pub struct Receipt(Option<Held>);
 
 #[derive(Clone, Debug)]
 struct Held {
-    read: CancellationToken,
     /// None where the answer only waits for somebody to come for it.
-    _gone: Option<Arc<DropGuard>>,
-    _lost: Arc<DropGuard>,
+    _present: Option<Arc<Guard>>,
+    kept: Arc<Guard>,
 }
 
 /// Learns what became of an answer.
 #[derive(Clone, Debug)]
-pub struct Awaited {
-    read: CancellationToken,
-    /// Nobody is there to read it now.
-    gone: CancellationToken,
-    /// Nobody can come for it any more.
-    lost: CancellationToken,
+pub struct Awaited(Arc<Fate>);
+
+/// What became of an answer.
+#[derive(Debug, Default)]
+struct Fate {
+    known: AtomicU8,
+    news: Notify,
+}
+
+/// Has it known when the last who holds it is gone.
+#[derive(Debug)]
+struct Guard {
+    fate: Arc<Fate>,
+    then: u8,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.fate.becomes(self.then);
+    }
+}
+
+impl Fate {
+    fn becomes(&self, what: u8) {
+        self.known.fetch_or(what, Ordering::AcqRel);
+        self.news.notify_waiters();
+    }
+
+    fn is(&self, what: u8) -> bool {
+        self.known.load(Ordering::Acquire) & what != 0
+    }
+
+    /// Whether it was read, once it was or `over` is so.
+    async fn is_read_before(&self, over: u8) -> bool {
+        loop {
+            // Before it is looked, so that no news is missed.
+            let news = self.news.notified();
+            if self.is(READ | over) {
+                // Who read it is gone after that.
+                return self.is(READ);
+            }
+            news.await;
+        }
+    }
 }
 
 impl Receipt {
     /// A receipt, and who waits for it.
     pub fn new() -> (Self, Awaited) {
-        let awaited = Awaited {
-            read: CancellationToken::new(),
-            gone: CancellationToken::new(),
-            lost: CancellationToken::new(),
+        let fate = Arc::<Fate>::default();
+        let guard = |then| {
+            let fate = Arc::clone(&fate);
+            Arc::new(Guard { fate, then })
         };
         let held = Held {
-            read: awaited.read.clone(),
-            _gone: Some(Arc::new(awaited.gone.clone().drop_guard())),
-            _lost: Arc::new(awaited.lost.clone().drop_guard()),
+            _present: Some(guard(GONE)),
+            kept: guard(LOST),
         };
-        (Self(Some(held)), awaited)
+        (Self(Some(held)), Awaited(fate))
     }
 
     /// For an answer that is kept where nobody may be there to read it: with all others
     /// gone the call is noted, and the note goes when somebody comes and reads it.
     pub fn later(&self) -> Self {
         Self(self.0.as_ref().map(|held| Held {
-            _gone: None,
-            ..held.clone()
+            _present: None,
+            kept: Arc::clone(&held.kept),
         }))
     }
 
-    /// The answer was handed to the client, as far as one can know.
+    /// Whether anybody waits for it. Who does not by the time that the answer is handed
+    /// on never will.
+    pub fn is_awaited(&self) -> bool {
+        let held = self.0.as_ref();
+        held.is_some_and(|held| held.kept.fate.is(AWAITED))
+    }
+
+    /// The answer has left us for the client, as far as one can know.
     pub fn read(self) {
         if let Some(held) = self.0 {
-            held.read.cancel();
+            held.kept.fate.becomes(READ);
         }
     }
 }
@@ -102,22 +157,26 @@ impl Awaited {
         awaited
     }
 
+    /// For what no client is told, which counts as read at once.
+    pub(super) fn at_once() -> Self {
+        let (receipt, awaited) = Receipt::new();
+        receipt.read();
+        awaited
+    }
+
+    /// Says, before the answer is handed on, that somebody waits for this.
+    pub(crate) fn begin(&self) {
+        self.0.becomes(AWAITED);
+    }
+
     /// Whether it was read, once that is known.
     pub(crate) async fn is_read(&self) -> bool {
-        tokio::select! {
-            biased;
-            () = self.read.cancelled() => true,
-            () = self.gone.cancelled() => self.read.is_cancelled(),
-        }
+        self.0.is_read_before(GONE).await
     }
 
     /// Whether somebody came for it and read it, once that is known.
     pub(crate) async fn is_read_later(&self) -> bool {
-        tokio::select! {
-            biased;
-            () = self.read.cancelled() => true,
-            () = self.lost.cancelled() => self.read.is_cancelled(),
-        }
+        self.0.is_read_before(LOST).await
     }
 }
 
@@ -129,7 +188,7 @@ pub(super) struct Tellings(Mutex<Vec<Telling>>);
 struct Telling {
     subject: Subject,
     whom: Whom,
-    read: CancellationToken,
+    fate: Arc<Fate>,
     noted: CancellationToken,
 }
 
@@ -151,7 +210,7 @@ impl Tellings {
         tellings.push(Telling {
             subject: subject.clone(),
             whom,
-            read: awaited.read.clone(),
+            fate: Arc::clone(&awaited.0),
             noted: noted.clone(),
         });
         noted.drop_guard()
@@ -183,7 +242,7 @@ impl Telling {
             && match self.whom {
                 Whom::Present => true,
                 // What nobody came for yet is told to that call.
-                Whom::Later => self.read.is_cancelled(),
+                Whom::Later => self.fate.is(READ),
             }
     }
 }
@@ -192,31 +251,37 @@ impl Broker {
     /// Returns when the store has what came of telling somebody here of calls like this
     /// one: whoever read it means another call, and whoever did not is told again.
     pub(super) async fn tellings_end(&self, subject: &Subject) {
-        for noted in self.tellings.of(subject) {
-            let _late = tokio::time::timeout(PATIENCE, noted.cancelled()).await;
+        let open = self.tellings.of(subject);
+        if open.is_empty() {
+            return;
         }
+        let all = async {
+            for noted in open {
+                noted.cancelled().await;
+            }
+        };
+        let _late = tokio::time::timeout(PATIENCE, all).await;
     }
 
-    /// Somebody is told now that nobody knows how an earlier call ended. Where they do
-    /// not read it, it is told again.
+    /// Somebody is told now that nobody knows how an earlier call ended. It is told to
+    /// every call that is the same until it is noted that somebody read it.
     pub(super) fn await_told(&self, subject: &Subject, earlier: CallId, awaited: Awaited) {
+        awaited.begin();
         let noted = self.tellings.begin(subject, Whom::Present, &awaited);
         let (store, stopping) = (Arc::clone(&self.store), self.stopping.clone());
-        let own = self.writer.id();
         // Before it is known, so that at no time there is none.
         let later = self.tellings.begin(subject, Whom::Later, &awaited);
+        let note = move |tx: &Tx<'_>| journal::has_read(tx, earlier);
         self.tasks.spawn(async move {
             if awaited.is_read().await {
-                return;
+                if let Err(error) = store.finish("told", Durability::Process, note).await {
+                    tracing::error!(error = %Chain(&error), "it could not be noted that somebody was told of a call");
+                }
+                drop(noted);
+            } else {
+                drop(noted);
+                read_later(&store, (&awaited, note), &stopping).await;
             }
-            let note = move |tx: &Tx<'_>| journal::still_untold(tx, own, earlier);
-            let untold = store.finish("untold", Durability::Process, note).await;
-            if let Err(error) = untold {
-                tracing::error!(error = %Chain(&error), "it could not be noted that nobody was told of a call");
-            }
-            drop(noted);
-            let note = move |tx: &Tx<'_>| journal::is_told(tx, own, earlier);
-            read_later(&store, (&awaited, note), &stopping).await;
             drop(later);
         });
     }
@@ -235,6 +300,7 @@ impl Broker {
         let Ending::Answered(kept) = retry::ending(closing, answer) else {
             return;
         };
+        awaited.begin();
         let broker = Arc::clone(self);
         self.tasks.spawn(async move {
             if awaited.is_read().await {
@@ -261,14 +327,12 @@ impl Broker {
     }
 
     /// The answer of an earlier call is given now, or that call is told of: it stays
-    /// until that was read. Where nobody waits for a receipt it counts as read.
-    pub(super) fn await_rereading(&self, earlier: CallId, awaited: Option<Awaited>) {
+    /// until that was read.
+    pub(super) fn await_rereading(&self, earlier: CallId, awaited: Awaited) {
+        awaited.begin();
         let (store, stopping) = (Arc::clone(&self.store), self.stopping.clone());
         self.tasks.spawn(async move {
-            let is_read = match &awaited {
-                Some(awaited) => awaited.is_read().await,
-                None => true,
-            };
+            let is_read = awaited.is_read().await;
             let note = move |tx: &Tx<'_>| match is_read {
                 true => was_read(tx, earlier),
                 false => journal::still_unread(tx, earlier),
@@ -277,7 +341,7 @@ impl Broker {
             if let Err(error) = noted {
                 tracing::error!(error = %Chain(&error), "it could not be noted whether an answer was read");
             }
-            if let Some(awaited) = awaited.filter(|_| !is_read) {
+            if !is_read {
                 let note = move |tx: &Tx<'_>| was_read(tx, earlier);
                 read_later(&store, (&awaited, note), &stopping).await;
             }

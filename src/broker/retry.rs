@@ -166,6 +166,7 @@ impl Broker {
         about: Option<(Subject, BTreeSet<Label>)>,
         call: &ToolCall,
     ) -> Result<Answer, Refusal> {
+        let awaited = call.awaited.clone().unwrap_or_else(Awaited::at_once);
         let (earlier, came) = match refusal {
             Refusal::Replayed { earlier, kept } => {
                 let answer = Box::new(again(kept));
@@ -181,7 +182,7 @@ impl Broker {
                 return Ok(Answer::Asks { call, asked });
             }
             Refusal::EarlierUnknown { earlier, .. } => {
-                if let Some(((subject, _), awaited)) = about.zip(call.awaited.clone()) {
+                if let Some((subject, _)) = about {
                     self.await_told(&subject, earlier, awaited);
                 }
                 return Err(refusal);
@@ -191,10 +192,10 @@ impl Broker {
         if let (Ok(_), Some((subject, labels))) = (&came, about)
             && let Err(error) = self.reads_of_call(brought(&subject, labels)).await
         {
-            self.await_rereading(earlier, Some(Awaited::in_vain()));
+            self.await_rereading(earlier, Awaited::in_vain());
             return Err(super::not_recorded(error));
         }
-        self.await_rereading(earlier, call.awaited.clone());
+        self.await_rereading(earlier, awaited);
         came
     }
 

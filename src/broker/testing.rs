@@ -63,6 +63,7 @@ const MIGRATIONS: [Migration; 1] = [Migration {
         journal::SCHEMA_14,
         journal::SCHEMA_20,
         journal::SCHEMA_26,
+        journal::SCHEMA_29,
         meters::SCHEMA,
         meters::SCHEMA_5,
         meters::SCHEMA_9,

@@ -7,9 +7,11 @@ use super::HttpError;
 use super::Settings;
 use super::pair::Streams;
 use super::patience::Patience;
+use super::patience::is_closed;
 use super::routes;
 use super::seats::Seats;
 use super::transports::Transports;
+use super::unflushed::Unflushed;
 use crate::broker::Broker;
 use crate::keys;
 use crate::store::Store;
@@ -293,12 +295,17 @@ async fn serve(core: Core, stream: TcpStream) {
     // Answers are written whole; waiting for more would only delay them.
     let _slower = stream.set_nodelay(true);
     let edge = Arc::clone(&core.edge);
+    let unflushed = Unflushed::default();
+    let handed = unflushed.clone();
     let service = service_fn(move |request| {
-        let core = core.clone();
-        async move { Ok::<_, Infallible>(core.answer(request).await) }
+        let (core, unflushed) = (core.clone(), handed.clone());
+        async move {
+            let answer = core.answer(request).await;
+            Ok::<_, Infallible>(answer.map(|body| body.on(unflushed)))
+        }
     });
     // Who reads nothing holds the connection, and what is to be read, for no longer.
-    let stream = Patience::of(stream, edge.settings.write_timeout);
+    let stream = Patience::of(stream, edge.settings.write_timeout, (unflushed, is_closed));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(edge.settings.head_timeout)

@@ -1,6 +1,7 @@
 //! What goes back: one message, a stream of them, or what a route made.
 
 use super::redelivery::Reader;
+use super::unflushed::Unflushed;
 use crate::broker::Hearing;
 use crate::broker::Receipt;
 use crate::mcp::Outbound;
@@ -23,8 +24,8 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 /// How long a stream may be silent before a comment shows that it is alive.
 const QUIET: Duration = Duration::from_secs(15);
 
-/// How much of what is large is handed on at once, in bytes. More would count as read
-/// that nobody was sent.
+/// How much of what is large is handed on at once, in bytes. So much of it may still be
+/// heard by whose right to the stream is over.
 const PIECE: usize = 64 << 10;
 
 /// The body of an answer.
@@ -35,6 +36,21 @@ pub(super) enum Body {
     Events(Box<Events>),
     /// Of another handler.
     Routed(axum::body::Body),
+}
+
+/// A body on its connection.
+pub(super) struct Sent {
+    body: Body,
+    unflushed: Unflushed,
+}
+
+impl Body {
+    /// Has those who wait for something in it learn that it has left us, by what is
+    /// `unflushed` on its connection.
+    pub(super) fn on(self, unflushed: Unflushed) -> Sent {
+        let body = self;
+        Sent { body, unflushed }
+    }
 }
 
 /// What is handed on, and who waits for the last of it to be read.
@@ -52,12 +68,12 @@ impl Parcel {
         }
     }
 
-    /// The next piece.
-    pub(super) fn next(&mut self) -> Option<Bytes> {
+    /// The next piece. Who waits for the last goes with it to what is `unflushed`.
+    pub(super) fn next(&mut self, unflushed: &Unflushed) -> Option<Bytes> {
         if self.left.len() > PIECE {
             return Some(self.left.split_to(PIECE));
         }
-        std::mem::take(&mut self.receipt).read();
+        unflushed.add(std::mem::take(&mut self.receipt));
         let last = std::mem::take(&mut self.left);
         (!last.is_empty()).then_some(last)
     }
@@ -142,14 +158,14 @@ impl Events {
         self
     }
 
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+    fn poll_next(&mut self, cx: &mut Context<'_>, unflushed: &Unflushed) -> Poll<Option<Bytes>> {
         // INVARIANT: before all else. What is still to be said is not for them.
         if let Some(heard) = &mut self.heard
             && heard.over.as_mut().poll(cx).is_ready()
         {
             return Poll::Ready(None);
         }
-        if let Some(piece) = self.begun.next() {
+        if let Some(piece) = self.begun.next(unflushed) {
             self.quiet.as_mut().reset(Instant::now() + QUIET);
             return Poll::Ready(Some(piece));
         }
@@ -158,7 +174,7 @@ impl Events {
             self.quiet.as_mut().reset(Instant::now() + QUIET);
             let begun = event.and_then(|event| {
                 self.begun = event;
-                self.begun.next()
+                self.begun.next(unflushed)
             });
             return Poll::Ready(begun);
         }
@@ -225,7 +241,7 @@ pub(super) fn event(id: Option<&str>, message: Outbound) -> (Bytes, Receipt) {
     (event.into(), receipt)
 }
 
-impl hyper::body::Body for Body {
+impl hyper::body::Body for Sent {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -233,29 +249,28 @@ impl hyper::body::Body for Body {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        match &mut *self {
-            Self::Whole(whole) => Poll::Ready(whole.next().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Events(events) => {
-                let next = std::task::ready!(events.poll_next(cx));
-                Poll::Ready(next.map(|bytes| Ok(Frame::data(bytes))))
-            }
-            Self::Routed(body) => Pin::new(body).poll_frame(cx),
-        }
+        let Self { body, unflushed } = &mut *self;
+        let piece = match body {
+            Body::Whole(whole) => whole.next(unflushed),
+            Body::Events(events) => std::task::ready!(events.poll_next(cx, unflushed)),
+            Body::Routed(body) => return Pin::new(body).poll_frame(cx),
+        };
+        Poll::Ready(piece.map(|bytes| Ok(Frame::data(bytes))))
     }
 
     fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Whole(whole) => whole.left.is_empty(),
-            Self::Events(_) => false,
-            Self::Routed(body) => hyper::body::Body::is_end_stream(body),
+        match &self.body {
+            Body::Whole(whole) => whole.left.is_empty(),
+            Body::Events(_) => false,
+            Body::Routed(body) => hyper::body::Body::is_end_stream(body),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Whole(whole) => SizeHint::with_exact(whole.left.len() as u64),
-            Self::Events(_) => SizeHint::default(),
-            Self::Routed(body) => hyper::body::Body::size_hint(body),
+        match &self.body {
+            Body::Whole(whole) => SizeHint::with_exact(whole.left.len() as u64),
+            Body::Events(_) => SizeHint::default(),
+            Body::Routed(body) => hyper::body::Body::size_hint(body),
         }
     }
 }
@@ -269,7 +284,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_silent_stream_shows_that_it_is_alive() {
         let (out, messages) = mpsc::channel(1);
-        let mut body = Body::Events(Box::new(Events::live(None, messages)));
+        let body = Body::Events(Box::new(Events::live(None, messages)));
+        let mut body = body.on(Unflushed::default());
         let begun = Instant::now();
         for quiet in 1..=2 {
             let comment = body.frame().await.unwrap().unwrap();
@@ -307,12 +323,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_large_is_read_with_the_last_of_it() {
+    async fn what_is_large_is_handed_on_with_the_last_of_it() {
         let text = "x".repeat(3 * PIECE);
         for streamed in [false, true] {
             for all in [false, true] {
                 let (receipt, awaited) = Receipt::new();
-                let mut body = if streamed {
+                awaited.begin();
+                let body = if streamed {
                     let (out, messages) = mpsc::channel(1);
                     let answer = Outbound::Answer(text.as_str().into(), receipt);
                     out.send(answer).await.unwrap();
@@ -320,17 +337,21 @@ mod tests {
                 } else {
                     Body::Whole(Parcel::new(text.clone(), receipt))
                 };
-                let mut read = 0;
-                while read < 2 * PIECE || all {
+                let unflushed = Unflushed::default();
+                let mut body = body.on(unflushed.clone());
+                let mut taken = 0;
+                while taken < 2 * PIECE || all {
                     let Some(frame) = body.frame().await else {
                         break;
                     };
                     let piece = frame.unwrap().into_data().unwrap();
                     assert!(piece.len() <= PIECE);
-                    read += piece.len();
+                    taken += piece.len();
                 }
                 drop(body);
-                assert_eq!((read >= text.len(), awaited.is_read().await), (all, all));
+                assert_eq!((taken >= text.len(), unflushed.is_empty()), (all, !all));
+                unflushed.all_read();
+                assert_eq!(awaited.is_read().await, all);
             }
         }
     }

@@ -5,6 +5,7 @@
 mod table;
 
 pub use table::SCHEMA_26;
+pub use table::SCHEMA_29;
 
 use super::Subject;
 use super::recover_dead;
@@ -19,8 +20,23 @@ use crate::tool::CallId;
 use crate::tool::Digest;
 use jiff::Timestamp;
 
-/// Notes that nobody knows what a call did; `told` is who tells its caller.
-pub(super) fn note(tx: &Tx<'_>, call: CallId, told: Option<WriterId>) -> Result<(), StoreError> {
+/// That the caller of a call is told that nobody knows how it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Told {
+    by: WriterId,
+    /// Whether that was read. Until it was, whoever makes the same call is told too.
+    read: bool,
+}
+
+impl Told {
+    /// This writer tells it now.
+    pub(super) fn now(by: WriterId) -> Self {
+        Self { by, read: false }
+    }
+}
+
+/// Notes that nobody knows what a call did.
+pub(super) fn note(tx: &Tx<'_>, call: CallId, told: Option<Told>) -> Result<(), StoreError> {
     table::unsettled_insert(tx, call, told)
 }
 
@@ -30,9 +46,10 @@ pub(super) fn untell(tx: &Tx<'_>, dead: WriterId) -> Result<(), StoreError> {
 }
 
 /// The oldest earlier identical call of this caller in the session that ended unknown,
-/// where nobody was told of it yet. Notes that this writer tells it now; when all were
-/// told, the next call is a new one, and takes one note away. What a writer told that
-/// then died may have reached nobody, so recovery has it told again.
+/// where nobody read that yet. Notes that this writer tells it now; one that is being
+/// told already is told again where there is no other. When all were read, the next
+/// call is a new one, and takes one note away. What a writer told that then died may
+/// have reached nobody, so recovery has it told again.
 ///
 /// A broker that died in the middle of the same call is recovered first: its
 /// caller may come to this one before anybody else has noticed.
@@ -50,33 +67,25 @@ pub fn tell_unsettled(
     recover_dead(tx, writer, now)?;
     match table::unsettled(tx, subject)? {
         None => Ok(None),
-        Some((call, None)) => {
-            table::unsettled_told(tx, writer, call)?;
-            Ok(Some(call))
-        }
-        Some((call, Some(_teller))) => {
+        Some((call, Some(Told { read: true, .. }))) => {
             table::unsettled_take(tx, call)?;
             Ok(None)
+        }
+        Some((call, _unread)) => {
+            table::unsettled_tell(tx, call, writer)?;
+            Ok(Some(call))
         }
     }
 }
 
-/// Whoever was told of a call by this writer did not read that.
+/// Somebody who was told of a call read that. Of one that nobody is told of by its note
+/// it is no word: a key has its own.
 ///
 /// # Errors
 ///
 /// When it cannot be written.
-pub fn still_untold(tx: &Tx<'_>, writer: WriterId, call: CallId) -> Result<(), StoreError> {
-    table::unsettled_untell_of(tx, writer, call)
-}
-
-/// Whoever was told of a call by this writer came for that and read it after all.
-///
-/// # Errors
-///
-/// When it cannot be written.
-pub fn is_told(tx: &Tx<'_>, writer: WriterId, call: CallId) -> Result<(), StoreError> {
-    table::unsettled_told(tx, writer, call)
+pub fn has_read(tx: &Tx<'_>, call: CallId) -> Result<(), StoreError> {
+    table::unsettled_read(tx, call)
 }
 
 /// The calls of a session of which the next identical one may have to be told: they
@@ -137,7 +146,7 @@ pub fn settle(tx: &Tx<'_>, subject: &Subject) -> Result<(), StoreError> {
 #[derive(Debug)]
 pub struct Noted {
     call: CallId,
-    told: Option<WriterId>,
+    told: Option<Told>,
     /// Whether the one that told it lived when the note was taken away.
     lived: bool,
 }
@@ -152,7 +161,7 @@ pub fn take_note(tx: &Tx<'_>, call: CallId) -> Result<Option<Noted>, StoreError>
     let Some(told) = table::unsettled_take(tx, call)? else {
         return Ok(None);
     };
-    let lived = lives(tx, told)?;
+    let lived = lives(tx, told.map(|told| told.by))?;
     Ok(Some(Noted { call, told, lived }))
 }
 
@@ -163,7 +172,7 @@ pub fn take_note(tx: &Tx<'_>, call: CallId) -> Result<Option<Noted>, StoreError>
 ///
 /// When it cannot be written.
 pub fn put_note_back(tx: &Tx<'_>, noted: &Noted) -> Result<(), StoreError> {
-    let died = noted.lived && !lives(tx, noted.told)?;
+    let died = noted.lived && !lives(tx, noted.told.map(|told| told.by))?;
     note(tx, noted.call, noted.told.filter(|_| !died))
 }
 

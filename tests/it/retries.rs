@@ -1,6 +1,8 @@
 //! Calls that are made again: under a key they are sent once, whatever happens
 //! between.
 
+mod leaving;
+
 use crate::http::talk::Talk;
 use crate::world::APPROVE;
 use crate::world::GET;

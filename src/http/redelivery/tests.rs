@@ -3,19 +3,22 @@
 use super::streams::BYTES;
 use super::streams::EVENTS;
 use super::*;
+use crate::http::unflushed::Unflushed;
 use std::task::Waker;
 
 fn said(text: &str) -> Outbound {
     Outbound::Request(text.into())
 }
 
-/// What a reader finds now, and whether the stream is over.
+/// What a reader finds now and reads, and whether the stream is over.
 fn rest(reader: &mut Reader) -> (Vec<String>, bool) {
-    let mut found = Vec::new();
+    let (mut found, unflushed) = (Vec::new(), Unflushed::default());
     loop {
         match reader.poll_next(&Context::from_waker(Waker::noop()), None) {
             Poll::Ready(Some(mut event)) => {
-                let whole: Vec<u8> = std::iter::from_fn(|| event.next()).flatten().collect();
+                let pieces = std::iter::from_fn(|| event.next(&unflushed));
+                let whole: Vec<u8> = pieces.flatten().collect();
+                unflushed.all_read();
                 found.push(String::from_utf8(whole).unwrap());
             }
             Poll::Ready(None) => return (found, true),
@@ -287,6 +290,7 @@ async fn an_answer_is_read_when_it_is_handed_to_somebody_who_is_there() {
     let stream = reader.stream();
     let answers = || {
         let (receipt, awaited) = Receipt::new();
+        awaited.begin();
         kept.say(stream, Outbound::Answer("a".into(), receipt));
         awaited
     };

@@ -1,5 +1,6 @@
 //! The table of the calls that ended unknown.
 
+use super::Told;
 use crate::journal::Subject;
 use crate::outcome::Outcome;
 use crate::session::SessionId;
@@ -32,37 +33,45 @@ INSERT INTO unsettled (session, tool, arguments, call, principal, told)
 DROP TABLE unsettled_before;
 ";
 
-/// What is noted of a call is what its first record says. `told` is who tells its
-/// caller.
+/// What is new in it with version 29 of the store: being told and having read that are
+/// two things. Of what was told before nobody knows the second.
+pub const SCHEMA_29: &str = "
+ALTER TABLE unsettled ADD COLUMN read INTEGER NOT NULL DEFAULT 0;  -- whether that was read
+";
+
+/// What is noted of a call is what its first record says.
 pub(super) fn unsettled_insert(
     tx: &Tx<'_>,
     call: CallId,
-    told: Option<WriterId>,
+    told: Option<Told>,
 ) -> Result<(), StoreError> {
+    let by = told.map(|told| told.by.number());
+    let read = told.is_some_and(|told| told.read);
     tx.sql()
         .execute(
-            "INSERT OR REPLACE INTO unsettled (session, tool, arguments, call, principal, told)
-             SELECT session, tool, digest, call, principal, ?2 FROM journal
+            "INSERT OR REPLACE INTO unsettled
+                 (session, tool, arguments, call, principal, told, read)
+             SELECT session, tool, digest, call, principal, ?2, ?3 FROM journal
              WHERE call = ?1 AND kind = 'open'",
-            params![call.as_bytes(), told.map(WriterId::number)],
+            params![call.as_bytes(), by, read],
         )
         .map(|_one_row| ())
         .map_err(StoreError::sql("note an unknown outcome"))
 }
 
-/// The next call to be told of that is the same and ended unknown, and who told so: the
-/// oldest of which nobody was told, else the oldest.
+/// The next call to be told of that is the same and ended unknown: the oldest of which
+/// nobody was told, else the oldest of which nobody read that, else the oldest.
 pub(super) fn unsettled(
     tx: &Tx<'_>,
     subject: &Subject,
-) -> Result<Option<(CallId, Option<WriterId>)>, StoreError> {
+) -> Result<Option<(CallId, Option<Told>)>, StoreError> {
     let (session, tool, arguments, principal) = same_call(subject);
     let read = || {
         tx.sql()
             .prepare_cached(
-                "SELECT call, told FROM unsettled
+                "SELECT call, told, read FROM unsettled
                  WHERE session = ?1 AND tool = ?2 AND arguments = ?3 AND principal = ?4
-                 ORDER BY told IS NOT NULL, call LIMIT 1",
+                 ORDER BY told IS NOT NULL, read, call LIMIT 1",
             )?
             .query_row(params![session, tool, arguments, principal], read_noted)
             .optional()
@@ -70,10 +79,11 @@ pub(super) fn unsettled(
     read().map_err(StoreError::sql("look for an unknown outcome"))
 }
 
-fn read_noted(row: &rusqlite::Row<'_>) -> rusqlite::Result<(CallId, Option<WriterId>)> {
-    let told: Option<i64> = row.get(1)?;
-    let call = CallId::from_bytes(row.get(0)?);
-    Ok((call, told.map(WriterId::from_number)))
+fn read_noted(row: &rusqlite::Row<'_>) -> rusqlite::Result<(CallId, Option<Told>)> {
+    let by: Option<i64> = row.get(1)?;
+    let read = row.get(2)?;
+    let told = by.map(WriterId::from_number).map(|by| Told { by, read });
+    Ok((CallId::from_bytes(row.get(0)?), told))
 }
 
 /// Whether a call is noted.
@@ -132,28 +142,38 @@ pub(super) fn unsettled_calls(
     read().map_err(StoreError::sql("list the unknown outcomes"))
 }
 
-pub(super) fn unsettled_told(
-    tx: &Tx<'_>,
-    writer: WriterId,
-    call: CallId,
-) -> Result<(), StoreError> {
+/// Notes who tells of a call now.
+pub(super) fn unsettled_tell(tx: &Tx<'_>, call: CallId, by: WriterId) -> Result<(), StoreError> {
     tx.sql()
         .execute(
             "UPDATE unsettled SET told = ?2 WHERE call = ?1",
-            params![call.as_bytes(), writer.number()],
+            params![call.as_bytes(), by.number()],
         )
         .map(|_one_row| ())
-        .map_err(StoreError::sql("note who was told of an unknown outcome"))
+        .map_err(StoreError::sql("note who tells of an unknown outcome"))
 }
 
-/// Forgets one of them. Returns who told of it, where it was noted.
+/// Notes that it was read, whoever tells it, where somebody does.
+pub(super) fn unsettled_read(tx: &Tx<'_>, call: CallId) -> Result<(), StoreError> {
+    tx.sql()
+        .execute(
+            "UPDATE unsettled SET read = 1 WHERE call = ?1 AND told IS NOT NULL",
+            [call.as_bytes()],
+        )
+        .map(|_one_row| ())
+        .map_err(StoreError::sql(
+            "note that an unknown outcome is known to be one",
+        ))
+}
+
+/// Forgets one of them. Returns whether it was told, where it was noted.
 pub(super) fn unsettled_take(
     tx: &Tx<'_>,
     call: CallId,
-) -> Result<Option<Option<WriterId>>, StoreError> {
+) -> Result<Option<Option<Told>>, StoreError> {
     let take = || {
         tx.sql()
-            .prepare_cached("DELETE FROM unsettled WHERE call = ?1 RETURNING call, told")?
+            .prepare_cached("DELETE FROM unsettled WHERE call = ?1 RETURNING call, told, read")?
             .query_row([call.as_bytes()], read_noted)
             .optional()
     };
@@ -177,27 +197,11 @@ pub(super) fn unsettled_delete(tx: &Tx<'_>, subject: &Subject) -> Result<(), Sto
 pub(super) fn unsettled_untell(tx: &Tx<'_>, dead: WriterId) -> Result<(), StoreError> {
     tx.sql()
         .execute(
-            "UPDATE unsettled SET told = NULL WHERE told = ?1",
+            "UPDATE unsettled SET told = NULL, read = 0 WHERE told = ?1",
             [dead.number()],
         )
         .map(|_rows| ())
         .map_err(StoreError::sql("take back what a dead writer told"))
-}
-
-pub(super) fn unsettled_untell_of(
-    tx: &Tx<'_>,
-    teller: WriterId,
-    call: CallId,
-) -> Result<(), StoreError> {
-    tx.sql()
-        .execute(
-            "UPDATE unsettled SET told = NULL WHERE call = ?1 AND told = ?2",
-            params![call.as_bytes(), teller.number()],
-        )
-        .map(|_rows| ())
-        .map_err(StoreError::sql(
-            "take back that somebody was told of an unknown outcome",
-        ))
 }
 
 /// What makes two calls the same to this room.

@@ -3,6 +3,7 @@ use crate::journal::SCHEMA;
 use crate::journal::SCHEMA_14;
 use crate::principal::PrincipalId;
 use crate::store::testing::in_store;
+use jiff::Timestamp;
 
 /// Two calls that ended unknown, of two callers, as a store of before version 26 has
 /// them.
@@ -17,9 +18,13 @@ INSERT INTO unsettled (session, tool, arguments, call, told)
     SELECT session, tool, digest, call, iif(seq = 2, 1, NULL) FROM journal;
 ";
 
-#[tokio::test]
-async fn what_was_noted_before_each_call_had_a_row_is_told_to_its_caller() {
-    let subject = |tool: &str, principal: &str| Subject {
+/// Nobody need be recovered.
+const OVER: &str = "UPDATE writer SET ended = 1";
+
+const SCHEMAS: [&str; 6] = [SCHEMA, SCHEMA_14, BEFORE, SCHEMA_26, SCHEMA_29, OVER];
+
+fn subject(tool: &str, principal: &str) -> Subject {
+    Subject {
         call: CallId::from_bytes([9; 16]),
         session: SessionId::from_bytes([7; 16]),
         principal: PrincipalId::parse(principal).unwrap(),
@@ -27,8 +32,20 @@ async fn what_was_noted_before_each_call_had_a_row_is_told_to_its_caller() {
         arguments: Digest::from_bytes([0; 32]),
         policies: Digest::of(b""),
         found: None,
-    };
-    let found = in_store(&[SCHEMA, SCHEMA_14, BEFORE, SCHEMA_26], move |tx| {
+    }
+}
+
+fn writer(number: i64) -> WriterId {
+    WriterId::from_number(number)
+}
+
+fn call(number: u8) -> CallId {
+    CallId::from_bytes([number; 16])
+}
+
+#[tokio::test]
+async fn what_was_noted_before_each_call_had_a_row_is_told_to_its_caller() {
+    let found = in_store(&SCHEMAS, move |tx| {
         let noted = |tool, principal| table::unsettled(tx, &subject(tool, principal));
         Ok([
             noted("claims/pay", "alice")?,
@@ -37,10 +54,59 @@ async fn what_was_noted_before_each_call_had_a_row_is_told_to_its_caller() {
         ])
     })
     .await;
-    let call = |number: u8| CallId::from_bytes([number; 16]);
-    let teller = WriterId::from_number(1);
+    let told = Told::now(writer(1));
     assert_eq!(
         found,
-        [Some((call(1), None)), None, Some((call(2), Some(teller)))]
+        [Some((call(1), None)), None, Some((call(2), Some(told)))]
     );
+}
+
+#[tokio::test]
+async fn a_call_is_told_until_that_was_read_whoever_tells_it() {
+    type Step = fn(&Tx<'_>) -> Result<(), StoreError>;
+    let reads: Step = |tx| has_read(tx, call(1));
+    let dies: Step = |tx| untell(tx, writer(2));
+    let cases: [(&[Step], Option<CallId>); 5] = [
+        // Two tell it, and nobody knows what became of that, or it was in vain.
+        (&[], Some(call(1))),
+        (&[reads], None),
+        (&[dies], Some(call(1))),
+        // The system may not have sent what it took of one that died.
+        (&[reads, dies], Some(call(1))),
+        // What is read by another way is no word on what nobody tells.
+        (&[dies, reads], Some(call(1))),
+    ];
+    for (number, (steps, due)) in cases.into_iter().enumerate() {
+        let steps = steps.to_vec();
+        let told = in_store(&SCHEMAS, move |tx| {
+            let pay = subject("claims/pay", "alice");
+            let tell = |by| tell_unsettled(tx, by, &pay, Timestamp::UNIX_EPOCH);
+            assert_eq!(tell(writer(1))?, Some(call(1)));
+            assert_eq!(tell(writer(2))?, Some(call(1)));
+            steps.iter().try_for_each(|step| step(tx))?;
+            tell(writer(3))
+        });
+        assert_eq!(told.await, due, "case {number}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_put_back_is_told_as_it_was() {
+    let read = in_store(&SCHEMAS, move |tx| {
+        let pay = subject("claims/pay", "alice");
+        let mut read = Vec::new();
+        for reads in [false, true] {
+            tell_unsettled(tx, writer(1), &pay, Timestamp::UNIX_EPOCH)?;
+            if reads {
+                has_read(tx, call(1))?;
+            }
+            let noted = take_note(tx, call(1))?.unwrap();
+            assert_eq!(table::unsettled(tx, &pay)?, None);
+            put_note_back(tx, &noted)?;
+            let told = table::unsettled(tx, &pay)?.unwrap().1;
+            read.push(told.unwrap().read);
+        }
+        Ok(read)
+    });
+    assert_eq!(read.await, [false, true]);
 }

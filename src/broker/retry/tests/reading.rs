@@ -1,6 +1,7 @@
 //! What becomes of what was told, by whether it was read.
 
 use super::*;
+use crate::tool::Digest;
 
 #[tokio::test]
 async fn that_a_call_ended_unknown_is_told_until_somebody_reads_it() {
@@ -32,9 +33,7 @@ async fn that_a_call_ended_unknown_is_told_until_somebody_reads_it() {
     assert!(matches!(told.await, Answer::Refused(_)));
     let later = gone.later();
     drop(gone);
-    let since = Instant::now();
-    while world.number("SELECT count(*) FROM unsettled WHERE told IS NULL") != 1 {
-        assert!(since.elapsed() < Duration::from_secs(60), "never noted");
+    for _ in 0..10 {
         tokio::task::yield_now().await;
     }
     later.read();
@@ -60,5 +59,54 @@ async fn whoever_came_for_an_answer_and_makes_the_call_again_means_another() {
     for _ in 0..10 {
         assert_eq!(world.server.hears().await, "echo {}");
     }
+    assert_eq!(world.end().await, [""; 0]);
+}
+
+#[tokio::test]
+async fn who_makes_a_call_while_another_is_told_of_its_like_is_told_too() {
+    let mut world = World::new().await;
+    let session = world.claim().await;
+    let pay = ("pay", "{\"amount\":1}", None);
+    let (call, unread) = world.calls_tool(session, pay);
+    let lost = tokio::spawn(call);
+    world.server.hears().await;
+    world.server.spoils();
+    lost.await.unwrap();
+    let first = world.calls()[0].call;
+    // Nobody reads any of it, as where a client does not empty its pipe.
+    let mut pending = vec![unread];
+    for _ in 0..3 {
+        // Those before are waited for once, all together.
+        let like = Subject {
+            call: CallId::next(),
+            session,
+            principal: alice(),
+            tool: "play/pay".to_owned(),
+            arguments: Digest::of(b"{\"amount\":1}"),
+            policies: Digest::of(b""),
+            found: None,
+        };
+        tokio::time::pause();
+        let begun = tokio::time::Instant::now();
+        world.broker.tellings_end(&like).await;
+        assert_eq!(begun.elapsed().as_secs(), 5);
+        let (told, receipt) = world.calls_tool(session, pay);
+        let told = told.await;
+        tokio::time::resume();
+        assert!(
+            matches!(told, Answer::Refused(Refusal::EarlierUnknown { earlier, .. }) if earlier == first),
+            "{told:?}"
+        );
+        pending.push(receipt);
+    }
+    // One who reads is enough, and what becomes of the others is no news.
+    pending.pop().unwrap().read();
+    drop(pending);
+    let since = Instant::now();
+    while world.number("SELECT count(*) FROM unsettled WHERE read = 1") != 1 {
+        assert!(since.elapsed() < Duration::from_secs(60), "never noted");
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(world.told(session, pay).await, []);
     assert_eq!(world.end().await, [""; 0]);
 }
