@@ -233,7 +233,10 @@ pub(super) async fn transport(
 /// last.
 async fn is_there(edge: &Edge, transport: &Transport) -> Result<bool, Box<Response<Body>>> {
     // Before it is looked for: what is committed meanwhile is seen the next time.
-    let version = edge.store.version_lately().map_err(|error| failed(&error))?;
+    let version = edge
+        .store
+        .version_lately()
+        .map_err(|error| failed(&error))?;
     let seen = *transport.seen();
     let now = Timestamp::now();
     let is_noted = now < seen.noted + NOTED_EVERY;
