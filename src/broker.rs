@@ -394,6 +394,7 @@ impl Broker {
                 reading,
                 key: call.key.clone(),
                 continues: call.continued.as_ref().and_then(|continued| continued.call),
+                came: now,
                 patience: Patience::default(),
                 place: Place::default(),
                 early: BTreeSet::new(),

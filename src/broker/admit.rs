@@ -68,6 +68,8 @@ pub(super) struct Candidate {
     pub(super) key: Option<IdempotencyKey>,
     /// The call that it goes on from.
     pub(super) continues: Option<CallId>,
+    /// When it came.
+    pub(super) came: Timestamp,
     /// Whether it waits for an earlier one under its key.
     pub(super) patience: Patience,
     /// Where the open call is that it answers.

@@ -251,7 +251,8 @@ impl Candidate {
         if let Some(refused) = self.refused_again(tx, (session, earlier), (settings, now))? {
             return Ok(Some(refused));
         }
-        if let Some(earlier) = journal::tell_unsettled(tx, writer, &self.subject, now)? {
+        if let Some(earlier) = journal::tell_unsettled(tx, writer, &self.subject, (self.came, now))?
+        {
             let refusal = Refusal::EarlierUnknown {
                 call: self.subject.call,
                 earlier,

@@ -22,6 +22,7 @@ use jiff::Timestamp;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
+use std::sync::OnceLock;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicU8;
 use std::sync::atomic::Ordering;
@@ -62,6 +63,8 @@ pub struct Awaited(Arc<Fate>);
 #[derive(Debug, Default)]
 struct Fate {
     known: AtomicU8,
+    /// When it was read, where somebody waited for that.
+    at: OnceLock<Timestamp>,
     news: Notify,
 }
 
@@ -135,9 +138,12 @@ impl Receipt {
 
     /// The answer has left us for the client, as far as one can know.
     pub fn read(self) {
-        if let Some(held) = self.0 {
-            held.kept.fate.becomes(READ);
+        let Some(held) = self.0 else { return };
+        let fate = &held.kept.fate;
+        if fate.is(AWAITED) {
+            fate.at.get_or_init(Timestamp::now);
         }
+        fate.becomes(READ);
     }
 }
 
@@ -167,6 +173,11 @@ impl Awaited {
     /// Says, before the answer is handed on, that somebody waits for this.
     pub(crate) fn begin(&self) {
         self.0.becomes(AWAITED);
+    }
+
+    /// When it was read, by somebody who did.
+    fn read_at(&self) -> Timestamp {
+        *self.0.at.get_or_init(Timestamp::now)
     }
 
     /// Whether it was read, once that is known.
@@ -271,7 +282,8 @@ impl Broker {
         let (store, stopping) = (Arc::clone(&self.store), self.stopping.clone());
         // Before it is known, so that at no time there is none.
         let later = self.tellings.begin(subject, Whom::Later, &awaited);
-        let note = move |tx: &Tx<'_>| journal::has_read(tx, earlier);
+        let told = awaited.clone();
+        let note = move |tx: &Tx<'_>| journal::has_read(tx, earlier, told.read_at());
         self.tasks.spawn(async move {
             if awaited.is_read().await {
                 if let Err(error) = store.finish("told", Durability::Process, note).await {
@@ -327,9 +339,16 @@ impl Broker {
     }
 
     /// The answer of an earlier call is given now, or that call is told of: it stays
-    /// until that was read.
-    pub(super) fn await_rereading(&self, earlier: CallId, awaited: Awaited) {
+    /// until that was read, and whoever makes the same call meanwhile waits.
+    pub(super) fn await_rereading(
+        &self,
+        subject: Option<&Subject>,
+        earlier: CallId,
+        awaited: Awaited,
+    ) {
         awaited.begin();
+        let begin = |subject| self.tellings.begin(subject, Whom::Present, &awaited);
+        let told = subject.map(begin);
         let (store, stopping) = (Arc::clone(&self.store), self.stopping.clone());
         self.tasks.spawn(async move {
             let is_read = awaited.is_read().await;
@@ -341,6 +360,7 @@ impl Broker {
             if let Err(error) = noted {
                 tracing::error!(error = %Chain(&error), "it could not be noted whether an answer was read");
             }
+            drop(told);
             if !is_read {
                 let note = move |tx: &Tx<'_>| was_read(tx, earlier);
                 read_later(&store, (&awaited, note), &stopping).await;

@@ -31,6 +31,7 @@ use crate::store::StoreError;
 use crate::tasks::Task;
 use crate::tool::Asking;
 use crate::tool::CallId;
+use jiff::SignedDuration;
 use jiff::Timestamp;
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -103,6 +104,7 @@ impl Broker {
         (line, came): (&CallLine, Instant),
     ) -> Result<Once, Refusal> {
         let (mut patience, mut until) = (Patience::Left, None);
+        let came_at = before(came.elapsed());
         loop {
             let now = Timestamp::now();
             let (route, task) = self.route(call, now).await?;
@@ -111,6 +113,7 @@ impl Broker {
             let mut candidate = self.read_arguments(call, &route, now).await?;
             candidate.early = labels::heard_before_the_end(&labels, line);
             candidate.patience = patience;
+            candidate.came = came_at;
             candidate.place = place;
             let wanted = call.key.is_some() || candidate.effect() == Effect::Possible;
             let subject = wanted.then(|| candidate.subject.clone());
@@ -189,13 +192,16 @@ impl Broker {
             }
             other => return Err(other),
         };
+        // A key has an answer of its own, which is given to whoever asks.
+        let alike = about.as_ref().map(|(subject, _)| subject.clone());
+        let alike = alike.filter(|_| call.key.is_none());
         if let (Ok(_), Some((subject, labels))) = (&came, about)
             && let Err(error) = self.reads_of_call(brought(&subject, labels)).await
         {
-            self.await_rereading(earlier, Awaited::in_vain());
+            self.await_rereading(alike.as_ref(), earlier, Awaited::in_vain());
             return Err(super::not_recorded(error));
         }
-        self.await_rereading(earlier, awaited);
+        self.await_rereading(alike.as_ref(), earlier, awaited);
         came
     }
 
@@ -290,6 +296,14 @@ pub(super) fn again(kept: Kept) -> Answer {
             Answer::Task { json, id, at: None }
         }
     }
+}
+
+/// So long ago.
+fn before(waited: Duration) -> Timestamp {
+    let now = Timestamp::now();
+    let waited = SignedDuration::try_from(waited).ok();
+    let then = waited.and_then(|waited| now.checked_sub(waited).ok());
+    then.unwrap_or(now)
 }
 
 #[cfg(test)]

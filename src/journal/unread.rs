@@ -29,15 +29,15 @@ pub const MOST_UNREAD: u32 = 32;
 /// their way when it died.
 const LAST: SignedDuration = SignedDuration::from_millis(500);
 
-/// Notes that nobody read the answer of a call. Returns the calls that are not noted
-/// any more because there are too many.
+/// Notes that nobody read the answer of a call. Returns the calls of its caller in the
+/// session that are not noted any more because there are too many.
 ///
 /// # Errors
 ///
 /// When it cannot be written.
 pub fn unread(tx: &Tx<'_>, subject: &Subject, now: Timestamp) -> Result<Vec<CallId>, StoreError> {
     table::insert(tx, subject, now)?;
-    table::trim(tx, subject.session, MOST_UNREAD)
+    table::trim(tx, subject, MOST_UNREAD)
 }
 
 /// Gives the oldest answer that nobody read of a call that is the same: no other call

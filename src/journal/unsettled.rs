@@ -24,14 +24,14 @@ use jiff::Timestamp;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Told {
     by: WriterId,
-    /// Whether that was read. Until it was, whoever makes the same call is told too.
-    read: bool,
+    /// When that was read. Whoever made the same call before is told too.
+    read: Option<Timestamp>,
 }
 
 impl Told {
     /// This writer tells it now.
     pub(super) fn now(by: WriterId) -> Self {
-        Self { by, read: false }
+        Self { by, read: None }
     }
 }
 
@@ -46,9 +46,9 @@ pub(super) fn untell(tx: &Tx<'_>, dead: WriterId) -> Result<(), StoreError> {
 }
 
 /// The oldest earlier identical call of this caller in the session that ended unknown,
-/// where nobody read that yet. Notes that this writer tells it now; one that is being
-/// told already is told again where there is no other. When all were read, the next
-/// call is a new one, and takes one note away. What a writer told that then died may
+/// where nobody had read that when this one came. Notes that this writer tells it now;
+/// one that is being told already is told again where there is no other. When all had
+/// been read, the call is a new one, and takes one note away. What a writer told that then died may
 /// have reached nobody, so recovery has it told again.
 ///
 /// A broker that died in the middle of the same call is recovered first: its
@@ -61,31 +61,31 @@ pub fn tell_unsettled(
     tx: &Tx<'_>,
     writer: WriterId,
     subject: &Subject,
-    now: Timestamp,
+    (came, now): (Timestamp, Timestamp),
 ) -> Result<Option<CallId>, StoreError> {
     // Any that died: what it had begun may be in its spool only.
     recover_dead(tx, writer, now)?;
     match table::unsettled(tx, subject)? {
         None => Ok(None),
-        Some((call, Some(Told { read: true, .. }))) => {
+        Some((call, Some(Told { read: Some(at), .. }))) if at < came => {
             table::unsettled_take(tx, call)?;
             Ok(None)
         }
-        Some((call, _unread)) => {
+        Some((call, _being_told)) => {
             table::unsettled_tell(tx, call, writer)?;
             Ok(Some(call))
         }
     }
 }
 
-/// Somebody who was told of a call read that. Of one that nobody is told of by its note
+/// Somebody who was told of a call read that at this time. Of one that nobody is told of by its note
 /// it is no word: a key has its own.
 ///
 /// # Errors
 ///
 /// When it cannot be written.
-pub fn has_read(tx: &Tx<'_>, call: CallId) -> Result<(), StoreError> {
-    table::unsettled_read(tx, call)
+pub fn has_read(tx: &Tx<'_>, call: CallId, at: Timestamp) -> Result<(), StoreError> {
+    table::unsettled_read(tx, call, at)
 }
 
 /// The calls of a session of which the next identical one may have to be told: they

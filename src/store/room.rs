@@ -10,7 +10,6 @@ use super::reserve::Reserve;
 use rusqlite::Connection;
 use rusqlite::ErrorCode;
 use rustix::fs::statvfs;
-use rustix::process::geteuid;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -219,15 +218,12 @@ fn with_log(store: &Path, free: u64) -> u64 {
     free.saturating_add(log.map_or(0, |log| log.len()))
 }
 
-/// What is free for us of the volume of a store, in bytes. None where the volume does not
-/// tell.
+/// What is free for anybody of the volume of a store, in bytes. None where the volume does
+/// not tell. What is for root besides includes blocks that a file system keeps to itself
+/// (ext4), so it is left alone.
 fn free(store: &Path) -> Option<u64> {
     let volume = statvfs(store).ok().filter(|volume| volume.f_blocks > 0)?;
-    let blocks = match geteuid().is_root() {
-        true => volume.f_bfree,
-        false => volume.f_bavail,
-    };
-    Some(blocks.saturating_mul(volume.f_frsize))
+    Some(volume.f_bavail.saturating_mul(volume.f_frsize))
 }
 
 #[cfg(test)]

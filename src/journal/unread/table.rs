@@ -52,19 +52,24 @@ pub(super) fn insert(tx: &Tx<'_>, subject: &Subject, now: Timestamp) -> Result<(
         .map_err(StoreError::sql("note an answer that nobody read"))
 }
 
-/// Takes away all but the newest of a session.
-pub(super) fn trim(tx: &Tx<'_>, session: SessionId, most: u32) -> Result<Vec<CallId>, StoreError> {
+/// Takes away all but the newest of this caller in the session.
+pub(super) fn trim(tx: &Tx<'_>, subject: &Subject, most: u32) -> Result<Vec<CallId>, StoreError> {
     let trim = || {
         tx.sql()
             .prepare_cached(
                 "DELETE FROM unread_call WHERE call IN (
-                     SELECT call FROM unread_call WHERE session = ?1
-                     ORDER BY call DESC LIMIT -1 OFFSET ?2)
+                     SELECT call FROM unread_call WHERE session = ?1 AND principal = ?2
+                     ORDER BY call DESC LIMIT -1 OFFSET ?3)
                  RETURNING call",
             )?
-            .query_map(params![session.as_bytes(), most], |row| {
-                row.get(0).map(CallId::from_bytes)
-            })?
+            .query_map(
+                params![
+                    subject.session.as_bytes(),
+                    subject.principal.to_string(),
+                    most
+                ],
+                |row| row.get(0).map(CallId::from_bytes),
+            )?
             .collect::<Result<Vec<_>, _>>()
     };
     trim().map_err(StoreError::sql("forget answers that nobody read"))
@@ -149,7 +154,7 @@ pub(super) fn of(tx: &Tx<'_>, session: SessionId) -> Result<Vec<(String, Digest)
 }
 
 /// The calls that a writer closed within so many milliseconds before its last record,
-/// the newest of each session. Whether they changed anything is known to whoever is
+/// the newest of each caller in each session. Whether they changed anything is known to whoever is
 /// asked to make one again.
 pub(super) fn last_closed_insert(
     tx: &Tx<'_>,
@@ -162,7 +167,8 @@ pub(super) fn last_closed_insert(
              SELECT session, tool, digest, call, principal, at FROM (
                  SELECT first.session, first.tool, first.digest, first.call, first.principal,
                      last.at, row_number() OVER (
-                         PARTITION BY first.session ORDER BY first.call DESC) AS place
+                         PARTITION BY first.session, first.principal
+                         ORDER BY first.call DESC) AS place
                  FROM journal AS last
                  JOIN journal AS first ON first.call = last.call AND first.kind = 'open'
                  WHERE last.writer = ?1 AND last.kind = 'close'

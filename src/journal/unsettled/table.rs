@@ -33,10 +33,10 @@ INSERT INTO unsettled (session, tool, arguments, call, principal, told)
 DROP TABLE unsettled_before;
 ";
 
-/// What is new in it with version 29 of the store: being told and having read that are
-/// two things. Of what was told before nobody knows the second.
+/// What is new in it with version 29 of the store: when somebody read what they were
+/// told. Of what was told before nobody knows.
 pub const SCHEMA_29: &str = "
-ALTER TABLE unsettled ADD COLUMN read INTEGER NOT NULL DEFAULT 0;  -- whether that was read
+ALTER TABLE unsettled ADD COLUMN read INTEGER;  -- when that was read first: µs since 1970 UTC
 ";
 
 /// What is noted of a call is what its first record says.
@@ -46,7 +46,8 @@ pub(super) fn unsettled_insert(
     told: Option<Told>,
 ) -> Result<(), StoreError> {
     let by = told.map(|told| told.by.number());
-    let read = told.is_some_and(|told| told.read);
+    let read = told.and_then(|told| told.read);
+    let read = read.map(Timestamp::as_microsecond);
     tx.sql()
         .execute(
             "INSERT OR REPLACE INTO unsettled
@@ -71,7 +72,7 @@ pub(super) fn unsettled(
             .prepare_cached(
                 "SELECT call, told, read FROM unsettled
                  WHERE session = ?1 AND tool = ?2 AND arguments = ?3 AND principal = ?4
-                 ORDER BY told IS NOT NULL, read, call LIMIT 1",
+                 ORDER BY told IS NOT NULL, read IS NOT NULL, call LIMIT 1",
             )?
             .query_row(params![session, tool, arguments, principal], read_noted)
             .optional()
@@ -81,7 +82,9 @@ pub(super) fn unsettled(
 
 fn read_noted(row: &rusqlite::Row<'_>) -> rusqlite::Result<(CallId, Option<Told>)> {
     let by: Option<i64> = row.get(1)?;
-    let read = row.get(2)?;
+    let read: Option<i64> = row.get(2)?;
+    // One that is no time was read after all that came, and is told again.
+    let read = read.map(|at| Timestamp::from_microsecond(at).unwrap_or(Timestamp::MAX));
     let told = by.map(WriterId::from_number).map(|by| Told { by, read });
     Ok((CallId::from_bytes(row.get(0)?), told))
 }
@@ -153,12 +156,13 @@ pub(super) fn unsettled_tell(tx: &Tx<'_>, call: CallId, by: WriterId) -> Result<
         .map_err(StoreError::sql("note who tells of an unknown outcome"))
 }
 
-/// Notes that it was read, whoever tells it, where somebody does.
-pub(super) fn unsettled_read(tx: &Tx<'_>, call: CallId) -> Result<(), StoreError> {
+/// Notes when it was read first, whoever tells it, where somebody does.
+pub(super) fn unsettled_read(tx: &Tx<'_>, call: CallId, at: Timestamp) -> Result<(), StoreError> {
     tx.sql()
         .execute(
-            "UPDATE unsettled SET read = 1 WHERE call = ?1 AND told IS NOT NULL",
-            [call.as_bytes()],
+            "UPDATE unsettled SET read = min(coalesce(read, ?2), ?2)
+             WHERE call = ?1 AND told IS NOT NULL",
+            params![call.as_bytes(), at.as_microsecond()],
         )
         .map(|_one_row| ())
         .map_err(StoreError::sql(
@@ -197,7 +201,7 @@ pub(super) fn unsettled_delete(tx: &Tx<'_>, subject: &Subject) -> Result<(), Sto
 pub(super) fn unsettled_untell(tx: &Tx<'_>, dead: WriterId) -> Result<(), StoreError> {
     tx.sql()
         .execute(
-            "UPDATE unsettled SET told = NULL, read = 0 WHERE told = ?1",
+            "UPDATE unsettled SET told = NULL, read = NULL WHERE told = ?1",
             [dead.number()],
         )
         .map(|_rows| ())

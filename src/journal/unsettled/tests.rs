@@ -43,6 +43,10 @@ fn call(number: u8) -> CallId {
     CallId::from_bytes([number; 16])
 }
 
+fn at(microseconds: i64) -> Timestamp {
+    Timestamp::from_microsecond(microseconds).unwrap()
+}
+
 #[tokio::test]
 async fn what_was_noted_before_each_call_had_a_row_is_told_to_its_caller() {
     let found = in_store(&SCHEMAS, move |tx| {
@@ -64,12 +68,16 @@ async fn what_was_noted_before_each_call_had_a_row_is_told_to_its_caller() {
 #[tokio::test]
 async fn a_call_is_told_until_that_was_read_whoever_tells_it() {
     type Step = fn(&Tx<'_>) -> Result<(), StoreError>;
-    let reads: Step = |tx| has_read(tx, call(1));
+    let reads: Step = |tx| has_read(tx, call(1), at(2));
     let dies: Step = |tx| untell(tx, writer(2));
-    let cases: [(&[Step], Option<CallId>); 5] = [
+    let late: Step = |tx| has_read(tx, call(1), at(4));
+    let cases: [(&[Step], Option<CallId>); 7] = [
         // Two tell it, and nobody knows what became of that, or it was in vain.
         (&[], Some(call(1))),
         (&[reads], None),
+        // Who reads it first counts, and whoever came before that is told too.
+        (&[reads, late], None),
+        (&[late], Some(call(1))),
         (&[dies], Some(call(1))),
         // The system may not have sent what it took of one that died.
         (&[reads, dies], Some(call(1))),
@@ -80,7 +88,7 @@ async fn a_call_is_told_until_that_was_read_whoever_tells_it() {
         let steps = steps.to_vec();
         let told = in_store(&SCHEMAS, move |tx| {
             let pay = subject("claims/pay", "alice");
-            let tell = |by| tell_unsettled(tx, by, &pay, Timestamp::UNIX_EPOCH);
+            let tell = |by| tell_unsettled(tx, by, &pay, (at(3), Timestamp::UNIX_EPOCH));
             assert_eq!(tell(writer(1))?, Some(call(1)));
             assert_eq!(tell(writer(2))?, Some(call(1)));
             steps.iter().try_for_each(|step| step(tx))?;
@@ -96,9 +104,9 @@ async fn what_is_put_back_is_told_as_it_was() {
         let pay = subject("claims/pay", "alice");
         let mut read = Vec::new();
         for reads in [false, true] {
-            tell_unsettled(tx, writer(1), &pay, Timestamp::UNIX_EPOCH)?;
+            tell_unsettled(tx, writer(1), &pay, (at(1), Timestamp::UNIX_EPOCH))?;
             if reads {
-                has_read(tx, call(1))?;
+                has_read(tx, call(1), at(2))?;
             }
             let noted = take_note(tx, call(1))?.unwrap();
             assert_eq!(table::unsettled(tx, &pay)?, None);
@@ -108,5 +116,5 @@ async fn what_is_put_back_is_told_as_it_was() {
         }
         Ok(read)
     });
-    assert_eq!(read.await, [false, true]);
+    assert_eq!(read.await, [None, Some(at(2))]);
 }
