@@ -110,3 +110,28 @@ async fn who_makes_a_call_while_another_is_told_of_its_like_is_told_too() {
     assert_eq!(world.told(session, pay).await, []);
     assert_eq!(world.end().await, [""; 0]);
 }
+
+#[tokio::test]
+async fn who_came_before_the_warning_was_read_is_told_too() {
+    let mut world = World::new().await;
+    let session = world.claim().await;
+    let pay = ("pay", "{\"amount\":1}", None);
+    let (call, unread) = world.calls_tool(session, pay);
+    let lost = tokio::spawn(call);
+    world.server.hears().await;
+    world.server.spoils();
+    lost.await.unwrap();
+    // It waits until it is known whether the first was read.
+    let (call, receipt) = world.calls_tool(session, pay);
+    let other = tokio::spawn(call);
+    tokio::task::yield_now().await;
+    unread.read();
+    let told = other.await.unwrap();
+    assert!(
+        matches!(told, Answer::Refused(Refusal::EarlierUnknown { .. })),
+        "{told:?}"
+    );
+    receipt.read();
+    assert_eq!(world.told(session, pay).await, []);
+    assert_eq!(world.end().await, [""; 0]);
+}
