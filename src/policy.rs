@@ -18,6 +18,7 @@ mod entities;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 mod gate;
+mod lifting;
 mod limits;
 mod load;
 mod message;

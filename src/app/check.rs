@@ -65,6 +65,9 @@ pub async fn check(config: &Config) -> anyhow::Result<Checked> {
     };
     let who = callers::problems(config, &rules.principals);
     checked.problems.extend(who);
+    if let Err(error) = config.http.must_keep_strangers_out() {
+        checked.problems.push(Chain(&error).to_string());
+    }
     if let Err(error) = config.broker.custody.must_be_held() {
         let problem = format!("`journal.checkpoints`: {}", Chain(&error));
         checked.problems.push(problem);

@@ -1,5 +1,7 @@
 //! `countersign doctor`: what is wrong with an installation, and what to do.
 
+mod entries;
+
 use super::check::check;
 use super::existing_store_apart;
 use super::notified;
@@ -109,6 +111,7 @@ pub async fn doctor(config: Result<Config, anyhow::Error>, around: Option<Around
         let reached = config.as_ref().ok().map(|config| &config.reached);
         for client in Client::ALL {
             client_files(client, (&around, reached), &mut findings);
+            findings.extend(entries::of(client, &around, config.as_ref().ok()));
         }
     }
     findings
@@ -227,9 +230,18 @@ async fn servers_and_policies(config: &Config, findings: &mut Vec<Finding>) {
         let advice = "see `countersign check`".to_owned();
         findings.push(Finding::warning(warning, advice));
     }
-    for problem in checked.problems {
+    for problem in checked.problems.iter().flat_map(|problem| apart(problem)) {
         findings.push(Finding::problem(problem, "see `countersign check`"));
     }
+}
+
+/// Each by itself, where a problem is a list of them, one a line.
+fn apart(problem: &str) -> Vec<String> {
+    let Some((what, list)) = problem.split_once(":\n  ") else {
+        return vec![problem.to_owned()];
+    };
+    let list = list.split("\n  ").map(|one| format!("{what}: {one}"));
+    list.collect()
 }
 
 /// What a client's files say of us, and of servers that it reaches past us.

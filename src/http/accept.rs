@@ -151,16 +151,27 @@ impl Settings {
     /// When there is neither a key nor an anonymous principal, or when strangers
     /// on other machines could be that principal.
     pub fn must_let_somebody_in(&self, store: &Store) -> Result<(), HttpError> {
-        let address = self.listen;
-        match (&self.anonymous, address.ip().is_loopback()) {
-            (Some(_), true) => return Ok(()),
-            (Some(_), false) => return Err(HttpError::AnonymousToAll { address }),
-            (None, _) => {}
+        self.must_keep_strangers_out()?;
+        if self.anonymous.is_some() {
+            return Ok(());
         }
         let keys = store.read(keys::list).map_err(HttpError::Keys)?;
         match keys.iter().any(|key| key.revoked.is_none()) {
             true => Ok(()),
             false => Err(HttpError::Nobody),
+        }
+    }
+
+    /// Makes sure that not everybody could call.
+    ///
+    /// # Errors
+    ///
+    /// When strangers on other machines could be the anonymous principal.
+    pub fn must_keep_strangers_out(&self) -> Result<(), HttpError> {
+        let address = self.listen;
+        match self.anonymous.is_some() && !address.ip().is_loopback() {
+            true => Err(HttpError::AnonymousToAll { address }),
+            false => Ok(()),
         }
     }
 }

@@ -3,6 +3,9 @@
 
 use super::bundle::Bundle;
 use super::gate::Gate;
+use super::lifting;
+use super::lifting::Heard;
+use super::load::Loaded;
 use super::schema::BROKER;
 use super::verdict::Facts;
 use super::verdict::Verdict;
@@ -44,6 +47,26 @@ pub struct DeadEscalation {
 enum Dead {
     Nobody,
     Only(String),
+    Unasked,
+    OfOthers,
+}
+
+impl Dead {
+    /// The same in words, with what to do.
+    fn why(&self, role: &str) -> String {
+        match self {
+            Self::Nobody => "which no principal has: declare somebody who has it".to_owned(),
+            Self::Only(only) => format!(
+                "which only `{only}` has, and nobody else could be stopped by this: nobody lifts their own calls. Give the role to one more of the principals"
+            ),
+            Self::Unasked => format!(
+                "and no approval lifts this forbid, so nobody is ever asked: add `unless {{ context.call has approval && context.call.approval.by in Broker::Role::{role:?} && context.call.approval.by != principal }}`"
+            ),
+            Self::OfOthers => format!(
+                "and this forbid takes the approval of nobody who has it, so nobody is ever asked: write `context.call.approval.by in Broker::Role::{role:?}`, or let `@escalate` name the role whose approval it takes"
+            ),
+        }
+    }
 }
 
 impl Bundle {
@@ -70,13 +93,8 @@ impl Bundle {
         let stopping = self.loaded.iter().filter_map(|loaded| {
             let role = roles.get(loaded.id.as_str())?;
             let callers = callers.get(loaded.id.as_str())?;
-            let dead = self.nobody_lifts(role, callers)?;
-            let why = match &dead {
-                Dead::Nobody => "which no principal has: declare somebody who has it".to_owned(),
-                Dead::Only(only) => format!(
-                    "which only `{only}` has, and nobody else could be stopped by this: nobody lifts their own calls. Give the role to one more of the principals"
-                ),
-            };
+            let dead = self.nobody_lifts(loaded, role, callers)?;
+            let why = dead.why(role);
             let what =
                 format!("`@escalate` names the role `{role}`, {why}, or leave `@escalate` out");
             let own = loaded.policy.to_json().ok();
@@ -155,15 +173,24 @@ impl Bundle {
 
     /// Why no approval could ever be had for the calls of these; none where one
     /// could, or where nobody calls.
-    fn nobody_lifts(&self, role: &str, callers: &BTreeSet<&PrincipalId>) -> Option<Dead> {
+    fn nobody_lifts(
+        &self,
+        forbid: &Loaded,
+        role: &str,
+        callers: &BTreeSet<&PrincipalId>,
+    ) -> Option<Dead> {
         let holders = self.holders(role).into_iter();
-        let holders: Vec<&PrincipalId> = holders.map(|(id, _)| id).collect();
+        let (holders, users): (Vec<&PrincipalId>, Vec<&EntityUid>) = holders.unzip();
         let mut callers = callers.iter().peekable();
         callers.peek()?;
         match holders[..] {
             [] => Some(Dead::Nobody),
             [only] if callers.all(|caller| *caller == only) => Some(Dead::Only(only.to_string())),
-            _ => None,
+            _ => match lifting::heard(&forbid.policy, &self.world, &users) {
+                Heard::Never => Some(Dead::Unasked),
+                Heard::OfNobody => Some(Dead::OfOthers),
+                Heard::Perhaps => None,
+            },
         }
     }
 }

@@ -151,6 +151,14 @@ pub(super) fn call(policy: &Policy, attribute: &str) -> Mentioned {
     }
 }
 
+/// Whether a condition of a policy reads an attribute of this name of `context.call`, by
+/// its name or with all that is there.
+pub(super) fn condition_reads(condition: &Value, attribute: &str) -> bool {
+    let mut reads = Reads::default();
+    reads.visit(condition);
+    reads.of("call").wants(attribute)
+}
+
 /// Whether a policy mentions an attribute of this name, of whatever.
 pub(super) fn mentions(policy: &Policy, attribute: &str) -> bool {
     fn found(expression: &Value, attribute: &str) -> bool {

@@ -248,7 +248,12 @@ fn a_call_that_a_killed_broker_left_open_is_shown_as_unknown_and_named_by_verify
     let (_, shown) = world.run(&["session", "show", "claim-99"]);
     assert!(shown.contains("unknown (not recovered) claims/"), "{shown}");
     let (holds, printed) = world.run(&["journal", "verify"]);
-    assert!(!holds && printed.contains("left open"), "{printed}");
+    assert!(holds && printed.contains("note call "), "{printed}");
+    for said in ["left open by writer", "; 0 calls in flight."] {
+        assert!(printed.contains(said), "{printed}");
+    }
+    let (holds, printed) = world.run(&["journal", "verify", "--json"]);
+    assert!(holds && printed.contains("\"problems\":[]"), "{printed}");
     // The next start recovers it.
     assert!(world.broker().initialized().end());
     let (holds, printed) = world.run(&["journal", "verify"]);

@@ -1,6 +1,7 @@
 //! Setting up as a new user does: a home folder, a client's file with servers,
 //! and the commands in their order.
 
+mod entries;
 mod filters;
 mod json;
 mod others;

@@ -83,6 +83,10 @@ impl Verify {
             }
         };
         found.problems.extend(broken);
+        // As a kill leaves it until the next start: nothing is wrong with what was written.
+        let is_open = |problem: &mut Problem| matches!(problem, Problem::LeftOpen { .. });
+        let open = found.problems.extract_if(.., is_open);
+        notes.extend(open.map(|open| open.to_string()));
         let status = match found.problems.is_empty() {
             true => ExitCode::SUCCESS,
             false => ExitCode::FAILURE,

@@ -32,7 +32,7 @@ fn a_group_says_nothing_while_there_is_no_tool_at_all() {
 
 #[test]
 fn an_escalation_that_nobody_could_lift_is_told() {
-    let stop = r#"@id("x") @escalate("Manager") forbid(principal, action == Broker::Action::"claims/approve_payment", resource);"#;
+    let stop = r#"@id("x") @escalate("Manager") forbid(principal, action == Broker::Action::"claims/approve_payment", resource) unless { context.call has approval };"#;
     let told = |world: &World| -> Vec<String> {
         let dead = world.build().unwrap().dead_escalations("");
         dead.into_iter().map(|dead| dead.told).collect()
@@ -65,6 +65,53 @@ fn an_escalation_that_nobody_could_lift_is_told() {
         told(&World::bare().with(permit).with(stop)),
         [] as [&str; 0]
     );
+}
+
+#[test]
+fn an_escalation_whose_forbid_takes_no_approval_of_the_role_is_told() {
+    let told = |role: &str, unless: &str| -> Vec<String> {
+        let stop = format!(
+            "@id(\"x\") @escalate(\"{role}\") forbid(principal, action == Broker::Action::\"claims/approve_payment\", resource) when {{ context.input.amount > 5 }} {unless};"
+        );
+        let bundle = World::shipped().with(&stop).build();
+        let bundle = bundle.unwrap_or_else(|error| panic!("{error}"));
+        let dead = bundle.dead_escalations("").into_iter();
+        dead.map(|dead| dead.told).collect()
+    };
+    assert_eq!(
+        told("Manager", ""),
+        [
+            "own.cedar:1: policy `x`: `@escalate` names the role `Manager`, and no approval lifts this forbid, so nobody is ever asked: add `unless { context.call has approval && context.call.approval.by in Broker::Role::\"Manager\" && context.call.approval.by != principal }`, or leave `@escalate` out"
+        ]
+    );
+    // What it says to add is right.
+    let added = told("Manager", "");
+    let added = added[0].split('`').find(|part| part.starts_with("unless"));
+    assert_eq!(told("Manager", added.unwrap()), [] as [&str; 0]);
+    let by = "context.call.approval.by";
+    for (unless, is_dead) in [
+        ("by == principal", true),
+        ("by == Broker::User::\"mallory\"", true),
+        ("!(by in Broker::Role::\"Manager\")", true),
+        (
+            "by == Broker::User::\"alice\" && context.input.amount < 9",
+            true,
+        ),
+        ("by == Broker::User::\"mia\"", false),
+        ("by.limit > context.input.amount", false),
+        ("(by == principal || context.input.amount < 9)", false),
+    ] {
+        let unless = unless.replace("by", by);
+        let unless = format!("unless {{ context.call has approval && {unless} }}");
+        let said = told("Manager", &unless);
+        assert_eq!(said.len(), usize::from(is_dead), "{unless}: {said:?}");
+        let why = "takes the approval of nobody who has it";
+        assert!(said.iter().all(|said| said.contains(why)), "{said:?}");
+    }
+    let managers = "unless { context.call has approval && context.call.approval.by in Broker::Role::\"Manager\" }";
+    assert_eq!(told("Auditor", managers).len(), 1);
+    // A Manager is a Senior too.
+    assert_eq!(told("Senior", managers), [] as [&str; 0]);
 }
 
 #[test]
