@@ -148,7 +148,10 @@ impl Call {
             Access::Write => Effect::Possible,
         };
         if effect == Effect::Possible {
-            assert_eq!(journal::tell_unsettled(tx, writer, &subject, now)?, None);
+            assert_eq!(
+                journal::tell_unsettled(tx, writer, &subject, (now, now))?,
+                None
+            );
         }
         let amounts = self.reading.amounts();
         let day = match amounts {
