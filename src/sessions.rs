@@ -414,7 +414,8 @@ pub enum Frozen {
 }
 
 /// Has a session wait. False where there is no such session, or it is over. One
-/// that waits already says from now on what it waits for.
+/// that waits already says from now on what it waits for, and keeps its words where
+/// there are no others.
 ///
 /// # Errors
 ///

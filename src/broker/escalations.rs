@@ -53,7 +53,7 @@ pub enum DecisionRefusal {
     )]
     Unknown,
     /// Nothing can be decided any more.
-    #[error("it is {} already: nothing can be decided any more", .0.as_str())]
+    #[error("it is {} already: nothing can be decided any more{}", .0.as_str(), left_to_do(*.0))]
     Over(State),
     /// It is their own.
     #[error("nobody decides on their own call")]
@@ -101,6 +101,16 @@ impl DecisionRefusal {
             Self::Reason => "unfit_reason",
             Self::NotRecorded => "not_recorded",
         }
+    }
+}
+
+/// What can still be done about one that is decided on, for a person.
+fn left_to_do(state: State) -> &'static str {
+    match state {
+        State::Approved => {
+            ". Until the call is made, whoever asked can withdraw it, and `countersign session freeze` stops their session"
+        }
+        _ => "",
     }
 }
 

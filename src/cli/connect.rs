@@ -20,6 +20,7 @@ use crate::clients::Over;
 use crate::clients::Place;
 use crate::clients::Scope;
 use crate::config::Config;
+use crate::config::plain_text;
 use crate::principal::PrincipalId;
 use crate::visible;
 use anyhow::Context;
@@ -73,6 +74,8 @@ struct Said {
     /// All of it, for people.
     text: String,
     warnings: Vec<String>,
+    /// Warnings of what is so only once the changes are made.
+    once_done: Vec<String>,
 }
 
 impl Said {
@@ -89,6 +92,7 @@ impl Said {
     fn extend(&mut self, other: Self) {
         self.text.push_str(&other.text);
         self.warnings.extend(other.warnings);
+        self.once_done.extend(other.once_done);
     }
 }
 
@@ -109,7 +113,7 @@ impl Connect {
             };
             let from = (file.as_deref(), over);
             let changes = clients::disconnecting(self.client, &around, from)?;
-            return self.carry_out(&around, &changes, (said, form));
+            return self.carry_out(&changes, (said, form));
         }
         let config = load()?;
         let is_found = file.is_some() || around.has(self.client);
@@ -133,7 +137,8 @@ impl Connect {
             ));
         }
         self.replaced(&config, (&around, &changes), &mut said)?;
-        self.carry_out(&around, &changes, (said, form))
+        said.once_done = self.beside(&config, (&around, &changes));
+        self.carry_out(&changes, (said, form))
     }
 
     /// Refuses to take out a server for which another one would answer, and warns of one
@@ -183,13 +188,54 @@ impl Connect {
         )
     }
 
+    /// Warns of what the client still reaches by itself once the changes are made.
+    fn beside(&self, config: &Config, (around, changes): (&Around, &Changes)) -> Vec<String> {
+        let client = self.client;
+        let found = around.found(client);
+        let warnings = changes.beside.iter().map(|(place, names)| {
+            let known = found.iter().find(|found| found.place == *place);
+            let servers = match known {
+                Some(found) => found.servers.as_ref().ok().cloned(),
+                None => plain_text(&place.path)
+                    .ok()
+                    .and_then(|text| place.read(&text).ok()),
+            };
+            let servers = servers.unwrap_or_default();
+            let is_ours = |name: &String| {
+                let here = (place, around.here.as_path());
+                let mut same = servers.iter().filter(|server| server.name == *name);
+                same.any(|server| {
+                    let likeness =
+                        clients::likeness(&config.reached, here, (server, &server.server));
+                    matches!(likeness, Likeness::Same(_))
+                })
+            };
+            let missing: Vec<String> = names
+                .iter()
+                .filter(|name| !is_ours(name))
+                .cloned()
+                .collect();
+            let once = match missing.len() {
+                0 => "They are in `countersign.toml`: take them out with".to_owned(),
+                all if all == names.len() => {
+                    "Once they are in `countersign.toml`, take them out with".to_owned()
+                }
+                _ => format!(
+                    "Once {} are in `countersign.toml` too, take them out with",
+                    one_line(&missing.join(", "))
+                ),
+            };
+            format!(
+                "{client} still reaches {} by itself, past every policy ({place}). {once} {}.",
+                one_line(&names.join(", ")),
+                clients::taking_out(client, place, around)
+            )
+        });
+        warnings.collect()
+    }
+
     /// Makes the changes where that is asked for, and shows them.
-    fn carry_out(
-        &self,
-        around: &Around,
-        changes: &Changes,
-        (warnings, form): (Said, Form),
-    ) -> anyhow::Result<()> {
+    fn carry_out(&self, changes: &Changes, (warnings, form): (Said, Form)) -> anyhow::Result<()> {
         let mut said = Said::default();
         for change in &changes.files {
             said.line(&format!("{}", change.path.display()));
@@ -208,7 +254,7 @@ impl Connect {
             }
             match self.undo {
                 true => self.undone(changes, &mut said),
-                false => self.applied((changes, &backups), (warnings, around), &mut said),
+                false => self.applied((changes, &backups), warnings, &mut said),
             }
         }
         match form {
@@ -253,7 +299,7 @@ impl Connect {
     fn applied(
         &self,
         (changes, backups): (&Changes, &[Option<PathBuf>]),
-        (warnings, around): (Said, &Around),
+        warnings: Said,
         said: &mut Said,
     ) {
         let client = self.client;
@@ -275,12 +321,8 @@ impl Connect {
             }
         }
         said.extend(warnings);
-        for (place, names) in &changes.beside {
-            said.warn(&format!(
-                "{client} still reaches {} by itself, past every policy ({place}). Once they are in `countersign.toml`, take them out with {}.",
-                one_line(&names.join(", ")),
-                clients::taking_out(client, place, around)
-            ));
+        for warning in std::mem::take(&mut said.once_done) {
+            said.warn(&warning);
         }
         if changes.files.iter().all(Change::is_none) {
             return;

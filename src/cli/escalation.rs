@@ -218,10 +218,11 @@ fn whole(one: &Escalation, handles: &[String], now: Timestamp) -> anyhow::Result
     )?;
     writeln!(text, "open until {}", at(one.expires))?;
     if let Some(decision) = &one.decision {
-        let reason = decision.reason.as_deref().map(one_line).unwrap_or_default();
+        let reason = decision.reason.as_deref().map(one_line);
+        let reason = reason.map_or_else(String::new, |said| format!(": {said}"));
         writeln!(
             text,
-            "decided    {} by {}: {reason}",
+            "decided    {} by {}{reason}",
             at(decision.at),
             decision.by
         )?;

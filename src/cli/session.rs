@@ -3,6 +3,7 @@
 mod events;
 pub(super) mod explain;
 mod label;
+mod standstill;
 
 pub(super) use events::delivered;
 pub(super) use events::tries;
@@ -157,7 +158,9 @@ impl Command {
             }
             Self::Resume(which) => {
                 let resumes = |tx: &Tx<'_>, id, now| sessions::resume(tx, id, (By::Operator, now));
-                which.change(&store, resumes, ("resumed", "was not paused"), form)
+                let (now_it, before_it) = which.resuming(&which.find(&store)?);
+                let words = (&*now_it, &*before_it);
+                which.change(&store, resumes, words, form)
             }
             Self::Freeze(which) => {
                 let freezes = |tx: &Tx<'_>, id, now| {

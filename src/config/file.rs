@@ -302,10 +302,15 @@ impl ServerSection {
         }
     }
 
+    /// Whether it does not say how the server is reached.
+    pub(super) fn is_nowhere(&self) -> bool {
+        self.command.is_none() && self.url.is_none() && self.urls.is_none()
+    }
+
     /// Takes over how a client reaches the server, unless the section says it
     /// itself.
     pub(super) fn fill(&mut self, entry: &Entry) {
-        if self.command.is_some() || self.url.is_some() || self.urls.is_some() {
+        if !self.is_nowhere() {
             return;
         }
         self.command.clone_from(&entry.command);

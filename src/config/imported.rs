@@ -128,8 +128,18 @@ fn whole(path: &Path, text: &str) -> Result<Value, ConfigError> {
     let is_toml = path.extension().is_some_and(|ending| ending == "toml");
     match is_toml {
         true => toml::from_str(text).map_err(|error| ConfigError::toml(path, text, &error)),
+        false if !may_be_object(text) => Err(shape(NO_CLIENTS.to_owned())),
         false => client_json(text).map_err(shape),
     }
+}
+
+/// What is said of a file that cannot be a client's.
+const NO_CLIENTS: &str = "it is no client's file with servers: that is an object of JSON with `mcpServers` (or `servers`), or TOML where its name ends in `.toml`";
+
+/// Whether a text begins as an object of JSON does, or a comment before it, or is empty.
+fn may_be_object(text: &str) -> bool {
+    let text = text.trim_start_matches('\u{feff}').trim_start();
+    text.is_empty() || text.starts_with(['{', '/'])
 }
 
 /// Adds the servers of one member of the file.
@@ -351,6 +361,8 @@ mod tests {
         for (text, says) in [
             ("{", "`/x/a.json` is not right"),
             ("{'a': 1}", "`/x/a.json` is not right"),
+            ("# Notes", "it is no client's file with servers"),
+            ("[1]", "an object of JSON with `mcpServers`"),
             (r#"{"mcpServers": []}"#, "`mcpServers`"),
             (r#"{"mcpServers": {"a": 1}}"#, "`mcpServers.a`"),
             (

@@ -75,6 +75,9 @@ fn resolve(
     match (variable(name).filter(|value| !value.is_empty()), otherwise) {
         (Some(value), _) => Ok(value),
         (None, Some(otherwise)) => Ok(otherwise.to_owned()),
+        (None, None) if variable(name).is_some() => Err(format!(
+            "the variable `{name}` is set, and empty: give it a value where Countersign starts, or write `${{{name}:-otherwise}}`"
+        )),
         (None, None) => Err(format!(
             "the variable `{name}` is not set: set it where Countersign starts, or write `${{{name}:-otherwise}}`"
         )),
@@ -130,7 +133,7 @@ mod tests {
         for (text, says) in [
             ("${ABSENT}", "the variable `ABSENT` is not set"),
             ("${env:ABSENT}", "the variable `ABSENT` is not set"),
-            ("${EMPTY}", "the variable `EMPTY` is not set"),
+            ("${EMPTY}", "the variable `EMPTY` is set, and empty"),
             ("${TOKEN", "has no `}`"),
             ("${input:token}", "`${input:token}` is no reference"),
             ("${}", "is no reference"),

@@ -4,6 +4,7 @@
 use super::error::ConfigError;
 use super::file::File;
 use super::reached::Reached;
+use super::shape::nearest;
 use crate::broker::ServerRules;
 use crate::downstream;
 use crate::tool::ServerName;
@@ -83,7 +84,11 @@ impl Servers {
                     let at = format!("{key}.{at}");
                     let mut nowhere = entries.iter().flat_map(|entry| reached.unresolved(entry));
                     if !nowhere.any(|(_key, problem)| problem == why) {
-                        return Err(value(at, why));
+                        let meant = meant(file, &name).filter(|_| section.is_nowhere());
+                        let meant = meant.map_or_else(String::new, |other| {
+                            format!(" (did you mean `[servers.{other}]`?)")
+                        });
+                        return Err(value(at, why + &meant));
                     }
                     servers.unresolved.get_or_insert((at, why));
                 }
@@ -93,4 +98,11 @@ impl Servers {
         }
         Ok((servers, reached, rules))
     }
+}
+
+/// The server whose name is most like this one, of those that say where they are.
+fn meant<'a>(file: &'a File, name: &ServerName) -> Option<&'a str> {
+    let others = file.servers.iter();
+    let others = others.filter(|(_, section)| !section.is_nowhere());
+    nearest(name.as_str(), others.map(|(other, _)| other.as_str()))
 }

@@ -31,8 +31,15 @@ pub fn toml_problem(text: &str, message: &str, span: Option<Range<usize>>) -> St
 /// may have been meant.
 fn without_values(message: &str) -> String {
     let message = message.replace('\n', " ");
+    if message.starts_with("unknown field `servers_from`") {
+        return "`servers_from` belongs to no section: move it before the first `[…]`".to_owned();
+    }
     if let Some(meant) = meant(&message) {
         return meant;
+    }
+    // What the reader of times says of one that is none.
+    if message.starts_with("failed to parse") && message.contains("duration") {
+        return format!("it is no time: {TIME}");
     }
     for about in ["invalid type: ", "invalid value: ", "unknown variant "] {
         let Some((found, expected)) = message
@@ -44,10 +51,19 @@ fn without_values(message: &str) -> String {
         let kind = found.split(['"', '`']).next().unwrap_or_default().trim();
         let about = format!("{about}{kind}");
         let about = about.trim_end();
-        return format!("{about}, expected {expected}");
+        let hint = match (kind, expected) {
+            (_, "a signed duration string") => return format!("{about}: {TIME}"),
+            ("string", "a sequence") => ": write a list, like `[\"x\"]`",
+            ("map", "a sequence") => ": write its section in double brackets, `[[…]]`",
+            _ => "",
+        };
+        return format!("{about}, expected {expected}{hint}");
     }
     message
 }
+
+/// How a time is written.
+const TIME: &str = "write a time with its unit, in quotes, like `\"60s\"` or `\"8h\"`";
 
 /// The message of an unknown key, with the known one that is most like it; none where it
 /// is another message, or none is.
@@ -55,14 +71,19 @@ fn meant(message: &str) -> Option<String> {
     let (written, known) = message.strip_prefix("unknown field `")?.split_once('`')?;
     // They stand in quotes: every other piece is one.
     let all = known.split('`').skip(1).step_by(2);
-    let near = all.filter_map(|known| {
-        let far = distance(written, known);
-        (far <= known.len().max(written.len()) / 3).then_some((far, known))
-    });
-    let (_, near) = near.min_by_key(|(far, _)| *far)?;
+    let near = nearest(written, all)?;
     Some(format!(
         "unknown field `{written}` (did you mean `{near}`?){known}"
     ))
+}
+
+/// The known word that is most like the written one; none where none is.
+pub(super) fn nearest<'a>(written: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let near = known.filter_map(|known| {
+        let far = distance(written, known);
+        (far <= known.len().max(written.len()) / 3).then_some((far, known))
+    });
+    near.min_by_key(|(far, _)| *far).map(|(_, known)| known)
 }
 
 /// In how many letters two words differ: each that is more, less or another, and each two

@@ -227,6 +227,40 @@ fn refused(table: &[(&str, &str, &str)]) {
 }
 
 #[test]
+fn what_is_nearly_right_is_told_with_what_would_be() {
+    refused(&[
+        (
+            "[servers.a]\ncommand = \"x\"\ntimeout = 60",
+            "at `servers.a.timeout`",
+            "`\"60s\"`",
+        ),
+        (
+            "[servers.a]\ncommand = \"x\"\ntimeout = \"60\"",
+            "at `servers.a.timeout`",
+            "`\"60s\"`",
+        ),
+        ("[session]\nidle = \"soon\"", "line 2", "`\"60s\"`"),
+        (
+            "[servers.a]\ncommand = \"x\"\nargs = \"y\"",
+            "at `servers.a.args`",
+            "`[\"x\"]`",
+        ),
+        (
+            "[servers.filesystem]\ncommand = \"x\"\n[servers.filsystem.tools.t]\naccess = \"read\"",
+            "servers.filsystem.command",
+            "did you mean `[servers.filesystem]`?",
+        ),
+        (
+            "[servers.a]\ncommand = \"x\"\nservers_from = \"y\"",
+            "line 3",
+            "before the first `[",
+        ),
+    ]);
+    let single = principals("[principals]\nsubject = \"a\"\n[roles]\n").unwrap_err();
+    assert!(single.contains("`[[…]]`"), "{single}");
+}
+
+#[test]
 fn what_is_no_label_and_no_time_for_one_is_refused() {
     refused(&[
         (

@@ -60,7 +60,15 @@ pub(super) fn find(command: &str, path: Option<&OsStr>, folder: &Path) -> Result
                 "`{}` is no program that we may run: check its permissions",
                 program.display()
             )),
-            Usability::Absent => Err(format!("`{}` does not exist", program.display())),
+            Usability::Folder => Err(format!(
+                "`{}` is a folder: name the program in it",
+                program.display()
+            )),
+            Usability::Absent => {
+                let program = program.display();
+                let hint = arguments_within(command);
+                Err(format!("`{program}` does not exist{hint}"))
+            }
         };
     }
     let path = path.unwrap_or_default();
@@ -70,7 +78,7 @@ pub(super) fn find(command: &str, path: Option<&OsStr>, folder: &Path) -> Result
         match usability(&program) {
             Usability::Runs => return Ok(program),
             Usability::CannotRun => forbidden = forbidden.or(Some(program)),
-            Usability::Absent => {}
+            Usability::Folder | Usability::Absent => {}
         }
     }
     Err(match forbidden {
@@ -78,16 +86,30 @@ pub(super) fn find(command: &str, path: Option<&OsStr>, folder: &Path) -> Result
             "`{}` is no program that we may run: check its permissions",
             program.display()
         ),
-        None => format!(
-            "`{command}` was not found on PATH ({}): install it or give the full path",
-            path.to_string_lossy()
-        ),
+        None => {
+            let place = path.to_string_lossy();
+            match arguments_within(command) {
+                "" => format!(
+                    "`{command}` was not found on PATH ({place}): install it or give the full path"
+                ),
+                hint => format!("`{command}` was not found on PATH ({place}){hint}"),
+            }
+        }
     })
+}
+
+/// What is said of a command that looks as if its arguments stood in it.
+fn arguments_within(command: &str) -> &'static str {
+    match command.trim().contains(char::is_whitespace) {
+        true => ": a command is the program alone, its arguments go into `args`",
+        false => "",
+    }
 }
 
 enum Usability {
     Runs,
     CannotRun,
+    Folder,
     Absent,
 }
 
@@ -97,6 +119,7 @@ fn usability(program: &Path) -> Usability {
             Ok(()) => Usability::Runs,
             Err(_) => Usability::CannotRun,
         },
+        Ok(found) if found.is_dir() => Usability::Folder,
         Ok(_) | Err(_) => Usability::Absent,
     }
 }
@@ -138,6 +161,12 @@ mod tests {
         );
         assert!(on_path("/no/such").unwrap_err().contains("does not exist"));
         assert!(on_path("").is_err());
+        let folder = folder.path().to_str().unwrap();
+        assert!(on_path(folder).unwrap_err().contains("is a folder"));
+        for within in ["npx -y files", "/no/such --flag"] {
+            let problem = on_path(within).unwrap_err();
+            assert!(problem.contains("go into `args`"), "{problem}");
+        }
     }
 
     #[test]

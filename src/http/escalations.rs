@@ -35,6 +35,8 @@ pub(super) enum Asked {
     List,
     /// What looks like one, and names none.
     Unknown,
+    /// What can be done with none.
+    Nothing,
     One(EscalationId),
     Decide(EscalationId, Approve),
     Withdraw(EscalationId),
@@ -49,15 +51,17 @@ impl Asked {
         }
         let rest = rest.strip_prefix('/')?;
         let (id, verb) = rest.split_once('/').unwrap_or((rest, ""));
+        if !["", "approve", "refuse", "withdraw"].contains(&verb) {
+            return Some(Self::Nothing);
+        }
         let Ok(id) = id.parse() else {
             return Some(Self::Unknown);
         };
         Some(match verb {
-            "" => Self::One(id),
             "approve" => Self::Decide(id, Approve::Yes),
             "refuse" => Self::Decide(id, Approve::No),
             "withdraw" => Self::Withdraw(id),
-            _ => Self::Unknown,
+            _ => Self::One(id),
         })
     }
 }
@@ -79,7 +83,7 @@ pub(super) async fn answer(
         Asked::List | Asked::One(_) => Some("GET"),
         Asked::Decide(..) | Asked::Withdraw(_) => Some("POST"),
         // What is not there has no methods.
-        Asked::Unknown => None,
+        Asked::Unknown | Asked::Nothing => None,
     };
     if let Some(wanted) = wanted.filter(|wanted| request.method().as_str() != *wanted) {
         return status::not_allowed(wanted);
@@ -88,6 +92,11 @@ pub(super) async fn answer(
     let one = match asked {
         Asked::List => return list(core, &principal, request.uri().query()).await,
         Asked::Unknown => Err(DecisionRefusal::Unknown),
+        Asked::Nothing => {
+            return status::no_path(
+                "the path is wrong: after the id of an escalation comes nothing, `/approve`, `/refuse` or `/withdraw`",
+            );
+        }
         Asked::One(id) => broker.escalation(&principal, id).await,
         Asked::Withdraw(id) => broker.withdraw(&principal, id, Way::Api(credential)).await,
         Asked::Decide(id, approve) => {
@@ -114,14 +123,13 @@ async fn reason(
     core: &Core,
     request: Request<Incoming>,
 ) -> Result<Option<String>, Box<Response<Body>>> {
-    if request
-        .headers()
-        .get("content-length")
-        .is_some_and(|length| length == "0")
-    {
+    let (head, body) = post::whole(core, request).await?;
+    if body.is_empty() {
         return Ok(None);
     }
-    let (_head, body) = post::read(core, request).await?;
+    if !post::is_json(&head) {
+        return Err(Box::new(status::unsupported_media()));
+    }
     let wrong = |message: &str| Box::new(status::unfit(message));
     let unread = |error: json::JsonError| Box::new(status::unfit(&error.to_string()));
     let text = json::check(&body).map_err(unread)?;
@@ -198,6 +206,10 @@ mod tests {
             ),
             ("/api/escalations/", Some(Asked::Unknown)),
             ("/api/escalations/x/approve", Some(Asked::Unknown)),
+            (
+                "/api/escalations/esc-4k7m-2qpx-9d3h/aprove",
+                Some(Asked::Nothing),
+            ),
             ("/api/escalationsx", None),
             ("/api/sessions/x/events", None),
         ] {

@@ -42,7 +42,7 @@ mod tests {
             Asked::Decide(_, Approve::Yes) => Some(("post", "/api/escalations/{id}/approve")),
             Asked::Decide(_, Approve::No) => Some(("post", "/api/escalations/{id}/refuse")),
             Asked::Withdraw(_) => Some(("post", "/api/escalations/{id}/withdraw")),
-            Asked::Unknown => None,
+            Asked::Unknown | Asked::Nothing => None,
         }
     }
 
@@ -77,6 +77,7 @@ mod tests {
             Asked::Decide(id, Approve::No),
             Asked::Withdraw(id),
             Asked::Unknown,
+            Asked::Nothing,
         ]
         .into_iter()
         .filter_map(described)

@@ -201,11 +201,19 @@ pub(super) async fn read(
     core: &Core,
     request: Request<Incoming>,
 ) -> Result<(HeaderMap, Bytes), Box<Response<Body>>> {
-    let settings = &core.edge.settings;
-    let (head, body) = request.into_parts();
-    if !is_json(&head.headers) {
+    if !is_json(request.headers()) {
         return Err(Box::new(status::unsupported_media()));
     }
+    whole(core, request).await
+}
+
+/// The whole body, whatever it is.
+pub(super) async fn whole(
+    core: &Core,
+    request: Request<Incoming>,
+) -> Result<(HeaderMap, Bytes), Box<Response<Body>>> {
+    let settings = &core.edge.settings;
+    let (head, body) = request.into_parts();
     let limit = settings.max_body;
     let too_large = || Box::new(status::too_large(limit));
     let told = head.headers.get(CONTENT_LENGTH);
@@ -225,7 +233,7 @@ pub(super) async fn read(
 }
 
 /// Whether a body is JSON in UTF-8, as it stands (RFC 9110 §8.3 and §8.4).
-fn is_json(headers: &HeaderMap) -> bool {
+pub(super) fn is_json(headers: &HeaderMap) -> bool {
     let plain = headers
         .get(CONTENT_ENCODING)
         .is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity"));

@@ -99,8 +99,13 @@ fn health(broker: &Broker, ready: bool) -> (StatusCode, Json<Value>) {
 
 /// Answers by a route, or says that there is none.
 pub(super) async fn answer(routes: &Router, request: Request<Incoming>) -> Response<Body> {
+    let path = request.uri().path();
+    let is_api = path == "/api" || path.starts_with("/api/");
     let routed = TowerToHyperService::new(routes.clone()).call(request);
     match routed.await {
+        Ok(response) if is_api && response.status() == StatusCode::NOT_FOUND => status::no_path(
+            "there is nothing here: there are `/api/escalations`, `/api/sessions/SESSION/events` and, with all of it, `/api/openapi.json`",
+        ),
         Ok(response) if response.status() == StatusCode::NOT_FOUND => status::not_found(),
         Ok(response) => response.map(Body::Routed),
         Err(never) => match never {},

@@ -164,6 +164,11 @@ pub(super) fn not_found() -> Response<Body> {
     )
 }
 
+/// No such path of the interface for programs.
+pub(super) fn no_path(message: &str) -> Response<Body> {
+    problem(StatusCode::NOT_FOUND, "not_found", message)
+}
+
 /// The path has other methods.
 pub(super) fn not_allowed(allowed: &'static str) -> Response<Body> {
     let mut response = json(

@@ -243,7 +243,8 @@ pub(super) fn session_pause(
 ) -> Result<bool, StoreError> {
     tx.sql()
         .execute(
-            "UPDATE session SET paused = coalesce(paused, ?3), waiting_for = ?2
+            "UPDATE session SET paused = coalesce(paused, ?3),
+                 waiting_for = coalesce(?2, waiting_for)
              WHERE id = ?1 AND ended IS NULL",
             params![id.as_bytes(), waiting_for, now.as_millisecond()],
         )

@@ -51,6 +51,26 @@ fn a_paused_session_sends_nothing_until_it_is_resumed() {
     assert!(done(&world, &["session", "resume", "claim-99"]).contains("is resumed"));
     assert!(broker.call(GET, read()).starts_with("Claim 99"));
     assert!(done(&world, &["session", "resume", "claim-99"]).contains("was not paused"));
+
+    done(&world, &pause);
+    done(&world, &["session", "pause", "claim-99"]);
+    let shown = done(&world, &["session", "show", "claim-99"]);
+    assert!(
+        shown.contains("waiting for the insurer's answer"),
+        "{shown}"
+    );
+    done(&world, &["session", "freeze", "claim-99"]);
+    for told in [
+        "is resumed, and still frozen",
+        "was not paused: it is frozen",
+    ] {
+        let said = done(&world, &["session", "resume", "claim-99"]);
+        let thaw = "`countersign session thaw claim-99`";
+        assert!(said.contains(told) && said.contains(thaw), "{said}");
+    }
+    done(&world, &["session", "end", "claim-99"]);
+    let said = done(&world, &["session", "resume", "claim-99"]);
+    assert!(said.contains("it is over (ended), for good"), "{said}");
 }
 
 #[test]

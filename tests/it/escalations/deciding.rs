@@ -185,12 +185,48 @@ fn programs_decide_over_http() {
     assert_eq!(done["decision"]["by"], "mia");
     let again = mias.post(&format!("{path}/refuse"), "{}");
     assert_eq!(again.status, 409, "{again:?}");
+    assert!(again.body.contains("session freeze"), "{again:?}");
+    let wrong = mias.post(&format!("{path}/aprove"), "{}");
+    assert!(
+        wrong.status == 404 && wrong.body.contains("the path is wrong"),
+        "{wrong:?}"
+    );
+    let wrong = mias.send("GET", "/api/escalation", &[], "");
+    assert!(
+        wrong.status == 404 && wrong.body.contains("`/api/escalations`"),
+        "{wrong:?}"
+    );
     assert!(passes(&mut agent, pay(MUCH, "claim-99")));
     let unknown = mias.send("GET", "/api/escalations/esc-0000-0000-0000", &[], "");
     assert_eq!(unknown.status, 404);
     let nobody = Talk::new(broker.address()).send("GET", "/api/escalations", &[], "");
     assert_eq!(nobody.status, 401);
     assert_eq!(world.paid(), [5_000_000]);
+}
+
+#[test]
+fn a_decision_needs_no_body_and_no_reason() {
+    let world = World::new();
+    let mia = world.key("mia");
+    let mut agent = world.broker().initialized();
+    let id = stopped(&mut agent);
+    let broker = world.serve();
+    let head = format!(
+        "POST /api/escalations/{id}/refuse HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {mia}\r\n",
+        broker.address()
+    );
+    for (rest, status) in [
+        ("\r\n", 200),
+        ("transfer-encoding: chunked\r\n\r\n0\r\n\r\n", 409),
+        ("content-length: 2\r\n\r\n{}", 415),
+    ] {
+        let mut talk = Talk::new(broker.address());
+        talk.raw(format!("{head}{rest}").as_bytes());
+        let answer = talk.read();
+        assert_eq!(answer.status, status, "{rest}: {answer:?}");
+    }
+    let (done, shown) = world.run(&["escalation", "show", &id]);
+    assert!(done && shown.contains(" by mia\n"), "{shown}");
 }
 
 /// What an agent wrote moves no cursor and hides nothing.

@@ -60,6 +60,8 @@ fn servers_of_every_scope_of_claude_code_are_taken_over_and_none_is_left_unnamed
     assert!(said.contains(warning), "{said}");
     let next = "`countersign connect claude-code --scope user --replace`";
     assert!(said.contains(next), "{said}");
+    let once = "Once claims are in `countersign.toml` too, take them out";
+    assert!(said.contains(once), "{said}");
     assert_eq!(home.local().as_object().unwrap().len(), 1);
     let said = home.does(&["doctor"]);
     let warning = "WARNING  calls to notes, claims are not governed: claude-code reaches them past every policy";
