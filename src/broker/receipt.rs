@@ -63,7 +63,8 @@ pub struct Awaited(Arc<Fate>);
 #[derive(Debug, Default)]
 struct Fate {
     known: AtomicU8,
-    /// When it was read, where somebody waited for that.
+    /// When it was handed on to be written, where somebody waited for that: nobody read it
+    /// before, and whoever did may be quick.
     at: OnceLock<Timestamp>,
     news: Notify,
 }
@@ -136,14 +137,18 @@ impl Receipt {
         held.is_some_and(|held| held.kept.fate.is(AWAITED))
     }
 
+    /// The last of the answer is about to be written.
+    pub fn is_handed_on(&self) {
+        if let Some(held) = self.0.as_ref().filter(|_| self.is_awaited()) {
+            held.kept.fate.at.get_or_init(Timestamp::now);
+        }
+    }
+
     /// The answer has left us for the client, as far as one can know.
     pub fn read(self) {
-        let Some(held) = self.0 else { return };
-        let fate = &held.kept.fate;
-        if fate.is(AWAITED) {
-            fate.at.get_or_init(Timestamp::now);
+        if let Some(held) = self.0 {
+            held.kept.fate.becomes(READ);
         }
-        fate.becomes(READ);
     }
 }
 
@@ -175,7 +180,7 @@ impl Awaited {
         self.0.becomes(AWAITED);
     }
 
-    /// When it was read, by somebody who did.
+    /// Since when it could be read, by somebody who did.
     fn read_at(&self) -> Timestamp {
         *self.0.at.get_or_init(Timestamp::now)
     }

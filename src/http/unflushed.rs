@@ -17,6 +17,7 @@ impl Unflushed {
     pub(super) fn add(&self, receipt: Receipt) {
         // Most answers are waited for by nobody.
         if receipt.is_awaited() {
+            receipt.is_handed_on();
             self.locked().push(receipt);
         }
     }
