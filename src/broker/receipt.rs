@@ -146,6 +146,7 @@ impl Receipt {
 
     /// The answer has left us for the client, as far as one can know.
     pub fn read(self) {
+        self.is_handed_on();
         if let Some(held) = self.0 {
             held.kept.fate.becomes(READ);
         }
