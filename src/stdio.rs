@@ -239,7 +239,7 @@ async fn write<W: AsyncWrite + Unpin>(
         let (mut line, receipt) = message.into_line();
         line.push(b'\n');
         crash::point("reply.before-write");
-        receipt.is_handed_on();
+        receipt.hand_on();
         writer.write_all(&line).await?;
         unflushed.push(receipt);
         if queue.is_empty() {

@@ -22,8 +22,8 @@ use jiff::Timestamp;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
-use std::sync::OnceLock;
 use std::sync::PoisonError;
+use std::sync::atomic::AtomicI64;
 use std::sync::atomic::AtomicU8;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -63,9 +63,10 @@ pub struct Awaited(Arc<Fate>);
 #[derive(Debug, Default)]
 struct Fate {
     known: AtomicU8,
-    /// When it was handed on to be written, where somebody waited for that: nobody read it
-    /// before, and whoever did may be quick.
-    at: OnceLock<Timestamp>,
+    /// When it was handed on last to be written, in µs since 1970 UTC, and 0 where it was
+    /// not. What was written before that was lost. Whoever reads may be quick, so it is
+    /// not when we knew that it was read.
+    handed_on: AtomicI64,
     news: Notify,
 }
 
@@ -90,6 +91,21 @@ impl Fate {
 
     fn is(&self, what: u8) -> bool {
         self.known.load(Ordering::Acquire) & what != 0
+    }
+
+    fn hands_on(&self) {
+        let now = Timestamp::now().as_microsecond();
+        self.handed_on.store(now, Ordering::Release);
+    }
+
+    /// Since when it could be read. What was never handed on: since now.
+    fn since(&self) -> Timestamp {
+        if self.handed_on.load(Ordering::Acquire) == 0 {
+            self.hands_on();
+        }
+        let at = self.handed_on.load(Ordering::Acquire);
+        // Every time that was stored is one.
+        Timestamp::from_microsecond(at).unwrap_or(Timestamp::MAX)
     }
 
     /// Whether it was read, once it was or `over` is so.
@@ -137,17 +153,17 @@ impl Receipt {
         held.is_some_and(|held| held.kept.fate.is(AWAITED))
     }
 
-    /// The last of the answer is about to be written.
-    pub fn is_handed_on(&self) {
+    /// Notes that the last of the answer is about to be written.
+    pub fn hand_on(&self) {
         if let Some(held) = self.0.as_ref().filter(|_| self.is_awaited()) {
-            held.kept.fate.at.get_or_init(Timestamp::now);
+            held.kept.fate.hands_on();
         }
     }
 
     /// The answer has left us for the client, as far as one can know.
     pub fn read(self) {
-        self.is_handed_on();
         if let Some(held) = self.0 {
+            held.kept.fate.since();
             held.kept.fate.becomes(READ);
         }
     }
@@ -183,7 +199,7 @@ impl Awaited {
 
     /// Since when it could be read, by somebody who did.
     fn read_at(&self) -> Timestamp {
-        *self.0.at.get_or_init(Timestamp::now)
+        self.0.since()
     }
 
     /// Whether it was read, once that is known.
@@ -420,4 +436,23 @@ async fn read_later(
 fn was_read(tx: &Tx<'_>, call: CallId) -> Result<(), StoreError> {
     journal::is_read(tx, call)?;
     retries::drop_unread(tx, call)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_written_in_vain_could_be_read_since_it_was_written_again() {
+        let (receipt, awaited) = Receipt::new();
+        awaited.begin();
+        let later = receipt.later();
+        receipt.hand_on();
+        drop(receipt);
+        let in_vain = awaited.read_at();
+        while Timestamp::now() <= in_vain {}
+        later.hand_on();
+        later.read();
+        assert!(awaited.read_at() > in_vain);
+    }
 }

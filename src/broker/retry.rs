@@ -104,7 +104,7 @@ impl Broker {
         (line, came): (&CallLine, Instant),
     ) -> Result<Once, Refusal> {
         let (mut patience, mut until) = (Patience::Left, None);
-        let came_at = before(came.elapsed());
+        let came_at = ago(came.elapsed());
         loop {
             let now = Timestamp::now();
             let (route, task) = self.route(call, now).await?;
@@ -298,8 +298,8 @@ pub(super) fn again(kept: Kept) -> Answer {
     }
 }
 
-/// So long ago.
-fn before(waited: Duration) -> Timestamp {
+/// When it was so long ago.
+fn ago(waited: Duration) -> Timestamp {
     let now = Timestamp::now();
     let waited = SignedDuration::try_from(waited).ok();
     let then = waited.and_then(|waited| now.checked_sub(waited).ok());

@@ -17,7 +17,7 @@ impl Unflushed {
     pub(super) fn add(&self, receipt: Receipt) {
         // Most answers are waited for by nobody.
         if receipt.is_awaited() {
-            receipt.is_handed_on();
+            receipt.hand_on();
             self.locked().push(receipt);
         }
     }

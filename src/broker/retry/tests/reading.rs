@@ -3,6 +3,19 @@
 use super::*;
 use crate::tool::Digest;
 
+impl World {
+    /// Makes a call of which nobody knows how it ended, and returns the receipt of that
+    /// answer.
+    async fn loses(&mut self, session: SessionId, call: (&str, &str, Option<&str>)) -> Receipt {
+        let (call, unread) = self.calls_tool(session, call);
+        let lost = tokio::spawn(call);
+        self.server.hears().await;
+        self.server.spoils();
+        lost.await.unwrap();
+        unread
+    }
+}
+
 #[tokio::test]
 async fn that_a_call_ended_unknown_is_told_until_somebody_reads_it() {
     let mut world = World::new().await;
@@ -67,11 +80,7 @@ async fn who_makes_a_call_while_another_is_told_of_its_like_is_told_too() {
     let mut world = World::new().await;
     let session = world.claim().await;
     let pay = ("pay", "{\"amount\":1}", None);
-    let (call, unread) = world.calls_tool(session, pay);
-    let lost = tokio::spawn(call);
-    world.server.hears().await;
-    world.server.spoils();
-    lost.await.unwrap();
+    let unread = world.loses(session, pay).await;
     let first = world.calls()[0].call;
     // Nobody reads any of it, as where a client does not empty its pipe.
     let mut pending = vec![unread];
@@ -116,11 +125,7 @@ async fn who_came_before_the_warning_was_read_is_told_too() {
     let mut world = World::new().await;
     let session = world.claim().await;
     let pay = ("pay", "{\"amount\":1}", None);
-    let (call, unread) = world.calls_tool(session, pay);
-    let lost = tokio::spawn(call);
-    world.server.hears().await;
-    world.server.spoils();
-    lost.await.unwrap();
+    let unread = world.loses(session, pay).await;
     // It waits until it is known whether the first was read.
     let (call, receipt) = world.calls_tool(session, pay);
     let other = tokio::spawn(call);
