@@ -15,7 +15,9 @@ mod export;
 mod found;
 mod held;
 mod line;
+mod recovery;
 mod retention;
+mod row;
 mod signer;
 mod spooled;
 mod table;
@@ -41,8 +43,14 @@ pub use export::ExportError;
 pub use export::export;
 pub use found::found;
 pub use held::Held;
+pub use recovery::Flight;
+pub use recovery::in_flight_with;
+pub use recovery::recover;
+pub use recovery::recover_dead;
 pub use retention::trim_payloads;
 pub use retention::trim_records;
+pub use row::Kind;
+pub use row::Part;
 pub use signer::KeyError;
 pub use signer::PublicKey;
 pub use signer::PublicKeyError;
@@ -92,7 +100,6 @@ use crate::policy::Allowed;
 use crate::principal::PrincipalId;
 use crate::session::Found;
 use crate::session::SessionId;
-use crate::store::Spool;
 use crate::store::StoreError;
 use crate::store::Tx;
 use crate::store::Writer;
@@ -101,6 +108,7 @@ use crate::tool::Access;
 use crate::tool::CallId;
 use crate::tool::Digest;
 use jiff::Timestamp;
+use row::Row;
 use serde_json::Value;
 use std::sync::Arc;
 use unsettled::Told;
@@ -279,53 +287,6 @@ fn append_close(
     Ok(())
 }
 
-/// Takes in what a dead writer left in its spool, closes what it left open as
-/// [`Outcome::Unknown`], and notes each call that may have had an effect, so that
-/// the next identical one is told. Returns how many were open.
-///
-/// # Errors
-///
-/// When it cannot be written.
-pub fn recover(
-    tx: &Tx<'_>,
-    writer: WriterId,
-    dead: WriterId,
-    now: Timestamp,
-) -> Result<usize, StoreError> {
-    let buried = Writer::bury(tx, dead, now)?;
-    if dead != writer {
-        // One that was taken for dead while it lived may have left something
-        // after it was buried.
-        let came_late = Spool::replay(tx, dead, fold)? > 0;
-        if !buried && !came_late {
-            return Ok(0);
-        }
-        unsettled::untell(tx, dead)?;
-    } else if !buried {
-        return Ok(0);
-    }
-    if dead != writer {
-        unread::recover(tx, dead, now)?;
-    }
-    let left_open = table::in_flight_of(tx, dead)?;
-    for left in &left_open {
-        table::in_flight_take(tx, left.call)?;
-        if left.effect == Effect::Possible {
-            unsettled::note(tx, left.call, None)?;
-        }
-        let closing = Closing {
-            call: left.call,
-            outcome: Outcome::Unknown,
-            result: None,
-            kept: None,
-            detail: serde_json::json!({ "writer_ended": dead.number() }),
-            goes_on: false,
-        };
-        append_close(tx, writer, &closing, now)?;
-    }
-    Ok(left_open.len())
-}
-
 /// How many calls of a session ended how, those of one server left out; those without
 /// an outcome go on, or their writer died and is not recovered yet.
 ///
@@ -340,45 +301,6 @@ pub fn tally(
     table::tally(tx, session, without)
 }
 
-/// Whether a call is in flight.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Flight {
-    /// It is, and its writer lives.
-    Living,
-    /// It was when its writer died.
-    Orphan,
-    /// It has ended.
-    Over,
-}
-
-/// Whether a call is in flight, as this writer sees it.
-///
-/// # Errors
-///
-/// When the store cannot be read.
-pub fn in_flight_with(tx: &Tx<'_>, call: CallId, own: WriterId) -> Result<Flight, StoreError> {
-    let Some(writer) = table::in_flight_writer(tx, call)? else {
-        return Ok(Flight::Over);
-    };
-    let dead = Writer::unrecovered(tx, own)?;
-    Ok(match dead.contains(&writer) {
-        true => Flight::Orphan,
-        false => Flight::Living,
-    })
-}
-
-/// Closes what dead writers left open, as [`recover`] does.
-///
-/// # Errors
-///
-/// When it cannot be written.
-pub fn recover_dead(tx: &Tx<'_>, writer: WriterId, now: Timestamp) -> Result<(), StoreError> {
-    for dead in Writer::unrecovered(tx, writer)? {
-        recover(tx, writer, dead, now)?;
-    }
-    Ok(())
-}
-
 /// Keeps the arguments or the result of a call beside its record.
 ///
 /// # Errors
@@ -386,110 +308,4 @@ pub fn recover_dead(tx: &Tx<'_>, writer: WriterId, now: Timestamp) -> Result<(),
 /// When it cannot be written.
 pub fn keep(tx: &Tx<'_>, call: CallId, part: Part, body: &str) -> Result<(), StoreError> {
     table::payload_insert(tx, call, part, body)
-}
-
-/// Which payload of a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
-    /// What the client sent.
-    Arguments,
-    /// What the tool answered.
-    Result,
-}
-
-impl Part {
-    /// The word that is stored.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Arguments => "arguments",
-            Self::Result => "result",
-        }
-    }
-}
-
-/// What a record says happened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// A call was allowed; it is sent after this.
-    Open,
-    /// A call that was opened has ended.
-    Close,
-    /// A call was not allowed.
-    Refused,
-    /// Somebody decided on a call that waited for that, or it ended otherwise.
-    Decision,
-}
-
-impl Kind {
-    /// The word that is stored.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Open => "open",
-            Self::Close => "close",
-            Self::Refused => "refused",
-            Self::Decision => "decision",
-        }
-    }
-
-    fn parse(word: &str) -> Option<Self> {
-        let known = [Self::Open, Self::Close, Self::Refused, Self::Decision];
-        known.into_iter().find(|kind| kind.as_str() == word)
-    }
-
-    /// What such a record has the digest of.
-    fn part(self) -> Part {
-        match self {
-            Self::Open | Self::Refused | Self::Decision => Part::Arguments,
-            Self::Close => Part::Result,
-        }
-    }
-}
-
-/// The columns of a record before it has its place in the chain.
-#[derive(Clone, Debug)]
-struct Row {
-    kind: Kind,
-    call: CallId,
-    at: Timestamp,
-    session: Option<SessionId>,
-    principal: Option<String>,
-    tool: Option<String>,
-    digest: Option<Digest>,
-    policies: Option<Digest>,
-    outcome: Option<Outcome>,
-    detail: String,
-}
-
-impl Row {
-    fn of(subject: &Subject, kind: Kind, detail: &Value, now: Timestamp) -> Self {
-        Self {
-            kind,
-            call: subject.call,
-            at: now,
-            session: Some(subject.session),
-            principal: Some(subject.principal.to_string()),
-            tool: Some(subject.tool.clone()),
-            digest: Some(subject.arguments),
-            policies: Some(subject.policies),
-            outcome: None,
-            detail: found::told(subject, detail),
-        }
-    }
-}
-
-impl Row {
-    fn closing(closing: &Closing, now: Timestamp) -> Self {
-        Self {
-            kind: Kind::Close,
-            call: closing.call,
-            at: now,
-            session: None,
-            principal: None,
-            tool: None,
-            digest: closing.result,
-            policies: None,
-            outcome: Some(closing.outcome),
-            detail: closing.detail.to_string(),
-        }
-    }
 }

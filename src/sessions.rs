@@ -4,6 +4,8 @@ mod changes;
 mod instances;
 mod labels;
 mod placements;
+mod remembered;
+mod stops;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -36,6 +38,13 @@ pub use placements::SCHEMA_11;
 pub use placements::place;
 pub use placements::placed;
 pub use placements::placed_since;
+pub use remembered::Remembered;
+pub use stops::Frozen;
+pub use stops::end;
+pub use stops::expire;
+pub use stops::freeze;
+pub use stops::pause;
+pub use stops::resume;
 pub use table::SCHEMA;
 pub use table::SCHEMA_7;
 pub use table::SCHEMA_27;
@@ -57,15 +66,12 @@ pub use transports::transport;
 
 use crate::principal::PrincipalId;
 use crate::session::Handle;
-use crate::session::Label;
 use crate::session::SessionFacts;
 use crate::session::SessionId;
 use crate::store::StoreError;
 use crate::store::Tx;
 use jiff::SignedDuration;
 use jiff::Timestamp;
-use labels::Sticks;
-use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
 /// How old the note of a session's last use may be before a call renews it.
@@ -312,185 +318,4 @@ pub fn come_back(
         }
         Some(_) | None => Ok(()),
     }
-}
-
-/// A session that goes on, for somebody who remembers it. It says nothing where the
-/// use of the session is to be noted, which is no business of remembering.
-#[derive(Debug)]
-pub struct Remembered {
-    facts: SessionFacts,
-    used: Timestamp,
-    /// How each label sticks to its owner.
-    sticking: BTreeMap<String, Sticks>,
-    /// How many labels were taken off sessions.
-    removals: i64,
-    /// Until when something sticks to its owner that it has not.
-    lacks_until: Option<Timestamp>,
-}
-
-impl Remembered {
-    /// A session as it is in the store; none where there is no such session, or it
-    /// is over.
-    ///
-    /// # Errors
-    ///
-    /// When the store cannot be read.
-    pub fn read(tx: &Tx<'_>, id: SessionId) -> Result<Option<Self>, StoreError> {
-        let found = table::state(tx, id)?.filter(|state| state.ended.is_none());
-        let Some(state) = found else { return Ok(None) };
-        let sticking = labels::sticking(tx, &state.facts.owner)?;
-        let removals = match sticking.is_empty() {
-            true => 0,
-            false => labels::removals(tx)?,
-        };
-        let lacking = labels::lacking(tx, &state.facts, &sticking)?;
-        Ok(Some(Self {
-            lacks_until: lacking.into_values().max(),
-            facts: state.facts,
-            used: state.used,
-            sticking,
-            removals,
-        }))
-    }
-
-    /// Whether nothing changes by these labels joining now: the session has them, and
-    /// they stick to its owner, who brings them, for as long as they should.
-    pub fn carries<'a>(
-        &self,
-        mut labels: impl Iterator<Item = &'a Label>,
-        principal: &PrincipalId,
-        (stick, now): (SignedDuration, Timestamp),
-    ) -> bool {
-        let sticks = |label: &Label| {
-            let sticks = self.sticking.get(label.as_str());
-            sticks.is_some_and(|sticks| sticks.is_noted((stick, now), self.removals))
-        };
-        let has = |label: &Label| self.facts.labels.contains(label.as_str());
-        self.facts.owner == *principal
-            && labels.all(|label| has(label) && (stick.is_zero() || sticks(label)))
-    }
-
-    /// What policy may know of the session now. Nothing to a guest: whether one may
-    /// be there is asked at each call.
-    // INVARIANT: nothing while the session lacks a label that sticks to its owner, so
-    // that the call goes by the transaction with which the label joins.
-    pub fn facts(&self, owner: &PrincipalId, now: Timestamp) -> Option<&SessionFacts> {
-        let is_noted = now.duration_since(self.used) <= USED_EVERY;
-        let lacks = self.lacks_until.is_some_and(|until| until > now);
-        (is_noted && !lacks && self.facts.owner == *owner).then_some(&self.facts)
-    }
-}
-
-/// Stops every further call of a session, or lets it go on. False where there
-/// is no such session, or it is so already.
-///
-/// # Errors
-///
-/// When it cannot be written.
-pub fn freeze(
-    tx: &Tx<'_>,
-    id: SessionId,
-    frozen: Frozen,
-    (by, now): (By<'_>, Timestamp),
-) -> Result<bool, StoreError> {
-    let (since, what) = match frozen {
-        Frozen::Yes => (Some(now), What::Frozen),
-        Frozen::No => (None, What::Thawed),
-    };
-    let changed = table::session_freeze(tx, id, since)?;
-    if changed {
-        note(tx, id, what, None, by, now)?;
-    }
-    Ok(changed)
-}
-
-/// Whether a session is to be frozen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Frozen {
-    /// Every further call is refused.
-    Yes,
-    /// It goes on.
-    No,
-}
-
-/// Has a session wait. False where there is no such session, or it is over. One
-/// that waits already says from now on what it waits for, and keeps its words where
-/// there are no others.
-///
-/// # Errors
-///
-/// When it cannot be written.
-pub fn pause(
-    tx: &Tx<'_>,
-    id: SessionId,
-    waiting_for: Option<&str>,
-    (by, now): (By<'_>, Timestamp),
-) -> Result<bool, StoreError> {
-    let changed = table::session_pause(tx, id, waiting_for, now)?;
-    if changed {
-        note(tx, id, What::Paused, waiting_for, by, now)?;
-    }
-    Ok(changed)
-}
-
-/// Has a session go on that waits. False where none does.
-///
-/// # Errors
-///
-/// When it cannot be written.
-pub fn resume(
-    tx: &Tx<'_>,
-    id: SessionId,
-    (by, now): (By<'_>, Timestamp),
-) -> Result<bool, StoreError> {
-    let changed = table::session_resume(tx, id)?;
-    if changed {
-        note(tx, id, What::Resumed, None, by, now)?;
-    }
-    Ok(changed)
-}
-
-/// Ends a session for good. False where there is no such session, or it is over
-/// already.
-///
-/// # Errors
-///
-/// When it cannot be written.
-pub fn end(
-    tx: &Tx<'_>,
-    id: SessionId,
-    why: Why,
-    (by, now): (By<'_>, Timestamp),
-) -> Result<bool, StoreError> {
-    let changed = table::session_end(tx, id, End { at: now, why })?;
-    if changed {
-        let what = match why {
-            Why::Ended => What::Ended,
-            Why::Expired => What::Expired,
-        };
-        placements::forget(tx, id)?;
-        instances::forget(tx, id)?;
-        towards::forget(tx, id)?;
-        note(tx, id, what, None, by, now)?;
-    }
-    Ok(changed)
-}
-
-/// Ends the sessions that nobody used since `unused_since`, at most so many at once.
-/// Returns how many.
-///
-/// # Errors
-///
-/// When it cannot be written.
-pub fn expire(
-    tx: &Tx<'_>,
-    unused_since: Timestamp,
-    most: u32,
-    now: Timestamp,
-) -> Result<usize, StoreError> {
-    let stale = table::sessions_unused(tx, unused_since, most)?;
-    for id in &stale {
-        end(tx, *id, Why::Expired, (By::Time, now))?;
-    }
-    Ok(stale.len())
 }
