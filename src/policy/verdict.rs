@@ -27,6 +27,21 @@ pub struct Facts {
     pub confirmed: bool,
 }
 
+impl Facts {
+    /// Where nothing is known but the session: nothing was counted, denied, approved or
+    /// confirmed.
+    pub fn only_of(session: SessionFacts) -> Self {
+        Self {
+            session,
+            totals: Vec::new(),
+            meters: Vec::new(),
+            denied_lately: 0,
+            approval: None,
+            confirmed: false,
+        }
+    }
+}
+
 /// Totals of one metered argument, in its units (cents for money), this call
 /// and all calls in flight included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
