@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::downstream::News;
 use crate::downstream::Replicas;
 use crate::downstream::State;
+use crate::nearest;
 use crate::pins;
 use crate::pins::Pin;
 use crate::store::Store;
@@ -239,7 +240,8 @@ fn tools_that_are_not_there(config: &Config, pins: &Pins) -> Vec<String> {
             .filter(|tool| !names.contains(&tool.as_str()));
         problems.extend(absent.map(|tool| {
             format!(
-                "`servers.{server}.tools.{tool}`: the server has no such tool; it has {}",
+                "`servers.{server}.tools.{tool}`: the server has no such tool{}; it has {}",
+                nearest::meant(tool, names.iter().copied()),
                 names.join(", ")
             )
         }));
