@@ -48,3 +48,58 @@ fn a_name_that_is_nearly_one_is_told_with_that() {
         assert!(told.contains(due), "{head}\n{told}");
     }
 }
+
+#[test]
+fn what_is_right_in_other_languages_is_told_with_what_is_right_in_cedar() {
+    const FORBID: &str =
+        r#"@id("x") forbid(principal, action == Broker::Action::"files/read-file", resource) when"#;
+    let when = |condition: &str| format!("{FORBID} {{ {condition} }};");
+    let comment = "(a comment begins with `//`, not with `#`)";
+    let quotes = "(quotes are straight: write `\"`, not `\u{201c}` or `\u{201d}`)";
+    for (text, due) in [
+        (
+            format!("// ours\n# Files\n{}", when("true")),
+            format!("own.cedar:2: invalid token {comment}"),
+        ),
+        (
+            when("context.input.limit > 1 # too much\n"),
+            comment.to_owned(),
+        ),
+        (
+            when("context.input.path == \u{201c}x\u{201d}"),
+            format!("own.cedar:1: invalid token {quotes}"),
+        ),
+        (
+            FORBID.replace('"', "\u{201d}"),
+            format!("own.cedar:1: invalid token {quotes}"),
+        ),
+        (
+            when("input.path == \"x\""),
+            "(what is known of a call stands in `context`: write `context.input.path`)".to_owned(),
+        ),
+        (
+            when("input[\"path#under\"] == \"x\""),
+            "write `context.input`)".to_owned(),
+        ),
+        (
+            when("!session.labels.contains(\"pii\")"),
+            "write `context.session.labels`)".to_owned(),
+        ),
+        (
+            when("arguments.path == \"x\""),
+            "write `context.input.path`)".to_owned(),
+        ),
+    ] {
+        let told = told(&text);
+        assert!(told.contains(&due), "{text}\n{told}");
+    }
+    // What stands in quotes, or behind `//`, is right.
+    for text in [
+        when("context.input.path == \"#\u{201c}x\u{201d}\" // # \u{201c}\n"),
+        when("context.input[\"path#under\"]"),
+    ] {
+        assert!(World::shipped().with(&text).build().is_ok(), "{text}");
+    }
+    let told = told(&when("there.path == \"#\u{201c}\""));
+    assert!(told.ends_with("has no fields or methods"), "{told}");
+}
