@@ -57,6 +57,9 @@ pub(super) type Pins = BTreeMap<ServerName, Vec<Pin>>;
 pub async fn check(config: &Config) -> anyhow::Result<Checked> {
     let mut checked = Checked::default();
     writeln!(checked.report, "configuration  {}", config.path.display())?;
+    if config.broker.servers.is_empty() {
+        checked.warnings.push(no_server(config));
+    }
     let rules = match config.rules.load() {
         Ok(rules) => rules,
         Err(error) => {
@@ -95,6 +98,14 @@ pub async fn check(config: &Config) -> anyhow::Result<Checked> {
         downstream.stop().await;
     }
     Ok(checked)
+}
+
+/// That there is nothing to stand in front of, and what to do.
+pub(super) fn no_server(config: &Config) -> String {
+    format!(
+        "no server is configured, so there is nothing to call: take over those of a client with `countersign import CLIENT`, or write a section `[servers.NAME]` with its `command` or `url` into {}",
+        config.path.display()
+    )
 }
 
 pub(super) async fn stored_pins(config: &Config, checked: &mut Checked) -> anyhow::Result<Pins> {

@@ -135,6 +135,35 @@ fn who_has_just_begun_is_warned_of_nothing() {
 }
 
 #[test]
+fn who_has_no_server_yet_is_told_so_and_how_to_have_one() {
+    let home = Home::new();
+    home.does(&["init"]);
+    let told = "no server is configured, so there is nothing to call: take over those of a client with `countersign import CLIENT`, or write a section `[servers.NAME]`";
+    for how in ["--permissive", "--read-only"] {
+        fails(
+            &home,
+            &["policy", "new", how],
+            &["nothing was written: ", told],
+        );
+    }
+    assert!(
+        !home
+            .path(".config/countersign/policies/start.cedar")
+            .exists()
+    );
+    let said = home.does(&["check"]);
+    assert!(
+        said.contains(&format!("warning: {told}")) && said.ends_with("and 1 warning above\n"),
+        "{said}"
+    );
+    let said = home.does(&["doctor"]);
+    assert_eq!(said.matches(told).count(), 1, "{said}");
+    home.does(&["import", "claude-code"]);
+    home.does(&["policy", "new", "--permissive"]);
+    assert!(!home.does(&["check"]).contains("no server is configured"));
+}
+
+#[test]
 fn a_limit_that_limits_nothing_is_a_warning_once_there_is_an_amount() {
     let home = set_up("--permissive");
     let text = home.read(OURS);
