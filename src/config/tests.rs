@@ -1,4 +1,5 @@
 use super::*;
+use crate::principal::Principals;
 
 /// A configuration whose servers can be started.
 fn config(text: &str) -> Result<Config, String> {
