@@ -30,6 +30,9 @@ use tokio::sync::mpsc;
 /// How many characters a line of names has at most, unless one name alone has more.
 const WIDTH: usize = 96;
 
+/// How many files are named that are no policies.
+const UNREAD: usize = 8;
+
 /// What a check found.
 #[derive(Debug, Default)]
 pub struct Checked {
@@ -60,6 +63,7 @@ pub async fn check(config: &Config) -> anyhow::Result<Checked> {
     if config.broker.servers.is_empty() {
         checked.warnings.push(no_server(config));
     }
+    checked.notes.extend(unread_policies(config));
     let rules = match config.rules.load() {
         Ok(rules) => rules,
         Err(error) => {
@@ -106,6 +110,30 @@ pub(super) fn no_server(config: &Config) -> String {
         "no server is configured, so there is nothing to call: take over those of a client with `countersign import CLIENT`, or write a section `[servers.NAME]` with its `command` or `url` into {}",
         config.path.display()
     )
+}
+
+/// That files beside the policies are none.
+fn unread_policies(config: &Config) -> Option<String> {
+    let folder = &config.rules.policies;
+    // Whatever is there is not said to be policies where it is the folder of all.
+    if config.path.parent() == Some(folder) {
+        return None;
+    }
+    let mut unread = config.rules.unread().ok()?;
+    let more = unread.len().saturating_sub(UNREAD);
+    unread.truncate(UNREAD);
+    let more = if more > 0 {
+        format!(" and {more} more")
+    } else {
+        String::new()
+    };
+    (!unread.is_empty()).then(|| {
+        format!(
+            "not read in {}: `{}`{more}; policies are the files there whose names end in `.cedar`",
+            folder.display(),
+            unread.join("`, `")
+        )
+    })
 }
 
 pub(super) async fn stored_pins(config: &Config, checked: &mut Checked) -> anyhow::Result<Pins> {

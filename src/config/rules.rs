@@ -25,6 +25,10 @@ pub struct RulesAt {
     pub money_scale: u8,
 }
 
+/// How files end that nobody takes for policies: the schema, what an editor keeps, and
+/// what `policy new --force` sets aside.
+const UNREAD: [&str; 4] = [".cedarschema", ".cedarschema.json", "~", ".cedar.old"];
+
 /// The file of policies to begin with.
 pub const STARTING_POLICIES: &str = "start.cedar";
 
@@ -86,28 +90,50 @@ impl RulesAt {
         Ok(files)
     }
 
+    fn policy_paths(&self) -> Result<Vec<PathBuf>, ConfigError> {
+        let mut paths = self.inside()?;
+        paths.retain(|path| path.extension().is_some_and(|ending| ending == "cedar"));
+        Ok(paths)
+    }
+
+    /// What lies in the folder of policies, is read by nobody, and may be thought to be:
+    /// neither what is hidden or explains the others, nor what we put there ourselves. A
+    /// folder has a `/` at its end.
+    ///
+    /// # Errors
+    ///
+    /// When the folder cannot be read.
+    pub fn unread(&self) -> Result<Vec<String>, ConfigError> {
+        let mut unread = Vec::new();
+        for path in self.inside()? {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let is_known = name.starts_with('.')
+                || name.to_lowercase().starts_with("readme")
+                || UNREAD.iter().any(|ending| name.ends_with(ending));
+            match path.is_dir() {
+                _ if is_known => {}
+                true => unread.push(format!("{name}/")),
+                false if name.ends_with(".cedar") => {}
+                false => unread.push(name.into_owned()),
+            }
+        }
+        Ok(unread)
+    }
+
     /// Every journal entry carries the digest of the policies, and the disk may
     /// list a folder in any order: so the paths are sorted.
-    fn policy_paths(&self) -> Result<Vec<PathBuf>, ConfigError> {
+    fn inside(&self) -> Result<Vec<PathBuf>, ConfigError> {
         let failed = |source| ConfigError::Read {
             path: self.policies.clone(),
             source,
         };
-        let mut paths = Vec::new();
         let entries = match std::fs::read_dir(&self.policies) {
             // The same as an empty one.
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(paths),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
             entries => entries.map_err(failed)?,
         };
-        for entry in entries {
-            let path = entry.map_err(failed)?.path();
-            if path
-                .extension()
-                .is_some_and(|extension| extension == "cedar")
-            {
-                paths.push(path);
-            }
-        }
+        let paths = entries.map(|entry| entry.map(|entry| entry.path()).map_err(failed));
+        let mut paths = paths.collect::<Result<Vec<_>, _>>()?;
         paths.sort();
         Ok(paths)
     }

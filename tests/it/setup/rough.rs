@@ -164,6 +164,24 @@ fn who_has_no_server_yet_is_told_so_and_how_to_have_one() {
 }
 
 #[test]
+fn files_beside_policies_that_are_none_are_named_also_where_there_is_no_other() {
+    let home = set_up("--permissive");
+    let folder = ".config/countersign/policies";
+    home.write(&format!("{folder}/mine.cedar.txt"), "");
+    home.write(&format!("{folder}/README.md"), "");
+    let told = "policies: `mine.cedar.txt`; policies are the files there whose names end in `.cedar`";
+    let said = home.does(&["check"]);
+    assert!(
+        said.contains("note: not read in ") && said.contains(told) && said.ends_with("no problems\n"),
+        "{said}"
+    );
+    for name in ["global", "start"] {
+        std::fs::remove_file(home.path(&format!("{folder}/{name}.cedar"))).unwrap();
+    }
+    fails(&home, &["check"], &[told, "there is no `*.cedar` file in"]);
+}
+
+#[test]
 fn a_limit_that_limits_nothing_is_a_warning_once_there_is_an_amount() {
     let home = set_up("--permissive");
     let text = home.read(OURS);
