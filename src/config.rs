@@ -33,6 +33,7 @@ pub use plain::plain_text;
 pub use principals::EXAMPLE as PRINCIPALS_EXAMPLE;
 pub use reached::Known;
 pub use reached::Reached;
+pub use reached::may_mean_variables;
 pub use rules::Fingerprint;
 pub use rules::RulesAt;
 pub use rules::STARTING_POLICIES;

@@ -64,6 +64,7 @@ pub async fn check(config: &Config) -> anyhow::Result<Checked> {
         checked.warnings.push(no_server(config));
     }
     checked.notes.extend(unread_policies(config));
+    checked.warnings.extend(config.reached.may_mean_variables());
     let rules = match config.rules.load() {
         Ok(rules) => rules,
         Err(error) => {

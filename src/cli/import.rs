@@ -279,6 +279,9 @@ impl Taking {
             let told = format!("`servers.{name}.{key}`: {problem}");
             one_line(&told)
         }));
+        let unbraced = config::may_mean_variables(name, std::slice::from_ref(&entry));
+        self.unresolved
+            .extend(unbraced.iter().map(|told| one_line(told)));
         self.reached.add(name.clone(), vec![entry]);
         taken.what = "added";
         taken.server = Some(name.to_string());

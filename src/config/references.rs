@@ -28,6 +28,33 @@ pub(super) fn lead_nowhere<'a>(
     texts.any(|text| expanded(text, folder, "").is_err_and(|(_key, why)| why == problem))
 }
 
+/// Whether a text has what a shell would take for a variable, `$NAME`, and is none here: a
+/// name of capitals that stands by itself, since a `$` within a password is nothing of it.
+pub(super) fn is_unbraced(text: &str) -> bool {
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let mut before: Option<char> = None;
+    let mut rest = text;
+    while let Some((passed, after)) = rest.split_once('$') {
+        before = passed.chars().next_back().or(before);
+        if let Some(braced) = after.strip_prefix('{') {
+            (_, rest) = braced.split_once('}').unwrap_or_default();
+            before = Some('}');
+            continue;
+        }
+        let end = after.find(|c| !is_word(c)).unwrap_or(after.len());
+        let (name, behind) = after.split_at_checked(end).unwrap_or_default();
+        let is_name = name.len() > 1
+            && name.starts_with(|c: char| c.is_ascii_uppercase() || c == '_')
+            && name.chars().all(|c| !c.is_ascii_lowercase());
+        if is_name && !before.is_some_and(|c| is_word(c) || c == '$') && !behind.starts_with('$') {
+            return true;
+        }
+        before = name.chars().next_back().or(Some('$'));
+        rest = behind;
+    }
+    false
+}
+
 fn expand(
     text: &str,
     folder: &Path,
@@ -124,6 +151,38 @@ mod tests {
             ("${file:key}!", "from a file!"),
         ] {
             assert_eq!(expand_in(folder.path(), text).as_deref(), Ok(expanded));
+        }
+    }
+
+    #[test]
+    fn what_a_shell_would_take_for_a_variable_is_noticed() {
+        for text in [
+            "$TOKEN",
+            "Bearer $TOKEN",
+            "https://$HOST/mcp",
+            "$HOME/.cache:$_X",
+            "${HOME}$PATH",
+        ] {
+            assert!(is_unbraced(text), "{text}");
+        }
+        for text in [
+            "",
+            "$",
+            "$5",
+            "$A",
+            "a$TOKEN",
+            "pa$$WORD",
+            "$2b$12$ABCDEF",
+            "$home",
+            "$Token",
+            "$TOKEN$",
+            "${TOKEN}",
+            "${TOKEN:-$OTHER}",
+            "${TOKEN:-",
+            "{TOKEN}",
+            "\u{e4}$",
+        ] {
+            assert!(!is_unbraced(text), "{text}");
         }
     }
 
