@@ -10,6 +10,7 @@ mod imported;
 mod journal;
 mod meters;
 mod notify;
+mod paths;
 mod plain;
 mod principals;
 mod reached;
@@ -134,10 +135,14 @@ impl Config {
             key: key.to_owned(),
             problem,
         };
+        let within = |named: &Path, key: &str| {
+            let leads = paths::within(folder, named, key);
+            leads.map_err(|(key, problem)| value(key, problem))
+        };
         for from in file.servers_from.paths() {
             let from = references::expanded(from, folder, "servers_from");
             let from = from.map_err(|(key, problem)| value(&key, problem))?;
-            let from = folder.join(from);
+            let from = within(Path::new(&from), "servers_from")?;
             let text = taken_over(&from).map_err(|problem| value("servers_from", problem))?;
             for imported in imported::read(&from, &text)? {
                 if imported.left_out.is_none() {
@@ -161,7 +166,7 @@ impl Config {
             .map(PrincipalId::parse)
             .transpose()
             .map_err(|error| value("stdio.principal", error.to_string()))?;
-        let store = folder.join(&file.store.path);
+        let store = within(&file.store.path, "store.path")?;
         let custody = file.journal.custody(&store, folder);
         let custody = custody.map_err(|(key, problem)| value(key, problem))?;
         Ok(Self {
@@ -188,8 +193,8 @@ impl Config {
                 .settings()
                 .map_err(|(key, problem)| value(key, problem))?,
             rules: RulesAt {
-                policies: folder.join(&file.policy.folder),
-                principals: folder.join(&file.policy.principals),
+                policies: within(&file.policy.folder, "policy.folder")?,
+                principals: within(&file.policy.principals, "policy.principals")?,
                 money_scale: file.policy.money_scale,
             },
         })

@@ -5,6 +5,7 @@
 //! A reference that leads nowhere is an error, never an empty text and never
 //! itself: half a credential would only be refused later and elsewhere.
 
+use super::paths;
 use super::plain::plain_text;
 use std::path::Path;
 
@@ -85,7 +86,8 @@ fn resolve(
     variable: &dyn Fn(&str) -> Option<String>,
 ) -> Result<String, String> {
     if let Some(path) = reference.strip_prefix("file:") {
-        return file(&folder.join(path));
+        let leads = paths::within(folder, Path::new(path), "");
+        return file(&leads.map_err(|(_key, problem)| problem)?);
     }
     let (name, otherwise) = match reference.split_once(":-") {
         Some((name, otherwise)) => (name, Some(otherwise)),
@@ -197,6 +199,7 @@ mod tests {
             ("${input:token}", "`${input:token}` is no reference"),
             ("${}", "is no reference"),
             ("${file:absent}", "cannot read `"),
+            ("${file:~/key}", "`~/key` begins with `~`"),
         ] {
             let problem = expand_in(folder.path(), text).unwrap_err();
             assert!(problem.contains(says), "{problem}");

@@ -182,6 +182,33 @@ fn files_beside_policies_that_are_none_are_named_also_where_there_is_no_other() 
 }
 
 #[test]
+fn a_home_as_a_shell_writes_it_is_told_with_the_whole_path() {
+    let home = set_up("--permissive");
+    let text = home.read(OURS);
+    let told = |key: &str, path: &str| {
+        let whole = home.path(path);
+        format!("`{key}`: `~/{path}` begins with `~`, which only a shell reads: write the whole path, `{}`", whole.display())
+    };
+    for (section, key, path) in [
+        ("[store]\npath = \"~/mine/calls.db\"\n", "store.path", "mine/calls.db"),
+        ("[journal]\nkey = \"~/key\"\n", "journal.key", "key"),
+        ("[policy]\nfolder = \"~/policies\"\n", "policy.folder", "policies"),
+        ("[policy]\nprincipals = \"~/who.toml\"\n", "policy.principals", "who.toml"),
+    ] {
+        home.write(OURS, &format!("{text}\n{section}"));
+        fails(&home, &["check"], &[&told(key, path)]);
+    }
+    home.write(OURS, &format!("servers_from = \"~/.mcp.json\"\n{text}"));
+    fails(&home, &["check"], &[&told("servers_from", ".mcp.json")]);
+    for started in ["command = \"~/bin/x\"", "command = \"sh\"\ncwd = \"~/bin/x\""] {
+        home.write(OURS, &format!("{text}\n[servers.mine]\n{started}\n"));
+        let told = "~/bin/x` does not exist: only a shell reads `~` as a home, so write the whole path";
+        fails(&home, &["check"], &["PROBLEM server mine: ", told]);
+    }
+    assert!(!home.path(".config/countersign/~").exists());
+}
+
+#[test]
 fn a_limit_that_limits_nothing_is_a_warning_once_there_is_an_amount() {
     let home = set_up("--permissive");
     let text = home.read(OURS);
