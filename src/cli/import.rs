@@ -193,8 +193,9 @@ impl Import {
                 let file = PathBuf::from(&self.from);
                 let is_path = file.exists() || self.from.contains(['/', '.']);
                 anyhow::ensure!(is_path, unknown);
-                let text = config::plain_text(&file)
-                    .with_context(|| format!("cannot read `{}`", file.display()))?;
+                let text = config::plain_text(&file).with_context(|| {
+                    format!("cannot read `{}` as a client's file", file.display())
+                })?;
                 let place = Place::file(file);
                 let servers = place.read(&text);
                 Ok(vec![Found { place, servers }])

@@ -118,6 +118,33 @@ fn what_is_no_plain_file_is_refused_at_once() {
 }
 
 #[test]
+fn what_is_no_clients_file_is_not_imported_and_nothing_is_written() {
+    let home = set_up("--permissive");
+    let ours = home.read(OURS);
+    let file = home.path("file.json");
+    let is_none = "it is no client's file with servers: that is an object of JSON";
+    for (content, told) in [
+        (
+            &[0x7f, b'E', b'L', b'F', 0xff][..],
+            "as a client's file: it is no text in UTF-8",
+        ),
+        (&b"\0\0\0\0"[..], is_none),
+        (&b"mcpServers:\n  x: {}\n"[..], is_none),
+        (&b"{\"mcpServers\": {\"x\": "[..], "is not right: "),
+        (&b"{\"mcpServers\": {}} more"[..], "is not right: "),
+    ] {
+        std::fs::write(&file, content).unwrap();
+        fails(&home, &["import", file.to_str().unwrap()], &[told]);
+        assert_eq!(home.read(OURS), ours);
+    }
+    // What only looks like an object has no servers.
+    home.write("file.json", "{\"other\": 1}");
+    let said = home.does(&["import", file.to_str().unwrap()]);
+    assert!(said.contains("there are no servers in "), "{said}");
+    assert_eq!(home.read(OURS), ours);
+}
+
+#[test]
 fn who_has_just_begun_is_warned_of_nothing() {
     let home = set_up("--permissive");
     let said = home.does(&["check"]);
@@ -169,10 +196,13 @@ fn files_beside_policies_that_are_none_are_named_also_where_there_is_no_other() 
     let folder = ".config/countersign/policies";
     home.write(&format!("{folder}/mine.cedar.txt"), "");
     home.write(&format!("{folder}/README.md"), "");
-    let told = "policies: `mine.cedar.txt`; policies are the files there whose names end in `.cedar`";
+    let told =
+        "policies: `mine.cedar.txt`; policies are the files there whose names end in `.cedar`";
     let said = home.does(&["check"]);
     assert!(
-        said.contains("note: not read in ") && said.contains(told) && said.ends_with("no problems\n"),
+        said.contains("note: not read in ")
+            && said.contains(told)
+            && said.ends_with("no problems\n"),
         "{said}"
     );
     for name in ["global", "start"] {
@@ -187,22 +217,41 @@ fn a_home_as_a_shell_writes_it_is_told_with_the_whole_path() {
     let text = home.read(OURS);
     let told = |key: &str, path: &str| {
         let whole = home.path(path);
-        format!("`{key}`: `~/{path}` begins with `~`, which only a shell reads: write the whole path, `{}`", whole.display())
+        format!(
+            "`{key}`: `~/{path}` begins with `~`, which only a shell reads: write the whole path, `{}`",
+            whole.display()
+        )
     };
     for (section, key, path) in [
-        ("[store]\npath = \"~/mine/calls.db\"\n", "store.path", "mine/calls.db"),
+        (
+            "[store]\npath = \"~/mine/calls.db\"\n",
+            "store.path",
+            "mine/calls.db",
+        ),
         ("[journal]\nkey = \"~/key\"\n", "journal.key", "key"),
-        ("[policy]\nfolder = \"~/policies\"\n", "policy.folder", "policies"),
-        ("[policy]\nprincipals = \"~/who.toml\"\n", "policy.principals", "who.toml"),
+        (
+            "[policy]\nfolder = \"~/policies\"\n",
+            "policy.folder",
+            "policies",
+        ),
+        (
+            "[policy]\nprincipals = \"~/who.toml\"\n",
+            "policy.principals",
+            "who.toml",
+        ),
     ] {
         home.write(OURS, &format!("{text}\n{section}"));
         fails(&home, &["check"], &[&told(key, path)]);
     }
     home.write(OURS, &format!("servers_from = \"~/.mcp.json\"\n{text}"));
     fails(&home, &["check"], &[&told("servers_from", ".mcp.json")]);
-    for started in ["command = \"~/bin/x\"", "command = \"sh\"\ncwd = \"~/bin/x\""] {
+    for started in [
+        "command = \"~/bin/x\"",
+        "command = \"sh\"\ncwd = \"~/bin/x\"",
+    ] {
         home.write(OURS, &format!("{text}\n[servers.mine]\n{started}\n"));
-        let told = "~/bin/x` does not exist: only a shell reads `~` as a home, so write the whole path";
+        let told =
+            "~/bin/x` does not exist: only a shell reads `~` as a home, so write the whole path";
         fails(&home, &["check"], &["PROBLEM server mine: ", told]);
     }
     assert!(!home.path(".config/countersign/~").exists());
