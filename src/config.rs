@@ -30,6 +30,7 @@ pub use imported::Imported;
 pub use imported::as_json;
 pub use imported::read as read_client;
 pub use imported::read_project as read_client_project;
+pub use paths::of_a_shell;
 pub use plain::plain_text;
 pub use principals::EXAMPLE as PRINCIPALS_EXAMPLE;
 pub use reached::Known;

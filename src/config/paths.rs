@@ -20,7 +20,7 @@ pub(super) fn within<'k>(
 }
 
 /// What is wrong with a path that only a shell can read; none with another.
-pub(super) fn of_a_shell(path: &Path) -> Option<String> {
+pub fn of_a_shell(path: &Path) -> Option<String> {
     let inside = path.strip_prefix("~").ok()?;
     let home = std::env::home_dir().unwrap_or_else(|| "/home/NAME".into());
     Some(format!(

@@ -255,6 +255,11 @@ fn a_home_as_a_shell_writes_it_is_told_with_the_whole_path() {
         fails(&home, &["check"], &["PROBLEM server mine: ", told]);
     }
     assert!(!home.path(".config/countersign/~").exists());
+    let told = [
+        "there is no configuration at `~/mine.toml`: `~/mine.toml` begins with `~`",
+        "write the whole path, `",
+    ];
+    fails(&home, &["--config=~/mine.toml", "check"], &told);
 }
 
 #[test]
