@@ -10,10 +10,12 @@ mod imported;
 mod journal;
 mod meters;
 mod notify;
+mod paths;
 mod plain;
 mod principals;
 mod reached;
 mod references;
+mod rules;
 mod servers;
 mod shape;
 #[cfg(test)]
@@ -28,10 +30,15 @@ pub use imported::Imported;
 pub use imported::as_json;
 pub use imported::read as read_client;
 pub use imported::read_project as read_client_project;
+pub use paths::of_a_shell;
 pub use plain::plain_text;
 pub use principals::EXAMPLE as PRINCIPALS_EXAMPLE;
 pub use reached::Known;
 pub use reached::Reached;
+pub use reached::may_mean_variables;
+pub use rules::Fingerprint;
+pub use rules::RulesAt;
+pub use rules::STARTING_POLICIES;
 pub use servers::Servers;
 pub use shape::toml_problem;
 
@@ -41,22 +48,17 @@ use crate::broker::Denials;
 use crate::broker::Keep;
 use crate::broker::Naming;
 use crate::broker::OwnTools;
-use crate::broker::Rules;
 use crate::broker::ServerRules;
 use crate::events;
-use crate::policy::PolicyFile;
 use crate::principal::PrincipalId;
-use crate::principal::Principals;
 use crate::store::Durability;
 use crate::tool::ServerName;
 use jiff::SignedDuration;
 use jiff::tz::TimeZone;
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
 use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
-use std::time::SystemTime;
 
 /// The example configuration: shipped, printed by `countersign config example`,
 /// and read by a test.
@@ -98,20 +100,6 @@ pub struct Config {
     pub rules: RulesAt,
 }
 
-/// What the files of the rules look like from outside.
-pub type Fingerprint = Vec<(PathBuf, u64, Option<SystemTime>)>;
-
-/// Where the rules lie that may change while the broker runs.
-#[derive(Clone, Debug)]
-pub struct RulesAt {
-    /// The folder of `*.cedar` files.
-    pub policies: PathBuf,
-    /// `principals.toml`.
-    pub principals: PathBuf,
-    /// How many digits of money are minor units.
-    pub money_scale: u8,
-}
-
 impl Config {
     /// Reads the configuration at `path`. `keeper` is the program that keeps
     /// child processes: this one.
@@ -148,10 +136,14 @@ impl Config {
             key: key.to_owned(),
             problem,
         };
+        let within = |named: &Path, key: &str| {
+            let leads = paths::within(folder, named, key);
+            leads.map_err(|(key, problem)| value(key, problem))
+        };
         for from in file.servers_from.paths() {
             let from = references::expanded(from, folder, "servers_from");
             let from = from.map_err(|(key, problem)| value(&key, problem))?;
-            let from = folder.join(from);
+            let from = within(Path::new(&from), "servers_from")?;
             let text = taken_over(&from).map_err(|problem| value("servers_from", problem))?;
             for imported in imported::read(&from, &text)? {
                 if imported.left_out.is_none() {
@@ -175,7 +167,7 @@ impl Config {
             .map(PrincipalId::parse)
             .transpose()
             .map_err(|error| value("stdio.principal", error.to_string()))?;
-        let store = folder.join(&file.store.path);
+        let store = within(&file.store.path, "store.path")?;
         let custody = file.journal.custody(&store, folder);
         let custody = custody.map_err(|(key, problem)| value(key, problem))?;
         Ok(Self {
@@ -202,8 +194,8 @@ impl Config {
                 .settings()
                 .map_err(|(key, problem)| value(key, problem))?,
             rules: RulesAt {
-                policies: folder.join(&file.policy.folder),
-                principals: folder.join(&file.policy.principals),
+                policies: within(&file.policy.folder, "policy.folder")?,
+                principals: within(&file.policy.principals, "policy.principals")?,
                 money_scale: file.policy.money_scale,
             },
         })
@@ -342,112 +334,3 @@ fn own_tools(file: &file::File) -> Result<OwnTools, (&'static str, String)> {
 
 /// How long a first list waits for servers that nobody has seen yet.
 const FIRST_SIGHT: Duration = Duration::from_secs(5);
-
-/// The file of policies to begin with.
-pub const STARTING_POLICIES: &str = "start.cedar";
-
-impl RulesAt {
-    /// Whether there are policies to begin with already.
-    pub fn has_started(&self) -> bool {
-        self.policies.join(STARTING_POLICIES).exists()
-    }
-
-    /// Reads the policies and the principals as they are now.
-    ///
-    /// # Errors
-    ///
-    /// When something cannot be read or does not hold together.
-    pub fn load(&self) -> Result<Rules, ConfigError> {
-        Ok(Rules {
-            files: self.policy_files()?,
-            principals: self.principals()?,
-        })
-    }
-
-    /// Reads the principals as they are now.
-    ///
-    /// # Errors
-    ///
-    /// When they cannot be read or do not hold together.
-    pub fn principals(&self) -> Result<Principals, ConfigError> {
-        let text = read(&self.principals).map_err(|error| match error {
-            ConfigError::Read { path, source } if source.kind() == ErrorKind::NotFound => {
-                ConfigError::NoPrincipals { path }
-            }
-            other => other,
-        })?;
-        principals::parse(&self.principals, &text, self.money_scale)
-    }
-
-    /// Reads the policies as they are now.
-    ///
-    /// # Errors
-    ///
-    /// When they cannot be read, or there are none.
-    pub fn policy_files(&self) -> Result<Vec<PolicyFile>, ConfigError> {
-        let mut files = Vec::new();
-        for path in self.policy_paths()? {
-            files.push(PolicyFile {
-                name: path
-                    .file_name()
-                    .unwrap_or_default()
-                    .to_string_lossy()
-                    .into_owned(),
-                text: read(&path)?,
-            });
-        }
-        if files.is_empty() {
-            return Err(ConfigError::NoPolicies {
-                path: self.policies.clone(),
-            });
-        }
-        Ok(files)
-    }
-
-    /// Every journal entry carries the digest of the policies, and the disk may
-    /// list a folder in any order: so the paths are sorted.
-    fn policy_paths(&self) -> Result<Vec<PathBuf>, ConfigError> {
-        let failed = |source| ConfigError::Read {
-            path: self.policies.clone(),
-            source,
-        };
-        let mut paths = Vec::new();
-        let entries = match std::fs::read_dir(&self.policies) {
-            // The same as an empty one.
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(paths),
-            entries => entries.map_err(failed)?,
-        };
-        for entry in entries {
-            let path = entry.map_err(failed)?.path();
-            if path
-                .extension()
-                .is_some_and(|extension| extension == "cedar")
-            {
-                paths.push(path);
-            }
-        }
-        paths.sort();
-        Ok(paths)
-    }
-
-    /// What changes when a file of the rules does: names, sizes and times.
-    pub fn fingerprint(&self) -> Fingerprint {
-        let mut paths = self.policy_paths().unwrap_or_default();
-        paths.push(self.principals.clone());
-        paths.into_iter().map(facts).collect()
-    }
-}
-
-fn facts(path: PathBuf) -> (PathBuf, u64, Option<SystemTime>) {
-    let metadata = std::fs::metadata(&path).ok();
-    let size = metadata.as_ref().map_or(0, std::fs::Metadata::len);
-    let changed = metadata.and_then(|metadata| metadata.modified().ok());
-    (path, size, changed)
-}
-
-fn read(path: &Path) -> Result<String, ConfigError> {
-    plain_text(path).map_err(|source| ConfigError::Read {
-        path: path.to_owned(),
-        source,
-    })
-}

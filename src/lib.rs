@@ -7,6 +7,7 @@
 
 pub mod cause;
 pub mod counted;
+pub mod nearest;
 pub mod outcome;
 pub mod principal;
 pub mod session;

@@ -129,6 +129,9 @@ impl TransportId {
     }
 }
 
+/// The session of what is asked in none.
+pub const NO_SESSION: SessionId = SessionId(Uuid::nil());
+
 /// What policy may know of a session at the moment of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionFacts {
@@ -142,6 +145,19 @@ pub struct SessionFacts {
     pub frozen: bool,
     /// Whether it waits for something, and nothing is sent until it goes on.
     pub paused: bool,
+}
+
+impl SessionFacts {
+    /// Of a session in which nothing happened yet.
+    pub fn untouched(id: SessionId, owner: &PrincipalId) -> Self {
+        Self {
+            id,
+            owner: owner.clone(),
+            labels: BTreeSet::new(),
+            frozen: false,
+            paused: false,
+        }
+    }
 }
 
 #[cfg(test)]

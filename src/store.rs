@@ -230,11 +230,7 @@ impl Store {
         durability: Durability,
         work: impl FnOnce(&Tx<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<Committed<T>, StoreError> {
-        let what = What {
-            doing,
-            durability,
-            purpose: Purpose::Begin,
-        };
+        let what = What::new(doing, durability, Purpose::Begin);
         self.thread.write(what, work).await
     }
 
@@ -250,11 +246,7 @@ impl Store {
         durability: Durability,
         work: impl FnOnce(&Tx<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<Committed<T>, StoreError> {
-        let what = What {
-            doing,
-            durability,
-            purpose: Purpose::End,
-        };
+        let what = What::new(doing, durability, Purpose::End);
         self.thread.write(what, work).await
     }
 
@@ -269,11 +261,7 @@ impl Store {
         doing: &'static str,
         work: impl FnOnce(&Tx<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let what = What {
-            doing,
-            durability: Durability::Power,
-            purpose: Purpose::End,
-        };
+        let what = What::new(doing, Durability::Power, Purpose::End);
         self.thread
             .write_blocking(what, work)
             .map(Committed::into_inner)

@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::downstream::News;
 use crate::downstream::Replicas;
 use crate::downstream::State;
+use crate::nearest;
 use crate::pins;
 use crate::pins::Pin;
 use crate::store::Store;
@@ -28,6 +29,9 @@ use tokio::sync::mpsc;
 
 /// How many characters a line of names has at most, unless one name alone has more.
 const WIDTH: usize = 96;
+
+/// How many files are named that are no policies.
+const UNREAD: usize = 8;
 
 /// What a check found.
 #[derive(Debug, Default)]
@@ -56,6 +60,11 @@ pub(super) type Pins = BTreeMap<ServerName, Vec<Pin>>;
 pub async fn check(config: &Config) -> anyhow::Result<Checked> {
     let mut checked = Checked::default();
     writeln!(checked.report, "configuration  {}", config.path.display())?;
+    if config.broker.servers.is_empty() {
+        checked.warnings.push(no_server(config));
+    }
+    checked.notes.extend(unread_policies(config));
+    checked.warnings.extend(config.reached.may_mean_variables());
     let rules = match config.rules.load() {
         Ok(rules) => rules,
         Err(error) => {
@@ -94,6 +103,38 @@ pub async fn check(config: &Config) -> anyhow::Result<Checked> {
         downstream.stop().await;
     }
     Ok(checked)
+}
+
+/// That there is nothing to stand in front of, and what to do.
+pub(super) fn no_server(config: &Config) -> String {
+    format!(
+        "no server is configured, so there is nothing to call: take over those of a client with `countersign import CLIENT`, or write a section `[servers.NAME]` with its `command` or `url` into {}",
+        config.path.display()
+    )
+}
+
+/// That files beside the policies are none.
+fn unread_policies(config: &Config) -> Option<String> {
+    let folder = &config.rules.policies;
+    // Whatever is there is not said to be policies where it is the folder of all.
+    if config.path.parent() == Some(folder) {
+        return None;
+    }
+    let mut unread = config.rules.unread().ok()?;
+    let more = unread.len().saturating_sub(UNREAD);
+    unread.truncate(UNREAD);
+    let more = if more > 0 {
+        format!(" and {more} more")
+    } else {
+        String::new()
+    };
+    (!unread.is_empty()).then(|| {
+        format!(
+            "not read in {}: `{}`{more}; policies are the files there whose names end in `.cedar`",
+            folder.display(),
+            unread.join("`, `")
+        )
+    })
 }
 
 pub(super) async fn stored_pins(config: &Config, checked: &mut Checked) -> anyhow::Result<Pins> {
@@ -239,7 +280,8 @@ fn tools_that_are_not_there(config: &Config, pins: &Pins) -> Vec<String> {
             .filter(|tool| !names.contains(&tool.as_str()));
         problems.extend(absent.map(|tool| {
             format!(
-                "`servers.{server}.tools.{tool}`: the server has no such tool; it has {}",
+                "`servers.{server}.tools.{tool}`: the server has no such tool{}; it has {}",
+                nearest::meant(tool, names.iter().copied()),
                 names.join(", ")
             )
         }));

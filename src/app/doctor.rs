@@ -220,12 +220,6 @@ async fn servers_and_policies(config: &Config, findings: &mut Vec<Finding>) {
                 .to_owned();
         findings.push(Finding::warning(problem, advice));
     }
-    if config.broker.servers.is_empty() {
-        findings.push(Finding::note(
-            "no server is configured".to_owned(),
-            "take over those of a client with `countersign import CLIENT`",
-        ));
-    }
     for warning in checked.warnings {
         let advice = "see `countersign check`".to_owned();
         findings.push(Finding::warning(warning, advice));

@@ -39,8 +39,11 @@ pub struct Holds {
     pub records: Option<usize>,
     /// Brokers that run.
     pub living: usize,
-    /// Brokers that died; the next start recovers them.
+    /// Brokers that did not sign off and do not run; the next start recovers them.
     pub dead: usize,
+    /// How many of those have nothing here but their names, as in a copy of the store that
+    /// they wrote to: whether they died there, it does not say.
+    pub elsewhere: usize,
     /// All that was on its way into the file is there.
     pub settled: bool,
 }
@@ -73,6 +76,7 @@ pub fn check_store(config: &Config) -> anyhow::Result<StoreFacts> {
         records: None,
         living: living.len(),
         dead: store.dead_writers()?,
+        elsewhere: store.writers_elsewhere()?,
         settled,
     };
     let trust = trust(config)?;

@@ -57,8 +57,8 @@ struct Seen<'a> {
 ///
 /// # Errors
 ///
-/// When the configuration cannot be read, or the policies would not be valid
-/// beside those that are there.
+/// When no server is configured, the configuration cannot be read, or the policies would
+/// not be valid beside those that are there.
 pub async fn starting(config: &Config, start: Start) -> anyhow::Result<Starting> {
     let seen = Seen::look(config).await?;
     let made = seen.starting(start);
@@ -81,6 +81,11 @@ pub async fn adding(config: &Config, start: Start) -> anyhow::Result<Starting> {
 
 impl<'a> Seen<'a> {
     async fn look(config: &'a Config) -> anyhow::Result<Self> {
+        anyhow::ensure!(
+            !config.broker.servers.is_empty(),
+            "nothing was written: {}",
+            check::no_server(config)
+        );
         let mut checked = Checked::default();
         let mut pins = check::stored_pins(config, &mut checked).await?;
         let downstreams = check::look_at_servers(config, &mut pins, &mut checked).await?;

@@ -121,14 +121,8 @@ impl Broker {
         if !known.session.carries(early, &subject.principal, stick) {
             return None;
         }
-        let facts = Facts {
-            session: known.session.facts(&subject.principal, now)?.clone(),
-            totals: Vec::new(),
-            meters: Vec::new(),
-            denied_lately: 0,
-            approval: None,
-            confirmed: false,
-        };
+        let session = known.session.facts(&subject.principal, now)?;
+        let facts = Facts::only_of(session.clone());
         let charges = Charges::none(subject.session, subject.principal.clone());
         match candidate.judge(&facts, now) {
             Judged::Allowed(allowed) => {

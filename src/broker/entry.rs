@@ -16,7 +16,6 @@ use crate::store::StoreError;
 use crate::store::Tx;
 use jiff::SignedDuration;
 use jiff::Timestamp;
-use std::collections::BTreeSet;
 
 /// How many sessions end in one transaction because nobody used them.
 const EXPIRE_AT_ONCE: u32 = 1_000;
@@ -108,13 +107,7 @@ impl Entry {
 /// A session that is not there.
 pub(super) fn nowhere(id: SessionId, owner: &PrincipalId) -> State {
     State {
-        facts: SessionFacts {
-            id,
-            owner: owner.clone(),
-            labels: BTreeSet::new(),
-            frozen: false,
-            paused: false,
-        },
+        facts: SessionFacts::untouched(id, owner),
         used: Timestamp::UNIX_EPOCH,
         ended: None,
     }

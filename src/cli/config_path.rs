@@ -1,5 +1,6 @@
 //! Which configuration is meant.
 
+use crate::config;
 use crate::visible;
 use std::path::Path;
 use std::path::PathBuf;
@@ -38,6 +39,10 @@ fn there(path: &Path) -> anyhow::Result<PathBuf> {
         "`{shown}` is a folder: name the file in it, as in `--config {}`",
         visible::shell_word(&path.join("countersign.toml").to_string_lossy())
     );
+    // A shell leaves `--config=~/x` as it is, and a client what it gives its servers.
+    if let (Some(problem), false) = (config::of_a_shell(path), path.exists()) {
+        anyhow::bail!("there is no configuration at `{shown}`: {problem}");
+    }
     // It is read by its name, and may be no plain file (`<(…)`).
     anyhow::ensure!(
         path.exists(),

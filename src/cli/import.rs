@@ -193,8 +193,9 @@ impl Import {
                 let file = PathBuf::from(&self.from);
                 let is_path = file.exists() || self.from.contains(['/', '.']);
                 anyhow::ensure!(is_path, unknown);
-                let text = config::plain_text(&file)
-                    .with_context(|| format!("cannot read `{}`", file.display()))?;
+                let text = config::plain_text(&file).with_context(|| {
+                    format!("cannot read `{}` as a client's file", file.display())
+                })?;
                 let place = Place::file(file);
                 let servers = place.read(&text);
                 Ok(vec![Found { place, servers }])
@@ -279,6 +280,9 @@ impl Taking {
             let told = format!("`servers.{name}.{key}`: {problem}");
             one_line(&told)
         }));
+        let unbraced = config::may_mean_variables(name, std::slice::from_ref(&entry));
+        self.unresolved
+            .extend(unbraced.iter().map(|told| one_line(told)));
         self.reached.add(name.clone(), vec![entry]);
         taken.what = "added";
         taken.server = Some(name.to_string());

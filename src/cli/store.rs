@@ -4,6 +4,7 @@ use super::Form;
 use super::one_line;
 use super::published;
 use crate::app;
+use crate::app::Holds;
 use crate::config::Config;
 use crate::counted::Counted;
 use serde_json::json;
@@ -69,6 +70,19 @@ What came later is forgotten: totals are what they were, so what was used of a l
     )
 }
 
+/// Who writes to the store, and of whom it is not known whether they still do elsewhere.
+fn brokers(holds: &Holds) -> String {
+    let Holds { living, dead, .. } = holds;
+    let found = format!("{living} running, {dead} to be recovered at the next start");
+    let elsewhere = "ran when this store was copied, as far as it says";
+    match (dead.saturating_sub(holds.elsewhere), holds.elsewhere) {
+        (0, 0) => found,
+        (_, 0) => format!("{found}, because they died"),
+        (0, _) => format!("{found}: they {elsewhere}"),
+        (died, others) => format!("{found}: {died} died, and {others} {elsewhere}"),
+    }
+}
+
 fn check(config: &Config, form: Form) -> anyhow::Result<ExitCode> {
     let facts = app::check_store(config)?;
     let status = match facts.problems.is_empty() {
@@ -92,11 +106,7 @@ fn check(config: &Config, form: Form) -> anyhow::Result<ExitCode> {
         let records = holds.records.unwrap_or(0);
         let hold = if records == 1 { "holds" } else { "hold" };
         writeln!(text, "journal  {} {hold}", Counted(records, "record"))?;
-        writeln!(
-            text,
-            "brokers  {} running, {} to be recovered at the next start, because they died",
-            holds.living, holds.dead
-        )?;
+        writeln!(text, "brokers  {}", brokers(holds))?;
         if !holds.settled {
             writeln!(text, "spool    a running broker is late with it")?;
         }

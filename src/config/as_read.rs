@@ -1,8 +1,8 @@
 //! The configuration as it was read, to notice that the file says something else.
 
-use super::Fingerprint;
-use super::facts;
 use super::plain_text;
+use super::rules::Fingerprint;
+use super::rules::facts;
 use std::path::Path;
 use std::path::PathBuf;
 

@@ -4,6 +4,7 @@
 
 use super::ConfigError;
 use super::doubled::client_json;
+use super::references;
 use crate::tool::ServerName;
 use jsonc_parser::ParseOptions;
 use serde_json::Map;
@@ -47,6 +48,17 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// The keys of the environment, the headers and the URL in which a variable stands as
+    /// a shell has it, without braces.
+    pub(super) fn unbraced(&self) -> Vec<String> {
+        let mut texts = self.texts();
+        texts.retain(|(key, text)| {
+            let part = key.split('.').next();
+            matches!(part, Some("env" | "headers" | "url")) && references::is_unbraced(text)
+        });
+        texts.into_iter().map(|(key, _text)| key).collect()
+    }
+
     /// Every text in which a reference may stand, with its key.
     pub fn texts(&self) -> Vec<(String, &str)> {
         let one = [

@@ -1,5 +1,6 @@
 //! The section `[journal]` of `countersign.toml`.
 
+use super::paths;
 use crate::broker::Custody;
 use jiff::SignedDuration;
 use serde::Deserialize;
@@ -64,15 +65,18 @@ impl JournalSection {
             name.push("-key");
             PathBuf::from(name)
         };
+        let within = |path: &Option<PathBuf>, key: &'static str| {
+            let named = path.as_deref();
+            named
+                .map(|path| paths::within(folder, path, key))
+                .transpose()
+        };
         Ok(Custody {
-            key: self
-                .key
-                .as_ref()
-                .map_or_else(beside, |key| folder.join(key)),
+            key: within(&self.key, "journal.key")?.unwrap_or_else(beside),
             every: Some(self.checkpoint_every).filter(|every| !every.is_zero()),
             keep: self.keep,
             keep_payloads: self.keep_payloads,
-            checkpoints: self.checkpoints.as_ref().map(|path| folder.join(path)),
+            checkpoints: within(&self.checkpoints, "journal.checkpoints")?,
         })
     }
 }

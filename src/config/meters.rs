@@ -1,5 +1,6 @@
 //! `[[meters]]`: what is counted beside the totals of single arguments.
 
+use crate::nearest;
 use crate::tool::Asking;
 use crate::tool::Counted;
 use crate::tool::Meter;
@@ -122,7 +123,8 @@ fn counted(tool: &str, servers: &[&ServerName]) -> Result<Counted, String> {
     let Some(server) = servers.iter().find(|known| known.as_str() == server) else {
         let known: Vec<String> = servers.iter().map(|known| format!("`{known}`")).collect();
         return Err(format!(
-            "`{tool}` is of the server `{server}`, which is not configured: the servers are {}",
+            "`{tool}` is of the server `{server}`, which is not configured{}: the servers are {}",
+            nearest::meant(server, servers.iter().map(|known| known.as_str())),
             known.join(", ")
         ));
     };

@@ -251,12 +251,7 @@ impl SmtpSection {
 
 impl NotifySection {
     fn told(&self) -> Told<'_> {
-        Told {
-            url: self.url.as_deref(),
-            secret: self.secret.as_deref(),
-            command: self.command.as_deref(),
-            args: &self.args,
-        }
+        Told::written((&self.url, &self.secret), (&self.command, &self.args))
     }
 
     /// All in which references may stand.

@@ -27,7 +27,11 @@ pub fn plain_text(path: &Path) -> io::Result<String> {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
     }
     let mut text = String::new();
-    file.read_to_string(&mut text)?;
+    file.read_to_string(&mut text)
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::InvalidData => io::Error::new(error.kind(), "it is no text in UTF-8"),
+            _ => error,
+        })?;
     Ok(text)
 }
 
@@ -64,6 +68,9 @@ mod tests {
         ] {
             assert_eq!(plain_text(&path).unwrap_err().to_string(), told);
         }
+        std::fs::write(path("binary"), [0x7f, 0x45, 0xff, 0xfe]).unwrap();
+        let binary = plain_text(&path("binary")).unwrap_err();
+        assert_eq!(binary.to_string(), "it is no text in UTF-8");
         let absent = plain_text(&path("absent")).unwrap_err();
         assert_eq!(absent.kind(), io::ErrorKind::NotFound);
     }

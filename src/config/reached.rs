@@ -75,6 +75,20 @@ impl Reached {
         leads.filter_map(Result::err).collect()
     }
 
+    /// Where a variable may be meant and none stands, of all of them; never what does.
+    pub fn may_mean_variables(&self) -> Vec<String> {
+        let mut all: Vec<String> = Vec::new();
+        for (server, entries) in &self.servers {
+            for told in may_mean_variables(server, entries) {
+                // The places of a server have all but their URL in common.
+                if !all.contains(&told) {
+                    all.push(told);
+                }
+            }
+        }
+        all
+    }
+
     /// The keys in which two entries differ.
     fn differ(&self, ours: &Entry, theirs: &Entry) -> Vec<String> {
         let leads = |text: &String| {
@@ -110,6 +124,23 @@ impl Reached {
         }
         differs
     }
+}
+
+/// Where a variable may be meant and none stands, in what is said of one server.
+pub fn may_mean_variables(server: &ServerName, entries: &[Entry]) -> Vec<String> {
+    let mut told = Vec::new();
+    for (place, entry) in entries.iter().enumerate() {
+        told.extend(entry.unbraced().into_iter().map(|key| {
+            let key = match key.as_str() {
+                "url" if entries.len() > 1 => format!("urls[{place}]"),
+                _ => key,
+            };
+            format!(
+                "`servers.{server}.{key}`: a name with `$` and without braces is taken as it stands there: is a variable meant, written as `${{VAR}}`?"
+            )
+        }));
+    }
+    told
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! A reference that leads nowhere is an error, never an empty text and never
 //! itself: half a credential would only be refused later and elsewhere.
 
+use super::paths;
 use super::plain::plain_text;
 use std::path::Path;
 
@@ -26,6 +27,33 @@ pub(super) fn lead_nowhere<'a>(
     problem: &str,
 ) -> bool {
     texts.any(|text| expanded(text, folder, "").is_err_and(|(_key, why)| why == problem))
+}
+
+/// Whether a text has what a shell would take for a variable, `$NAME`, and is none here: a
+/// name of capitals that stands by itself, since a `$` within a password is nothing of it.
+pub(super) fn is_unbraced(text: &str) -> bool {
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let mut before: Option<char> = None;
+    let mut rest = text;
+    while let Some((passed, after)) = rest.split_once('$') {
+        before = passed.chars().next_back().or(before);
+        if let Some(braced) = after.strip_prefix('{') {
+            (_, rest) = braced.split_once('}').unwrap_or_default();
+            before = Some('}');
+            continue;
+        }
+        let end = after.find(|c| !is_word(c)).unwrap_or(after.len());
+        let (name, behind) = after.split_at_checked(end).unwrap_or_default();
+        let is_name = name.len() > 1
+            && name.starts_with(|c: char| c.is_ascii_uppercase() || c == '_')
+            && name.chars().all(|c| !c.is_ascii_lowercase());
+        if is_name && !before.is_some_and(|c| is_word(c) || c == '$') && !behind.starts_with('$') {
+            return true;
+        }
+        before = name.chars().next_back().or(Some('$'));
+        rest = behind;
+    }
+    false
 }
 
 fn expand(
@@ -58,7 +86,8 @@ fn resolve(
     variable: &dyn Fn(&str) -> Option<String>,
 ) -> Result<String, String> {
     if let Some(path) = reference.strip_prefix("file:") {
-        return file(&folder.join(path));
+        let leads = paths::within(folder, Path::new(path), "");
+        return file(&leads.map_err(|(_key, problem)| problem)?);
     }
     let (name, otherwise) = match reference.split_once(":-") {
         Some((name, otherwise)) => (name, Some(otherwise)),
@@ -128,6 +157,38 @@ mod tests {
     }
 
     #[test]
+    fn what_a_shell_would_take_for_a_variable_is_noticed() {
+        for text in [
+            "$TOKEN",
+            "Bearer $TOKEN",
+            "https://$HOST/mcp",
+            "$HOME/.cache:$_X",
+            "${HOME}$PATH",
+        ] {
+            assert!(is_unbraced(text), "{text}");
+        }
+        for text in [
+            "",
+            "$",
+            "$5",
+            "$A",
+            "a$TOKEN",
+            "pa$$WORD",
+            "$2b$12$ABCDEF",
+            "$home",
+            "$Token",
+            "$TOKEN$",
+            "${TOKEN}",
+            "${TOKEN:-$OTHER}",
+            "${TOKEN:-",
+            "{TOKEN}",
+            "\u{e4}$",
+        ] {
+            assert!(!is_unbraced(text), "{text}");
+        }
+    }
+
+    #[test]
     fn a_reference_that_leads_nowhere_says_which_and_what_to_do() {
         let folder = tempfile::tempdir().unwrap();
         for (text, says) in [
@@ -138,6 +199,7 @@ mod tests {
             ("${input:token}", "`${input:token}` is no reference"),
             ("${}", "is no reference"),
             ("${file:absent}", "cannot read `"),
+            ("${file:~/key}", "`~/key` begins with `~`"),
         ] {
             let problem = expand_in(folder.path(), text).unwrap_err();
             assert!(problem.contains(says), "{problem}");

@@ -4,9 +4,9 @@
 use super::error::ConfigError;
 use super::file::File;
 use super::reached::Reached;
-use super::shape::nearest;
 use crate::broker::ServerRules;
 use crate::downstream;
+use crate::nearest;
 use crate::tool::ServerName;
 use crate::tool::ServerNameError;
 use std::collections::BTreeMap;
@@ -104,5 +104,5 @@ impl Servers {
 fn meant<'a>(file: &'a File, name: &ServerName) -> Option<&'a str> {
     let others = file.servers.iter();
     let others = others.filter(|(_, section)| !section.is_nowhere());
-    nearest(name.as_str(), others.map(|(other, _)| other.as_str()))
+    nearest::nearest(name.as_str(), others.map(|(other, _)| other.as_str()))
 }

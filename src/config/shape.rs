@@ -1,6 +1,7 @@
 //! What is wrong with a text of TOML: where and why, and no value of it, because that may
 //! be a secret, and terminals are recorded.
 
+use crate::nearest;
 use std::fmt::Write;
 use std::ops::Range;
 use toml_edit::Document;
@@ -18,12 +19,110 @@ pub fn toml_problem(text: &str, message: &str, span: Option<Range<usize>>) -> St
         let start = before.rfind('\n').map_or(0, |end| end + 1);
         let column = before.get(start..).unwrap_or_default().chars().count() + 1;
         let _infallible = write!(said, "line {line}, column {column}");
+        if message == DOUBLED {
+            let written = text.get(span.clone()).unwrap_or_default();
+            let _infallible = match doubled(text, span) {
+                Some((key, first)) => write!(
+                    said,
+                    ", at `{key}`: it stands on line {first} already: leave one of the two"
+                ),
+                None => write!(
+                    said,
+                    ": `{written}` stands there already: leave one of the two"
+                ),
+            };
+            return said;
+        }
         if let Some(key) = key_at(text, span.start) {
             let _infallible = write!(said, ", at `{key}`");
         }
         said.push_str(": ");
     }
     said + &without_values(message)
+}
+
+/// What the parser says of a key that stands there twice.
+const DOUBLED: &str = "duplicate key";
+
+/// A name that no key has.
+const STAND_IN: &str = "countersign-stand-in";
+
+/// How many keys that stand there twice are looked through for one.
+const MOST_DOUBLED: usize = 16;
+
+/// The dotted key that stands at `second` and before, and the line on which it does so
+/// first. A text with such keys cannot be read, so others stand in for them.
+fn doubled(text: &str, second: Range<usize>) -> Option<(String, usize)> {
+    let name: Key = text.get(second.clone())?.parse().ok()?;
+    let mut readable = text.to_owned();
+    let mut span = second;
+    for number in 0..MOST_DOUBLED {
+        readable.get(span.clone())?;
+        readable.replace_range(span, &format!("{STAND_IN}-{number}"));
+        match Document::parse(readable.as_str()) {
+            Ok(document) => {
+                let stand_in = format!("{STAND_IN}-0");
+                let names = (stand_in.as_str(), name.get());
+                let (key, first) = beside(document.as_table(), "", names)?;
+                let before = readable.get(..first)?;
+                return Some((key, before.matches('\n').count() + 1));
+            }
+            Err(error) if error.message() == DOUBLED => span = error.span()?,
+            Err(_) => return None,
+        }
+    }
+    None
+}
+
+/// The dotted key of this name beside the other, and where it begins.
+fn beside(
+    table: &dyn TableLike,
+    before: &str,
+    (other, name): (&str, &str),
+) -> Option<(String, usize)> {
+    if table.contains_key(other) {
+        let first = table.key(name)?.span()?;
+        return Some((dotted(before, name), first.start));
+    }
+    let mut inside = table.iter().flat_map(|(key, item)| {
+        let path = dotted(before, key);
+        tables_of(&path, item)
+    });
+    inside.find_map(|(path, table)| beside(table, &path, (other, name)))
+}
+
+fn dotted(before: &str, name: &str) -> String {
+    let name = Key::new(name);
+    match before.is_empty() {
+        true => name.to_string(),
+        false => format!("{before}.{name}"),
+    }
+}
+
+/// The tables that a value is, or that are the members of its list, with their keys.
+fn tables_of<'a>(path: &str, item: &'a Item) -> Vec<(String, &'a dyn TableLike)> {
+    let numbered = |place: usize| format!("{path}[{place}]");
+    match item {
+        Item::ArrayOfTables(tables) => {
+            let tables = tables.iter().enumerate();
+            let tables = tables.map(|(place, table)| (numbered(place), table as &dyn TableLike));
+            tables.collect()
+        }
+        Item::Value(Value::Array(values)) => {
+            let tables = values.iter().enumerate().filter_map(|(place, value)| {
+                let table: &dyn TableLike = value.as_inline_table()?;
+                Some((numbered(place), table))
+            });
+            tables.collect()
+        }
+        other => {
+            let table = other.as_table_like();
+            table
+                .map(|table| (path.to_owned(), table))
+                .into_iter()
+                .collect()
+        }
+    }
 }
 
 /// A message of serde's without the value that it is about: of `invalid type: string
@@ -33,6 +132,9 @@ fn without_values(message: &str) -> String {
     let message = message.replace('\n', " ");
     if message.starts_with("unknown field `servers_from`") {
         return "`servers_from` belongs to no section: move it before the first `[…]`".to_owned();
+    }
+    if message.starts_with("unknown field `tools`") {
+        return "`tools` belongs to a server: write `[servers.NAME.tools.TOOL]`".to_owned();
     }
     if let Some(meant) = meant(&message) {
         return meant;
@@ -71,48 +173,8 @@ fn meant(message: &str) -> Option<String> {
     let (written, known) = message.strip_prefix("unknown field `")?.split_once('`')?;
     // They stand in quotes: every other piece is one.
     let all = known.split('`').skip(1).step_by(2);
-    let near = nearest(written, all)?;
-    Some(format!(
-        "unknown field `{written}` (did you mean `{near}`?){known}"
-    ))
-}
-
-/// The known word that is most like the written one; none where none is.
-pub(super) fn nearest<'a>(written: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let near = known.filter_map(|known| {
-        let far = distance(written, known);
-        (far <= known.len().max(written.len()) / 3).then_some((far, known))
-    });
-    near.min_by_key(|(far, _)| *far).map(|(_, known)| known)
-}
-
-/// In how many letters two words differ: each that is more, less or another, and each two
-/// that changed places. Case, `-` and `_` are not told apart.
-fn distance(one: &str, other: &str) -> usize {
-    let letters = |text: &str| -> Vec<char> {
-        let plain = text.chars().filter(|c| !matches!(c, '-' | '_'));
-        plain.flat_map(char::to_lowercase).collect()
-    };
-    let (one, other) = (letters(one), letters(other));
-    let mut before: Vec<usize> = Vec::new();
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (place, letter) in one.iter().enumerate() {
-        let mut next = vec![place + 1];
-        for (at, its) in other.iter().enumerate() {
-            let cell = |row: &[usize], at: usize| row.get(at).copied().unwrap_or(usize::MAX - 1);
-            let mut least = cell(&row, at) + usize::from(letter != its);
-            least = least.min(cell(&row, at + 1) + 1).min(cell(&next, at) + 1);
-            let swapped = at > 0 && place > 0 && {
-                one.get(place - 1) == Some(its) && other.get(at - 1) == Some(letter)
-            };
-            if swapped {
-                least = least.min(cell(&before, at - 1) + 1);
-            }
-            next.push(least);
-        }
-        before = std::mem::replace(&mut row, next);
-    }
-    row.last().copied().unwrap_or(0)
+    let near = nearest::meant(written, all);
+    (!near.is_empty()).then(|| format!("unknown field `{written}`{near}{known}"))
 }
 
 /// The dotted key that stands at this place of a text; none where the text is no TOML.
@@ -126,12 +188,8 @@ fn key_at(text: &str, at: usize) -> Option<String> {
 /// Keeps the key with the shortest span around `at`.
 fn look(table: &dyn TableLike, before: &str, at: usize, best: &mut Option<(usize, String)>) {
     for (name, item) in table.iter() {
-        let name = Key::new(name);
-        let path = match before.is_empty() {
-            true => name.to_string(),
-            false => format!("{before}.{name}"),
-        };
-        let key = table.key(name.get()).and_then(Key::span);
+        let path = dotted(before, name);
+        let key = table.key(name).and_then(Key::span);
         for span in key.into_iter().chain(item.span()) {
             let is_shorter = best
                 .as_ref()
@@ -140,25 +198,8 @@ fn look(table: &dyn TableLike, before: &str, at: usize, best: &mut Option<(usize
                 *best = Some((span.len(), path.clone()));
             }
         }
-        match item {
-            Item::ArrayOfTables(tables) => {
-                for (place, table) in tables.iter().enumerate() {
-                    look(table, &format!("{path}[{place}]"), at, best);
-                }
-            }
-            Item::Value(Value::Array(values)) => {
-                let tables = values.iter().enumerate();
-                for (place, value) in tables {
-                    if let Some(table) = value.as_inline_table() {
-                        look(table, &format!("{path}[{place}]"), at, best);
-                    }
-                }
-            }
-            other => {
-                if let Some(table) = other.as_table_like() {
-                    look(table, &path, at, best);
-                }
-            }
+        for (path, table) in tables_of(&path, item) {
+            look(table, &path, at, best);
         }
     }
 }
@@ -166,23 +207,6 @@ fn look(table: &dyn TableLike, before: &str, at: usize, best: &mut Option<(usize
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn words_differ_by_their_letters() {
-        for (one, other, far) in [
-            ("", "", 0),
-            ("", "ab", 2),
-            ("limits", "limits", 0),
-            ("limit", "limits", 1),
-            ("lmiits", "limits", 1),
-            ("max-Connections", "max_connections", 0),
-            ("tok", "key", 3),
-            ("timout", "timeout", 1),
-        ] {
-            assert_eq!(distance(one, other), far, "{one} {other}");
-            assert_eq!(distance(other, one), far, "{other} {one}");
-        }
-    }
 
     #[test]
     fn a_problem_says_where_and_why_and_no_value() {
@@ -235,6 +259,10 @@ mod tests {
                 "line 2, column 1, at `part[0].other`: unknown field `other`, expected `env` or `word`",
             ),
             (
+                "[[part]]\n[part.tools.\"pay.approve\"]\n",
+                "line 2, column 7, at `part[0].tools`: `tools` belongs to a server: write `[servers.NAME.tools.TOOL]`",
+            ),
+            (
                 "part = 4711",
                 "line 1, column 8, at `part`: invalid type: integer, expected a sequence",
             ),
@@ -247,5 +275,54 @@ mod tests {
                 "{said}"
             );
         }
+    }
+
+    #[test]
+    fn a_key_that_stands_there_twice_is_named_with_both_lines() {
+        let said = |text: &str| {
+            let error = toml::from_str::<toml::Table>(text).err().unwrap();
+            toml_problem(text, error.message(), error.span())
+        };
+        for (text, due) in [
+            (
+                "a = 1\n\na = 2\n",
+                "line 3, column 1, at `a`: it stands on line 1 already: leave one of the two",
+            ),
+            (
+                "[servers.x]\ncommand = \"hunter2\"\n[servers.y]\n[servers.x]\n",
+                "line 4, column 10, at `servers.x`: it stands on line 1 already",
+            ),
+            (
+                "[servers.x]\ncommand = \"hunter2\"\ncommand = \"hunter2\"\n",
+                "line 3, column 1, at `servers.x.command`: it stands on line 2 already",
+            ),
+            (
+                "[[a]]\nb = 1\n[[a]]\nenv = { B = 1, \"B\" = 2 }\n",
+                "line 4, column 16, at `a[1].env.B`: it stands on line 4 already",
+            ),
+            // The first of two.
+            (
+                "[a]\nb = 1\nb = 2\n[c]\nd = 1\nd = 2\n",
+                "line 3, column 1, at `a.b`: it stands on line 2 already",
+            ),
+            (
+                "a.b = 1\na.b = 2\n",
+                "line 2, column 3, at `a.b`: it stands on line 1 already",
+            ),
+            (
+                "[a]\n[[a]]\n",
+                "line 2, column 3, at `a`: it stands on line 1 already",
+            ),
+        ] {
+            let said = said(text);
+            assert!(said.starts_with(due), "{said}");
+            assert!(!said.contains("hunter2"), "{said}");
+        }
+        // Too many to be looked through.
+        let text = "a = 1\n".repeat(20);
+        assert_eq!(
+            said(&text),
+            "line 2, column 1: `a` stands there already: leave one of the two"
+        );
     }
 }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::principal::Principals;
 
 /// A configuration whose servers can be started.
 fn config(text: &str) -> Result<Config, String> {
@@ -401,4 +402,34 @@ fn a_folder_without_policies_is_an_error_and_not_an_empty_set() {
     };
     let error = rules.load().unwrap_err().to_string();
     assert!(error.contains("no `*.cedar` file"), "{error}");
+}
+
+#[test]
+fn what_may_be_thought_to_be_a_policy_and_is_none_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let rules = RulesAt {
+        policies: folder.path().join("policies"),
+        principals: folder.path().join("principals.toml"),
+        money_scale: 2,
+    };
+    assert_eq!(rules.unread().unwrap(), [] as [&str; 0]);
+    std::fs::create_dir_all(rules.policies.join("team")).unwrap();
+    for name in [
+        "a.cedar",
+        "b.cedar.txt",
+        "C.CEDAR",
+        "d.rego",
+        ".hidden",
+        "README.md",
+        "readme",
+        "broker.cedarschema",
+        "a.cedar~",
+        "start.cedar.old",
+    ] {
+        std::fs::write(rules.policies.join(name), "").unwrap();
+    }
+    let unread = rules.unread().unwrap();
+    assert_eq!(unread, ["C.CEDAR", "b.cedar.txt", "d.rego", "team/"]);
+    let read = rules.policy_files().unwrap();
+    assert_eq!(read.len(), 1);
 }

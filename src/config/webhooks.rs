@@ -75,7 +75,8 @@ pub(super) fn webhooks(
     let (mut webhooks, mut unresolved) = (Webhooks::default(), None);
     for (place, section) in sections.iter().enumerate() {
         let wrong = |(key, problem)| (format!("session.webhooks[{place}].{key}"), problem);
-        let told = section.told();
+        let posted = (&section.url, &section.secret);
+        let told = Told::written(posted, (&section.command, &section.args));
         let name = name(&told);
         if webhooks
             .outbox()
@@ -106,17 +107,6 @@ pub(super) fn webhooks(
     Ok((webhooks, unresolved))
 }
 
-impl WebhookSection {
-    fn told(&self) -> Told<'_> {
-        Told {
-            url: self.url.as_deref(),
-            secret: self.secret.as_deref(),
-            command: self.command.as_deref(),
-            args: &self.args,
-        }
-    }
-}
-
 /// Who is told, as it is written.
 pub(super) struct Told<'a> {
     pub(super) url: Option<&'a str>,
@@ -126,6 +116,19 @@ pub(super) struct Told<'a> {
 }
 
 impl<'a> Told<'a> {
+    /// By a URL with its secret, or by a command with its arguments.
+    pub(super) fn written(
+        (url, secret): (&'a Option<String>, &'a Option<String>),
+        (command, args): (&'a Option<String>, &'a [String]),
+    ) -> Self {
+        Self {
+            url: url.as_deref(),
+            secret: secret.as_deref(),
+            command: command.as_deref(),
+            args,
+        }
+    }
+
     /// All in which references may stand.
     pub(super) fn texts(&self) -> impl Iterator<Item = &'a str> + use<'a> {
         let one = [self.url, self.secret, self.command].into_iter().flatten();

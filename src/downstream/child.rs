@@ -167,7 +167,11 @@ fn command(given: &Program) -> Result<Command, String> {
     let here = std::env::current_dir().map_err(|error| format!("the current folder: {error}"))?;
     let folder = here.join(given.cwd.as_deref().unwrap_or(Path::new("")));
     if !folder.is_dir() {
-        return Err(format!("the folder `{}` does not exist", folder.display()));
+        let hint = program::of_a_shell(&folder);
+        return Err(format!(
+            "the folder `{}` does not exist{hint}",
+            folder.display()
+        ));
     }
     let path = environment.get(OsStr::new("PATH")).map(|path| &**path);
     let program = program::find(&given.command, path, &folder)?;

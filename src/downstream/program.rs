@@ -65,9 +65,11 @@ pub(super) fn find(command: &str, path: Option<&OsStr>, folder: &Path) -> Result
                 program.display()
             )),
             Usability::Absent => {
-                let program = program.display();
-                let hint = arguments_within(command);
-                Err(format!("`{program}` does not exist{hint}"))
+                let hint = match arguments_within(command) {
+                    "" => of_a_shell(&program),
+                    hint => hint,
+                };
+                Err(format!("`{}` does not exist{hint}", program.display()))
             }
         };
     }
@@ -102,6 +104,14 @@ pub(super) fn find(command: &str, path: Option<&OsStr>, folder: &Path) -> Result
 fn arguments_within(command: &str) -> &'static str {
     match command.trim().contains(char::is_whitespace) {
         true => ": a command is the program alone, its arguments go into `args`",
+        false => "",
+    }
+}
+
+/// What is said of a path that is not there and has a `~` for somebody's home.
+pub(super) fn of_a_shell(path: &Path) -> &'static str {
+    match path.components().any(|part| part.as_os_str() == "~") {
+        true => ": only a shell reads `~` as a home, so write the whole path",
         false => "",
     }
 }
@@ -163,6 +173,11 @@ mod tests {
         assert!(on_path("").is_err());
         let folder = folder.path().to_str().unwrap();
         assert!(on_path(folder).unwrap_err().contains("is a folder"));
+        let problem = on_path("~/bin/files").unwrap_err();
+        assert!(
+            problem.ends_with("/bin/files` does not exist: only a shell reads `~` as a home, so write the whole path"),
+            "{problem}"
+        );
         for within in ["npx -y files", "/no/such --flag"] {
             let problem = on_path(within).unwrap_err();
             assert!(problem.contains("go into `args`"), "{problem}");

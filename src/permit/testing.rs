@@ -79,20 +79,7 @@ async fn admit(call: CallId) -> Permit {
     let gate = bundle.gate(&tool).unwrap();
     let reading = gate.read("{}").unwrap();
     let session = SessionId::from_bytes([7; 16]);
-    let facts = Facts {
-        session: SessionFacts {
-            id: session,
-            owner: alice.id.clone(),
-            labels: Default::default(),
-            frozen: false,
-            paused: false,
-        },
-        totals: Vec::new(),
-        meters: Vec::new(),
-        denied_lately: 0,
-        approval: None,
-        confirmed: false,
-    };
+    let facts = Facts::only_of(SessionFacts::untouched(session, &alice.id));
     let now: Timestamp = "2026-11-22T12:00:00Z".parse().unwrap();
     let Verdict::Allow(allowed) = gate.decide(call, &alice.id, &reading, &facts, now) else {
         panic!("everything is allowed here");

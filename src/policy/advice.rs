@@ -10,8 +10,8 @@ use super::schema::BROKER;
 use super::verdict::Facts;
 use super::verdict::Verdict;
 use crate::principal::PrincipalId;
+use crate::session::NO_SESSION;
 use crate::session::SessionFacts;
-use crate::session::SessionId;
 use crate::tool::CallId;
 use crate::tool::ServerName;
 use cedar_policy::EntityUid;
@@ -201,18 +201,8 @@ fn stops_deciding(gate: &Gate, policy: &str, who: &PrincipalId, now: Timestamp) 
         return false;
     };
     let facts = Facts {
-        session: SessionFacts {
-            id: SessionId::from_bytes([0; 16]),
-            owner: who.clone(),
-            labels: BTreeSet::new(),
-            frozen: false,
-            paused: false,
-        },
-        totals: Vec::new(),
-        meters: Vec::new(),
-        denied_lately: 0,
-        approval: None,
         confirmed: true,
+        ..Facts::only_of(SessionFacts::untouched(NO_SESSION, who))
     };
     match gate.decide(CallId::next(), who, &reading, &facts, now) {
         Verdict::Allow(_) => false,

@@ -83,7 +83,7 @@ fn parse(file: &PolicyFile, problems: &mut Vec<String>) -> Vec<Loaded> {
                 let hint = label.and_then(|label| {
                     let at = label.offset();
                     let point = decimals::point(&file.text, at);
-                    point.or_else(|| mistakes::unquoted(&file.text, at))
+                    point.or_else(|| mistakes::hint(&file.text, at))
                 });
                 let hint = hint.map_or_else(String::new, |hint| format!(" ({hint})"));
                 format!("{}:{line}: {}{hint}", file.name, in_full(error))

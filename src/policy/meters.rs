@@ -5,9 +5,11 @@ use super::annotations::listed;
 use super::bundle::Inputs;
 use super::gate::Gate;
 use super::load::Loaded;
+use super::names;
 use super::reads;
 use super::shape::Fields;
 use super::shape::Shape;
+use crate::nearest;
 use crate::tool::Meter;
 use crate::tool::ToolId;
 use std::collections::BTreeSet;
@@ -54,8 +56,9 @@ pub(super) fn check(inputs: &Inputs<'_>, counted: &[&[OfTool]], problems: &mut V
                 let known = inputs.servers.iter().map(|server| server.name.as_str());
                 let known: Vec<&str> = known.collect();
                 problems.push(format!(
-                    "`meters.{name}.tools` names `{counted}`: the server `{}` is not configured; the servers are {}",
+                    "`meters.{name}.tools` names `{counted}`: the server `{}` is not configured{}; the servers are {}",
                     counted.server,
+                    nearest::meant(counted.server.as_str(), known.iter().copied()),
                     listed(&known)
                 ));
                 continue;
@@ -65,10 +68,13 @@ pub(super) fn check(inputs: &Inputs<'_>, counted: &[&[OfTool]], problems: &mut V
             };
             let mut known = BTreeSet::new();
             known.extend(tools.iter().map(|tool| tool.definition.id.to_string()));
-            if !known.contains(&format!("{}/{wanted}", counted.server)) {
+            let id = format!("{}/{wanted}", counted.server);
+            if !known.contains(&id) {
+                let known: Vec<&str> = known.iter().map(String::as_str).collect();
                 problems.push(format!(
-                    "`meters.{name}.tools` names `{counted}`, which the server does not have: its tools are {}",
-                    listed(&known.iter().map(String::as_str).collect::<Vec<_>>())
+                    "`meters.{name}.tools` names `{counted}`, which the server does not have{}: its tools are {}",
+                    names::meant_tool(&id, &known),
+                    listed(&known)
                 ));
             }
         }

@@ -56,14 +56,60 @@ pub(super) fn told<'a>(
     }
 }
 
-/// What would be right where an attribute that we derive is written like one of Cedar's,
-/// `context.input.path#under`, on the line of this place; none where no `#` is.
-pub(super) fn unquoted(text: &str, at: usize) -> Option<String> {
+/// What would be right where a text is no policy at this place, as far as somebody who
+/// knows other languages may have meant something by it.
+pub(super) fn hint(text: &str, at: usize) -> Option<String> {
+    unquoted(text, at)
+        .or_else(|| comment(text, at))
+        .or_else(|| curly(text, at))
+        .or_else(|| beside_context(text, at))
+}
+
+/// The parts of the line of this place that are neither in quotes nor behind `//`.
+fn code(text: &str, at: usize) -> Option<impl Iterator<Item = &str>> {
     let begin = text.get(..at)?.rfind('\n').map_or(0, |end| end + 1);
     let line = text.get(begin..)?.lines().next()?;
-    // In quotes and behind `//` it is right.
-    let code = line.split("//").next()?.split('"').step_by(2);
-    let (before, after) = code.into_iter().find_map(|part| part.split_once('#'))?;
+    Some(line.split("//").next()?.split('"').step_by(2))
+}
+
+/// What would be right where a comment is written as in TOML or in a shell.
+fn comment(text: &str, at: usize) -> Option<String> {
+    let found = code(text, at)?.any(|part| part.contains('#'));
+    found.then(|| "a comment begins with `//`, not with `#`".to_owned())
+}
+
+/// What would be right where a program for writing letters has bent the quotes.
+fn curly(text: &str, at: usize) -> Option<String> {
+    let bent = ['\u{201c}', '\u{201d}', '\u{201e}', '\u{2018}', '\u{2019}'];
+    let found = code(text, at)?.any(|part| part.contains(bent));
+    found.then(|| "quotes are straight: write `\"`, not `\u{201c}` or `\u{201d}`".to_owned())
+}
+
+/// What would be right where a call is read as if it stood beside the context, like
+/// `input.path`.
+fn beside_context(text: &str, at: usize) -> Option<String> {
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let rest = text.get(at..)?;
+    let end = rest.find(|c| !is_word(c)).unwrap_or(rest.len());
+    let (name, behind) = rest.split_at_checked(end)?;
+    let place = match name {
+        "input" | "session" | "call" | "meter" | "meters" => name,
+        "args" | "arguments" | "params" => "input",
+        _ => return None,
+    };
+    let member = behind.strip_prefix('.').unwrap_or_default();
+    let end = member.find(|c| !is_word(c)).unwrap_or(member.len());
+    let dot = if end == 0 { "" } else { "." };
+    let member = member.get(..end)?;
+    Some(format!(
+        "what is known of a call stands in `context`: write `context.{place}{dot}{member}`"
+    ))
+}
+
+/// What would be right where an attribute that we derive is written like one of Cedar's,
+/// `context.input.path#under`, on the line of this place; none where no `#` is.
+fn unquoted(text: &str, at: usize) -> Option<String> {
+    let (before, after) = code(text, at)?.find_map(|part| part.split_once('#'))?;
     let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let path = before.rsplit(|c| !is_word(c) && c != '.').next()?;
     let (inside, argument) = match path.rsplit_once('.') {

@@ -7,6 +7,7 @@ use super::bundle::PolicyTool;
 use super::load::Loaded;
 use super::schema::BASE_ACTIONS;
 use super::schema::BROKER;
+use crate::nearest;
 use cedar_policy::EntityUid;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -97,7 +98,8 @@ impl<'a> Names<'a> {
             "Broker::Tool" => self.tool("tool", id),
             "Broker::Server" => self.server(id),
             "Broker::Role" if !self.roles.contains(id) => Found::Wrong(format!(
-                "it names the role `{id}`, which nobody declared: the roles are {}",
+                "it names the role `{id}`, which nobody declared{}: the roles are {}",
+                nearest::meant(id, self.roles.iter().copied()),
                 listed(&self.roles)
             )),
             "Broker::User" if !self.users.contains(id) => {
@@ -118,14 +120,15 @@ impl<'a> Names<'a> {
         match self.servers.get(server) {
             Some(Some(_)) => Found::Known,
             Some(None) => Found::NeverSeen(server.to_owned()),
-            None => self.unconfigured(server),
+            None => self.unconfigured(server, server),
         }
     }
 
     fn tool(&self, kind: &str, id: &str) -> Found {
         let Some((server, _)) = id.split_once('/') else {
             return Found::Wrong(format!(
-                "it names the {kind} `{id}`: write `server/tool`, or for all calls `tools/call`, `read`, `write` or `server:name`"
+                "it names the {kind} `{id}`{}: write `server/tool`, or for all calls `tools/call`, `read`, `write` or `server:name`",
+                self.without_server(id)
             ));
         };
         match self.servers.get(server) {
@@ -133,22 +136,51 @@ impl<'a> Names<'a> {
             Some(Some(tools)) => {
                 let tools: Vec<&str> = tools.iter().map(String::as_str).collect();
                 Found::Wrong(format!(
-                    "it names `{id}`, which the server `{server}` does not have: its tools are {}",
+                    "it names `{id}`, which the server `{server}` does not have{}: its tools are {}",
+                    meant_tool(id, &tools),
                     listed(&tools)
                 ))
             }
             Some(None) => Found::NeverSeen(server.to_owned()),
-            None => self.unconfigured(server),
+            None => self.unconfigured(server, id),
         }
     }
 
-    fn unconfigured(&self, server: &str) -> Found {
+    /// A server that is not there, in a name of it or of something of its.
+    fn unconfigured(&self, server: &str, whole: &str) -> Found {
         let servers: Vec<&str> = self.servers.keys().copied().collect();
+        let meant = match nearest::meant(server, servers.iter().copied()) {
+            near if near.is_empty() => nearest::meant(whole, BASE_ACTIONS.into_iter()),
+            near => near,
+        };
         Found::Wrong(format!(
-            "it names the server `{server}`, which is not configured: the servers are {}",
+            "it names the server `{server}`, which is not configured{meant}: the servers are {}",
             listed(&servers)
         ))
     }
+
+    /// What may have been meant by a tool that is named without its server.
+    fn without_server(&self, name: &str) -> String {
+        let known = self.servers.values().flatten().flatten();
+        let known: Vec<&str> = known.map(String::as_str).collect();
+        let groups = BASE_ACTIONS.into_iter().chain(known.iter().copied());
+        match nearest::meant(name, groups) {
+            near if near.is_empty() => meant_tool(&format!("/{name}"), &known),
+            near => near,
+        }
+    }
+}
+
+/// The tool of `server/tool` that may have been meant. What they have in common by their
+/// server says nothing.
+pub(super) fn meant_tool(id: &str, known: &[&str]) -> String {
+    let near = nearest::nearest(own_name(id), known.iter().map(|id| own_name(id)));
+    let near = near.and_then(|near| known.iter().find(|id| own_name(id) == near));
+    near.map_or_else(String::new, |near| format!(" (did you mean `{near}`?)"))
+}
+
+fn own_name(id: &str) -> &str {
+    id.split_once('/').map_or("", |(_server, name)| name)
 }
 
 enum Found {

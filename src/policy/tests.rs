@@ -8,5 +8,6 @@ mod escalation;
 mod fail_closed;
 mod messages;
 mod meters;
+mod slips;
 mod told;
 mod world;

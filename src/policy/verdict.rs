@@ -27,6 +27,21 @@ pub struct Facts {
     pub confirmed: bool,
 }
 
+impl Facts {
+    /// Where nothing is known but the session: nothing was counted, denied, approved or
+    /// confirmed.
+    pub fn only_of(session: SessionFacts) -> Self {
+        Self {
+            session,
+            totals: Vec::new(),
+            meters: Vec::new(),
+            denied_lately: 0,
+            approval: None,
+            confirmed: false,
+        }
+    }
+}
+
 /// Totals of one metered argument, in its units (cents for money), this call
 /// and all calls in flight included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +111,9 @@ pub struct Denial {
 /// The built-in forbid of calls in a session that waits.
 const PAUSED: &str = "countersign.paused";
 
+/// The built-in forbid of calls in a session that was stopped.
+const FROZEN: &str = "countersign.frozen";
+
 impl Denial {
     /// The policies that stop the call now, and are not among what is left of them once
     /// somebody said yes.
@@ -106,6 +124,12 @@ impl Denial {
             .filter(|policy| !is_left(policy))
             .map(str::to_owned)
             .collect()
+    }
+
+    /// Whether the session of the call was stopped, whatever else stops the call.
+    pub fn is_freeze(&self) -> bool {
+        let mut reasons = self.reasons.iter();
+        reasons.any(|reason| reason.policy == FROZEN)
     }
 
     /// Whether nothing but that its session waits stopped the call.

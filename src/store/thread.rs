@@ -92,6 +92,16 @@ pub(super) struct What {
     pub(super) purpose: Purpose,
 }
 
+impl What {
+    pub(super) fn new(doing: &'static str, durability: Durability, purpose: Purpose) -> Self {
+        Self {
+            doing,
+            durability,
+            purpose,
+        }
+    }
+}
+
 pub(super) struct Job {
     pub(super) what: What,
     pub(super) work: Work,
@@ -170,11 +180,7 @@ impl WriterThread {
             // Whoever asked is there until it is told.
             let _told = done.send(commit);
         });
-        let what = What {
-            doing: "fold",
-            durability: Durability::Process,
-            purpose: Purpose::End,
-        };
+        let what = What::new("fold", Durability::Process, Purpose::End);
         let work = Box::new(move |_tx: &Tx<'_>| (true, report));
         self.order(Job { what, work })?;
         wait.recv().map_err(|_not_run| self.not_begun("fold"))?

@@ -286,6 +286,18 @@ impl Store {
         Ok(self.read(unended)?.len() - self.living_writers()?.len())
     }
 
+    /// How many of those left nothing here but their names: they wrote to the store that
+    /// this one is a copy of, unless somebody took their files away.
+    ///
+    /// # Errors
+    ///
+    /// When the list cannot be read.
+    pub fn writers_elsewhere(&self) -> Result<usize, StoreError> {
+        let mut unended = self.read(unended)?;
+        unended.retain(|(_id, name)| !lock_path(&self.path, name).exists());
+        Ok(unended.len())
+    }
+
     /// The writers that are alive now, seen from outside: their lock is held.
     ///
     /// # Errors

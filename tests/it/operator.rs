@@ -156,7 +156,7 @@ fn check_shows_who_may_see_what_and_names_problems() {
     let (good, printed) = world.run(&["check"]);
     assert!(!good);
     assert!(
-        printed.contains("`servers.claims.tools.close_case`: the server has no such tool"),
+        printed.contains("`servers.claims.tools.close_case`: the server has no such tool (did you mean `close_claim`?); it has "),
         "{printed}"
     );
 

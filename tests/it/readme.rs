@@ -151,6 +151,15 @@ impl Newcomer {
     }
 }
 
+/// The request for one's own names, as the README makes it of the call of one.
+fn list_of_tools(call: &str) -> String {
+    let lines = call.lines().filter(|line| !line.contains("Mcp-Name: "));
+    let list: String = lines.map(|line| format!("{line}\n")).collect();
+    let named = r#""name": "claims__get_claim", "arguments": {"claim_id": "99"},"#;
+    assert!(list.contains(named) && list.matches("tools/call").count() == 2);
+    list.replace(named, "").replace("tools/call", "tools/list")
+}
+
 #[test]
 #[ignore = "builds a release, as the README says"]
 fn every_block_of_the_readme_does_what_it_says() {
@@ -321,9 +330,13 @@ impl Newcomer {
             .replace("csk_that_was_printed", key.unwrap())
             .replace("127.0.0.1:7420", &address);
         let answer = self.runs(&asked);
+        let list = self.runs(&list_of_tools(&asked));
         broker.kill().unwrap();
         broker.wait().unwrap();
         assert!(answer.contains("Claim 99: "), "{answer}");
+        for tool in ["claims__get_claim", "claims__approve_payment"] {
+            assert!(list.contains(&format!("\"name\":\"{tool}\"")), "{list}");
+        }
     }
 
     /// The limit of the README, for somebody whose own limit is 10,000, beside the one

@@ -160,3 +160,25 @@ fn a_copy_comes_back_with_its_log_and_not_without_its_spools() {
     assert!(brought > 0);
     assert_eq!(brought, records("hand.db"));
 }
+
+/// Of those who wrote to the store that was copied, the copy does not know how they ended.
+#[test]
+fn a_broker_that_ran_at_the_backup_is_not_said_to_have_died() {
+    let (world, mut broker) = in_use();
+    assert!(backup(&world, "backup.db").0);
+    broker.kill();
+    let (_, printed) = world.run(&["store", "check"]);
+    let died = "0 running, 1 to be recovered at the next start, because they died";
+    assert!(printed.contains(died), "{printed}");
+    assert!(restore(&world, "backup.db").0);
+    let (holds, printed) = world.run(&["store", "check"]);
+    let told = "0 running, 1 to be recovered at the next start: they ran when this store was copied, as far as it says";
+    assert!(holds && printed.contains(told), "{printed}");
+    // Whoever comes next recovers it.
+    assert!(world.broker().initialized().end());
+    let (_, printed) = world.run(&["store", "check"]);
+    assert!(
+        printed.contains("0 running, 0 to be recovered at the next start\n"),
+        "{printed}"
+    );
+}

@@ -14,13 +14,12 @@ use crate::policy::Denial;
 use crate::policy::Facts;
 use crate::policy::Verdict;
 use crate::principal::PrincipalId;
+use crate::session::NO_SESSION;
 use crate::session::SessionFacts;
-use crate::session::SessionId;
 use crate::store::StoreError;
 use crate::store::Tx;
 use crate::tool::CallId;
 use jiff::Timestamp;
-use std::collections::BTreeSet;
 
 /// What the person in front of the client said yes to.
 #[derive(Debug)]
@@ -137,19 +136,6 @@ impl Asks<'_> {
     }
 
     fn facts(&self) -> Facts {
-        Facts {
-            session: SessionFacts {
-                id: SessionId::from_bytes([0; 16]),
-                owner: self.who.clone(),
-                labels: BTreeSet::new(),
-                frozen: false,
-                paused: false,
-            },
-            totals: Vec::new(),
-            meters: Vec::new(),
-            denied_lately: 0,
-            approval: None,
-            confirmed: false,
-        }
+        Facts::only_of(SessionFacts::untouched(NO_SESSION, self.who))
     }
 }

@@ -259,14 +259,10 @@ impl Broker {
         };
         let asked = (session.id, now);
         let denied = self.settings.denials.read_by(&route.gate, tx, asked);
+        // A URI or an id is no amount, and meters count calls of tools.
         let facts = Facts {
-            session,
-            // A URI or an id is no amount, and meters count calls of tools.
-            totals: Vec::new(),
-            meters: Vec::new(),
             denied_lately: denied?,
-            approval: None,
-            confirmed: false,
+            ..Facts::only_of(session)
         };
         let verdict = route
             .gate

@@ -28,6 +28,9 @@ const REASON: usize = 500;
 /// How many arguments are named.
 const UNSEEN: usize = 8;
 
+/// What a frozen session waits for, and what the model should do.
+const UNTIL_THAWED: &str = "nothing more is sent until the operator lets the session go on (`countersign session thaw`). Stop, and say so to the person you work for.";
+
 /// A no that nobody can lift.
 pub(super) fn denied(call: &CallId, (denial, again): (&Denial, Again), reader: Reader) -> Reply {
     let mut lines = messages(denial);
@@ -46,7 +49,11 @@ pub(super) fn denied(call: &CallId, (denial, again): (&Denial, Again), reader: R
         lines.push("Do not split, rephrase or repeat it.".to_owned());
     }
     if again.freezes {
-        lines.push("Too much was refused in this session, so it is frozen now: nothing more is sent until the operator lets it go on. Stop, and say so to the person you work for.".to_owned());
+        lines.push(format!(
+            "Too much was refused in this session, so it is frozen now: {UNTIL_THAWED}"
+        ));
+    } else if denial.is_freeze() {
+        lines.push(format!("As long as it is frozen, {UNTIL_THAWED}"));
     }
     lines.push(reference(call));
     let mut decision = decision(call, denial, &[]);
@@ -409,6 +416,26 @@ mod tests {
         assert!(said(Again::MOST, false).contains("Refused more than 1000 times by now"));
         assert!(said(0, true).contains("This decision is final for this call."));
         assert!(said(0, true).contains("it is frozen now"));
+    }
+
+    #[test]
+    fn a_refusal_in_a_frozen_session_says_who_lets_it_go_on() {
+        let call = CallId::from_bytes([1; 16]);
+        let mut denial = stopped_by("session_frozen", "This session is frozen.");
+        denial.reasons[0].policy = "countersign.frozen".to_owned();
+        let said = |before, freezes| {
+            let again = Again { before, freezes };
+            told(denied(&call, (&denial, again), READER)).0
+        };
+        insta::assert_snapshot!(said(0, false), @"
+        This session is frozen.
+        This decision is final for this call.
+        Do not split, rephrase or repeat it.
+        As long as it is frozen, nothing more is sent until the operator lets the session go on (`countersign session thaw`). Stop, and say so to the person you work for.
+        Reference: 01010101-0101-0101-0101-010101010101
+        ");
+        let who = "until the operator lets the session go on (`countersign session thaw`)";
+        assert!(said(3, false).contains(who));
     }
 
     #[test]

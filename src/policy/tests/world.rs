@@ -143,19 +143,11 @@ pub(super) fn facts(gate: &Gate, arguments: &str) -> Facts {
         session_after: amount.value,
         day_after: amount.value,
     });
+    let session = SessionFacts::untouched(SessionId::from_bytes([7; 16]), &id("alice"));
     Facts {
-        session: SessionFacts {
-            id: SessionId::from_bytes([7; 16]),
-            owner: id("alice"),
-            labels: BTreeSet::new(),
-            frozen: false,
-            paused: false,
-        },
         totals: totals.collect(),
         meters: reading.counts().map(|(_, value)| value).collect(),
-        denied_lately: 0,
-        approval: None,
-        confirmed: false,
+        ..Facts::only_of(session)
     }
 }
 

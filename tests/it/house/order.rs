@@ -16,6 +16,7 @@ const LAYERS: [&[&str]; 7] = [
         "span",
         "cause",
         "counted",
+        "nearest",
         "outcome",
         "principal",
         "session",

@@ -118,6 +118,33 @@ fn what_is_no_plain_file_is_refused_at_once() {
 }
 
 #[test]
+fn what_is_no_clients_file_is_not_imported_and_nothing_is_written() {
+    let home = set_up("--permissive");
+    let ours = home.read(OURS);
+    let file = home.path("file.json");
+    let is_none = "it is no client's file with servers: that is an object of JSON";
+    for (content, told) in [
+        (
+            &[0x7f, b'E', b'L', b'F', 0xff][..],
+            "as a client's file: it is no text in UTF-8",
+        ),
+        (&b"\0\0\0\0"[..], is_none),
+        (&b"mcpServers:\n  x: {}\n"[..], is_none),
+        (&b"{\"mcpServers\": {\"x\": "[..], "is not right: "),
+        (&b"{\"mcpServers\": {}} more"[..], "is not right: "),
+    ] {
+        std::fs::write(&file, content).unwrap();
+        fails(&home, &["import", file.to_str().unwrap()], &[told]);
+        assert_eq!(home.read(OURS), ours);
+    }
+    // What only looks like an object has no servers.
+    home.write("file.json", "{\"other\": 1}");
+    let said = home.does(&["import", file.to_str().unwrap()]);
+    assert!(said.contains("there are no servers in "), "{said}");
+    assert_eq!(home.read(OURS), ours);
+}
+
+#[test]
 fn who_has_just_begun_is_warned_of_nothing() {
     let home = set_up("--permissive");
     let said = home.does(&["check"]);
@@ -132,6 +159,107 @@ fn who_has_just_begun_is_warned_of_nothing() {
     let found: serde_json::Value = serde_json::from_str(&found).unwrap();
     assert_eq!(found["warnings"], json!([]));
     assert_eq!(found["notes"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn who_has_no_server_yet_is_told_so_and_how_to_have_one() {
+    let home = Home::new();
+    home.does(&["init"]);
+    let told = "no server is configured, so there is nothing to call: take over those of a client with `countersign import CLIENT`, or write a section `[servers.NAME]`";
+    for how in ["--permissive", "--read-only"] {
+        fails(
+            &home,
+            &["policy", "new", how],
+            &["nothing was written: ", told],
+        );
+    }
+    assert!(
+        !home
+            .path(".config/countersign/policies/start.cedar")
+            .exists()
+    );
+    let said = home.does(&["check"]);
+    assert!(
+        said.contains(&format!("warning: {told}")) && said.ends_with("and 1 warning above\n"),
+        "{said}"
+    );
+    let said = home.does(&["doctor"]);
+    assert_eq!(said.matches(told).count(), 1, "{said}");
+    home.does(&["import", "claude-code"]);
+    home.does(&["policy", "new", "--permissive"]);
+    assert!(!home.does(&["check"]).contains("no server is configured"));
+}
+
+#[test]
+fn files_beside_policies_that_are_none_are_named_also_where_there_is_no_other() {
+    let home = set_up("--permissive");
+    let folder = ".config/countersign/policies";
+    home.write(&format!("{folder}/mine.cedar.txt"), "");
+    home.write(&format!("{folder}/README.md"), "");
+    let told =
+        "policies: `mine.cedar.txt`; policies are the files there whose names end in `.cedar`";
+    let said = home.does(&["check"]);
+    assert!(
+        said.contains("note: not read in ")
+            && said.contains(told)
+            && said.ends_with("no problems\n"),
+        "{said}"
+    );
+    for name in ["global", "start"] {
+        std::fs::remove_file(home.path(&format!("{folder}/{name}.cedar"))).unwrap();
+    }
+    fails(&home, &["check"], &[told, "there is no `*.cedar` file in"]);
+}
+
+#[test]
+fn a_home_as_a_shell_writes_it_is_told_with_the_whole_path() {
+    let home = set_up("--permissive");
+    let text = home.read(OURS);
+    let told = |key: &str, path: &str| {
+        let whole = home.path(path);
+        format!(
+            "`{key}`: `~/{path}` begins with `~`, which only a shell reads: write the whole path, `{}`",
+            whole.display()
+        )
+    };
+    for (section, key, path) in [
+        (
+            "[store]\npath = \"~/mine/calls.db\"\n",
+            "store.path",
+            "mine/calls.db",
+        ),
+        ("[journal]\nkey = \"~/key\"\n", "journal.key", "key"),
+        (
+            "[policy]\nfolder = \"~/policies\"\n",
+            "policy.folder",
+            "policies",
+        ),
+        (
+            "[policy]\nprincipals = \"~/who.toml\"\n",
+            "policy.principals",
+            "who.toml",
+        ),
+    ] {
+        home.write(OURS, &format!("{text}\n{section}"));
+        fails(&home, &["check"], &[&told(key, path)]);
+    }
+    home.write(OURS, &format!("servers_from = \"~/.mcp.json\"\n{text}"));
+    fails(&home, &["check"], &[&told("servers_from", ".mcp.json")]);
+    for started in [
+        "command = \"~/bin/x\"",
+        "command = \"sh\"\ncwd = \"~/bin/x\"",
+    ] {
+        home.write(OURS, &format!("{text}\n[servers.mine]\n{started}\n"));
+        let told =
+            "~/bin/x` does not exist: only a shell reads `~` as a home, so write the whole path";
+        fails(&home, &["check"], &["PROBLEM server mine: ", told]);
+    }
+    assert!(!home.path(".config/countersign/~").exists());
+    let told = [
+        "there is no configuration at `~/mine.toml`: `~/mine.toml` begins with `~`",
+        "write the whole path, `",
+    ];
+    fails(&home, &["--config=~/mine.toml", "check"], &told);
 }
 
 #[test]

@@ -112,7 +112,11 @@ fn policies_of_a_server_that_came_later_are_added_and_nothing_else_changes() {
     home.does(&["init"]);
     // Nothing to tell of policies while there is no server.
     let said = home.does(&["check"]);
-    assert!(!said.contains("warning"), "{said}");
+    assert!(
+        said.contains("warning: no server is configured")
+            && said.ends_with(" and 1 warning above\n"),
+        "{said}"
+    );
     home.does(&["import", "claude-code"]);
     let said = home.does(&["policy", "new", "--permissive"]);
     assert!(

@@ -158,3 +158,45 @@ fn a_server_whose_variable_is_not_set_is_imported_with_a_warning() {
         "{again}"
     );
 }
+
+/// As a shell and some clients have it, it is a text like any other.
+#[test]
+fn a_variable_without_braces_is_a_warning_that_names_the_key_and_not_what_stands_there() {
+    let home = Home::new();
+    let args = json!(["claims-server", "--ledger", home.path("ledger.jsonl")]);
+    let servers = json!({"mcpServers": {
+        "claims": {"command": PROGRAM, "args": args, "env": {"API_TOKEN": "$HUNTER2"}},
+    }});
+    home.write("project/.mcp.json", &servers.to_string());
+    home.does(&["init"]);
+    let warning = "`servers.claims.env.API_TOKEN`: a name with `$` and without braces is taken as it stands there: is a variable meant, written as `${VAR}`?";
+    let said = home.does(&["import", "claude-code"]);
+    assert!(said.contains(&format!("WARNING   {warning}")), "{said}");
+    home.does(&["policy", "new", "--permissive"]);
+    let imported = home.read(OURS);
+    let from = home.path("project/.mcp.json");
+    let taken = format!("servers_from = {from:?}\n");
+    for text in [
+        imported.clone(),
+        taken + imported.split("[servers.").next().unwrap(),
+    ] {
+        home.write(OURS, &text);
+        for (command, begins) in [("check", "warning: "), ("doctor", "WARNING  ")] {
+            let said = home.does(&[command]);
+            assert!(
+                said.contains(&format!("{begins}{warning}")) && !said.contains("HUNTER2"),
+                "{said}"
+            );
+        }
+    }
+    home.write(OURS, &imported.replace("$HUNTER2", "${HOME}"));
+    let said = home.does(&["check"]);
+    assert!(!said.contains("without braces"), "{said}");
+    let elsewhere = "[servers.elsewhere]\nurls = [\"http://127.0.0.1:9/mcp\", \"http://127.0.0.1:9/$HUNTER2\"]\nheaders = { Authorization = \"Bearer $HUNTER2\" }\n";
+    home.write(OURS, &format!("{imported}\n{elsewhere}"));
+    let (_unreachable, said) = home.run(&["check"]);
+    for key in ["urls[1]", "headers.Authorization"] {
+        let told = format!("`servers.elsewhere.{key}`: a name with `$`");
+        assert_eq!(said.matches(&told).count(), 1, "{said}");
+    }
+}
