@@ -251,8 +251,9 @@ impl Candidate {
         if let Some(refused) = self.refused_again(tx, (session, earlier), (settings, now))? {
             return Ok(Some(refused));
         }
-        if let Some(earlier) = journal::tell_unsettled(tx, writer, &self.subject, (self.came, now))?
-        {
+        let (settles, times) = (settings.warnings_settle, (self.came, now));
+        let unsettled = journal::tell_unsettled(tx, writer, &self.subject, settles, times)?;
+        if let Some(earlier) = unsettled {
             let refusal = Refusal::EarlierUnknown {
                 call: self.subject.call,
                 earlier,

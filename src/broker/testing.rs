@@ -299,6 +299,7 @@ fn settings() -> Settings {
         idle: SignedDuration::from_hours(8),
         expire: None,
         labels_stick: SignedDuration::from_hours(1),
+        warnings_settle: SignedDuration::ZERO,
         denials: super::Denials::default(),
         keep: Keep::Nothing,
         money_scale: 2,

@@ -202,12 +202,17 @@ fn private_data_goes_to_no_tool_that_is_a_sink() {
 fn the_result_of_a_task_brings_what_its_tool_would_have() {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/servers/tasks.sh");
     let servers = format!(
-        "[session]\nlabels_stick = \"0s\"\n[servers.own]\ncommand = \"sh\"\nargs = [{script:?}]\nenv = {{ ERA = \"modern\" }}\n\
+        "[servers.own]\ncommand = \"sh\"\nargs = [{script:?}]\nenv = {{ ERA = \"modern\" }}\n\
          [servers.own.tools.work]\nlabels = [\"pii\"]\n"
     );
     let policy =
         r#"@id("all") permit (principal, action in Broker::Action::"server:own", resource);"#;
     let world = World::of(&servers, policy);
+    world.edit(
+        "countersign.toml",
+        "[session]\n",
+        "[session]\nlabels_stick = \"0s\"\n",
+    );
     let mut broker = world.broker();
     let knowing = |session: &str, mut params: Value| {
         params["_meta"] = json!({
