@@ -14,6 +14,7 @@ use super::catalogue::Route;
 use super::earlier::Earlier;
 use super::earlier::Patience;
 use super::labels;
+use super::labels::Meets;
 use super::open_calls::Place;
 use super::receipt;
 use super::settlement::Charged;
@@ -221,10 +222,15 @@ impl Broker {
             other => return Err(other),
         };
         // A key has an answer of its own, which is given to whoever asks.
-        let alike = about.as_ref().map(|(subject, _)| subject.clone());
-        let alike = alike.filter(|_| call.key.is_none());
+        let (alike, meets) = match call.key {
+            Some(_) => (None, Meets::Again),
+            None => (
+                about.as_ref().map(|(subject, _)| subject.clone()),
+                Meets::Now,
+            ),
+        };
         if let (Ok(_), Some((subject, labels))) = (&came, about)
-            && let Err(error) = self.reads_of_call(brought(&subject, labels)).await
+            && let Err(error) = self.reads_of_call(brought(&subject, labels), meets).await
         {
             self.await_rereading(alike.as_ref(), earlier, Awaited::in_vain());
             return Err(super::not_recorded(error));
