@@ -257,6 +257,8 @@ impl Broker {
             }
             Leads::Out(server) => server,
         };
+        let early = labels::heard_before_the_end(&labels, &line);
+        let heard = (!early.is_empty()).then(|| charged.brings(early, permit.call()));
         let keyed = call.key.is_some();
         let awaited = call.awaited.clone();
         let placed = self.place((&route, server), (&call, task.as_ref()), Some(&line));
@@ -266,7 +268,13 @@ impl Broker {
                 self.revive((&route.tool.server, replica.server()), &call)
                     .await;
                 let to = (&*route, replica.server(), task);
-                let ended = self.send(permit, to, call, line).await;
+                let ended = match heard {
+                    None => self.send(permit, to, call, line).await,
+                    Some(heard) => {
+                        let sending = Box::pin(self.send(permit, to, call, line));
+                        Box::pin(self.heard_meanwhile(&heard, sending)).await
+                    }
+                };
                 let begun = (&charged.charges, &*route, replica);
                 self.keep_task(begun, ended).await
             }

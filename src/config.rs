@@ -70,6 +70,9 @@ pub const GLOBAL_POLICY: &str = include_str!("../policies/global.cedar");
 /// How long a denial is of lately at most: records are kept for longer.
 const MOST_LATELY: SignedDuration = SignedDuration::from_hours(24);
 
+/// The longest time for which a call counts as made before a warning that was given.
+const LONGEST_SETTLING: SignedDuration = SignedDuration::from_secs(10);
+
 /// The shortest time after which an unused session may end or be replaced: its use is
 /// noted to the minute.
 const SHORTEST_UNUSED: SignedDuration = SignedDuration::from_mins(5);
@@ -258,6 +261,11 @@ fn broker_settings(
         let problem = "write a time like `1h`, or `0s` for not at all".to_owned();
         return Err(("session.labels_stick", problem));
     }
+    let settles = file.session.warnings_settle;
+    if settles.is_negative() || settles > LONGEST_SETTLING {
+        let problem = "write a time like `100ms`, at most `10s`, or `0s` for none".to_owned();
+        return Err(("session.warnings_settle", problem));
+    }
     let denials = denials(&file.session)?;
     let own = own_tools(file)?;
     Ok(broker::Settings {
@@ -269,6 +277,7 @@ fn broker_settings(
         idle: file.session.idle,
         expire: file.session.expire,
         labels_stick: file.session.labels_stick,
+        warnings_settle: file.session.warnings_settle,
         denials,
         keep: match file.store.keep {
             file::Kept::Nothing => Keep::Nothing,

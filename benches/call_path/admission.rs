@@ -29,6 +29,7 @@ use countersign::store::WriterId;
 use countersign::tool::Access;
 use countersign::tool::CallId;
 use countersign::tool::Digest;
+use jiff::SignedDuration;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::json;
@@ -149,7 +150,7 @@ impl Call {
         };
         if effect == Effect::Possible {
             assert_eq!(
-                journal::tell_unsettled(tx, writer, &subject, (now, now))?,
+                journal::tell_unsettled(tx, writer, &subject, SignedDuration::ZERO, (now, now))?,
                 None
             );
         }

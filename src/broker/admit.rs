@@ -70,7 +70,7 @@ pub(super) struct Candidate {
     pub(super) continues: Option<CallId>,
     /// When it came.
     pub(super) came: Timestamp,
-    /// Whether it waits for an earlier one under its key.
+    /// Whether it waits for an earlier one.
     pub(super) patience: Patience,
     /// Where the open call is that it answers.
     pub(super) place: Place,
@@ -189,6 +189,7 @@ impl Candidate {
             Before::Nothing => None,
             Before::Follows(follows) => Some(follows),
             Before::Runs(earlier) => return Ok(Err(Refusal::Attempted { earlier })),
+            Before::Given(earlier) => return Ok(Err(Refusal::BeingGiven { earlier })),
             Before::Said((outcome, detail, refusal)) => return refuse(outcome, detail, *refusal),
         };
         let metered = self.metered(tx, settings, follows, now)?;

@@ -248,6 +248,12 @@ pub enum Refusal {
         /// Our id of the first.
         earlier: CallId,
     },
+    /// The same call was made shortly before, and its answer is on its way to somebody.
+    /// Only within the broker: the caller waits until it is known whether they read it.
+    BeingGiven {
+        /// Our id of the earlier.
+        earlier: CallId,
+    },
     /// The same call was made before under the same key, or shortly before and its
     /// answer was not read: this one is given it. Nothing was sent now. Only within the
     /// broker, which makes an answer of it.
@@ -427,6 +433,8 @@ pub enum NotKept {
     Ended,
     /// It was too large.
     TooLarge,
+    /// It is on its way to another call, and nobody knows yet whether that reads it.
+    BeingGiven,
 }
 
 /// Why an answer does not reach the call that it is for.

@@ -57,16 +57,13 @@ impl Broker {
         Held { charged, labels }: Held,
         answer: Answer,
     ) -> Answer {
-        let brought = Brought {
-            labels: match labels::come_with(closing.outcome) {
-                true => labels,
-                false => BTreeSet::new(),
-            },
-            session: charged.charges.session,
-            principal: charged.charges.principal.clone(),
-            call: closing.call,
+        let labels = match labels::come_with(closing.outcome) {
+            true => labels,
+            false => BTreeSet::new(),
         };
-        let carried = self.carries(&brought, Timestamp::now());
+        let brought = charged.brings(labels, closing.call);
+        let stick = (self.settings.labels_stick, Timestamp::now());
+        let carried = self.carries(&brought, stick);
         let rules = route.gate.rules();
         let aftermath = charged.settled((&closing, ending), rules);
         let effect = Effect::of(rules.access);

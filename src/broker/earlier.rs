@@ -27,13 +27,13 @@ use crate::tool::CallId;
 use jiff::Timestamp;
 use serde_json::json;
 
-/// Whether a call still waits for the end of an earlier one.
+/// Whether a call still waits for an earlier one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Patience {
     /// It does.
     #[default]
     Left,
-    /// It waited as long as the earlier may take.
+    /// It waited as long as that may take.
     Over,
 }
 
@@ -70,6 +70,8 @@ pub(super) enum Before {
     Follows(Follows),
     /// One that has not ended: its end is waited for.
     Runs(CallId),
+    /// One whose answer is on its way to somebody: whether they read it is waited for.
+    Given(CallId),
     /// One that this call is told of, or policy's no.
     Said(Said),
 }
@@ -143,10 +145,14 @@ impl Candidate {
             Some(before) => !journal::is_unsettled(tx, before)?,
             None => true,
         };
-        if is_told && let Some(said) = self.like_earlier(tx, writer, session, (settings, now))? {
-            return Ok(Before::Said(said));
-        }
-        Ok(goes_on.map_or(Before::Nothing, Before::Follows))
+        let before = match is_told {
+            true => self.like_earlier(tx, writer, session, (settings, now))?,
+            false => Before::Nothing,
+        };
+        Ok(match (before, goes_on) {
+            (Before::Nothing, Some(follows)) => Before::Follows(follows),
+            (before, _) => before,
+        })
     }
 
     /// An answer whose call is open elsewhere, or is being answered, would reach nobody:
@@ -225,49 +231,76 @@ impl Candidate {
         })
     }
 
-    /// What is said to a call that is like an earlier one of which nobody was told. An
-    /// answer that nobody read is its own caller's only, and a key has an answer of its
-    /// own.
+    /// What was found of earlier calls that are like this one and of which nobody was
+    /// told. An answer that nobody read is its own caller's only, and a key has an answer
+    /// of its own. One that is on its way to somebody is waited for: until it is known
+    /// whether they read it, nobody knows whether this call means another.
     fn like_earlier(
         &self,
         tx: &Tx<'_>,
         writer: WriterId,
         session: &SessionFacts,
         (settings, now): (&Settings, Timestamp),
-    ) -> Result<Option<Said>, StoreError> {
+    ) -> Result<Before, StoreError> {
         if self.effect() == Effect::None || self.origin.revives {
-            return Ok(None);
+            return Ok(Before::Nothing);
         }
-        // Any that died: what it had begun may be in its spool only.
+        // Any that died: what it had begun may be in its spool only, and nobody reads
+        // what it was giving.
         journal::recover_dead(tx, writer, now)?;
         let unknown = journal::unsettled_call(tx, &self.subject)?;
         let unread = match self.key {
             None => journal::waiting(tx, &self.subject, now)?,
             Some(_) => None,
         };
-        let Some(earlier) = unknown.or(unread) else {
-            return Ok(None);
+        let given = match (&self.key, unread) {
+            (None, None) => journal::being_given(tx, &self.subject, now)?,
+            _ => None,
+        };
+        let Some(earlier) = unknown.or(unread).or(given) else {
+            return Ok(Before::Nothing);
         };
         if let Some(refused) = self.refused_again(tx, (session, earlier), (settings, now))? {
-            return Ok(Some(refused));
+            return Ok(Before::Said(refused));
         }
-        if let Some(earlier) = journal::tell_unsettled(tx, writer, &self.subject, (self.came, now))?
-        {
-            let refusal = Refusal::EarlierUnknown {
-                call: self.subject.call,
-                earlier,
-                tool: self.subject.tool.clone(),
-            };
-            return Ok(Some(told(
-                (Outcome::Denied, "earlier_unknown"),
-                earlier,
-                refusal,
-            )));
+        if let Some(earlier) = given.filter(|_| self.patience == Patience::Left) {
+            return Ok(Before::Given(earlier));
         }
-        match unread {
-            Some(_) => self.unread(tx, writer, now),
-            None => Ok(None),
-        }
+        let (settles, times) = (settings.warnings_settle, (self.came, now));
+        let unsettled = journal::tell_unsettled(tx, writer, &self.subject, settles, times)?;
+        let said = match (unsettled, unread, given) {
+            (Some(earlier), _, _) => Some(self.unknown(earlier)),
+            (None, Some(_), _) => self.unread(tx, writer, now)?,
+            (None, None, Some(earlier)) => Some(self.not_kept(earlier, NotKept::BeingGiven)),
+            (None, None, None) => None,
+        };
+        Ok(said.map_or(Before::Nothing, Before::Said))
+    }
+
+    /// What is said where nobody knows how an earlier call ended.
+    fn unknown(&self, earlier: CallId) -> Said {
+        let refusal = Refusal::EarlierUnknown {
+            call: self.subject.call,
+            earlier,
+            tool: self.subject.tool.clone(),
+        };
+        told((Outcome::Denied, "earlier_unknown"), earlier, refusal)
+    }
+
+    /// What is said where the answer of an earlier call cannot be given.
+    fn not_kept(&self, earlier: CallId, why: NotKept) -> Said {
+        let code = match why {
+            NotKept::Ended => "earlier_unread",
+            NotKept::TooLarge => "earlier_lost",
+            NotKept::BeingGiven => "earlier_given",
+        };
+        let refusal = Refusal::EarlierUnread {
+            call: self.subject.call,
+            earlier,
+            tool: self.subject.tool.clone(),
+            why,
+        };
+        told((Outcome::Denied, code), earlier, refusal)
     }
 
     /// Once an instance is told which session it is for, nobody need be told of how it
@@ -297,27 +330,14 @@ impl Candidate {
         let Some(earlier) = journal::give_unread(tx, writer, &self.subject, now)? else {
             return Ok(None);
         };
-        let not_kept = |why| Refusal::EarlierUnread {
-            call: self.subject.call,
-            earlier,
-            tool: self.subject.tool.clone(),
-            why,
-        };
-        let (recorded, refusal) = match retries::unread_of(tx, earlier)? {
-            Unread::Kept(kept) => (
-                (Outcome::Replayed, "unread"),
-                Refusal::Replayed { earlier, kept },
-            ),
-            Unread::TooLarge => (
-                (Outcome::Denied, "earlier_lost"),
-                not_kept(NotKept::TooLarge),
-            ),
-            Unread::Nothing => (
-                (Outcome::Denied, "earlier_unread"),
-                not_kept(NotKept::Ended),
-            ),
-        };
-        Ok(Some(told(recorded, earlier, refusal)))
+        Ok(Some(match retries::unread_of(tx, earlier)? {
+            Unread::Kept(kept) => {
+                let refusal = Refusal::Replayed { earlier, kept };
+                told((Outcome::Replayed, "unread"), earlier, refusal)
+            }
+            Unread::TooLarge => self.not_kept(earlier, NotKept::TooLarge),
+            Unread::Nothing => self.not_kept(earlier, NotKept::Ended),
+        }))
     }
 
     /// What policy says against a call that is in the totals already. None where it

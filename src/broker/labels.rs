@@ -28,7 +28,13 @@ use crate::tool::CallId;
 use jiff::SignedDuration;
 use jiff::Timestamp;
 use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::time::Duration;
 use std::time::Instant;
+
+/// How often labels stick anew while a call runs of which its client may hear before it
+/// ends.
+const STICK_AGAIN: Duration = Duration::from_secs(30);
 
 /// What a call of this route may bring, which for a task includes what the call
 /// that began it would have.
@@ -151,6 +157,15 @@ impl<T> Unread<T> {
     }
 }
 
+/// How somebody is given what an earlier call of theirs came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Meets {
+    /// Nobody read it before.
+    Now,
+    /// It is given to whoever asks.
+    Again,
+}
+
 impl Broker {
     /// Shows somebody what was found in a session. What that came in touch with sticks
     /// to them from now on, and that is on the disk before.
@@ -176,14 +191,13 @@ impl Broker {
 
     /// Whether the session is known to have these labels at this moment, and nothing
     /// is to be written for them. What cannot be read is not known.
-    pub(super) fn carries(&self, brought: &Brought, now: Timestamp) -> bool {
+    pub(super) fn carries(&self, brought: &Brought, stick: (SignedDuration, Timestamp)) -> bool {
         if brought.labels.is_empty() {
             return true;
         }
         let Some(desk) = &self.desk else {
             return false;
         };
-        let stick = (self.settings.labels_stick, now);
         let asked = (brought.session, Instant::now());
         match desk.recall(&self.store, self.writer.id(), asked) {
             Ok(Some(recalled)) => {
@@ -221,23 +235,79 @@ impl Broker {
         self.read_by(reader, unread).await
     }
 
-    /// Shows somebody what came from a call of theirs, or comes from it still, with the
-    /// labels that this brings.
-    pub(super) async fn reads_of_call(&self, brought: Brought) -> Result<(), StoreError> {
+    /// Shows somebody what came from an earlier call of theirs, with the labels that
+    /// this brings.
+    pub(super) async fn reads_of_call(
+        &self,
+        brought: Brought,
+        meets: Meets,
+    ) -> Result<(), StoreError> {
         let (session, reader) = (brought.session, brought.principal.clone());
-        self.join_labels(brought).await?;
+        match meets {
+            Meets::Now => self.join_labels(brought).await?,
+            Meets::Again => {
+                let join: Join = Brought::join_again;
+                self.join_by(brought, (join, self.settings.labels_stick))
+                    .await?;
+            }
+        }
         self.reads_in(session, &reader).await
     }
 
     /// Has labels join by themselves, where no record is closed with it.
     pub(super) async fn join_labels(&self, brought: Brought) -> Result<(), StoreError> {
-        if self.carries(&brought, Timestamp::now()) {
+        let join: Join = Brought::join;
+        self.join_by(brought, (join, self.settings.labels_stick))
+            .await
+    }
+
+    async fn join_by(
+        &self,
+        brought: Brought,
+        (join, stick): (Join, SignedDuration),
+    ) -> Result<(), StoreError> {
+        if self.carries(&brought, (stick, Timestamp::now())) {
             return Ok(());
         }
-        let stick = self.settings.labels_stick;
         let joined = self.store.write("label", Durability::Power, move |tx| {
-            brought.join(tx, stick, Timestamp::now())
+            join(&brought, tx, stick, Timestamp::now())
         });
         joined.await.map(|_committed| ())
     }
+
+    /// Runs the sending of a call. What its client may hear of its server meanwhile
+    /// sticks for as long as ever from when it hears that, however long the call takes.
+    pub(super) async fn heard_meanwhile<T>(
+        &self,
+        heard: &Brought,
+        sending: impl Future<Output = T>,
+    ) -> T {
+        if self.settings.labels_stick.is_zero() {
+            return sending.await;
+        }
+        tokio::select! {
+            biased;
+            ended = sending => ended,
+            never = self.goes_on_sticking(heard) => match never {},
+        }
+    }
+
+    async fn goes_on_sticking(&self, heard: &Brought) -> Infallible {
+        // Until the next time, too.
+        let ahead = SignedDuration::try_from(STICK_AGAIN).unwrap_or(SignedDuration::MAX);
+        let stick = self.settings.labels_stick.saturating_add(ahead);
+        loop {
+            let join: Join = Brought::join;
+            if let Err(error) = self.join_by(heard.clone(), (join, stick)).await {
+                tracing::warn!(error = %Chain(&error), "it could not be noted that labels go on to stick while a call runs");
+            }
+            tokio::time::sleep(STICK_AGAIN).await;
+        }
+    }
 }
+
+/// How labels join.
+type Join = fn(&Brought, &Tx<'_>, SignedDuration, Timestamp) -> Result<(), StoreError>;
+
+#[cfg(test)]
+mod tests;

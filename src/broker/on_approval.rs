@@ -3,6 +3,7 @@
 //! transaction that opens the record. So of several brokers one makes it.
 
 use super::Answer;
+use super::Awaited;
 use super::Broker;
 use super::CallLine;
 use super::Origin;
@@ -266,7 +267,8 @@ impl Broker {
             declared: Arc::default(),
             log: None,
             key,
-            awaited: None,
+            // Its client reads what it came to by the task, if it comes for that at all.
+            awaited: Some(Awaited::in_vain()),
             meta: None,
             origin: Origin {
                 credential: waiting.wish.credential.map(Into::into),

@@ -28,12 +28,18 @@ use std::sync::atomic::AtomicU8;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::sync::DropGuard;
 
 /// How long a call waits until it is known whether those read it who are told of earlier
 /// ones, all together.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Until when a call waits for that, which begins to now.
+pub(super) fn told_by() -> Instant {
+    Instant::now() + PATIENCE
+}
 
 /// What is known of an answer.
 const READ: u8 = 1;
@@ -283,7 +289,9 @@ impl Telling {
 impl Broker {
     /// Returns when the store has what came of telling somebody here of calls like this
     /// one: whoever read it means another call, and whoever did not is told again.
-    pub(super) async fn tellings_end(&self, subject: &Subject) {
+    /// That is waited for until then, where it was said before, and else for so long
+    /// from now.
+    pub(super) async fn tellings_end(&self, subject: &Subject, by: &mut Option<Instant>) {
         let open = self.tellings.of(subject);
         if open.is_empty() {
             return;
@@ -293,7 +301,8 @@ impl Broker {
                 noted.cancelled().await;
             }
         };
-        let _late = tokio::time::timeout(PATIENCE, all).await;
+        let by = *by.get_or_insert_with(told_by);
+        let _late = tokio::time::timeout_at(by, all).await;
     }
 
     /// Somebody is told now that nobody knows how an earlier call ended. It is told to

@@ -1,10 +1,12 @@
-//! Calls that are made again under the key of an earlier one: they wait for it, and
-//! are given what it came to.
+//! Calls that are made again: under the key of an earlier one they wait for it, and are
+//! given what it came to; without a key they wait where the answer of the earlier one is
+//! on its way to somebody, and are given it if that one did not read it.
 
 use super::Answer;
 use super::Asked;
 use super::Awaited;
 use super::Broker;
+use super::NotKept;
 use super::Refusal;
 use super::Shown;
 use super::ToolCall;
@@ -12,11 +14,14 @@ use super::catalogue::Route;
 use super::earlier::Earlier;
 use super::earlier::Patience;
 use super::labels;
+use super::labels::Meets;
 use super::open_calls::Place;
+use super::receipt;
 use super::settlement::Charged;
 use crate::downstream;
 use crate::downstream::CallLine;
 use crate::downstream::Era;
+use crate::journal;
 use crate::journal::Closing;
 use crate::journal::Effect;
 use crate::journal::Subject;
@@ -38,6 +43,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
+use tokio::time::Instant as Deadline;
 
 /// How soon the first call is looked at again, and how seldom at most.
 const SOON: Duration = Duration::from_millis(2);
@@ -66,11 +72,20 @@ pub(super) struct Cleared {
     pub(super) subject: Option<Subject>,
 }
 
+/// What a call waits for before it is decided.
+#[derive(Clone, Copy)]
+enum Awaits {
+    /// The end of the one under its key.
+    End(CallId),
+    /// Whether somebody else reads the answer of this one, which is the same.
+    Reading(CallId),
+}
+
 /// How waiting for an earlier call ended.
 enum Waited {
-    /// It ended.
+    /// What was awaited came.
     ForIt,
-    /// It may not have ended, and nobody waits longer.
+    /// It may not have come, and nobody waits longer.
     InVain,
     /// The client took its call back.
     TakenBack,
@@ -103,7 +118,7 @@ impl Broker {
         place: Place,
         (line, came): (&CallLine, Instant),
     ) -> Result<Once, Refusal> {
-        let (mut patience, mut until) = (Patience::Left, None);
+        let (mut patience, mut until, mut told_by) = (Patience::Left, None, None);
         let came_at = ago(came.elapsed());
         loop {
             let now = Timestamp::now();
@@ -118,7 +133,7 @@ impl Broker {
             let wanted = call.key.is_some() || candidate.effect() == Effect::Possible;
             let subject = wanted.then(|| candidate.subject.clone());
             if let Some(subject) = &subject {
-                self.tellings_end(subject).await;
+                self.tellings_end(subject, &mut told_by).await;
             }
             match self.admit(candidate, (came, now)).await {
                 Ok((charged, permit, Shown(shown))) => {
@@ -134,20 +149,29 @@ impl Broker {
                         subject,
                     })));
                 }
-                Err(Refusal::Attempted { earlier }) => {
-                    let longest = route.deadline().saturating_add(GRACE);
-                    let until = *until.get_or_insert_with(|| Instant::now() + longest);
+                Err(refusal) => {
+                    let (awaits, until) = match refusal {
+                        Refusal::Attempted { earlier } => {
+                            let longest = route.deadline().saturating_add(GRACE);
+                            let until = until.get_or_insert_with(|| Deadline::now() + longest);
+                            (Awaits::End(earlier), *until)
+                        }
+                        Refusal::BeingGiven { earlier } => {
+                            let until = told_by.get_or_insert_with(receipt::told_by);
+                            (Awaits::Reading(earlier), *until)
+                        }
+                        refusal => {
+                            let about = subject.map(|subject| (subject, labels));
+                            let given = Box::pin(self.given_again(refusal, about, call));
+                            return given.await.map(Box::new).map(Once::Before);
+                        }
+                    };
                     // In a box, because most calls need no room for it.
-                    match Box::pin(self.wait_for(earlier, until, line)).await? {
+                    match Box::pin(self.wait_for(awaits, until, line)).await? {
                         Waited::ForIt => {}
                         Waited::InVain => patience = Patience::Over,
                         Waited::TakenBack => return Ok(Once::Before(Box::new(Answer::Cancelled))),
                     }
-                }
-                Err(refusal) => {
-                    let about = subject.map(|subject| (subject, labels));
-                    let given = Box::pin(self.given_again(refusal, about, call));
-                    return given.await.map(Box::new).map(Once::Before);
                 }
             }
         }
@@ -175,6 +199,11 @@ impl Broker {
                 let answer = Box::new(again(kept));
                 (earlier, Ok(Answer::Replayed { earlier, answer }))
             }
+            // What becomes of that answer is for whoever is given it to say.
+            Refusal::EarlierUnread {
+                why: NotKept::BeingGiven,
+                ..
+            } => return Err(refusal),
             Refusal::EarlierUnread { earlier, .. } => (earlier, Err(refusal)),
             Refusal::Confirm {
                 call,
@@ -193,10 +222,15 @@ impl Broker {
             other => return Err(other),
         };
         // A key has an answer of its own, which is given to whoever asks.
-        let alike = about.as_ref().map(|(subject, _)| subject.clone());
-        let alike = alike.filter(|_| call.key.is_none());
+        let (alike, meets) = match call.key {
+            Some(_) => (None, Meets::Again),
+            None => (
+                about.as_ref().map(|(subject, _)| subject.clone()),
+                Meets::Now,
+            ),
+        };
         if let (Ok(_), Some((subject, labels))) = (&came, about)
-            && let Err(error) = self.reads_of_call(brought(&subject, labels)).await
+            && let Err(error) = self.reads_of_call(brought(&subject, labels), meets).await
         {
             self.await_rereading(alike.as_ref(), earlier, Awaited::in_vain());
             return Err(super::not_recorded(error));
@@ -205,19 +239,19 @@ impl Broker {
         came
     }
 
-    /// Returns when an earlier call has ended, for all one can see from here.
+    /// Returns when what is awaited has come, for all one can see from here.
     async fn wait_for(
         &self,
-        earlier: CallId,
-        until: Instant,
+        awaits: Awaits,
+        until: Deadline,
         line: &CallLine,
     ) -> Result<Waited, Refusal> {
         let mut pause = SOON;
         loop {
-            match self.look_at(earlier).await.map_err(super::not_recorded)? {
-                Earlier::Runs if Instant::now() < until => {}
-                Earlier::Runs => return Ok(Waited::InVain),
-                _ => return Ok(Waited::ForIt),
+            match self.has_come(awaits).await.map_err(super::not_recorded)? {
+                true => return Ok(Waited::ForIt),
+                false if Deadline::now() < until => {}
+                false => return Ok(Waited::InVain),
             }
             tokio::select! {
                 biased;
@@ -228,12 +262,19 @@ impl Broker {
         }
     }
 
-    async fn look_at(&self, earlier: CallId) -> Result<Earlier, StoreError> {
+    async fn has_come(&self, awaits: Awaits) -> Result<bool, StoreError> {
         let (store, own) = (Arc::clone(&self.store), self.writer.id());
-        let look =
-            tokio::task::spawn_blocking(move || store.read(|tx| Earlier::of(tx, earlier, own)));
+        let look = tokio::task::spawn_blocking(move || {
+            store.read(|tx| match awaits {
+                Awaits::End(earlier) => {
+                    let stands = Earlier::of(tx, earlier, own)?;
+                    Ok(!matches!(stands, Earlier::Runs))
+                }
+                Awaits::Reading(earlier) => Ok(!journal::is_being_given(tx, earlier)?),
+            })
+        });
         // Where the runtime ends, nobody is told anything any more.
-        look.await.unwrap_or(Ok(Earlier::Unknown))
+        look.await.unwrap_or(Ok(true))
     }
 }
 

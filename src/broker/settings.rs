@@ -32,6 +32,9 @@ pub struct Settings {
     /// How long a label sticks to whoever met it: sessions that they open within
     /// that time begin with it.
     pub labels_stick: SignedDuration,
+    /// How long after somebody could read that nobody knows how a call ended the same
+    /// call counts as made before that: whoever made it is told too.
+    pub warnings_settle: SignedDuration,
     /// What is made of the denials of a session.
     pub denials: Denials,
     /// Which payloads are kept beside the records.

@@ -17,11 +17,14 @@ use crate::retries;
 use crate::retries::Ending;
 use crate::retries::IdempotencyKey;
 use crate::retries::Known;
+use crate::session::Label;
+use crate::sessions::Brought;
 use crate::store::StoreError;
 use crate::store::Tx;
 use crate::tool::CallId;
 use crate::tool::ToolRules;
 use jiff::Timestamp;
+use std::collections::BTreeSet;
 
 /// What a call was charged, and what of that belonged to an earlier one.
 #[derive(Debug)]
@@ -115,6 +118,16 @@ impl Taken {
 }
 
 impl Charged {
+    /// What a call that holds this brings into its session with these labels.
+    pub(super) fn brings(&self, labels: BTreeSet<Label>, call: CallId) -> Brought {
+        Brought {
+            labels,
+            session: self.charges.session,
+            principal: self.charges.principal.clone(),
+            call,
+        }
+    }
+
     /// What the caller is told where its call was not sent: not that nothing was done,
     /// where it repeats a call that may have done it.
     pub(super) fn told(&self, answer: Answer) -> Answer {

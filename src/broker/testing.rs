@@ -5,11 +5,16 @@ mod script;
 
 pub(crate) use script::Script;
 
+use super::Answer;
 use super::Broker;
+use super::CallLine;
 use super::Keep;
+use super::Origin;
+use super::Receipt;
 use super::Rules;
 use super::ServerRules;
 use super::Settings;
+use super::ToolCall;
 use super::upkeep::Enlisted;
 use super::upkeep::Servers;
 use crate::downstream;
@@ -30,6 +35,9 @@ use crate::principal::Principal;
 use crate::principal::PrincipalId;
 use crate::principal::Principals;
 use crate::retries;
+use crate::retries::IdempotencyKey;
+use crate::session::Found;
+use crate::session::Rule;
 use crate::session::SessionId;
 use crate::sessions;
 use crate::sessions::Session;
@@ -39,6 +47,7 @@ use crate::store::Store;
 use crate::store::testing::number;
 use crate::store::testing::tamper;
 use crate::tasks;
+use crate::tool::Asking;
 use crate::tool::ServerName;
 use crate::tool::ToolRules;
 use jiff::SignedDuration;
@@ -122,7 +131,7 @@ pub(crate) struct World {
     pub(crate) broker: Arc<Broker>,
     pub(crate) server: Script,
     store: Arc<Store>,
-    _folder: TempDir,
+    folder: Arc<TempDir>,
 }
 
 /// The one who calls. One call may pay 100.00.
@@ -154,8 +163,17 @@ impl World {
         Self::begun(settings, rules()).await
     }
 
-    async fn begun(mut settings: Settings, rules: Rules) -> Self {
+    /// Another broker on the same store, with a server of its own.
+    pub(crate) async fn beside(&self) -> Self {
+        Self::begun_in(Arc::clone(&self.folder), settings(), rules()).await
+    }
+
+    async fn begun(settings: Settings, rules: Rules) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        Self::begun_in(folder.into(), settings, rules).await
+    }
+
+    async fn begun_in(folder: Arc<TempDir>, mut settings: Settings, rules: Rules) -> Self {
         let store = Store::open(&folder.path().join("store.db"), &MIGRATIONS).unwrap();
         let store = Arc::new(store);
         settings.custody.key = folder.path().join("key");
@@ -178,8 +196,38 @@ impl World {
             broker,
             server,
             store,
-            _folder: folder,
+            folder,
         }
+    }
+
+    /// A call of a tool by alice, by this line and perhaps under a key, and the receipt
+    /// for its answer.
+    pub(crate) fn calls_by(
+        &self,
+        line: CallLine,
+        session: SessionId,
+        (tool, arguments, key): (&str, &str, Option<&str>),
+    ) -> (impl Future<Output = Answer> + use<>, Receipt) {
+        let (receipt, awaited) = Receipt::new();
+        let call = ToolCall {
+            principal: alice(),
+            session,
+            found: Found::by(Rule::Connection).into(),
+            asking: Asking::Tool,
+            name: format!("play__{tool}").into(),
+            arguments: Some(arguments.into()),
+            rest: Vec::new(),
+            continued: None,
+            task: None,
+            declared: Arc::default(),
+            log: None,
+            key: key.map(|key| IdempotencyKey::read(key).unwrap()),
+            awaited: Some(awaited),
+            meta: None,
+            origin: Origin::default(),
+        };
+        let broker = Arc::clone(&self.broker);
+        (async move { broker.call_tool(call, line).await }, receipt)
     }
 
     /// Builds everything anew from the same rules: what may have changed did not.
@@ -299,6 +347,7 @@ fn settings() -> Settings {
         idle: SignedDuration::from_hours(8),
         expire: None,
         labels_stick: SignedDuration::from_hours(1),
+        warnings_settle: SignedDuration::ZERO,
         denials: super::Denials::default(),
         keep: Keep::Nothing,
         money_scale: 2,

@@ -144,6 +144,8 @@ pub(super) struct SessionSection {
     pub(super) expire: Option<SignedDuration>,
     /// How long a label sticks to whoever met it.
     pub(super) labels_stick: SignedDuration,
+    /// How long after a warning was given the call that it is about counts as made before.
+    pub(super) warnings_settle: SignedDuration,
     /// How long a denial is of lately.
     pub(super) denied_lately: SignedDuration,
     /// How many denials of lately freeze their session; never where it is left out.
@@ -169,6 +171,7 @@ impl Default for SessionSection {
             idle: SignedDuration::from_hours(8),
             expire: None,
             labels_stick: SignedDuration::from_hours(1),
+            warnings_settle: SignedDuration::from_millis(100),
             denied_lately: Denials::default().lately,
             freeze_after_denials: None,
             tools: OwnToolsSection::default(),

@@ -36,6 +36,7 @@ fn the_example_shows_the_defaults() {
     assert_eq!(shown.durability, default.durability);
     assert_eq!(shown.idle, default.idle);
     assert_eq!(shown.labels_stick, default.labels_stick);
+    assert_eq!(shown.warnings_settle, default.warnings_settle);
     assert_eq!(shown.denials, default.denials);
     assert_eq!(shown.keep, default.keep);
     assert_eq!(shown.money_scale, default.money_scale);
@@ -298,6 +299,16 @@ fn what_is_no_label_and_no_time_for_one_is_refused() {
             "[session]\nlabels_stick = \"-1h\"",
             "session.labels_stick",
             "`0s`",
+        ),
+        (
+            "[session]\nwarnings_settle = \"11s\"",
+            "session.warnings_settle",
+            "at most `10s`",
+        ),
+        (
+            "[session]\nwarnings_settle = \"-1s\"",
+            "session.warnings_settle",
+            "`0s` for none",
         ),
         (
             "[session.events]\nlabels = [\"A B\"]",

@@ -17,6 +17,7 @@ use crate::tool::CallId;
 use crate::tool::Digest;
 use jiff::SignedDuration;
 use jiff::Timestamp;
+use table::Given;
 
 /// For how long a call is told that is like one whose answer may not have been read.
 /// Whoever makes it after so long means another.
@@ -69,8 +70,40 @@ pub fn waiting(
     subject: &Subject,
     now: Timestamp,
 ) -> Result<Option<CallId>, StoreError> {
+    oldest(tx, subject, Given::ToNobody, now)
+}
+
+/// The oldest call that is the same and whose answer somebody is given now: until it is
+/// known whether it was read, nobody knows whether whoever makes it again means another.
+///
+/// # Errors
+///
+/// When the store cannot be read.
+pub fn being_given(
+    tx: &Tx<'_>,
+    subject: &Subject,
+    now: Timestamp,
+) -> Result<Option<CallId>, StoreError> {
+    oldest(tx, subject, Given::ToSomebody, now)
+}
+
+/// Whether somebody is given the answer of this call now.
+///
+/// # Errors
+///
+/// When the store cannot be read.
+pub fn is_being_given(tx: &Tx<'_>, call: CallId) -> Result<bool, StoreError> {
+    table::is_given(tx, call)
+}
+
+fn oldest(
+    tx: &Tx<'_>,
+    subject: &Subject,
+    given: Given,
+    now: Timestamp,
+) -> Result<Option<CallId>, StoreError> {
     match now.checked_sub(TOLD_FOR) {
-        Ok(since) => table::oldest(tx, subject, since),
+        Ok(since) => table::oldest(tx, subject, given, since),
         Err(_out_of_range) => Ok(None),
     }
 }

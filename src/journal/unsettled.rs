@@ -18,13 +18,16 @@ use crate::store::Writer;
 use crate::store::WriterId;
 use crate::tool::CallId;
 use crate::tool::Digest;
+use jiff::SignedDuration;
 use jiff::Timestamp;
 
 /// That the caller of a call is told that nobody knows how it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Told {
     by: WriterId,
-    /// When that was read. Whoever made the same call before is told too.
+    /// Since when that could be read, by the first who did. Whoever made the same call
+    /// before is told too, and so is whoever made it so soon after that it may have been
+    /// on its way.
     read: Option<Timestamp>,
 }
 
@@ -32,6 +35,13 @@ impl Told {
     /// This writer tells it now.
     pub(super) fn now(by: WriterId) -> Self {
         Self { by, read: None }
+    }
+
+    /// Whether whoever made a call that came then can have read it: it `settles` for so
+    /// long, because many can make the same call at once, and one is taken in last.
+    fn is_known_to(self, came: Timestamp, settles: SignedDuration) -> bool {
+        let settled = self.read.and_then(|at| at.checked_add(settles).ok());
+        settled.is_some_and(|settled| settled < came)
     }
 }
 
@@ -46,9 +56,10 @@ pub(super) fn untell(tx: &Tx<'_>, dead: WriterId) -> Result<(), StoreError> {
 }
 
 /// The oldest earlier identical call of this caller in the session that ended unknown,
-/// where nobody had read that when this one came. Notes that this writer tells it now;
-/// one that is being told already is told again where there is no other. When all had
-/// been read, the call is a new one, and takes one note away. What a writer told that then died may
+/// where nobody had read that when this one came, or so shortly before that it
+/// `settles` still. Notes that this writer tells it now; one that is being told already
+/// is told again where there is no other. When all had been read and are settled, the
+/// call is a new one, and takes one note away. What a writer told that then died may
 /// have reached nobody, so recovery has it told again.
 ///
 /// A broker that died in the middle of the same call is recovered first: its
@@ -61,17 +72,18 @@ pub fn tell_unsettled(
     tx: &Tx<'_>,
     writer: WriterId,
     subject: &Subject,
+    settles: SignedDuration,
     (came, now): (Timestamp, Timestamp),
 ) -> Result<Option<CallId>, StoreError> {
     // Any that died: what it had begun may be in its spool only.
     recover_dead(tx, writer, now)?;
     match table::unsettled(tx, subject)? {
         None => Ok(None),
-        Some((call, Some(Told { read: Some(at), .. }))) if at < came => {
+        Some((call, Some(told))) if told.is_known_to(came, settles) => {
             table::unsettled_take(tx, call)?;
             Ok(None)
         }
-        Some((call, _being_told)) => {
+        Some((call, _not_known)) => {
             table::unsettled_tell(tx, call, writer)?;
             Ok(Some(call))
         }

@@ -179,6 +179,7 @@ fn refused(refusal: &Refusal, reader: Reader) -> Reply {
         Refusal::Settled { id, settled } => decided::settled(*id, settled, reader),
         // The broker waits for the first itself, and asks by an answer.
         Refusal::Attempted { .. }
+        | Refusal::BeingGiven { .. }
         | Refusal::Replayed { .. }
         | Refusal::Overtaken
         | Refusal::Confirm { .. } => not_recorded(),

@@ -56,12 +56,7 @@ impl Brought {
         stick: SignedDuration,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let added = table::labels_add(tx, self.session, words(&self.labels))?;
-        if !added.is_empty() {
-            let detail = format!("{} (call {})", listed(&added), self.call);
-            let by = By::Principal(&self.principal);
-            note(tx, self.session, What::Labelled, Some(&detail), by, now)?;
-        }
+        self.add(tx, words(&self.labels), now)?;
         let principal = self.principal.to_string();
         if let Some(owner) = table::owner(tx, self.session)?
             && owner != principal
@@ -69,6 +64,22 @@ impl Brought {
             stick_to(tx, &owner, words(&self.labels), (stick, now))?;
         }
         stick_to(tx, &principal, words(&self.labels), (stick, now))
+    }
+
+    /// Has these of the labels join the session.
+    fn add<'a>(
+        &self,
+        tx: &Tx<'_>,
+        labels: impl Iterator<Item = &'a str>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let added = table::labels_add(tx, self.session, labels)?;
+        if added.is_empty() {
+            return Ok(());
+        }
+        let detail = format!("{} (call {})", listed(&added), self.call);
+        let by = By::Principal(&self.principal);
+        note(tx, self.session, What::Labelled, Some(&detail), by, now)
     }
 }
 

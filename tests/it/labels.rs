@@ -202,12 +202,17 @@ fn private_data_goes_to_no_tool_that_is_a_sink() {
 fn the_result_of_a_task_brings_what_its_tool_would_have() {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/servers/tasks.sh");
     let servers = format!(
-        "[session]\nlabels_stick = \"0s\"\n[servers.own]\ncommand = \"sh\"\nargs = [{script:?}]\nenv = {{ ERA = \"modern\" }}\n\
+        "[servers.own]\ncommand = \"sh\"\nargs = [{script:?}]\nenv = {{ ERA = \"modern\" }}\n\
          [servers.own.tools.work]\nlabels = [\"pii\"]\n"
     );
     let policy =
         r#"@id("all") permit (principal, action in Broker::Action::"server:own", resource);"#;
     let world = World::of(&servers, policy);
+    world.edit(
+        "countersign.toml",
+        "[session]\n",
+        "[session]\nlabels_stick = \"0s\"\n",
+    );
     let mut broker = world.broker();
     let knowing = |session: &str, mut params: Value| {
         params["_meta"] = json!({
@@ -233,23 +238,25 @@ fn the_result_of_a_task_brings_what_its_tool_would_have() {
 }
 
 #[test]
-fn an_answer_that_is_given_again_brings_its_label_again() {
+fn an_answer_that_is_given_again_brings_its_label_unless_an_operator_took_that_off() {
     let world = World::new();
-    let pays = "access = \"write\"\nrisk = \"high\"";
-    let labelled = format!("{pays}\nlabels = [\"receipts\"]");
-    world.edit("countersign.toml", pays, &labelled);
-    let mut broker = world.broker().initialized();
-    let mut pay = || {
+    let pay = || {
+        let mut broker = world.broker().initialized();
         let params = json!({"name": APPROVE, "arguments": payment(1),
             "_meta": {"dev.countersign/idempotency-key": "one"}});
         broker.ask("tools/call", params)["result"].clone()
     };
     let first = pay();
     assert_eq!(first["isError"], json!(false), "{first}");
+    let pays = "access = \"write\"\nrisk = \"high\"";
+    let labelled = format!("{pays}\nlabels = [\"receipts\"]");
+    world.edit("countersign.toml", pays, &labelled);
+    let labels = || done(&world, &["session", "show", "claim-99"]);
+    assert_eq!(pay()["content"], first["content"]);
+    assert!(labels().contains("labels    receipts"), "{}", labels());
     let remove = ["session", "label", "claim-99", "--remove", "receipts"];
     assert!(done(&world, &remove).contains("has no labels"));
     assert_eq!(pay()["content"], first["content"]);
-    let shown = done(&world, &["session", "show", "claim-99"]);
-    assert!(shown.contains("labels    receipts"), "{shown}");
+    assert!(!labels().contains("labels    receipts"), "{}", labels());
     assert_eq!(world.paid(), [100]);
 }

@@ -2,6 +2,7 @@
 //! between.
 
 mod leaving;
+mod settling;
 
 use crate::http::talk::Talk;
 use crate::world::APPROVE;
@@ -51,6 +52,28 @@ fn keyed(tool: &str, arguments: Value, key: &str) -> Value {
 
 fn pay(broker: &mut Wire, dollars: i64, key: &str) -> Value {
     broker.ask("tools/call", keyed(APPROVE, payment(dollars), key))
+}
+
+const HEADERS: [(&str, &str); 5] = [
+    ("content-type", "application/json"),
+    ("accept", "application/json, text/event-stream"),
+    ("mcp-protocol-version", "2026-07-28"),
+    ("mcp-method", "tools/call"),
+    ("mcp-name", APPROVE),
+];
+
+/// Writes a payment to a connection, and does not wait for what comes of it.
+fn writes_payment(talk: &mut Talk, dollars: i64) {
+    let params = json!({
+        "name": APPROVE,
+        "arguments": payment(dollars),
+        "_meta": {
+            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+            "io.modelcontextprotocol/clientCapabilities": {},
+        },
+    });
+    let body = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params});
+    talk.write("POST", "/s/claim-99/mcp", &HEADERS, &body.to_string());
 }
 
 fn is_replayed(answer: &Value) -> bool {

@@ -28,6 +28,11 @@ use tempfile::TempDir;
 /// How long a test waits for another process before it fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
+/// What the shipped example says of how long a warning settles, and what most tests say,
+/// in which who was warned makes the call again at once.
+pub(crate) const SETTLES: &str = "warnings_settle = \"100ms\"";
+pub(crate) const SETTLES_AT_ONCE: &str = "warnings_settle = \"0s\"";
+
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_countersign");
 
 /// A folder that a broker can be started in.
@@ -37,7 +42,7 @@ pub(crate) struct World {
 
 impl World {
     /// The shipped example, with the claims server of this build. Alice has a
-    /// day limit that no test reaches.
+    /// day limit that no test reaches, and who was warned may make the call at once.
     pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -52,10 +57,12 @@ impl World {
         let world = Self { folder };
         world.write(
             "countersign.toml",
-            &countersign::config::EXAMPLE.replace(
-                "command = \"countersign\"",
-                &format!("command = {PROGRAM:?}"),
-            ),
+            &countersign::config::EXAMPLE
+                .replace(
+                    "command = \"countersign\"",
+                    &format!("command = {PROGRAM:?}"),
+                )
+                .replace(SETTLES, SETTLES_AT_ONCE),
         );
         world.write(
             "principals.toml",
@@ -81,8 +88,9 @@ impl World {
         let world = Self::new();
         std::fs::remove_file(world.path("policies/claims.cedar")).unwrap();
         world.write("policies/own.cedar", policy);
-        let stdio = "[stdio]\nprincipal = \"alice\"\nsession = \"claim-99\"\n\n[session.tools]\noffer = false\n";
-        world.write("countersign.toml", &format!("{stdio}{servers}"));
+        let stdio = "[stdio]\nprincipal = \"alice\"\nsession = \"claim-99\"\n\n";
+        let session = format!("[session]\n{SETTLES_AT_ONCE}\n\n[session.tools]\noffer = false\n");
+        world.write("countersign.toml", &format!("{stdio}{session}{servers}"));
         world
     }
 

@@ -401,6 +401,7 @@ fn passes(refusal: &Refusal) -> bool {
         | Refusal::EarlierUnknown { .. }
         | Refusal::SessionEnded { .. }
         | Refusal::Attempted { .. }
+        | Refusal::BeingGiven { .. }
         | Refusal::KeyReused { .. }
         | Refusal::Replayed { .. }
         | Refusal::EarlierUnread { .. }

@@ -75,10 +75,18 @@ pub(super) fn trim(tx: &Tx<'_>, subject: &Subject, most: u32) -> Result<Vec<Call
     trim().map_err(StoreError::sql("forget answers that nobody read"))
 }
 
-/// The oldest call that is the same, was over since then, and is given to nobody now.
+/// To whom an answer is given now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Given {
+    ToNobody,
+    ToSomebody,
+}
+
+/// The oldest call that is the same, was over since then, and is given so now.
 pub(super) fn oldest(
     tx: &Tx<'_>,
     subject: &Subject,
+    given: Given,
     since: Timestamp,
 ) -> Result<Option<CallId>, StoreError> {
     let read = || {
@@ -86,7 +94,7 @@ pub(super) fn oldest(
             .prepare_cached(
                 "SELECT call FROM unread_call
                  WHERE session = ?1 AND tool = ?2 AND arguments = ?3 AND principal = ?4
-                     AND given IS NULL AND at >= ?5
+                     AND (given IS NOT NULL) = ?6 AND at >= ?5
                  ORDER BY call LIMIT 1",
             )?
             .query_row(
@@ -96,12 +104,26 @@ pub(super) fn oldest(
                     subject.arguments.as_bytes(),
                     subject.principal.to_string(),
                     since.as_millisecond(),
+                    given == Given::ToSomebody,
                 ],
                 |row| row.get(0).map(CallId::from_bytes),
             )
             .optional()
     };
     read().map_err(StoreError::sql("look for an answer that nobody read"))
+}
+
+/// Whether somebody is given the answer of this call now.
+pub(super) fn is_given(tx: &Tx<'_>, call: CallId) -> Result<bool, StoreError> {
+    let read = || {
+        tx.sql()
+            .prepare_cached(
+                "SELECT count(*) FROM unread_call WHERE call = ?1 AND given IS NOT NULL",
+            )?
+            .query_row([call.as_bytes()], |row| row.get(0))
+    };
+    let count: i64 = read().map_err(StoreError::sql("look who gives an answer"))?;
+    Ok(count > 0)
 }
 
 pub(super) fn give(tx: &Tx<'_>, call: CallId, writer: Option<WriterId>) -> Result<(), StoreError> {

@@ -61,7 +61,8 @@ pub(super) fn unsettled_insert(
 }
 
 /// The next call to be told of that is the same and ended unknown: the oldest of which
-/// nobody was told, else the oldest of which nobody read that, else the oldest.
+/// nobody was told, else the oldest of which nobody read that, else the one of which
+/// somebody read it last, so that whoever knows of it knows of all.
 pub(super) fn unsettled(
     tx: &Tx<'_>,
     subject: &Subject,
@@ -72,7 +73,7 @@ pub(super) fn unsettled(
             .prepare_cached(
                 "SELECT call, told, read FROM unsettled
                  WHERE session = ?1 AND tool = ?2 AND arguments = ?3 AND principal = ?4
-                 ORDER BY told IS NOT NULL, read IS NOT NULL, call LIMIT 1",
+                 ORDER BY told IS NOT NULL, read IS NOT NULL, read DESC, call LIMIT 1",
             )?
             .query_row(params![session, tool, arguments, principal], read_noted)
             .optional()

@@ -18,10 +18,20 @@ INSERT INTO unsettled (session, tool, arguments, call, told)
     SELECT session, tool, digest, call, iif(seq = 2, 1, NULL) FROM journal;
 ";
 
+/// Another call of alice's that is the same as her first and ended unknown too.
+const ALIKE: &str = "
+INSERT INTO journal (writer, seq, kind, call, at, session, principal, tool, digest, detail, hash)
+    SELECT writer, 3, kind, unhex('03030303030303030303030303030303'), at, session, principal,
+        tool, digest, detail, hash FROM journal WHERE seq = 1;
+INSERT INTO unsettled (session, tool, arguments, call, principal)
+    SELECT session, tool, digest, call, principal FROM journal WHERE seq = 3;
+";
+
 /// Nobody need be recovered.
 const OVER: &str = "UPDATE writer SET ended = 1";
 
 const SCHEMAS: [&str; 6] = [SCHEMA, SCHEMA_14, BEFORE, SCHEMA_26, SCHEMA_29, OVER];
+const TWO_ALIKE: [&str; 7] = [SCHEMA, SCHEMA_14, BEFORE, SCHEMA_26, SCHEMA_29, ALIKE, OVER];
 
 fn subject(tool: &str, principal: &str) -> Subject {
     Subject {
@@ -45,6 +55,15 @@ fn call(number: u8) -> CallId {
 
 fn at(microseconds: i64) -> Timestamp {
     Timestamp::from_microsecond(microseconds).unwrap()
+}
+
+/// Of which call alice is told who makes the same one, by when she made it and how long
+/// a warning settles.
+fn told(tx: &Tx<'_>, by: i64, (came, settles): (i64, i64)) -> Result<Option<CallId>, StoreError> {
+    let settles = SignedDuration::from_micros(settles);
+    let pay = subject("claims/pay", "alice");
+    let times = (at(came), Timestamp::UNIX_EPOCH);
+    tell_unsettled(tx, writer(by), &pay, settles, times)
 }
 
 #[tokio::test]
@@ -87,15 +106,48 @@ async fn a_call_is_told_until_that_was_read_whoever_tells_it() {
     for (number, (steps, due)) in cases.into_iter().enumerate() {
         let steps = steps.to_vec();
         let told = in_store(&SCHEMAS, move |tx| {
-            let pay = subject("claims/pay", "alice");
-            let tell = |by| tell_unsettled(tx, by, &pay, (at(3), Timestamp::UNIX_EPOCH));
-            assert_eq!(tell(writer(1))?, Some(call(1)));
-            assert_eq!(tell(writer(2))?, Some(call(1)));
+            assert_eq!(told(tx, 1, (3, 0))?, Some(call(1)));
+            assert_eq!(told(tx, 2, (3, 0))?, Some(call(1)));
             steps.iter().try_for_each(|step| step(tx))?;
-            tell(writer(3))
+            told(tx, 3, (3, 0))
         });
         assert_eq!(told.await, due, "case {number}");
     }
+}
+
+#[tokio::test]
+async fn who_comes_before_a_warning_is_settled_is_told_too_and_settles_it_no_later() {
+    let told = in_store(&SCHEMAS, move |tx| {
+        told(tx, 1, (1, 10))?;
+        has_read(tx, call(1), at(2))?;
+        let mut due = Vec::new();
+        for came in [2, 3, 12, 13] {
+            due.push(told(tx, 1, (came, 10))?);
+            has_read(tx, call(1), at(came))?;
+        }
+        Ok(due)
+    });
+    assert_eq!(
+        told.await,
+        [Some(call(1)), Some(call(1)), Some(call(1)), None]
+    );
+}
+
+#[tokio::test]
+async fn of_several_warnings_the_last_that_was_read_counts() {
+    let told = in_store(&TWO_ALIKE, move |tx| {
+        let mut due = Vec::new();
+        for (read, came) in [(2, 1), (20, 19), (20, 20), (20, 25), (20, 31), (20, 31)] {
+            let one = told(tx, 1, (came, 10))?;
+            if let Some(one) = one {
+                has_read(tx, one, at(read))?;
+            }
+            due.push(one);
+        }
+        Ok(due)
+    });
+    let (one, other) = (Some(call(1)), Some(call(3)));
+    assert_eq!(told.await, [one, other, other, other, None, None]);
 }
 
 #[tokio::test]
@@ -104,7 +156,7 @@ async fn what_is_put_back_is_told_as_it_was() {
         let pay = subject("claims/pay", "alice");
         let mut read = Vec::new();
         for reads in [false, true] {
-            tell_unsettled(tx, writer(1), &pay, (at(1), Timestamp::UNIX_EPOCH))?;
+            told(tx, 1, (1, 0))?;
             if reads {
                 has_read(tx, call(1), at(2))?;
             }

@@ -117,23 +117,47 @@ pub(super) fn open(earlier: &CallId, why: StillOpen) -> [String; 3] {
 
 /// What is said of a call that is like one whose answer may not have been read.
 pub(super) fn unread(earlier: &CallId, tool: &str, why: NotKept) -> [String; 3] {
-    let why = match why {
-        NotKept::Ended => "the broker ended right after it, so the answer may not have arrived",
-        NotKept::TooLarge => "the answer did not arrive, and was too large to be kept",
+    let (why, next) = match why {
+        NotKept::Ended => (
+            "the broker ended right after it, so the answer may not have arrived",
+            INSTEAD,
+        ),
+        NotKept::TooLarge => (
+            "the answer did not arrive, and was too large to be kept",
+            INSTEAD,
+        ),
+        NotKept::BeingGiven => (
+            "its answer is on its way to another call that is the same, and may not have arrived yet",
+            "Read what it changed instead of repeating it. Made again a little later, the same call is given that answer if it arrived nowhere, and is sent if it did.",
+        ),
     };
     [
         format!(
             "The same call of `{}` was made a moment ago in this session, and took effect as its server said; {why}. Nothing was sent now.",
             shown(tool, 128)
         ),
-        "Read what it changed instead of repeating it. If another call that is the same is meant, make it once more.".to_owned(),
+        next.to_owned(),
         format!("Earlier call: {earlier}"),
     ]
 }
 
+/// What to do instead of a call whose answer cannot be given.
+const INSTEAD: &str = "Read what it changed instead of repeating it. If another call that is the same is meant, make it once more.";
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whoever_waited_for_the_answer_of_another_reads_what_becomes_of_the_same_call() {
+        let earlier = CallId::from_bytes([2; 16]);
+        let lines = unread(&earlier, "claims/pay", NotKept::BeingGiven);
+        insta::assert_snapshot!(lines.join("\n"), @r"
+        The same call of `claims/pay` was made a moment ago in this session, and took effect as its server said; its answer is on its way to another call that is the same, and may not have arrived yet. Nothing was sent now.
+        Read what it changed instead of repeating it. Made again a little later, the same call is given that answer if it arrived nowhere, and is sent if it did.
+        Earlier call: 02020202-0202-0202-0202-020202020202
+        ");
+    }
 
     #[test]
     fn whose_repeat_is_not_sent_reads_that_the_first_may_have_taken_effect() {

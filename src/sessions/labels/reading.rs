@@ -1,10 +1,12 @@
 //! Labels that somebody takes along who reads what stands in a session: they stick to
 //! him from then on, however long ago what they stand for came there.
 
+use super::Brought;
 use super::Sticks;
 use super::sticking;
 use super::table;
 use super::until;
+use super::words;
 use crate::principal::PrincipalId;
 use crate::session::Label;
 use crate::session::SessionFacts;
@@ -15,6 +17,64 @@ use crate::store::Tx;
 use jiff::SignedDuration;
 use jiff::Timestamp;
 use std::collections::BTreeSet;
+
+impl Brought {
+    /// Has the labels join as [`Brought::join`] does, where whoever called is given once
+    /// more what they met before. They stick for so long from now on, and that is no new
+    /// meeting: what an operator took off since they met it last stays off, in this
+    /// session and in others.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written; then nobody may see what the call brought.
+    pub fn join_again(
+        &self,
+        tx: &Tx<'_>,
+        stick: SignedDuration,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let Some(state) = sessions::state(tx, self.session)? else {
+            return Ok(());
+        };
+        let (has, removed) = (state.facts.labels, table::removed(tx, self.session)?);
+        let met = sticking(tx, &self.principal)?;
+        let is_behind = |label: &str| match (removed.get(label), met.get(label)) {
+            (Some(removal), Some(met)) => met.removals < *removal,
+            // Where nothing sticks it is not noted when it was met. It was here since,
+            // because it was met here, so it was taken off after that.
+            (Some(_), None) => stick.is_zero(),
+            (None, _) => false,
+        };
+        let joins = words(&self.labels).filter(|label| !has.contains(*label) && !is_behind(label));
+        self.add(tx, joins, now)?;
+        if state.facts.owner != self.principal {
+            self.stick_again(tx, &state.facts.owner, (stick, now))?;
+        }
+        self.stick_again(tx, &self.principal, (stick, now))
+    }
+
+    /// Has the labels stick from now on to somebody who met them before.
+    fn stick_again(
+        &self,
+        tx: &Tx<'_>,
+        who: &PrincipalId,
+        (stick, now): (SignedDuration, Timestamp),
+    ) -> Result<(), StoreError> {
+        if stick.is_zero() {
+            return Ok(());
+        }
+        let (sticking, latest) = (sticking(tx, who)?, table::removals(tx)?);
+        let (name, until) = (who.to_string(), until(stick, now));
+        for label in words(&self.labels) {
+            let met = sticking.get(label);
+            let removals = met.map_or(latest, |met| met.removals);
+            if !met.is_some_and(|met| met.is_noted((stick, now), removals)) {
+                table::stick(tx, &name, label, Sticks { until, removals })?;
+            }
+        }
+        Ok(())
+    }
+}
 
 /// Has the labels of a session stick to somebody else who calls in it: what it came
 /// in touch with may be in what is read there.

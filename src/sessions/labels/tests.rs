@@ -298,3 +298,48 @@ async fn an_operators_word_is_noted_and_said_once() {
     ];
     assert_eq!(notes, expected);
 }
+
+#[tokio::test]
+async fn what_was_met_before_a_removal_comes_back_to_no_session_by_being_given_again() {
+    let found = in_store(&SCHEMAS, |tx| {
+        let alice = principal("alice");
+        let open = || sessions::create(tx, &alice, None, at("12:00:00"));
+        let (one, other) = (open()?, open()?);
+        let mut found = Vec::new();
+        for id in [one, other] {
+            brought(id, "alice").join(tx, HOUR, at("12:00:00"))?;
+        }
+        unlabel(tx, one, &web(), at("12:01:00"))?;
+        for id in [one, other] {
+            brought(id, "alice").join_again(tx, HOUR, at("13:30:00"))?;
+            found.push(after_a_call(tx, one, &alice, "13:30:00").len());
+        }
+        // It was read then, so it sticks from then on.
+        let next = sessions::create(tx, &alice, None, at("14:20:00"))?;
+        found.push(labels_of(tx, next).len());
+        // What is met anew is another matter, and so is what was never met here.
+        brought(other, "alice").join(tx, HOUR, at("14:20:00"))?;
+        brought(one, "alice").join_again(tx, HOUR, at("14:20:00"))?;
+        found.push(labels_of(tx, one).len());
+        let empty = sessions::create(tx, &principal("bob"), None, at("12:00:00"))?;
+        brought(empty, "bob").join_again(tx, HOUR, at("12:00:00"))?;
+        found.push(labels_of(tx, empty).len());
+        Ok(found)
+    })
+    .await;
+    assert_eq!(found, [0, 0, 1, 1, 1]);
+}
+
+#[tokio::test]
+async fn it_does_not_come_back_where_nothing_sticks_either() {
+    let labels = in_store(&SCHEMAS, |tx| {
+        let alice = principal("alice");
+        let id = sessions::create(tx, &alice, None, at("12:00:00"))?;
+        brought(id, "alice").join(tx, SignedDuration::ZERO, at("12:00:00"))?;
+        unlabel(tx, id, &web(), at("12:01:00"))?;
+        brought(id, "alice").join_again(tx, SignedDuration::ZERO, at("12:02:00"))?;
+        Ok(labels_of(tx, id))
+    })
+    .await;
+    assert_eq!(labels, [""; 0]);
+}

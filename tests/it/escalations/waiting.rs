@@ -280,6 +280,31 @@ fn what_happened_to_an_approved_call_whose_broker_was_killed_is_unknown_and_it_i
     assert!(world.journal_problems().is_empty());
 }
 
+#[test]
+fn whoever_never_asked_for_the_task_of_a_call_that_ended_unknown_is_warned_of_it() {
+    let world = World::holding();
+    world.edit(
+        "countersign.toml",
+        "risk = \"high\"",
+        "risk = \"high\"\non_approval = \"resume\"",
+    );
+    world.edit("countersign.toml", "timeout = \"60s\"", "timeout = \"1s\"");
+    let mia = world.key("mia");
+    let mut alice = world.broker();
+    let (_task, id) = waits(&mut alice);
+    approved(&world, &mia, &id);
+    world.wait_until_paid(1);
+    world.wait_until_closed();
+    std::fs::remove_file(world.path("hold")).unwrap();
+    let told = alice.ask("tools/call", knowing(pay(MUCH, "claim-99")));
+    assert!(
+        told.to_string().contains("nobody saw how it ended"),
+        "{told}"
+    );
+    assert_eq!(world.paid(), [5_000_000]);
+    assert!(world.journal_problems().is_empty());
+}
+
 /// Everything is decided again before the call is made.
 #[test]
 fn what_does_not_hold_any_more_is_said_and_nothing_is_sent() {

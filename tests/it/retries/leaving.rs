@@ -3,6 +3,7 @@
 
 use super::is_replayed;
 use super::pay_plain;
+use super::writes_payment;
 use crate::http::talk::Talk;
 use crate::serving::Serving;
 use crate::world::APPROVE;
@@ -20,14 +21,6 @@ use std::process::Stdio;
 use std::sync::mpsc;
 use std::time::Duration;
 use std::time::Instant;
-
-const HEADERS: [(&str, &str); 5] = [
-    ("content-type", "application/json"),
-    ("accept", "application/json, text/event-stream"),
-    ("mcp-protocol-version", "2026-07-28"),
-    ("mcp-method", "tools/call"),
-    ("mcp-name", APPROVE),
-];
 
 /// A payment of 900 over a connection of its own.
 struct Paying {
@@ -50,16 +43,7 @@ impl Paying {
             let answered = talk.connection().peek(&mut [0]).unwrap();
             assert_eq!(answered, 1);
         }
-        let params = json!({
-            "name": APPROVE,
-            "arguments": payment(900),
-            "_meta": {
-                "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-                "io.modelcontextprotocol/clientCapabilities": {},
-            },
-        });
-        let body = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params});
-        talk.write("POST", "/s/claim-99/mcp", &HEADERS, &body.to_string());
+        writes_payment(&mut talk, 900);
         Self { talk }
     }
 

@@ -97,7 +97,7 @@ async fn who_makes_a_call_while_another_is_told_of_its_like_is_told_too() {
         };
         tokio::time::pause();
         let begun = tokio::time::Instant::now();
-        world.broker.tellings_end(&like).await;
+        world.broker.tellings_end(&like, &mut None).await;
         assert_eq!(begun.elapsed().as_secs(), 5);
         let (told, receipt) = world.calls_tool(session, pay);
         let told = told.await;
