@@ -126,6 +126,20 @@ fn a_broker_that_ends_on_a_full_disk_leaves_what_was_sent_as_unknown() {
     }
 }
 
+/// Though the last try was a while ago.
+#[test]
+fn a_broker_that_ends_once_there_is_room_closes_what_was_sent() {
+    let full = Preload::build("fulldisk");
+    for durability in DURABILITIES {
+        let (world, broker) = full_in_flight(&full, durability, None);
+        world.wait_for_log("it is tried again");
+        std::fs::remove_file(world.path("full")).unwrap();
+        assert!(broker.end());
+        assert_eq!(outcomes(&world), [Some(Outcome::Completed)], "{durability}");
+        assert!(world.journal_problems().is_empty());
+    }
+}
+
 #[test]
 fn a_full_disk_is_named_wherever_something_cannot_be_kept_and_until_there_is_room() {
     let full = Preload::build("fulldisk");
