@@ -1,6 +1,8 @@
 //! The care of the store: copies made while it is in use and brought back, a disk
 //! without room, and files that are damaged.
 
+mod parts;
+
 use crate::preload::Preload;
 use crate::world::APPROVE;
 use crate::world::GET;
@@ -408,7 +410,7 @@ fn a_check_has_one_form_for_programs() {
     assert_eq!(
         facts,
         json!({"version": version, "bytes": 0, "log_bytes": 0, "records": 4, "brokers": brokers,
-            "settled": true, "problems": []})
+            "settled": true, "besides": [], "problems": []})
     );
 }
 
