@@ -12,6 +12,7 @@ mod desk;
 mod error;
 mod hold;
 mod inspection;
+mod last;
 mod migrate;
 mod pattern;
 mod reserve;
@@ -140,7 +141,12 @@ impl Store {
             migrate::run(&mut connection, path, migrations)?;
             Ok(connection)
         };
-        let connection = open().map_err(|error: StoreError| error.of_file(path))?;
+        let open = || open().map_err(|error: StoreError| room::why_not_opened(error, path));
+        let connection = open().or_else(|error| match error.is_full() && room::gives_way(path) {
+            true => open(),
+            false => Err(error),
+        });
+        let connection = connection.map_err(|error| error.of_file(path))?;
         Ok(Self {
             path: path.to_owned(),
             readers: Mutex::default(),
@@ -210,6 +216,18 @@ impl Store {
     /// it is tried again every second.
     pub fn is_full(&self) -> bool {
         self.thread.is_full()
+    }
+
+    /// Whether what was written last could not be, for whatever reason. Where it is so it
+    /// is tried again every second.
+    pub fn cannot_be_written(&self) -> bool {
+        self.thread.has_failed()
+    }
+
+    /// What stands in the place of the reserve for a full disk, where that is none of ours.
+    pub fn in_place_of_reserve(&self) -> Option<PathBuf> {
+        let reserve = reserve::Reserve::of(&self.path);
+        reserve.ousted().map(Path::to_owned)
     }
 
     /// Where the store is.

@@ -184,6 +184,15 @@ fn looked_into((store, path): (&Store, &Path), findings: &mut Vec<Finding>) {
         }
         Err(error) => findings.push(Finding::problem(Chain(&error).to_string(), DAMAGED)),
     }
+    if let Some(other) = store.in_place_of_reserve() {
+        findings.push(Finding::warning(
+            format!(
+                "{} is no file that the broker may write, so nothing is reserved for a full disk",
+                other.display()
+            ),
+            "move it away: a running broker takes its reserve again by itself".to_owned(),
+        ));
+    }
 }
 
 /// That a broker runs by an earlier configuration.

@@ -10,6 +10,7 @@ use super::hold::Hold;
 use super::migrate;
 use super::pattern;
 use super::pattern::Differences;
+use super::room;
 use super::wal;
 use super::wal::Lost;
 use crate::counted::Counted;
@@ -62,7 +63,7 @@ impl Inspection {
                     path: path.to_owned(),
                     what: lost.told(),
                 },
-                None => error.of_file(path),
+                None => room::why_not_opened(error.of_file(path), path),
             })?;
         Ok(Self {
             path: path.to_owned(),

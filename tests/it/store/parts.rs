@@ -1,8 +1,14 @@
-//! Parts of the store that are not as we made them.
+//! What is not as we made it: parts of the store, and what lies beside it.
 
 use super::in_use;
+use crate::http::initialize;
+use crate::http::talk::Talk;
+use crate::world::GET;
+use crate::world::World;
+use crate::world::text_of;
 use countersign::app::MIGRATIONS;
 use countersign::store::Store;
+use serde_json::json;
 
 /// SQLite writes the text of a table anew with each step.
 #[test]
@@ -67,4 +73,34 @@ fn a_store_whose_parts_are_others_is_told_of_and_starts_nothing() {
     assert!(doctor.1.contains(mine), "{}", doctor.1);
     assert!(world.broker().initialized().end());
     assert!(world.read("broker.log").contains(mine));
+}
+
+/// Where something else is in its place, it is no sign of a full disk.
+#[test]
+fn without_its_reserve_a_broker_works_and_says_so() {
+    let world = World::new();
+    let key = format!("Bearer {}", world.key("alice"));
+    let reserve = world.path("countersign.db-writers").join("reserve");
+    std::fs::create_dir_all(&reserve).unwrap();
+    let broker = world.serve();
+    let mut talk = Talk::new(broker.address()).with("authorization", &key);
+    let params = json!({"name": GET, "arguments": {"claim_id": "99"}});
+    let call = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params});
+    let opened = talk.post("/s/claim-99/mcp", &initialize("2025-11-25"));
+    let id = opened.header("mcp-session-id").unwrap().to_owned();
+    let answer = talk.post_with("/mcp", &[("mcp-session-id", &*id)], &call.to_string());
+    assert!(
+        text_of(&answer.json()).starts_with("Claim 99"),
+        "{answer:?}"
+    );
+    let ready = talk.send("GET", "/readyz", &[], "");
+    assert_eq!(ready.status, 200);
+    let told = "ready, but something else is in the place of the reserve of the store";
+    assert!(ready.body.starts_with(told), "{}", ready.body);
+    let (_, printed) = world.run(&["doctor"]);
+    let told = "reserve is no file that the broker may write, so nothing is reserved";
+    assert!(printed.contains(told), "{printed}");
+    std::fs::remove_dir(&reserve).unwrap();
+    let ready = talk.send("GET", "/readyz", &[], "");
+    assert_eq!((ready.status, &*ready.body), (200, "ready\n"));
 }
