@@ -141,6 +141,7 @@ impl Desk {
     /// Commits what waits in the spool and these jobs. False where that failed.
     fn commit_batch(&mut self, durability: Durability, batch: Vec<Job>) -> bool {
         let named: Vec<&'static str> = batch.iter().map(|job| job.what.doing).collect();
+        let was_in_doubt = self.room.is_in_doubt();
         let mut batch = batch.into_iter();
         let mut reports = Vec::with_capacity(batch.len());
         let outcome = set_mode(&self.connection, &mut self.mode, durability)
@@ -153,8 +154,15 @@ impl Desk {
         // INVARIANT: before anybody is told, so that they are told of it.
         self.room
             .is(&self.connection, why.as_ref().map(|why| why.full));
-        if let Some(Why { text, .. }) = &why {
-            tracing::error!(error = %text, "a transaction of the store was not committed");
+        match &why {
+            // It was only tried whether the store can be written again.
+            Some(Why { text, .. }) if was_in_doubt && named.is_empty() => {
+                tracing::debug!(error = %text, "the store cannot be written yet");
+            }
+            Some(Why { text, .. }) => {
+                tracing::error!(error = %text, "a transaction of the store was not committed");
+            }
+            None => {}
         }
         match (&why, &self.spool) {
             (Some(_), Some(spool)) => spool.stall(),
