@@ -328,7 +328,9 @@ impl Running {
 /// When it cannot be opened, or is damaged.
 pub fn open_store(path: &Path) -> anyhow::Result<Store> {
     let store = Store::open(path, &MIGRATIONS)?;
-    store.must_be_whole(&MIGRATIONS)?;
+    for part in store.must_be_whole(&MIGRATIONS)? {
+        tracing::warn!(store.path = %path.display(), "in the store, {part}");
+    }
     Ok(store)
 }
 

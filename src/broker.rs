@@ -408,7 +408,7 @@ impl Broker {
                 early: BTreeSet::new(),
                 origin: call.origin.clone(),
                 to_decide_on: call.to_decide_on(route).then(|| arguments.into()),
-                decides_late: None,
+                decides_in_vain: None,
                 confirming: call.confirming(route, arguments),
                 kept_arguments: kept::arguments(
                     self.settings.keep,

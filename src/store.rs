@@ -12,6 +12,7 @@ mod desk;
 mod error;
 mod hold;
 mod inspection;
+mod last;
 mod migrate;
 mod pattern;
 mod reserve;
@@ -140,7 +141,12 @@ impl Store {
             migrate::run(&mut connection, path, migrations)?;
             Ok(connection)
         };
-        let connection = open().map_err(|error: StoreError| error.of_file(path))?;
+        let open = || open().map_err(|error: StoreError| room::why_not_opened(error, path));
+        let connection = open().or_else(|error| match error.is_full() && room::gives_way(path) {
+            true => open(),
+            false => Err(error),
+        });
+        let connection = connection.map_err(|error| error.of_file(path))?;
         Ok(Self {
             path: path.to_owned(),
             readers: Mutex::default(),
@@ -165,29 +171,30 @@ impl Store {
         }
     }
 
-    /// Refuses a store that lacks a part, or whose structure is damaged, so that nothing
-    /// is decided on half of what was counted. The structure of one of more than 64 MiB
-    /// would take too long at each start: there it is left to `countersign store check`.
+    /// Refuses a store whose parts are not as we made them, or whose structure is damaged,
+    /// so that nothing is decided on half of what was counted. Returns what it has
+    /// besides, one line each. The structure of one of more than 64 MiB would take too
+    /// long at each start: there it is left to `countersign store check`.
     ///
     /// # Errors
     ///
     /// When it is damaged, or cannot be read.
-    pub fn must_be_whole(&self, migrations: &[Migration]) -> Result<(), StoreError> {
+    pub fn must_be_whole(&self, migrations: &[Migration]) -> Result<Vec<String>, StoreError> {
         let newest = migrations.iter().map(|step| step.number).max();
-        let missing = self.read(|tx| {
-            let missing = pattern::missing(tx.sql(), newest.unwrap_or(0), migrations);
-            missing.map_err(StoreError::sql("be compared with what it must have"))
+        let differences = self.read(|tx| {
+            let found = pattern::differences(tx.sql(), newest.unwrap_or(0), migrations);
+            found.map_err(StoreError::sql("be compared with what it must have"))
         });
-        let missing = missing.map_err(|error| error.of_file(&self.path))?;
-        if !missing.is_empty() {
+        let differences = differences.map_err(|error| error.of_file(&self.path))?;
+        if !differences.wrong.is_empty() {
             return Err(StoreError::Broken {
                 path: self.path.clone(),
-                what: missing.join("; "),
+                what: differences.wrong.join("; "),
             });
         }
         let size = std::fs::metadata(&self.path).map_or(0, |file| file.len());
         if size > CHECKED_AT_START {
-            return Ok(());
+            return Ok(differences.besides);
         }
         let found = self.read(|tx| {
             let checked = tx
@@ -197,7 +204,7 @@ impl Store {
         });
         let found: String = found.map_err(|error| error.of_file(&self.path))?;
         match found == "ok" {
-            true => Ok(()),
+            true => Ok(differences.besides),
             false => Err(StoreError::Broken {
                 path: self.path.clone(),
                 what: found.trim().replace('\n', "; "),
@@ -209,6 +216,18 @@ impl Store {
     /// it is tried again every second.
     pub fn is_full(&self) -> bool {
         self.thread.is_full()
+    }
+
+    /// Whether what was written last could not be, for whatever reason. Where it is so it
+    /// is tried again every second.
+    pub fn cannot_be_written(&self) -> bool {
+        self.thread.has_failed()
+    }
+
+    /// What stands in the place of the reserve for a full disk, where that is none of ours.
+    pub fn in_place_of_reserve(&self) -> Option<PathBuf> {
+        let reserve = reserve::Reserve::of(&self.path);
+        reserve.ousted().map(Path::to_owned)
     }
 
     /// Where the store is.

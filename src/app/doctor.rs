@@ -2,6 +2,7 @@
 
 mod entries;
 
+use super::MIGRATIONS;
 use super::check::check;
 use super::existing_store_apart;
 use super::notified;
@@ -26,6 +27,9 @@ use std::path::Path;
 
 /// How much room a store should have at least, in bytes.
 const ROOM: u64 = 200 << 20;
+
+/// What to do about a store that cannot be used.
+const DAMAGED: &str = "`countersign store check` says more; bring a backup back with `countersign store restore FILE`, or name another store with `store.path`";
 
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,12 +143,11 @@ async fn store(config: &Config, findings: &mut Vec<Finding>) {
         Ok(store) => store,
         Err(error) => {
             let what = Chain(error.as_ref()).to_string();
-            let advice = "`countersign store check` says more; bring a backup back with `countersign store restore FILE`, or name another store with `store.path`";
-            findings.push(Finding::problem(what, advice));
+            findings.push(Finding::problem(what, DAMAGED));
             return;
         }
     };
-    findings.push(Finding::good(format!("the store {path} can be used")));
+    looked_into((&store, &config.store), findings);
     if let Ok(room) = rustix::fs::statvfs(&config.store)
         && room.f_bavail.saturating_mul(room.f_frsize) < ROOM
     {
@@ -165,6 +168,30 @@ async fn store(config: &Config, findings: &mut Vec<Finding>) {
             "whoever calls over HTTP without a key is taken for {anyone}"
         ))),
         (keys, _) => findings.push(Finding::good(format!("{} for HTTP", Counted(keys, "key")))),
+    }
+}
+
+/// What is in a store and beside it.
+fn looked_into((store, path): (&Store, &Path), findings: &mut Vec<Finding>) {
+    let path = path.display();
+    match store.must_be_whole(&MIGRATIONS) {
+        Ok(besides) => {
+            findings.push(Finding::good(format!("the store {path} can be used")));
+            findings.extend(besides.into_iter().map(|part| {
+                let advice = "take it out, unless you know what it is for".to_owned();
+                Finding::warning(format!("in the store {path}, {part}"), advice)
+            }));
+        }
+        Err(error) => findings.push(Finding::problem(Chain(&error).to_string(), DAMAGED)),
+    }
+    if let Some(other) = store.in_place_of_reserve() {
+        findings.push(Finding::warning(
+            format!(
+                "{} is no file that the broker may write, so nothing is reserved for a full disk",
+                other.display()
+            ),
+            "move it away: a running broker takes its reserve again by itself".to_owned(),
+        ));
     }
 }
 

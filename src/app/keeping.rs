@@ -28,6 +28,8 @@ pub struct StoreFacts {
     pub log_bytes: u64,
     /// What it holds; none where it is damaged, and nobody looked further.
     pub holds: Option<Holds>,
+    /// What is there besides what we made, and does no harm.
+    pub besides: Vec<String>,
     /// What is wrong.
     pub problems: Vec<String>,
 }
@@ -62,6 +64,7 @@ pub fn check_store(config: &Config) -> anyhow::Result<StoreFacts> {
         version: looked.version(),
         bytes,
         log_bytes,
+        besides: looked.besides().to_vec(),
         problems: looked.problems()?,
         ..StoreFacts::default()
     };
@@ -115,7 +118,7 @@ fn trust(config: &Config) -> anyhow::Result<Trust> {
 pub fn back_up(config: &Config, to: &Path) -> anyhow::Result<usize> {
     must_be_new(to)?;
     let store = Store::open_existing(&config.store, &MIGRATIONS)?;
-    store.must_be_whole(&MIGRATIONS)?;
+    let _besides = store.must_be_whole(&MIGRATIONS)?;
     anyhow::ensure!(
         store.settle(journal::fold)?,
         "a running broker is late with its journal, so the copy would lack its last calls: try again"

@@ -13,6 +13,7 @@ use super::earlier::Follows;
 use super::earlier::Patience;
 use super::entry::Entry;
 use super::escalate::Decided;
+use super::escalations::DecisionRefusal;
 use super::kept;
 use super::kept::KeptText;
 use super::labels;
@@ -21,7 +22,6 @@ use super::open_calls::Place;
 use super::paused;
 use super::settlement::Charged;
 use super::settlement::Taken;
-use crate::escalations::State;
 use crate::escalations::waiting;
 use crate::journal;
 use crate::journal::Effect;
@@ -80,8 +80,9 @@ pub(super) struct Candidate {
     pub(super) origin: Origin,
     /// The arguments as they came, where somebody may be asked to decide on them.
     pub(super) to_decide_on: Option<Box<str>>,
-    /// What became of the request that it decides on, where it is over.
-    pub(super) decides_late: Option<State>,
+    /// Why nothing can come of it, where it decides on a request that is over, or that there
+    /// is none of for its caller.
+    pub(super) decides_in_vain: Option<DecisionRefusal>,
     /// What it brings towards a confirmation.
     pub(super) confirming: Confirming,
     /// The arguments to keep beside the record.

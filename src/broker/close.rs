@@ -46,8 +46,8 @@ struct ToClose {
 impl Broker {
     /// Step 11: close the record and settle the meters. A store that fails now
     /// does not turn a finished effect into a failure: the answer goes out, and
-    /// closing is tried again until it works or the broker ends; then recovery
-    /// marks the call as unknown. Returns the answer that may go out.
+    /// closing is tried again until it works or the broker ends, once more then;
+    /// after that recovery marks the call as unknown. Returns the answer that may go out.
     // INVARIANT: what a server said goes out when its labels are in the session, or
     // not at all. So no call is decided without them that somebody makes who read it.
     pub(super) async fn close(
@@ -114,7 +114,17 @@ impl Broker {
                 pause = (pause * 2).min(CLOSE_AGAIN_AT_MOST);
             }
         };
-        let _closed_or_stopped = self.stopping.run_until_cancelled(again).await;
+        let ended = self.stopping.run_until_cancelled(again).await;
+        // There may be room since the last try, and this is the last one.
+        if ended.is_none()
+            && let Err(error) = self.close_once(closing).await
+        {
+            tracing::error!(
+                call.id = %closing.closing.call,
+                error = %error,
+                "the record of a call could not be closed before the end; it becomes unknown"
+            );
+        }
     }
 
     async fn close_once(&self, closing: &Arc<ToClose>) -> Result<(), StoreError> {

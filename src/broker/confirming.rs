@@ -21,9 +21,11 @@ use super::catalogue::Route;
 use super::earlier::Follows;
 use super::escalate::Decided;
 use super::escalate::Grant;
+use super::escalations::DecisionRefusal;
 use super::escalations::Ground;
 use super::own::Own;
 use crate::downstream::can_be_asked;
+use crate::escalations;
 use crate::escalations::State;
 use crate::escalations::confirming;
 use crate::escalations::confirming::About;
@@ -219,7 +221,7 @@ impl ToolCall {
 impl Candidate {
     /// Whoever is asked before a decision is taken is shown what it is on, as far as its
     /// caller may know of that: the id among the arguments tells a person nothing. Where
-    /// nothing can be decided on it any more, that is noted.
+    /// nothing can be decided on it any more, or it is not there for them, that is noted.
     ///
     /// # Errors
     ///
@@ -230,21 +232,28 @@ impl Candidate {
         ground: Ground<'_>,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let Leads::Own(Own::Decide) = self.route.leads else {
-            return Ok(());
-        };
+        match self.route.leads {
+            Leads::Own(Own::Decide) => {}
+            Leads::Own(Own::Withdraw) => return self.see_what_is_withdrawn(tx, now),
+            Leads::Own(_) | Leads::Out(_) => return Ok(()),
+        }
         let arguments = match &self.confirming {
             Confirming::MayAsk(sent) => Some(&sent.arguments),
             Confirming::Not(_) | Confirming::Answered(..) => self.to_decide_on.as_ref(),
         };
-        let Some(id) = arguments.and_then(|arguments| question::named_in(arguments)) else {
+        let Some(arguments) = arguments else {
             return Ok(());
         };
-        let Some(found) = ground.find(tx, &self.subject.principal, id, now)? else {
+        let found = match question::named_in(arguments) {
+            Some(id) => ground.find(tx, &self.subject.principal, id, now)?,
+            None => None,
+        };
+        let Some(found) = found else {
+            self.decides_in_vain = Some(DecisionRefusal::Unknown);
             return Ok(());
         };
         let state = found.state_at(now);
-        self.decides_late = (state != State::Pending).then_some(state);
+        self.decides_in_vain = (state != State::Pending).then_some(DecisionRefusal::Over(state));
         let Confirming::MayAsk(sent) = &mut self.confirming else {
             return Ok(());
         };
@@ -253,6 +262,24 @@ impl Candidate {
         } else {
             sent.decides_on = question::decided_on(&found, now);
         }
+        Ok(())
+    }
+
+    /// Notes where nothing can be withdrawn.
+    fn see_what_is_withdrawn(&mut self, tx: &Tx<'_>, now: Timestamp) -> Result<(), StoreError> {
+        let Some(arguments) = self.to_decide_on.as_deref() else {
+            return Ok(());
+        };
+        let found = match question::named_in(arguments) {
+            Some(id) => escalations::find(tx, id)?,
+            None => None,
+        };
+        let own = found.filter(|found| found.principal == self.subject.principal);
+        let state = own.map(|own| own.state_at(now));
+        self.decides_in_vain = match state {
+            None => Some(DecisionRefusal::Unknown),
+            Some(state) => (!state.is_live()).then_some(DecisionRefusal::Over(state)),
+        };
         Ok(())
     }
 

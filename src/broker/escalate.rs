@@ -13,7 +13,6 @@ use super::admit::Said;
 use super::confirming::Lifted;
 use super::denied::Again;
 use super::earlier::Follows;
-use super::escalations::DecisionRefusal;
 use super::own::Own;
 use super::ruled::Ruled;
 use super::ruled::Way;
@@ -181,10 +180,9 @@ impl Candidate {
         let Some(arguments) = self.to_decide_on.as_deref() else {
             return Ok(Decided::Refused(self.unasked(denial, &escalation)));
         };
-        if let Some(state) = self.decides_late {
-            let over = DecisionRefusal::Over(state);
-            let over = self.stopped(over.code(), &over.to_string());
-            return Ok(Decided::Refused(over));
+        if let Some(vain) = &self.decides_in_vain {
+            let vain = self.stopped(vain.code(), &vain.to_string());
+            return Ok(Decided::Refused(vain));
         }
         let stopped = Liftable {
             denial,

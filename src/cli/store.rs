@@ -112,6 +112,9 @@ fn check(config: &Config, form: Form) -> anyhow::Result<ExitCode> {
         }
         writeln!(text, "no problems")?;
     }
+    for part in &facts.besides {
+        writeln!(text, "NOTE    {}", one_line(part))?;
+    }
     for problem in &facts.problems {
         writeln!(text, "PROBLEM {}", one_line(problem))?;
     }

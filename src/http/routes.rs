@@ -20,6 +20,9 @@ use serde_json::json;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
+/// Who is ready, and would not be ready for a full disk.
+const NO_RESERVE: &str = "ready, but something else is in the place of the reserve of the store: nothing is reserved for a full disk\n";
+
 /// The routes of this stage. They need no key, so they tell nothing that a
 /// stranger may not know.
 pub(super) fn router(
@@ -36,9 +39,12 @@ pub(super) fn router(
         move || async move { health(&broker, serves().is_ok()) }
     };
     let readyz = {
-        let broker = Arc::clone(broker);
+        let (broker, store) = (Arc::clone(broker), Arc::clone(store));
         move || async move {
             match serves().and_then(|()| has_tried(&broker)) {
+                Ok(()) if store.in_place_of_reserve().is_some() => {
+                    (StatusCode::OK, NO_RESERVE.to_owned())
+                }
                 Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
                 Err(why) => (
                     StatusCode::SERVICE_UNAVAILABLE,
@@ -60,6 +66,9 @@ fn serves(store: &Store, ending: &CancellationToken) -> Result<(), String> {
     }
     if store.is_full() {
         return Err("the disk that holds the store is full".to_owned());
+    }
+    if store.cannot_be_written() {
+        return Err("the store cannot be written".to_owned());
     }
     let read = store.read(|tx| keys::list(tx).map(|_readable| ()));
     read.map_err(|_error| "the store cannot be read".to_owned())

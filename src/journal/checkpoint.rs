@@ -8,8 +8,11 @@
 mod table;
 
 pub use table::SCHEMA_12;
+pub(super) use table::begin_of;
 pub(super) use table::begins;
 pub(super) use table::first_head;
+pub(super) use table::last_number;
+pub(super) use table::some;
 pub(super) use table::store_id;
 pub(super) use table::walk;
 

@@ -11,14 +11,15 @@ use super::checkpoint;
 use super::line::FORM;
 use super::line::Line;
 use super::signer::PublicKey;
-use super::table::Record;
 use crate::session::SessionId;
+use crate::store::Store;
 use crate::store::StoreError;
 use crate::store::Tx;
 use crate::store::WriterId;
 use crate::tool::Digest;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
+use table::Shown;
 
 /// What of the journal is exported; everything where nothing is said.
 #[derive(Clone, Copy, Debug, Default)]
@@ -46,6 +47,11 @@ pub enum ExportError {
     /// A line cannot be written.
     #[error("the export cannot be written")]
     Write(#[source] std::io::Error),
+    /// What was still to be written is not there any more.
+    #[error(
+        "records were taken away while they were exported, because they are older than `journal.keep`: export again, to where it is written at once"
+    )]
+    TakenAway,
 }
 
 impl From<StoreError> for ExportError {
@@ -54,18 +60,49 @@ impl From<StoreError> for ExportError {
     }
 }
 
+/// How much is read at once: so many records or checkpoints, or those before so many bytes
+/// of what is kept beside them are reached.
+const AT_ONCE: Page = Page {
+    rows: 500,
+    bytes: 1 << 20,
+};
+
+/// A part that is read at once.
+#[derive(Clone, Copy, Debug)]
+struct Page {
+    rows: usize,
+    bytes: usize,
+}
+
 /// Writes an export, line by line, without their ends, and returns how many records it
-/// has. `key` is what checkpoints are signed with here, where that is known.
+/// has: those that there were at its beginning. `key` is what checkpoints are signed with
+/// here, where that is known.
 ///
 /// # Errors
 ///
-/// When the journal cannot be read, or a line not be written.
+/// When the journal cannot be read, a line not be written, or records were taken away
+/// meanwhile.
+// INVARIANT: nothing is written while the store is read. Where the lines go may take its
+// time, and whoever reads keeps the log of the store from being brought into it.
 pub fn export(
-    tx: &Tx<'_>,
+    store: &Store,
     asked: &Asked,
-    (key, now): (Option<PublicKey>, Timestamp),
+    known: (Option<PublicKey>, Timestamp),
     write: &mut dyn FnMut(&str) -> std::io::Result<()>,
 ) -> Result<usize, ExportError> {
+    by_pages(store, asked, (known, AT_ONCE), write)
+}
+
+fn by_pages(
+    store: &Store,
+    asked: &Asked,
+    ((key, now), page): ((Option<PublicKey>, Timestamp), Page),
+    write: &mut dyn FnMut(&str) -> std::io::Result<()>,
+) -> Result<usize, ExportError> {
+    let (id, ranges, last) = store.read(|tx| {
+        let last = checkpoint::last_number(tx)?;
+        Ok((checkpoint::store_id(tx)?, ranges(tx, asked)?, last))
+    })?;
     let mut out = Out {
         write,
         records: 0,
@@ -73,26 +110,22 @@ pub fn export(
     };
     out.line(&Line::Head {
         form: FORM.to_owned(),
-        store: checkpoint::store_id(tx)?.to_string(),
+        store: id.to_string(),
         key: key.map(|key| key.to_string()),
         made: now.to_string(),
         since: asked.since.map(|at| at.to_string()),
         until: asked.until.map(|at| at.to_string()),
         session: asked.session.map(|id| id.to_string()),
     })?;
-    let ranges = ranges(tx, asked)?;
     let first = match asked.is_everything() {
         true => Some(1),
         false => ranges.iter().filter_map(|range| range.checkpoint).min(),
     };
     if let Some(first) = first {
-        checkpoint::walk(tx, first, |signed| {
-            out.checkpoints += 1;
-            out.line(&Line::checkpoint(&signed))
-        })?;
+        out.signed(store, (first, last), page)?;
     }
     for range in &ranges {
-        out.chain(tx, range, asked)?;
+        out.chain(store, range, (asked, page))?;
     }
     let (records, checkpoints) = (out.records, out.checkpoints);
     out.line(&Line::End {
@@ -136,7 +169,10 @@ fn ranges(tx: &Tx<'_>, asked: &Asked) -> Result<Vec<Range>, StoreError> {
         ranges.push(Range {
             writer,
             from,
-            to: vouched.map_or(i64::MAX, |(seq, _number)| seq),
+            to: match vouched {
+                Some((seq, _number)) => seq,
+                None => table::end(tx, writer)?.unwrap_or(last),
+            },
             before,
             checkpoint: checkpoint::first_head(tx, writer, from)?.map(|(_seq, number)| number),
         });
@@ -157,7 +193,34 @@ impl Out<'_> {
         (self.write)(&text).map_err(ExportError::Write)
     }
 
-    fn chain(&mut self, tx: &Tx<'_>, range: &Range, asked: &Asked) -> Result<(), ExportError> {
+    /// The checkpoints of these numbers.
+    fn signed(
+        &mut self,
+        store: &Store,
+        (first, last): (i64, i64),
+        page: Page,
+    ) -> Result<(), ExportError> {
+        let mut next = first;
+        while next <= last {
+            let to = next
+                .saturating_add(i64::try_from(page.rows).unwrap_or(i64::MAX) - 1)
+                .min(last);
+            let read = store.read(|tx| checkpoint::some(tx, (next, to)))?;
+            for signed in read {
+                self.checkpoints += 1;
+                self.line(&Line::checkpoint(&signed))?;
+            }
+            next = to + 1;
+        }
+        Ok(())
+    }
+
+    fn chain(
+        &mut self,
+        store: &Store,
+        range: &Range,
+        (asked, page): (&Asked, Page),
+    ) -> Result<(), ExportError> {
         let writer = range.writer.number();
         if let Some(hash) = &range.before {
             self.line(&Line::Begins {
@@ -166,23 +229,40 @@ impl Out<'_> {
                 hash: hash.to_string(),
             })?;
         }
-        let places = (range.writer, range.from, range.to);
-        table::walk(tx, places, asked, |record, shown| {
-            self.records += 1;
-            match shown {
-                Some(payload) => self.shown(&record, payload),
-                None => self.line(&Line::Hidden {
-                    writer,
-                    seq: record.seq,
-                    content: chain::content(&record.row).to_string(),
-                    hash: record.hash.to_string(),
-                }),
+        let mut next = range.from;
+        while next <= range.to {
+            let places = (range.writer, next, range.to);
+            let (begin, read) = store.read(|tx| {
+                let begin = checkpoint::begin_of(tx, range.writer)?;
+                Ok((begin, table::some(tx, places, (asked, page))?))
+            })?;
+            // What lacks otherwise is told by whoever verifies.
+            if begin >= next {
+                return Err(ExportError::TakenAway);
             }
-        })
+            let Some((last, _)) = read.last() else {
+                return Ok(());
+            };
+            next = last.seq + 1;
+            for shown in read {
+                self.record(shown)?;
+            }
+        }
+        Ok(())
     }
 
-    fn shown(&mut self, record: &Record, payload: Option<String>) -> Result<(), ExportError> {
+    /// A record, with what is kept beside it where it is asked for.
+    fn record(&mut self, (record, payload): Shown) -> Result<(), ExportError> {
+        self.records += 1;
         let writer = record.writer.number();
+        let Some(payload) = payload else {
+            return self.line(&Line::Hidden {
+                writer,
+                seq: record.seq,
+                content: chain::content(&record.row).to_string(),
+                hash: record.hash.to_string(),
+            });
+        };
         let place = (&record.row, &record.hash);
         self.line(&Line::record(writer, record.seq, place))?;
         match payload {
@@ -194,3 +274,6 @@ impl Out<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,7 @@
 
 use super::StoreError;
 use super::Tx;
+use super::last::Last;
 use super::room::Room;
 use super::spool::Spool;
 use super::thread::Durability;
@@ -15,7 +16,6 @@ use rusqlite::Connection;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::sync::mpsc;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
@@ -42,14 +42,14 @@ pub(super) struct Desk {
 }
 
 impl Desk {
-    /// For this store. `full` tells others that there is no room.
-    pub(super) fn at(connection: Connection, store: &Path, full: Arc<AtomicBool>) -> Self {
+    /// For this store. `last` tells others what became of what was written.
+    pub(super) fn at(connection: Connection, store: &Path, last: Arc<Last>) -> Self {
         Self {
             connection,
             store: store.to_owned(),
             mode: None,
             spool: None,
-            room: Room::of(store, full),
+            room: Room::of(store, last),
         }
     }
 
@@ -79,7 +79,7 @@ impl Desk {
                 return;
             }
             let rests = self.rests();
-            let goes_on = went_well && !self.room.is_missing();
+            let goes_on = went_well && !self.room.is_in_doubt();
             let pause = if goes_on { FOLD_EVERY } else { FOLD_AGAIN };
             due = match due.filter(|due| *due > Instant::now()) {
                 _ if rests => None,
@@ -91,7 +91,7 @@ impl Desk {
 
     /// Whether there is nothing to do that nobody asked for.
     fn rests(&self) -> bool {
-        !self.room.is_missing() && self.spool.as_ref().is_none_or(|spool| spool.rests())
+        !self.room.is_in_doubt() && self.spool.as_ref().is_none_or(|spool| spool.rests())
     }
 
     /// The jobs among some orders.
@@ -141,6 +141,7 @@ impl Desk {
     /// Commits what waits in the spool and these jobs. False where that failed.
     fn commit_batch(&mut self, durability: Durability, batch: Vec<Job>) -> bool {
         let named: Vec<&'static str> = batch.iter().map(|job| job.what.doing).collect();
+        let was_in_doubt = self.room.is_in_doubt();
         let mut batch = batch.into_iter();
         let mut reports = Vec::with_capacity(batch.len());
         let outcome = set_mode(&self.connection, &mut self.mode, durability)
@@ -153,8 +154,15 @@ impl Desk {
         // INVARIANT: before anybody is told, so that they are told of it.
         self.room
             .is(&self.connection, why.as_ref().map(|why| why.full));
-        if let Some(Why { text, .. }) = &why {
-            tracing::error!(error = %text, "a transaction of the store was not committed");
+        match &why {
+            // It was only tried whether the store can be written again.
+            Some(Why { text, .. }) if was_in_doubt && named.is_empty() => {
+                tracing::debug!(error = %text, "the store cannot be written yet");
+            }
+            Some(Why { text, .. }) => {
+                tracing::error!(error = %text, "a transaction of the store was not committed");
+            }
+            None => {}
         }
         match (&why, &self.spool) {
             (Some(_), Some(spool)) => spool.stall(),
@@ -185,10 +193,26 @@ impl Desk {
     }
 
     fn why(&self, source: &rusqlite::Error) -> Why {
-        Why {
-            text: source.to_string(),
-            full: self.room.is_why(source),
+        match self.room.is_why(source) {
+            true => Why {
+                text: format!("there is no room for it where the store lies ({source}): make some"),
+                full: true,
+            },
+            false => Why {
+                text: source.to_string(),
+                full: false,
+            },
         }
+    }
+
+    /// Why the spool was not folded.
+    fn why_not_folded(&self, error: &StoreError) -> Why {
+        let full = match error {
+            StoreError::Sql { source, .. } => self.room.is_why(source),
+            other => other.is_full(),
+        };
+        let text = Chain(error).to_string();
+        Why { text, full }
     }
 
     /// Folds the spool and runs the jobs of a batch in one transaction. Where a
@@ -209,10 +233,7 @@ impl Desk {
                 // INVARIANT: before any job, so that a writer's chain has the
                 // order in which its calls went on.
                 let folded = spool.fold(&Tx { connection, store });
-                folded.map_err(|error| Why {
-                    text: Chain(&error).to_string(),
-                    full: error.is_full(),
-                })?;
+                folded.map_err(|error| self.why_not_folded(&error))?;
             }
             for job in batch {
                 run("SAVEPOINT job")?;

@@ -29,6 +29,14 @@ pub enum StoreError {
         /// Why.
         source: rusqlite::Error,
     },
+    /// There was no room to open it: the index of its log takes some.
+    #[error("there is no room on the disk of the store `{}` for the user that this runs as (some file systems keep a part for root): make room, and start again", path.display())]
+    NoRoom {
+        /// Which file.
+        path: PathBuf,
+        /// What SQLite said.
+        source: rusqlite::Error,
+    },
     /// The file is a database of another program.
     #[error("`{}` is a database, but no store of countersign: check `store.path`", path.display())]
     Foreign {
@@ -163,6 +171,7 @@ impl StoreError {
         match self {
             Self::Commit { full, .. } | Self::NotBegun { full, .. } => *full,
             Self::Sql { source, .. } => is_full(source),
+            Self::NoRoom { .. } => true,
             _ => false,
         }
     }

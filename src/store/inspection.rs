@@ -9,6 +9,8 @@ use super::connect;
 use super::hold::Hold;
 use super::migrate;
 use super::pattern;
+use super::pattern::Differences;
+use super::room;
 use super::wal;
 use super::wal::Lost;
 use crate::counted::Counted;
@@ -26,8 +28,8 @@ pub struct Inspection {
     path: PathBuf,
     connection: Connection,
     version: u32,
-    /// What a store of this version must have and this one has not.
-    missing: Vec<String>,
+    /// How it differs from one of this version as we make it.
+    differences: Differences,
     lost: Option<Lost>,
     /// The last to go: the file is not replaced meanwhile.
     _hold: Hold,
@@ -51,22 +53,23 @@ impl Inspection {
         let looked = || {
             let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
             let version = migrate::version_of(&connection, path, migrations)?;
-            let missing = pattern::missing(&connection, version, migrations)
+            let differences = pattern::differences(&connection, version, migrations)
                 .map_err(StoreError::sql("be compared with what it must have"))?;
-            Ok((connection, version, missing))
+            Ok((connection, version, differences))
         };
-        let (connection, version, missing) = looked().map_err(|error: StoreError| match lost {
-            Some(lost) => StoreError::Broken {
-                path: path.to_owned(),
-                what: lost.told(),
-            },
-            None => error.of_file(path),
-        })?;
+        let (connection, version, differences) =
+            looked().map_err(|error: StoreError| match lost {
+                Some(lost) => StoreError::Broken {
+                    path: path.to_owned(),
+                    what: lost.told(),
+                },
+                None => room::why_not_opened(error.of_file(path), path),
+            })?;
         Ok(Self {
             path: path.to_owned(),
             connection,
             version,
-            missing,
+            differences,
             lost,
             _hold: hold,
         })
@@ -83,8 +86,13 @@ impl Inspection {
         (bytes(&self.path), bytes(&beside(&self.path, "-wal")))
     }
 
-    /// What does not fit together in the file: structure, parts that a store of its
-    /// version has and it has not, and rows that name others which are not there.
+    /// What it has besides what we made, and does no harm, one line each.
+    pub fn besides(&self) -> &[String] {
+        &self.differences.besides
+    }
+
+    /// What does not fit together in the file: structure, parts that are not as they are
+    /// in a store of its version, and rows that name others which are not there.
     ///
     /// # Errors
     ///
@@ -116,7 +124,7 @@ impl Inspection {
         let mut problems = told()
             .map_err(StoreError::sql("be checked"))
             .map_err(|error| error.of_file(&self.path))?;
-        problems.extend(self.missing.iter().cloned());
+        problems.extend(self.differences.wrong.iter().cloned());
         problems.extend(self.lost.map(Lost::told));
         Ok(problems)
     }

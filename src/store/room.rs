@@ -3,18 +3,24 @@
 //! and what is left then is for the ends of what was begun.
 
 use super::BUSY_TIMEOUT;
+use super::StoreError;
 use super::beside;
 use super::error::is_full;
+use super::last::Last;
 use super::reserve::RESERVE;
 use super::reserve::Reserve;
 use rusqlite::Connection;
 use rusqlite::ErrorCode;
 use rustix::fs::statvfs;
+use std::cell::Cell;
+use std::fs::OpenOptions;
+use std::io;
+use std::io::ErrorKind;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -46,15 +52,21 @@ const SPOOL_SHARE: u64 = 8;
 const LOOKED_EVERY: Duration = Duration::from_secs(1);
 /// How often the log is emptied at most while there is no room.
 const EMPTIED_EVERY: Duration = Duration::from_secs(1);
+/// How often it is found out at most, by writing, whether a volume takes anything.
+const PROBED_EVERY: Duration = Duration::from_secs(1);
 
 /// What the writer of a store knows of the room there is.
 pub(super) struct Room {
     store: PathBuf,
-    missing: Arc<AtomicBool>,
+    last: Arc<Last>,
     /// What is left is for ends.
     short: bool,
+    /// Somebody reads for so long that the log may soon not fit into the store.
+    crowded: bool,
     reserve: Reserve,
     emptied: Option<Instant>,
+    /// What writing as much as a transaction came to, where one failed.
+    probed: Cell<Option<(Instant, bool)>>,
     looked: Option<Instant>,
     /// What is free, and what the log takes, in bytes; up to [`SMALL`].
     room: u64,
@@ -62,14 +74,16 @@ pub(super) struct Room {
 }
 
 impl Room {
-    /// Around this store. `missing` tells others.
-    pub(super) fn of(store: &Path, missing: Arc<AtomicBool>) -> Self {
+    /// Around this store. `last` tells others.
+    pub(super) fn of(store: &Path, last: Arc<Last>) -> Self {
         Self {
             store: store.to_owned(),
-            missing,
+            last,
             short: false,
+            crowded: false,
             reserve: Reserve::of(store),
             emptied: None,
+            probed: Cell::new(None),
             looked: None,
             room: SMALL,
             log_pages: LOG_PAGES,
@@ -78,7 +92,13 @@ impl Room {
 
     /// Whether there was none for what was written last, or is none for what begins.
     pub(super) fn is_missing(&self) -> bool {
-        self.missing.load(Ordering::Relaxed)
+        self.last.is_full()
+    }
+
+    /// Whether only writing can tell whether it can be written: what was written last
+    /// could not be, or nothing is begun.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        self.is_missing() || self.last.has_failed()
     }
 
     /// Whether what is left is for ends.
@@ -102,7 +122,7 @@ impl Room {
             return false;
         }
         self.looked = Some(Instant::now());
-        let Some(free) = free(&self.store) else {
+        let Some(free) = self.free_of_readers(connection) else {
             return false;
         };
         self.room = with_log(&self.store, free).min(SMALL);
@@ -111,19 +131,53 @@ impl Room {
         } else if free >= RESERVED_FROM {
             self.reserve.take();
         }
-        self.short = self.room < LEAST || self.reserve.is_given_up();
-        if self.short && !self.missing.swap(true, Ordering::Relaxed) {
-            tracing::error!("the disk of the store is full: nothing is begun until there is room");
+        self.short = self.room < LEAST || self.crowded || self.reserve.is_given_up();
+        if self.short && !self.last.set_full(true) {
+            match self.crowded {
+                true => tracing::error!(
+                    "somebody reads the store for long, so its log grows and may soon not fit into it: nothing is begun until they end"
+                ),
+                false => tracing::error!(
+                    "the disk of the store is full: nothing is begun until there is room"
+                ),
+            }
         }
         self.keep_log_within(connection);
         true
     }
 
-    /// Whether an error says that there is none. Not every file system says so where a
-    /// quota is used up, or a page that was promised cannot be had.
+    /// What is free, in bytes. The store may have to grow by all that stands in the log:
+    /// where the log has more than is free while somebody reads, it grows no further.
+    fn free_of_readers(&mut self, connection: &Connection) -> Option<u64> {
+        let left = free(&self.store)?;
+        // Where others took it, what there is is in the log.
+        if left < LEAST || log(&self.store) <= left {
+            self.crowded = false;
+            return Some(left);
+        }
+        if self.emptied.is_none_or(|at| at.elapsed() > EMPTIED_EVERY) {
+            self.emptied = Some(Instant::now());
+            self.crowded = !empty_log(connection);
+        }
+        free(&self.store)
+    }
+
+    /// Whether an error says that there is none. SQLite does not where a quota is used
+    /// up, or a page that was promised cannot be had.
     pub(super) fn is_why(&self, error: &rusqlite::Error) -> bool {
-        let failed = error.sqlite_error_code() == Some(ErrorCode::SystemIoFailure);
-        is_full(error) || (failed && has_none(&self.store))
+        is_full(error) || (has_failed(error) && self.takes_nothing())
+    }
+
+    fn takes_nothing(&self) -> bool {
+        let known = self.probed.get();
+        match known.filter(|(at, _)| at.elapsed() < PROBED_EVERY) {
+            Some((_, nothing)) => nothing,
+            None => {
+                let nothing = takes_nothing(&self.store);
+                self.probed.set(Some((Instant::now(), nothing)));
+                nothing
+            }
+        }
     }
 
     /// A transaction was committed, or failed: because of that, or not.
@@ -132,25 +186,29 @@ impl Room {
             None => self.short,
             Some(full) => full || self.is_missing(),
         };
-        let was = self.missing.swap(missing, Ordering::Relaxed);
+        let had_failed = self.last.set_failed(failed.is_some());
+        if had_failed && failed.is_none() && !self.is_missing() {
+            tracing::info!("the store can be written again");
+        }
+        let was = self.last.set_full(missing);
         if was && !missing {
             tracing::info!("there is room for the store again");
-            empty_log(connection);
+            let _cut = empty_log(connection);
         }
         if failed == Some(true) {
             // The log can be brought into the store only where that can grow.
             self.reserve.give_up();
             if self.emptied.is_none_or(|at| at.elapsed() > EMPTIED_EVERY) {
                 self.emptied = Some(Instant::now());
-                empty_log(connection);
+                let _cut = empty_log(connection);
             }
         }
     }
 
-    /// Writes a page where there was no room for the last one: a transaction that needs
-    /// none would else be taken for a sign that there is.
+    /// Writes a page where the last one could not be: a transaction that needs none would
+    /// else be taken for a sign that it can.
     pub(super) fn tries(&self, connection: &Connection) -> Result<(), rusqlite::Error> {
-        if !self.is_missing() {
+        if !self.is_in_doubt() {
             return Ok(());
         }
         let version: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
@@ -190,9 +248,64 @@ pub(super) fn make_way(store: &Path) {
     }
 }
 
+/// Makes room where there was none to open a store, though its log has some. False where
+/// there is nothing to give up.
+pub(super) fn gives_way(store: &Path) -> bool {
+    let reserve = Reserve::of(store);
+    reserve.give_up();
+    reserve.is_given_up()
+}
+
+/// The same error, or that there was no room, where that is why a store could not be
+/// opened.
+pub(super) fn why_not_opened(error: StoreError, store: &Path) -> StoreError {
+    let is_full =
+        |source: &rusqlite::Error| is_full(source) || (has_failed(source) && takes_nothing(store));
+    match error {
+        StoreError::Sql { source, .. } | StoreError::Open { source, .. } if is_full(&source) => {
+            let path = store.to_owned();
+            StoreError::NoRoom { path, source }
+        }
+        other => other,
+    }
+}
+
+/// Whether the system is why a statement failed.
+fn has_failed(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen)
+    )
+}
+
+/// Whether an error of the system says that there is no room.
+pub(super) fn is_no_room(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge
+    )
+}
+
+/// Whether there is no room for what one transaction changes: by what the volume tells, and
+/// by writing as much, since of a quota it tells nothing.
+fn takes_nothing(store: &Path) -> bool {
+    let path = beside(store, &format!("-room-{}", std::process::id()));
+    let write = || {
+        let mut options = OpenOptions::new();
+        let options = options.write(true).create(true).truncate(false).mode(0o600);
+        let mut file = options.open(&path)?;
+        // Whatever happens, nothing of it stays.
+        std::fs::remove_file(&path)?;
+        file.write_all(&vec![1; usize::try_from(LEAST).unwrap_or(0)])?;
+        // Some file systems say so no sooner.
+        file.sync_data()
+    };
+    has_none(store) || write().is_err_and(|error| is_no_room(&error))
+}
+
 /// Brings what is in the log into the store, and cuts the log: on a small volume it may
-/// be what fills it. Nobody is waited for.
-fn empty_log(connection: &Connection) {
+/// be what fills it. Nobody is waited for. False where it was not cut.
+fn empty_log(connection: &Connection) -> bool {
     let empty = || {
         connection.busy_timeout(Duration::ZERO)?;
         let emptied = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
@@ -201,11 +314,13 @@ fn empty_log(connection: &Connection) {
         connection.busy_timeout(BUSY_TIMEOUT)?;
         emptied
     };
-    match empty() {
+    let emptied = empty();
+    match &emptied {
         Ok(false) => tracing::info!("the write-ahead log was emptied to make room"),
         Ok(true) => tracing::debug!("the write-ahead log is read, and was not cut"),
         Err(error) => tracing::warn!(%error, "the write-ahead log could not be emptied"),
     }
+    matches!(emptied, Ok(false))
 }
 
 fn has_none(store: &Path) -> bool {
@@ -214,8 +329,12 @@ fn has_none(store: &Path) -> bool {
 
 /// What is free, and what the log takes, in bytes: it is written over again and again.
 fn with_log(store: &Path, free: u64) -> u64 {
-    let log = std::fs::metadata(beside(store, "-wal"));
-    free.saturating_add(log.map_or(0, |log| log.len()))
+    free.saturating_add(log(store))
+}
+
+/// What the log takes, in bytes.
+fn log(store: &Path) -> u64 {
+    std::fs::metadata(beside(store, "-wal")).map_or(0, |log| log.len())
 }
 
 /// What is free for anybody of the volume of a store, in bytes. None where the volume does

@@ -3,6 +3,7 @@
 use super::StoreError;
 use super::Tx;
 use super::desk::Desk;
+use super::last::Last;
 use super::spool::Fold;
 use super::spool::Spool;
 use super::writers::WriterId;
@@ -10,8 +11,6 @@ use rusqlite::Connection;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::OnceLock;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 use tokio::sync::oneshot;
@@ -132,15 +131,14 @@ pub(super) struct WriterThread {
     orders: Option<mpsc::Sender<Order>>,
     spool: OnceLock<Arc<Spool>>,
     thread: Option<JoinHandle<()>>,
-    /// There was no room for what was written last.
-    full: Arc<AtomicBool>,
+    last: Arc<Last>,
 }
 
 impl WriterThread {
     pub(super) fn start(connection: Connection, store: &Path) -> Result<Self, StoreError> {
         let (orders, waiting) = mpsc::channel();
-        let full = Arc::new(AtomicBool::new(false));
-        let desk = Desk::at(connection, store, Arc::clone(&full));
+        let last = Arc::new(Last::default());
+        let desk = Desk::at(connection, store, Arc::clone(&last));
         let thread = std::thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || desk.run(&waiting))
@@ -149,7 +147,7 @@ impl WriterThread {
             orders: Some(orders),
             spool: OnceLock::new(),
             thread: Some(thread),
-            full,
+            last,
         })
     }
 
@@ -188,7 +186,12 @@ impl WriterThread {
 
     /// Whether there was no room for what was written last.
     pub(super) fn is_full(&self) -> bool {
-        self.full.load(Ordering::Relaxed)
+        self.last.is_full()
+    }
+
+    /// Whether what was written last could not be.
+    pub(super) fn has_failed(&self) -> bool {
+        self.last.has_failed()
     }
 
     fn not_begun(&self, doing: &'static str) -> StoreError {

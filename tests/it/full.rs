@@ -14,6 +14,7 @@ use crate::world::text_of;
 use countersign::outcome::Outcome;
 use serde_json::Value;
 use serde_json::json;
+use std::process::Stdio;
 use std::time::Instant;
 
 /// A world whose disk fills up while a payment of $1,000 is being executed, and the
@@ -126,6 +127,20 @@ fn a_broker_that_ends_on_a_full_disk_leaves_what_was_sent_as_unknown() {
     }
 }
 
+/// Though the last try was a while ago.
+#[test]
+fn a_broker_that_ends_once_there_is_room_closes_what_was_sent() {
+    let full = Preload::build("fulldisk");
+    for durability in DURABILITIES {
+        let (world, broker) = full_in_flight(&full, durability, None);
+        world.wait_for_log("it is tried again");
+        std::fs::remove_file(world.path("full")).unwrap();
+        assert!(broker.end());
+        assert_eq!(outcomes(&world), [Some(Outcome::Completed)], "{durability}");
+        assert!(world.journal_problems().is_empty());
+    }
+}
+
 #[test]
 fn a_full_disk_is_named_wherever_something_cannot_be_kept_and_until_there_is_room() {
     let full = Preload::build("fulldisk");
@@ -175,6 +190,63 @@ fn a_full_disk_is_named_wherever_something_cannot_be_kept_and_until_there_is_roo
     let opened = talk.post("/mcp", &initialize("2025-11-25"));
     assert_eq!(opened.status, 200, "{opened:?}");
     assert_eq!(world.paid(), [100]);
+}
+
+/// The disk itself has room: the file system was aborted, say, and takes no writes.
+#[test]
+fn a_store_that_cannot_be_written_is_not_ready_until_it_can_be() {
+    let full = Preload::build("fulldisk");
+    let world = World::new();
+    let key = format!("Bearer {}", world.key("alice"));
+    let broker = world.serve_with(|command| {
+        full.stands_before(command)
+            .env("FULLDISK_STORE", world.path("countersign.db"))
+            .env("FULLDISK_WHILE", world.path("full"))
+            .env("FULLDISK_ERROR", "EROFS");
+    });
+    let mut talk = Talk::new(broker.address()).with("authorization", &key);
+    let opened = talk.post("/s/claim-99/mcp", &initialize("2025-11-25"));
+    let id = opened.header("mcp-session-id").unwrap().to_owned();
+    let params = json!({"name": APPROVE, "arguments": payment(1)});
+    let call = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params});
+    let mut pay = || talk.post_with("/mcp", &[("mcp-session-id", &*id)], &call.to_string());
+    let paid = pay();
+    assert!(text_of(&paid.json()).starts_with("Paid"), "{paid:?}");
+    world.write("full", "");
+    let refused = pay();
+    assert!(
+        refused.body.contains("could not be recorded"),
+        "{refused:?}"
+    );
+    let mut ready = || talk.send("GET", "/readyz", &[], "");
+    let waits = ready();
+    let due = "not ready: the store cannot be written\n";
+    assert_eq!((waits.status, &*waits.body), (503, due));
+    std::fs::remove_file(world.path("full")).unwrap();
+    let begun = Instant::now();
+    while ready().status != 200 {
+        assert!(begun.elapsed() < PATIENCE, "it never sees that it can");
+    }
+    assert_eq!(world.paid(), [100]);
+}
+
+#[test]
+fn a_broker_that_cannot_start_for_want_of_room_says_so() {
+    let full = Preload::build("fulldisk");
+    for error in ["ENOSPC", "EDQUOT"] {
+        let world = World::new();
+        assert!(world.broker().initialized().end());
+        world.write("full", "");
+        let mut command = world.command(&["stdio"]);
+        full.stands_before(&mut command)
+            .env("FULLDISK_STORE", world.path("countersign.db"))
+            .env("FULLDISK_WHILE", world.path("full"))
+            .env("FULLDISK_ERROR", error);
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let told = "for the user that this runs as (some file systems keep a part for root): make room, and start again";
+        assert!(!output.status.success() && said.contains(told), "{said}");
+    }
 }
 
 #[test]

@@ -185,3 +185,31 @@ fn a_call_in_flight_when_others_fill_the_volume_is_recorded_to_its_end_all_the_s
         }
     }
 }
+
+/// An export into a pipe that nobody empties reads nothing meanwhile; a tool may.
+#[test]
+#[ignore = "needs root, to mount a volume"]
+fn who_reads_for_long_stops_what_begins_while_the_log_still_fits_into_the_store() {
+    let world = World::new();
+    let volume = Volume::of(&world, 8);
+    let mut broker = world.broker().initialized();
+    let mut paid = 0;
+    for _ in 0..50 {
+        pay_once_there_is_room(&mut broker);
+        paid += 1;
+    }
+    let reader = rusqlite::Connection::open(volume.at.join("countersign.db")).unwrap();
+    let count = "BEGIN; SELECT count(*) FROM journal";
+    reader.execute_batch(count).unwrap();
+    paid += pay_until_full(&mut broker);
+    let log = volume.length("countersign.db-wal").unwrap();
+    let left = format!("log {log}, free {}", volume.free());
+    assert!(log > 1 << 20 && volume.free() > 1 << 20, "{left}");
+    reader.execute_batch("ROLLBACK").unwrap();
+    pay_once_there_is_room(&mut broker);
+    paid += 1;
+    assert!(volume.length("countersign.db-wal").unwrap() < log);
+    assert!(broker.end());
+    assert_eq!(world.paid().len(), paid);
+    assert!(world.journal_problems().is_empty());
+}

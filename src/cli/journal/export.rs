@@ -106,14 +106,8 @@ impl Export {
         };
         let mut out = BufWriter::new(out);
         let mut write = |line: &str| writeln!(out, "{}", escaped(line));
-        let records = store.read(|tx| {
-            Ok(journal::export(
-                tx,
-                &asked,
-                (key, Timestamp::now()),
-                &mut write,
-            ))
-        })??;
+        let known = (key, Timestamp::now());
+        let records = journal::export(&store, &asked, known, &mut write)?;
         out.flush()?;
         let Some(path) = &self.out else {
             return Ok(());

@@ -69,6 +69,7 @@ pub(in crate::cli) fn store(facts: &StoreFacts) -> Value {
         "records": holds.and_then(|holds| holds.records),
         "brokers": holds.map(|holds| json!({"running": holds.living, "dead": holds.dead})),
         "settled": holds.map(|holds| holds.settled),
+        "besides": facts.besides,
         "problems": facts.problems,
     })
 }

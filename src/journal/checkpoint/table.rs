@@ -186,6 +186,43 @@ pub(in crate::journal) fn walk<E: From<StoreError>>(
     Ok(())
 }
 
+/// The checkpoints of these numbers.
+pub(in crate::journal) fn some(
+    tx: &Tx<'_>,
+    (from, to): (i64, i64),
+) -> Result<Vec<Signed>, StoreError> {
+    let read = || {
+        tx.sql()
+            .prepare_cached(
+                "SELECT text, signature FROM checkpoint
+                 WHERE number BETWEEN ?1 AND ?2 ORDER BY number",
+            )?
+            .query_map([from, to], |row| read_signed(row, 0))?
+            .collect::<Result<Vec<_>, _>>()
+    };
+    read().map_err(StoreError::sql("read the checkpoints"))
+}
+
+/// The number of the last checkpoint; 0 where there is none.
+pub(in crate::journal) fn last_number(tx: &Tx<'_>) -> Result<i64, StoreError> {
+    let read = || {
+        tx.sql()
+            .prepare_cached("SELECT coalesce(max(number), 0) FROM checkpoint")?
+            .query_row([], |row| row.get(0))
+    };
+    read().map_err(StoreError::sql("read the last checkpoint"))
+}
+
+/// Before which record of a chain all were taken away; 0 where none were.
+pub(in crate::journal) fn begin_of(tx: &Tx<'_>, writer: WriterId) -> Result<i64, StoreError> {
+    let read = || {
+        tx.sql()
+            .prepare_cached("SELECT coalesce(max(seq), 0) FROM chain_begin WHERE writer = ?1")?
+            .query_row([writer.number()], |row| row.get(0))
+    };
+    read().map_err(StoreError::sql("read where a chain begins"))
+}
+
 fn read_signed(row: &rusqlite::Row<'_>, first: usize) -> rusqlite::Result<Signed> {
     Ok(Signed {
         text: row.get(first)?,

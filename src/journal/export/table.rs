@@ -1,6 +1,7 @@
 //! What of the journal is exported.
 
 use super::Asked;
+use super::Page;
 use crate::journal::table::Record;
 use crate::journal::table::read_record;
 use crate::session::SessionId;
@@ -65,14 +66,26 @@ pub(super) fn hash(tx: &Tx<'_>, writer: WriterId, seq: i64) -> Result<Option<Dig
     read().map_err(StoreError::sql("read a hash of the journal"))
 }
 
-/// Walks the records of a part of a chain. Beside each that is asked for stands the
-/// payload that is kept with it, if any; beside another none.
-pub(super) fn walk<E: From<StoreError>>(
+/// The number of the last record of a chain.
+pub(super) fn end(tx: &Tx<'_>, writer: WriterId) -> Result<Option<i64>, StoreError> {
+    let read = || {
+        tx.sql()
+            .prepare_cached("SELECT max(seq) FROM journal WHERE writer = ?1")?
+            .query_row([writer.number()], |row| row.get(0))
+    };
+    read().map_err(StoreError::sql("look for the end of a chain"))
+}
+
+/// A record. Beside one that is asked for stands the payload that is kept with it, if any;
+/// beside another none.
+pub(super) type Shown = (Record, Option<Option<String>>);
+
+/// The first records of a part of a chain, as many as are read at once.
+pub(super) fn some(
     tx: &Tx<'_>,
     (writer, from, to): (WriterId, i64, i64),
-    asked: &Asked,
-    mut each: impl FnMut(Record, Option<Option<String>>) -> Result<(), E>,
-) -> Result<(), E> {
+    (asked, page): (&Asked, Page),
+) -> Result<Vec<Shown>, StoreError> {
     let doing = StoreError::sql("read the journal");
     let mut statement = tx
         .sql()
@@ -80,7 +93,8 @@ pub(super) fn walk<E: From<StoreError>>(
             "SELECT journal.writer, seq, kind, journal.call, at, session, principal, tool, digest,
                  policies, outcome, detail, hash,
                  (?4 IS NULL OR at >= ?4) AND (?5 IS NULL OR at < ?5) AND (?6 IS NULL OR
-                     journal.call IN (SELECT call FROM journal WHERE session = ?6)),
+                     EXISTS (SELECT 1 FROM journal AS other
+                         WHERE other.session = ?6 AND other.call = journal.call)),
                  payload.body
              FROM journal
              LEFT JOIN payload ON payload.call = journal.call
@@ -98,10 +112,17 @@ pub(super) fn walk<E: From<StoreError>>(
             asked.session.as_ref().map(SessionId::as_bytes),
         ])
         .map_err(&doing)?;
-    while let Some(row) = rows.next().map_err(&doing)? {
+    let (mut read, mut bytes) = (Vec::new(), 0);
+    while read.len() < page.rows
+        && bytes < page.bytes
+        && let Some(row) = rows.next().map_err(&doing)?
+    {
         let shown: bool = row.get(13).map_err(&doing)?;
-        let payload = shown.then(|| row.get(14)).transpose().map_err(&doing)?;
-        each(read_record(row)?, payload)?;
+        let payload: Option<Option<String>> =
+            shown.then(|| row.get(14)).transpose().map_err(&doing)?;
+        let body = payload.as_ref().and_then(Option::as_ref);
+        bytes += body.map_or(0, String::len);
+        read.push((read_record(row)?, payload));
     }
-    Ok(())
+    Ok(read)
 }

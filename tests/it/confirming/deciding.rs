@@ -230,6 +230,15 @@ unless { context.call has approval && context.call.approval.by in Broker::Role::
     let late = late["result"].to_string();
     assert!(late.contains("it is approved already"), "{late}");
     assert!(!late.contains("esc-"), "{late}");
+    // Nor is what is not there.
+    for none in ["esc-0000-0000-0000", "none"] {
+        let vain = mia.ask("tools/call", approve(none));
+        let vain = vain["result"].to_string();
+        assert!(
+            vain.contains("there is no such escalation for you"),
+            "{vain}"
+        );
+    }
     let (_, all) = world.run(&["escalation", "list", "--all"]);
     assert_eq!(all.lines().count(), 2, "{all}");
     assert!(mia.end());
