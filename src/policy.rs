@@ -34,6 +34,8 @@ mod rules;
 mod schema;
 mod shape;
 mod slice;
+mod truth;
+mod unmatched;
 mod validation;
 mod verdict;
 

@@ -33,6 +33,7 @@ use super::shape::Fields;
 use super::slice::Slice;
 use super::slice::Target;
 use super::slice::World;
+use super::unmatched;
 use super::validation;
 use crate::principal::Attribute;
 use crate::tool::ToolId;
@@ -64,7 +65,9 @@ pub(super) fn bundle(inputs: &Inputs<'_>) -> Result<Bundle, BundleError> {
             &mut problems,
             &mut warnings,
         )?;
-        Ok((world(inputs, schema)?, text))
+        let world = world(inputs, schema)?;
+        unmatched::note(&live, &world, &tools, &mut warnings);
+        Ok((world, text))
     });
     let (world, schema_text) = match built {
         Ok(built) if problems.is_empty() => built,

@@ -2,6 +2,7 @@
 
 use super::reads;
 use super::slice::World;
+use super::truth;
 use cedar_policy::EntityUid;
 use cedar_policy::Policy;
 use serde_json::Value;
@@ -61,22 +62,14 @@ impl Approval<'_> {
 
     /// Whether an expression holds; none where that depends on the call.
     fn holds(&self, expression: &Value) -> Option<bool> {
+        truth::of(expression, &|part| self.is_known(part))
+    }
+
+    fn is_known(&self, expression: &Value) -> Option<bool> {
         let (operator, operands) = expression.as_object()?.iter().next()?;
         let left = || operands.get("left");
         let right = || operands.get("right");
         match operator.as_str() {
-            "Value" => operands.as_bool(),
-            "!" => Some(!self.holds(operands.get("arg")?)?),
-            "&&" => match (self.holds(left()?), self.holds(right()?)) {
-                (Some(false), _) | (_, Some(false)) => Some(false),
-                (Some(true), Some(true)) => Some(true),
-                _ => None,
-            },
-            "||" => match (self.holds(left()?), self.holds(right()?)) {
-                (Some(true), _) | (_, Some(true)) => Some(true),
-                (Some(false), Some(false)) => Some(false),
-                _ => None,
-            },
             "has" => match *reads::context_path(expression)? {
                 ["call", "approval"] | ["call", "approval", "by"] => Some(true),
                 _ => None,
@@ -111,6 +104,7 @@ fn is_approver(expression: &Value) -> bool {
         && reads::context_path(expression).is_some_and(|path| path == ["call", "approval", "by"])
 }
 
-fn entity(expression: &Value) -> Option<EntityUid> {
+/// The entity that an expression names.
+pub(super) fn entity(expression: &Value) -> Option<EntityUid> {
     EntityUid::from_json(expression.get("Value")?.clone()).ok()
 }

@@ -52,6 +52,12 @@ pub(super) const BASE_ACTIONS: [&str; 14] = [
     EVENT,
 ];
 
+/// Whether an action is a group of actions, which is the action of no call.
+pub(super) fn is_group(action: &str) -> bool {
+    let is_own = BASE_ACTIONS.contains(&action) && ![OPEN, JOIN, EVENT].contains(&action);
+    is_own || action.starts_with("server:")
+}
+
 /// Attributes of users in the base part.
 pub(super) const BASE_ATTRIBUTES: [&str; 5] =
     ["role", "limit", "sessionLimit", "dayLimit", "agent"];

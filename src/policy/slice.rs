@@ -340,16 +340,11 @@ fn name_of(id: &PolicyId) -> String {
 impl Target {
     /// Whether a policy's action and resource let it match. Its principal is
     /// not looked at: one slice serves all.
-    fn can_match(&self, policy: &Policy, entities: &Entities) -> bool {
+    pub(super) fn can_match(&self, policy: &Policy, entities: &Entities) -> bool {
         let is_in = |what: &EntityUid, group: &EntityUid| {
             what == group || entities.is_ancestor_of(group, what)
         };
-        let action = match policy.action_constraint() {
-            ActionConstraint::Any => true,
-            ActionConstraint::Eq(action) => action == self.action,
-            ActionConstraint::In(groups) => groups.iter().any(|group| is_in(&self.action, group)),
-        };
-        action
+        self.is_action_of(policy, entities)
             && match policy.resource_constraint() {
                 ResourceConstraint::Any => true,
                 ResourceConstraint::Eq(resource) => resource == self.resource,
@@ -359,5 +354,15 @@ impl Target {
                     kind == *self.resource.type_name() && is_in(&self.resource, &group)
                 }
             }
+    }
+    /// Whether a policy's action lets it match.
+    pub(super) fn is_action_of(&self, policy: &Policy, entities: &Entities) -> bool {
+        match policy.action_constraint() {
+            ActionConstraint::Any => true,
+            ActionConstraint::Eq(action) => action == self.action,
+            ActionConstraint::In(groups) => groups
+                .iter()
+                .any(|group| self.action == *group || entities.is_ancestor_of(group, &self.action)),
+        }
     }
 }

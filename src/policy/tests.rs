@@ -10,4 +10,5 @@ mod messages;
 mod meters;
 mod slips;
 mod told;
+mod unmatched;
 mod world;

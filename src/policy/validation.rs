@@ -10,6 +10,7 @@ use super::mistakes;
 use super::places;
 use super::schema::BASE_ACTIONS;
 use super::schema::BROKER;
+use super::unmatched;
 use crate::tool::ToolId;
 use cedar_policy::ActionConstraint;
 use cedar_policy::EntityUid;
@@ -81,10 +82,15 @@ pub(super) fn validate(
             ActionConstraint::In(_) if matches_nothing && has_no_server(tools) => {}
             ActionConstraint::In(_) if matches_nothing => {
                 // Cedar says it twice.
-                let line = loaded.problem("it matches none of today's tools");
+                let line = loaded.problem(unmatched::NONE);
                 if warnings.last() != Some(&line) {
                     warnings.push(line);
                 }
+            }
+            ActionConstraint::Eq(action) if matches_nothing => {
+                let hint = unmatched::group(&action).map(|hint| format!(" ({hint})"));
+                let hint = hint.unwrap_or_default();
+                problems.push(loaded.problem(format_args!("{what}{hint}")));
             }
             _ => problems.push(loaded.problem(what)),
         }
@@ -125,7 +131,7 @@ fn about<'a>(
 }
 
 /// Whether there are the broker's own tools only.
-fn has_no_server(tools: &[Compiled<'_>]) -> bool {
+pub(super) fn has_no_server(tools: &[Compiled<'_>]) -> bool {
     tools.iter().all(|tool| tool.id().server.as_str() == BROKER)
 }
 
