@@ -8,6 +8,7 @@ mod doctor;
 mod following;
 mod keeping;
 mod notified;
+mod redactions;
 mod starting;
 
 pub use callers::can_be_session;

@@ -5,6 +5,7 @@ use super::advice;
 use super::callers;
 use super::existing_store_apart;
 use super::notified;
+use super::redactions;
 use crate::broker::Catalogue;
 use crate::broker::Known;
 use crate::broker::Rules;
@@ -87,6 +88,7 @@ pub async fn check(config: &Config) -> anyhow::Result<Checked> {
     checked
         .problems
         .extend(tools_that_are_not_there(config, &pins));
+    checked.warnings.extend(redactions::astray(config, &pins));
     let shape = config.broker.shape();
     let known = Known {
         pins: &pins,
