@@ -11,6 +11,7 @@ mod arguments;
 mod attributes;
 mod build;
 mod bundle;
+mod closing;
 mod compile;
 mod decimals;
 mod digest;

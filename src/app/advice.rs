@@ -7,6 +7,7 @@ use crate::config::GLOBAL_POLICY;
 use crate::config::STARTING_POLICIES;
 use crate::policy::Bundle;
 use crate::policy::PolicySummary;
+use crate::principal::PrincipalId;
 use crate::tool::ServerName;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
@@ -44,7 +45,62 @@ pub(super) fn of(catalogue: &Catalogue, config: &Config) -> (Vec<String>, Vec<St
             to_cover(bundle, server)
         )
     }));
+    notes.extend(bundle.closed().iter().map(|(server, forbids)| {
+        format!(
+            "server {server}: nobody can call anything there, because {} all that a permit covers",
+            forbid(forbids)
+        )
+    }));
     (warnings, notes)
+}
+
+/// Why somebody sees no tool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Nothing {
+    pub(super) why: String,
+    /// What they do who want it otherwise.
+    pub(super) advice: &'static str,
+}
+
+impl Nothing {
+    /// Why this principal sees none.
+    pub(super) fn of(catalogue: &Catalogue, principal: &PrincipalId) -> Self {
+        const PERMIT: &str = "write a permit, or begin with `countersign policy new --permissive`";
+        let bundle = catalogue.bundle();
+        if catalogue.names().is_empty() {
+            return Self {
+                why: "there are no tools yet".to_owned(),
+                advice: PERMIT,
+            };
+        }
+        let forbids = bundle.stopped(principal);
+        if !forbids.is_empty() {
+            return Self {
+                why: format!("{} all that they could call", forbid(&forbids)),
+                advice: "no permit gets around a forbid: narrow it, or take it out, if that is not meant",
+            };
+        }
+        let mut policies = bundle.policies();
+        let is_write = match policies.any(|policy| bundle.permits_reading(&policy.id)) {
+            true => " (a tool is `write` unless `access = \"read\"` says otherwise)",
+            false => "",
+        };
+        Self {
+            why: format!("no permit covers what they could call{is_write}"),
+            advice: PERMIT,
+        }
+    }
+}
+
+/// The subject of what forbids do, with where they stand.
+fn forbid(policies: &[PolicySummary]) -> String {
+    let places = policies.iter();
+    let places = places.map(|policy| format!("`{}` ({}:{})", policy.id, policy.file, policy.line));
+    let verb = match policies.len() {
+        1 => "forbids",
+        _ => "forbid",
+    };
+    format!("{} {verb}", places.collect::<Vec<_>>().join(" and "))
 }
 
 /// Whether the configuration says that a label could join a session.
@@ -87,7 +143,10 @@ fn unseen(catalogue: &Catalogue) -> Vec<String> {
 fn to_cover(bundle: &Bundle, server: &ServerName) -> String {
     let own = format!("start.{server}");
     // A permissive one of its own would cover them.
-    let reads = |policy: &PolicySummary| policy.id == READING || policy.id == own;
+    let reads = |policy: &PolicySummary| {
+        let has_started = policy.id == READING || policy.id == own;
+        has_started && bundle.permits_reading(&policy.id)
+    };
     if let Some(policy) = bundle.policies().find(reads) {
         return format!(
             "`{}` permits what you declare as reading; write `access = \"read\"` into `[servers.{server}.tools.TOOL]` of each tool that only reads (`countersign policy new --read-only --add` prints those that call themselves so), or write a permit",

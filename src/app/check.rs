@@ -2,6 +2,7 @@
 //! serve and without writing to the store.
 
 use super::advice;
+use super::advice::Nothing;
 use super::callers;
 use super::existing_store_apart;
 use super::notified;
@@ -45,6 +46,8 @@ pub struct Checked {
     pub warnings: Vec<String>,
     /// What is as it may well be.
     pub notes: Vec<String>,
+    /// Why those who see no tool see none, by their names.
+    pub(super) nothing: BTreeMap<String, Nothing>,
     /// The same as `report`, for programs: `servers`, `policies`, `tools`,
     /// `visible`.
     pub facts: Map<String, Value>,
@@ -337,32 +340,51 @@ fn report_catalogue(
         }
     }
     writeln!(report, "who may see which tool")?;
-    for (seen, who) in visible(catalogue, rules) {
+    for Seen {
+        tools,
+        nothing,
+        who,
+    } in visible(catalogue, rules)
+    {
         wrapped(report, "  ", (who.as_slice(), ":"))?;
-        let nothing = if catalogue.names().is_empty() {
-            "nothing: there are no tools yet"
-        } else {
-            "nothing: no permit covers what they could call (a tool is `write` unless `access = \"read\"` says otherwise)"
-        };
-        match seen.is_empty() {
-            true => writeln!(report, "    {nothing}")?,
-            false => wrapped(report, "    ", (seen.as_slice(), ""))?,
+        match &nothing {
+            Some(nothing) => writeln!(report, "    nothing: {}", nothing.why)?,
+            None => wrapped(report, "    ", (tools.as_slice(), ""))?,
         }
+        let none = nothing.into_iter();
+        let none = none.flat_map(|none| who.iter().map(move |who| (who.clone(), none.clone())));
+        checked.nothing.extend(none);
     }
     Ok(())
 }
 
+/// What some people see, all the same.
+struct Seen {
+    tools: Vec<String>,
+    /// Why there is no tool.
+    nothing: Option<Nothing>,
+    who: Vec<String>,
+}
+
 /// The tools that somebody sees, with all who see the same, in the order of their names.
-fn visible(catalogue: &Catalogue, rules: &Rules) -> Vec<(Vec<String>, Vec<String>)> {
+fn visible(catalogue: &Catalogue, rules: &Rules) -> Vec<Seen> {
     let names = catalogue.names();
-    let mut groups: Vec<(Vec<String>, Vec<String>)> = Vec::new();
+    let mut groups: Vec<Seen> = Vec::new();
     for principal in rules.principals.by_id.keys() {
         let seen = names.iter();
         let seen = seen.filter(|(_, tool)| catalogue.bundle().lists(principal, tool));
-        let seen: Vec<String> = seen.map(|(name, _)| name.to_string()).collect();
-        match groups.iter_mut().find(|(known, _)| *known == seen) {
-            Some((_, who)) => who.push(principal.to_string()),
-            None => groups.push((seen, vec![principal.to_string()])),
+        let tools: Vec<String> = seen.map(|(name, _)| name.to_string()).collect();
+        let nothing = tools.is_empty();
+        let nothing = nothing.then(|| Nothing::of(catalogue, principal));
+        let mut known = groups.iter_mut();
+        let same = known.find(|known| known.tools == tools && known.nothing == nothing);
+        match same {
+            Some(group) => group.who.push(principal.to_string()),
+            None => groups.push(Seen {
+                tools,
+                nothing,
+                who: vec![principal.to_string()],
+            }),
         }
     }
     groups

@@ -233,14 +233,10 @@ async fn servers_and_policies(config: &Config, findings: &mut Vec<Finding>) {
         );
         findings.push(Finding::good(what));
     }
-    for (principal, tools) in fact("visible").as_object().into_iter().flatten() {
-        if tools.as_array().is_some_and(Vec::is_empty) {
-            findings.push(Finding::note(
-                format!("{principal} may call nothing"),
-                "write a permit, or begin with `countersign policy new --permissive`",
-            ));
-        }
-    }
+    findings.extend(checked.nothing.iter().map(|(principal, nothing)| {
+        let what = format!("{principal} may call nothing: {}", nothing.why);
+        Finding::note(what, nothing.advice)
+    }));
     for problem in notified::unreachable(config).await {
         let advice =
             "see `[escalations]` in the configuration; what is to be told is tried again for a day"

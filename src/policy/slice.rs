@@ -234,14 +234,7 @@ impl Slice {
     }
 
     fn is_possible_of(&self, policies: &PolicySet, world: &World, user: &EntityUid) -> bool {
-        let request = PartialRequest::new(
-            PartialEntityUid::from_concrete(user.clone()),
-            self.target.action.clone(),
-            PartialEntityUid::from_concrete(self.target.resource.clone()),
-            None,
-            &world.schema,
-        );
-        let Ok(request) = request else {
+        let Some(request) = self.without_context(world, user) else {
             return false;
         };
         match policies.tpe(&request, &world.partial, &world.schema) {
@@ -252,6 +245,29 @@ impl Slice {
             }
             Err(_) => false,
         }
+    }
+
+    /// The forbids that stop this user whatever the context.
+    pub(super) fn closing(&self, world: &World, user: &EntityUid) -> Vec<String> {
+        let mut closing = self.withheld.clone();
+        if let Some(request) = self.without_context(world, user)
+            && let Ok(response) = self.policies.tpe(&request, &world.partial, &world.schema)
+        {
+            let stops = response.true_forbids().chain(response.error_forbids());
+            closing.extend(stops.map(name_of));
+        }
+        closing
+    }
+
+    fn without_context(&self, world: &World, user: &EntityUid) -> Option<PartialRequest> {
+        let request = PartialRequest::new(
+            PartialEntityUid::from_concrete(user.clone()),
+            self.target.action.clone(),
+            PartialEntityUid::from_concrete(self.target.resource.clone()),
+            None,
+            &world.schema,
+        );
+        request.ok()
     }
 
     /// Every policy and all of the context, for tests to compare with.

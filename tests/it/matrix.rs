@@ -141,7 +141,10 @@ fn who_sees_the_same_tools_stands_together_on_lines_that_can_be_read() {
         [&"  alice, bob:", &"  mia:", &"  sam:"],
         "{printed}"
     );
-    assert!(rows.contains(&"    nothing: no permit covers what they could call (a tool is `write` unless `access = \"read\"` says otherwise)"), "{printed}");
+    assert!(
+        rows.contains(&"    nothing: `x` (nothing.cedar:1) forbids all that they could call"),
+        "{printed}"
+    );
     let of_tools = rows.iter().filter(|row| row.contains("__"));
     assert!(of_tools.clone().all(|row| row.len() <= 96), "{printed}");
     assert!(of_tools.count() > 4, "{printed}");

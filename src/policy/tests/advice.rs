@@ -320,3 +320,59 @@ fn every_comparison_of_decimals_in_the_docs_is_valid() {
     }
     assert_eq!(count, 5);
 }
+
+#[test]
+fn what_forbids_close_is_told_by_the_forbids() {
+    let stopped = |forbid: &str, who: &str| -> Vec<String> {
+        let bundle = World::bare().with(&format!("{PERMIT}\n{forbid}"));
+        let stopped = bundle.build().unwrap().stopped(&id(who));
+        let stopped = stopped
+            .into_iter()
+            .map(|policy| format!("{} {}", policy.id, policy.line));
+        stopped.collect()
+    };
+    let closed = |forbid: &str| -> Vec<String> {
+        let bundle = World::bare().with(&format!("{PERMIT}\n{forbid}"));
+        let closed = bundle.build().unwrap().closed();
+        let closed = closed.into_iter();
+        closed
+            .map(|(server, by)| format!("{server} {}", by[0].id))
+            .collect()
+    };
+    let all = r#"@id("x") forbid(principal, action, resource);"#;
+    assert_eq!(stopped(all, "alice"), ["x 2"]);
+    assert_eq!(closed(all), ["claims x", "files x"]);
+    let one = r#"@id("x") forbid(principal == Broker::User::"alice", action, resource);"#;
+    assert_eq!(stopped(one, "alice"), ["x 2"]);
+    assert_eq!(stopped(one, "mia"), [] as [&str; 0]);
+    assert_eq!(closed(one), [] as [&str; 0]);
+    let server =
+        r#"@id("x") forbid(principal, action in Broker::Action::"server:claims", resource);"#;
+    assert_eq!(stopped(server, "alice"), [] as [&str; 0]);
+    assert_eq!(closed(server), ["claims x"]);
+    let some = format!(
+        "{} when {{ context.session.frozen }};",
+        server.trim_end_matches(';')
+    );
+    assert_eq!(closed(&some), [] as [&str; 0]);
+    // Where nothing is permitted, no forbid is at fault.
+    let nobody = r#"@id("p") permit(principal == Broker::User::"mia", action in Broker::Action::"tools/call", resource);"#;
+    let world = World::bare().with(&format!("{nobody}\n{all}"));
+    assert_eq!(world.build().unwrap().stopped(&id("alice")), []);
+}
+
+#[test]
+fn a_permit_of_reading_is_one_that_is_not_for_one_only() {
+    let read = r#"action in Broker::Action::"read", resource);"#;
+    for (permit, due) in [
+        (format!(r#"@id("p") permit(principal, {read}"#), true),
+        (
+            format!(r#"@id("p") permit(principal == Broker::User::"alice", {read}"#),
+            false,
+        ),
+        (PERMIT.to_owned(), false),
+    ] {
+        let bundle = World::bare().with(&permit).build().unwrap();
+        assert_eq!(bundle.permits_reading("p"), due, "{permit}");
+    }
+}
