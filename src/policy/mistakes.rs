@@ -63,6 +63,26 @@ pub(super) fn hint(text: &str, at: usize) -> Option<String> {
         .or_else(|| comment(text, at))
         .or_else(|| curly(text, at))
         .or_else(|| beside_context(text, at))
+        .or_else(|| elsewhere(text, at))
+}
+
+/// What would be right where an operator or a method is one of another language.
+fn elsewhere(text: &str, at: usize) -> Option<String> {
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let right = |word: &str| match word {
+        "and" => Some("`&&`, not `and`"),
+        "or" => Some("`||`, not `or`"),
+        "not" => Some("`!`, not `not`"),
+        "startsWith" | "starts_with" | "startswith" => Some("`like \"x*\"`, with `*` for any text"),
+        "endsWith" | "ends_with" | "endswith" => Some("`like \"*x\"`, with `*` for any text"),
+        "matches" | "match" => {
+            Some("`like \"*x*\"`, with `*` for any text; it has no regular expressions")
+        }
+        _ => None,
+    };
+    let mut words = code(text, at)?.flat_map(|part| part.split(|c| !is_word(c)));
+    let right = words.find_map(right)?;
+    Some(format!("Cedar has {right}"))
 }
 
 /// The parts of the line of this place that are neither in quotes nor behind `//`.

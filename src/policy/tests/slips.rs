@@ -86,6 +86,22 @@ fn what_is_right_in_other_languages_is_told_with_what_is_right_in_cedar() {
             "write `context.session.labels`)".to_owned(),
         ),
         (
+            when("context.input.path == \"x\" and principal has role"),
+            "(Cedar has `&&`, not `and`)".to_owned(),
+        ),
+        (
+            when("context.input.path == \"x\" or principal has role"),
+            "(Cedar has `||`, not `or`)".to_owned(),
+        ),
+        (
+            when("context.input.path.startsWith(\"/srv\")"),
+            "(Cedar has `like \"x*\"`, with `*` for any text)".to_owned(),
+        ),
+        (
+            when("context.input.path matches \"/srv\""),
+            "(Cedar has `like \"*x*\"`, with".to_owned(),
+        ),
+        (
             when("arguments.path == \"x\""),
             "write `context.input.path`)".to_owned(),
         ),
