@@ -60,6 +60,11 @@ impl ServerName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Whether the broker's own tools stand under it, so that no server can have it.
+    pub fn is_own(&self) -> bool {
+        self.as_str() == "countersign"
+    }
 }
 
 impl FromStr for ServerName {

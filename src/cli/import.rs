@@ -52,9 +52,12 @@ fn renamed(text: &str) -> Result<(String, ServerName), String> {
     let (server, name) = text.rsplit_once('=').ok_or(
         "write the client's name of the server, `=`, and its name here, like `claims=claims-2`",
     )?;
-    let name = name
+    let name: ServerName = name
         .parse()
         .map_err(|error: ServerNameError| error.to_string())?;
+    if name.is_own() {
+        return Err(format!("`{name}` is the broker's own name: choose another"));
+    }
     Ok((server.to_owned(), name))
 }
 
@@ -241,6 +244,12 @@ impl Taking {
         );
         if let Some(why) = server.left_out.or(asks) {
             taken.why = Some(why.to_owned());
+            return Ok(taken);
+        }
+        if name.is_own() {
+            taken.why = Some(format!(
+                "`{name}` is the broker's own name: take it over with `--as {name}=NAME`"
+            ));
             return Ok(taken);
         }
         let servers = self.document.entry("servers").or_insert_with(|| {
