@@ -41,6 +41,9 @@ pub struct Starting {
     pub files: Vec<(PathBuf, String)>,
     /// Files of an earlier beginning that would still hold beside them.
     pub replaced: Vec<PathBuf>,
+    /// Texts of policies to begin with that are made again when they are asked for, so
+    /// that nothing is lost with them.
+    pub made: Vec<String>,
     /// What is good to know, for people.
     pub notes: String,
 }
@@ -105,15 +108,16 @@ impl<'a> Seen<'a> {
 
     fn starting(&self, start: Start) -> anyhow::Result<Starting> {
         let rules = &self.config.rules;
-        let mut text = match start {
-            Start::Permissive => PERMISSIVE.to_owned(),
+        let permissive = self.permissive();
+        let text = match start {
+            Start::Permissive => permissive.clone(),
             Start::ReadOnly => READ_ONLY.to_owned(),
         };
         let mut notes = String::new();
         for server in self.config.broker.servers.keys() {
             match (self.pins.get(server), start) {
                 (None, _) => notes.push_str(&never_seen(server)),
-                (Some(pins), Start::Permissive) => write!(text, "\n{}", permit(server, pins))?,
+                (Some(_), Start::Permissive) => {}
                 (Some(pins), Start::ReadOnly) => {
                     notes.push_str(&suggestions(server, pins, self.config));
                 }
@@ -153,8 +157,19 @@ impl<'a> Seen<'a> {
                 .chain([(rules.policies.join(STARTING_POLICIES), text)])
                 .collect(),
             replaced,
+            made: vec![permissive, READ_ONLY.to_owned()],
             notes,
         })
+    }
+
+    /// Everything, of the servers that were seen.
+    fn permissive(&self) -> String {
+        let servers = self.config.broker.servers.keys();
+        let seen = servers.filter_map(|server| Some((server, self.pins.get(server)?)));
+        let permits = seen.map(|(server, pins)| format!("\n{}", permit(server, pins)));
+        std::iter::once(PERMISSIVE.to_owned())
+            .chain(permits)
+            .collect()
     }
 
     /// What is good to have in every set, where there is no policy at all and its roles
@@ -213,6 +228,7 @@ impl<'a> Seen<'a> {
         Ok(Starting {
             files: written,
             replaced: Vec::new(),
+            made: Vec::new(),
             notes,
         })
     }

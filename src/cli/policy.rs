@@ -7,7 +7,10 @@ use crate::config::Config;
 use crate::config::STARTING_POLICIES;
 use anyhow::Context;
 use std::fmt::Write as _;
+use std::io::ErrorKind;
 use std::io::Write as _;
+use std::path::Path;
+use std::path::PathBuf;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -25,7 +28,8 @@ pub(super) struct New {
     /// nothing that is there changes
     #[arg(long, conflicts_with = "force")]
     add: bool,
-    /// Write over the file of an earlier time
+    /// Write over the file of an earlier time, of which a copy is kept where somebody
+    /// changed it
     #[arg(long)]
     force: bool,
 }
@@ -79,13 +83,17 @@ impl New {
         std::fs::create_dir_all(&config.rules.policies)
             .with_context(|| format!("cannot make `{}`", config.rules.policies.display()))?;
         for path in &starting.replaced {
-            let aside = path.with_extension("cedar.old");
-            std::fs::rename(path, &aside)
-                .with_context(|| format!("cannot set `{}` aside", path.display()))?;
+            let aside = set_aside(path)?;
+            std::fs::remove_file(path)
+                .with_context(|| format!("cannot take `{}` away", path.display()))?;
             writeln!(text, "set aside {}", aside.display())?;
         }
         for (path, policies) in &starting.files {
             let shown = path.display();
+            if self.force && is_of_somebody(path, policies, &starting.made)? {
+                let aside = set_aside(path)?;
+                writeln!(text, "kept      {}, as `{shown}` was", aside.display())?;
+            }
             let mut options = std::fs::OpenOptions::new();
             // A file that came there since is somebody's.
             options.write(true).create(true).truncate(true);
@@ -101,5 +109,40 @@ impl New {
             false => text.push_str("Next: `countersign check`.\n"),
         }
         super::print(&text)
+    }
+}
+
+/// Whether there is a file that is neither what is written now nor what we make again.
+fn is_of_somebody(path: &Path, policies: &str, made: &[String]) -> anyhow::Result<bool> {
+    match std::fs::read(path) {
+        Ok(there) => {
+            let mut ours = made.iter().map(String::as_str).chain([policies]);
+            Ok(!ours.any(|text| text.as_bytes() == there))
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error).with_context(|| format!("cannot read `{}`", path.display())),
+    }
+}
+
+/// Keeps a copy of a file beside it, under the first name that is free.
+fn set_aside(path: &Path) -> anyhow::Result<PathBuf> {
+    let failed = || format!("cannot keep a copy of `{}`", path.display());
+    let there = std::fs::read(path).with_context(failed)?;
+    let mut number = 1_u32;
+    loop {
+        let aside = path.with_extension(match number {
+            1 => "cedar.old".to_owned(),
+            number => format!("{number}.cedar.old"),
+        });
+        let mut options = std::fs::OpenOptions::new();
+        match options.write(true).create_new(true).open(&aside) {
+            Ok(mut file) => {
+                file.write_all(&there).with_context(failed)?;
+                file.sync_all().with_context(failed)?;
+                return Ok(aside);
+            }
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => number += 1,
+            Err(error) => return Err(error).with_context(failed),
+        }
     }
 }

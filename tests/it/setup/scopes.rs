@@ -177,7 +177,31 @@ fn policies_of_a_server_that_came_later_are_added_and_nothing_else_changes() {
     let said = home.does(&["policy", "new", "--read-only", "--force"]);
     assert!(said.contains("set aside"), "{said}");
     assert!(!added.exists() && added.with_extension("cedar.old").exists());
+    // Nor is anything lost that somebody wrote, however often.
     home.does(&["policy", "new", "--permissive", "--force"]);
+    let start = added.with_file_name("start.cedar");
+    let old = |ending: &str| added.with_file_name(format!("start{ending}.cedar.old"));
+    assert!(!old("").exists(), "what we wrote is no loss");
+    for (ending, text) in [("", "// mine\n"), (".2", "// mine too\n")] {
+        std::fs::write(&start, text).unwrap();
+        let said = home.does(&["policy", "new", "--permissive", "--force"]);
+        let kept = old(ending);
+        let told = format!("kept      {}, as `{}` was", kept.display(), start.display());
+        assert!(said.contains(&told), "{said}");
+        assert_eq!(std::fs::read_to_string(kept).unwrap(), text);
+    }
+    std::fs::write(&added, "// later\n").unwrap();
+    home.does(&["policy", "new", "--permissive", "--force"]);
+    let (first, second) = (
+        added.with_extension("cedar.old"),
+        added.with_extension("2.cedar.old"),
+    );
+    assert!(
+        std::fs::read_to_string(first)
+            .unwrap()
+            .contains("start.later")
+    );
+    assert_eq!(std::fs::read_to_string(second).unwrap(), "// later\n");
 }
 
 #[test]
@@ -236,4 +260,23 @@ fn a_principal_that_is_none_and_a_name_that_is_empty_are_told_what_there_is() {
         said.contains("You are the principal `me`.\nNeither `USER` nor `LOGNAME` names you"),
         "{said}"
     );
+}
+
+#[test]
+fn a_server_is_not_taken_over_under_the_name_of_the_broker() {
+    let home = Home::new();
+    home.does(&["init"]);
+    let ours = home.read(".config/countersign/countersign.toml");
+    let (done, said) = home.run(&["import", "claude-code", "--as", "claims=countersign"]);
+    let told = "`countersign` is the broker's own name: choose another";
+    assert!(!done && said.contains(told), "{said}");
+    assert_eq!(home.read(".config/countersign/countersign.toml"), ours);
+    let other = json!({"mcpServers": {"countersign": {"command": "other"}}});
+    home.write("project/.mcp.json", &other.to_string());
+    let (_, said) = home.run(&["import", "claude-code"]);
+    assert!(
+        said.contains("is the broker's own name: take it over with `--as countersign=NAME`"),
+        "{said}"
+    );
+    assert_eq!(home.read(".config/countersign/countersign.toml"), ours);
 }
