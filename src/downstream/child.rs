@@ -99,7 +99,6 @@ impl Child {
         }
     }
 
-    #[expect(clippy::type_complexity, reason = "the parts of the one caller")]
     fn adopt(
         child: &mut process::Child,
         server: ServerName,
