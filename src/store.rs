@@ -371,11 +371,12 @@ fn switch_to_wal(connection: &Connection) -> Result<(), StoreError> {
     }
 }
 
-/// Makes file and folder readable for their owner only. SQLite gives its
-/// companion files (`-wal`, `-shm`) the mode of the main file.
 /// Refuses a file of somebody's own, before anything is done to it. To say of it that it
 /// is damaged would have a backup put in its place.
 fn must_be_no_text(path: &Path) -> Result<(), StoreError> {
+    if !path.is_file() {
+        return Ok(());
+    }
     let mut begins = Vec::new();
     let file = File::open(path).map(|file| file.take(BEGINNING));
     // What cannot be read is told by what opens it.
@@ -391,6 +392,8 @@ fn must_be_no_text(path: &Path) -> Result<(), StoreError> {
     }
 }
 
+/// Makes file and folder readable for their owner only. SQLite gives its
+/// companion files (`-wal`, `-shm`) the mode of the main file.
 fn prepare_file(path: &Path) -> Result<(), StoreError> {
     let prepare = || {
         make_folder(path)?;
