@@ -32,6 +32,7 @@ mod hook;
 mod instances;
 mod keeper;
 mod kept;
+mod last_words;
 mod level;
 mod lines;
 mod link;

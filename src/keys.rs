@@ -115,6 +115,17 @@ pub fn is_valid(tx: &Tx<'_>, id: &str) -> Result<bool, StoreError> {
     table::key_is_valid(tx, id)
 }
 
+/// The one key in a text such as `countersign key new` prints, whichever words stand
+/// around it; none where there is none, or there are several.
+pub fn only_in(text: &str) -> Option<&str> {
+    let is_key = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let mut keys = text
+        .split(|c| !is_key(c))
+        .filter(|word| word.len() > PREFIX.len() && word.starts_with(PREFIX));
+    let first = keys.next()?;
+    keys.all(|other| other == first).then_some(first)
+}
+
 /// Every key, the oldest first.
 ///
 /// # Errors

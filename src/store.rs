@@ -51,9 +51,11 @@ use rusqlite::Connection;
 use rusqlite::ErrorCode;
 use rusqlite::OpenFlags;
 use rusqlite::config::DbConfig;
+use std::fs::File;
 use std::fs::OpenOptions;
 use std::fs::Permissions;
 use std::io;
+use std::io::Read as _;
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::fs::PermissionsExt;
@@ -69,6 +71,8 @@ const BUSY_PAUSE: Duration = Duration::from_millis(5);
 
 /// The largest store that is checked at each start, in bytes.
 const CHECKED_AT_START: u64 = 64 << 20;
+/// The header of a database, in bytes.
+const BEGINNING: u64 = 100;
 
 /// One open store: the writer thread, and connections for reading.
 ///
@@ -113,6 +117,7 @@ impl Store {
     /// When the file cannot be opened or made, is no store of ours, is damaged,
     /// was written by a newer version, or is being replaced.
     pub fn open(path: &Path, migrations: &[Migration]) -> Result<Self, StoreError> {
+        must_be_no_text(path)?;
         prepare_file(path)?;
         // INVARIANT: one file has one path. SQLite follows links to it, and the
         // lock files lie beside it: a process that came by another name would
@@ -363,6 +368,27 @@ fn switch_to_wal(connection: &Connection) -> Result<(), StoreError> {
             return switched.map_err(StoreError::sql("switch the store to WAL"));
         }
         std::thread::sleep(BUSY_PAUSE);
+    }
+}
+
+/// Refuses a file of somebody's own, before anything is done to it. To say of it that it
+/// is damaged would have a backup put in its place.
+fn must_be_no_text(path: &Path) -> Result<(), StoreError> {
+    if !path.is_file() {
+        return Ok(());
+    }
+    let mut begins = Vec::new();
+    let file = File::open(path).map(|file| file.take(BEGINNING));
+    // What cannot be read is told by what opens it.
+    let read = file.and_then(|mut file| file.read_to_end(&mut begins));
+    let is_read = read.is_ok_and(|bytes| bytes > 0);
+    // Of the numbers that a store begins with some are always zero, also in a damaged one.
+    let is_binary = |byte: &u8| byte.is_ascii_control() && !byte.is_ascii_whitespace();
+    match is_read && !begins.iter().any(is_binary) {
+        true => Err(StoreError::Text {
+            path: path.to_owned(),
+        }),
+        false => Ok(()),
     }
 }
 

@@ -85,7 +85,17 @@ pub async fn check(config: &Config) -> anyhow::Result<Checked> {
         let problem = format!("`journal.checkpoints`: {}", Chain(&error));
         checked.problems.push(problem);
     }
-    let mut pins = stored_pins(config, &mut checked).await?;
+    if let Err(error) = config.broker.custody.must_be_key() {
+        let problem = format!("`journal.key`: {}", Chain(&error));
+        checked.problems.push(problem);
+    }
+    let mut pins = match stored_pins(config, &mut checked).await {
+        Ok(pins) => pins,
+        Err(error) => {
+            checked.problems.push(format!("{error:#}"));
+            return Ok(checked);
+        }
+    };
     let downstreams = look_at_servers(config, &mut pins, &mut checked).await?;
     checked.problems.extend(changed_tools(&pins));
     checked

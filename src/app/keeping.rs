@@ -174,7 +174,7 @@ fn copied<'a>(place: &'a store::Place, from: &Path) -> anyhow::Result<store::Cop
 fn of_backup(error: anyhow::Error, from: &Path) -> anyhow::Error {
     let shown = from.display();
     match error.downcast::<StoreError>() {
-        Ok(StoreError::Foreign { .. } | StoreError::Open { .. }) => {
+        Ok(StoreError::Foreign { .. } | StoreError::Text { .. } | StoreError::Open { .. }) => {
             anyhow::anyhow!("`{shown}` is no store: {A_BACKUP}")
         }
         Ok(StoreError::Unreadable { source, .. }) => {

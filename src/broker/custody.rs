@@ -9,6 +9,7 @@ use super::StartError;
 use super::upkeep::blocking;
 use crate::cause::Chain;
 use crate::journal;
+use crate::journal::KeyError;
 use crate::journal::Signed;
 use crate::journal::Signer;
 use crate::store::Durability;
@@ -62,6 +63,15 @@ impl Custody {
             Some(path) => held::must_take(path),
             None => Ok(()),
         }
+    }
+
+    /// Refuses what is no key, in the place of the key. None at all is made at a start.
+    ///
+    /// # Errors
+    ///
+    /// When it is no key, others can read it, or it cannot be read.
+    pub fn must_be_key(&self) -> Result<(), KeyError> {
+        Signer::existing(&self.key).map(|_key| ())
     }
 }
 

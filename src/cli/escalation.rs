@@ -308,11 +308,15 @@ impl Deciding {
     /// The key of whoever decides. Their name is not enough.
     fn key(&self) -> anyhow::Result<String> {
         if let Some(file) = &self.key_file {
-            return std::fs::read_to_string(file)
+            let shown = file.display();
+            let text = std::fs::read_to_string(file)
                 .with_context(|| {
-                    let shown = file.display();
                     format!("cannot read the key from `{shown}`: name a file that holds what `countersign key new PRINCIPAL` printed")
-                });
+                })?;
+            let key = keys::only_in(&text).with_context(|| {
+                format!("`{shown}` does not hold one key: a word that begins with `csk_`, alone or in what `countersign key new PRINCIPAL` printed, and no second one")
+            })?;
+            return Ok(key.to_owned());
         }
         let key = std::env::var(KEY).ok().filter(|key| !key.trim().is_empty());
         key.with_context(|| {

@@ -76,6 +76,10 @@ impl Import {
             reached: Config::parse(path, &ours, keeper)?.reached,
             document: ours.parse()?,
             here: std::env::current_dir()?,
+            ours: std::path::absolute(path)?
+                .parent()
+                .map_or_else(PathBuf::new, Path::to_owned),
+            folders: Vec::new(),
             plain: Vec::new(),
             unresolved: Vec::new(),
         };
@@ -113,6 +117,9 @@ impl Import {
             )?;
         }
         let has_started = config.rules.has_started();
+        for folder in &taking.folders {
+            writeln!(report, "note      {folder}")?;
+        }
         for unresolved in &taking.unresolved {
             writeln!(report, "WARNING   {unresolved}")?;
         }
@@ -222,6 +229,10 @@ struct Taking {
     document: DocumentMut,
     reached: Reached,
     here: PathBuf,
+    /// The folder of our configuration.
+    ours: PathBuf,
+    /// What was added of a project, and where it is started.
+    folders: Vec<String>,
     /// The keys of values that may be secret and are copied as they are.
     plain: Vec<String>,
     /// What is wrong with each reference that leads nowhere here, with its key.
@@ -279,7 +290,12 @@ impl Taking {
             return Ok(taken);
         }
         let mut entry = server.entry.clone();
-        place.settle(&mut entry, &self.here);
+        if place.keep_folder(&mut entry, (&self.here, &self.ours)) {
+            let folder = visible::one_line(entry.cwd.as_deref().unwrap_or_default(), visible::PATH);
+            self.folders.push(format!(
+                "`{name}` is started in {folder} (`cwd`), where the client starts it"
+            ));
+        }
         servers.insert(name.as_str(), Item::Table(section(&entry)));
         let secrets = clients::secrets(&entry).into_iter();
         self.plain

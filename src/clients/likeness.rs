@@ -43,7 +43,8 @@ pub fn likeness(
 ) -> Likeness {
     let mut entry = imported.entry.clone();
     place.settle(&mut entry, here);
-    match reached.known(server, &entry) {
+    let started = entry.command.as_ref().and_then(|_| place.folder(here));
+    match reached.known(server, (&entry, started.as_deref())) {
         Known::Same(server) => Likeness::Same(server),
         Known::Unknown => Likeness::Unknown,
         Known::Other { ours, differs } => Likeness::Other(Other {

@@ -116,9 +116,9 @@ impl Place {
         is_shared.then(|| folder.to_owned())
     }
 
-    /// Has an entry say in which folder the client starts it, where that matters: where
-    /// its command or arguments name what lies in the folder of its project. Ours are
-    /// started beside our configuration.
+    /// Has an entry say in which folder the client starts it, where that can be seen to
+    /// matter: where it says so itself, or its command or arguments name what lies in
+    /// the folder of its project.
     pub fn settle(&self, entry: &mut Entry, here: &Path) {
         let Some(folder) = self.folder(here) else {
             return;
@@ -137,6 +137,22 @@ impl Place {
             None => folder,
         };
         entry.cwd = Some(started.to_string_lossy().into_owned());
+    }
+
+    /// Has an entry of a project say in which folder the client starts it, in any case.
+    /// Ours are started beside our configuration, in the folder `ours`; and whatever a
+    /// server makes of its current folder, nobody can see in its entry. Returns whether
+    /// that is another folder.
+    pub fn keep_folder(&self, entry: &mut Entry, (here, ours): (&Path, &Path)) -> bool {
+        self.settle(entry, here);
+        let (Some(folder), true) = (self.folder(here), entry.command.is_some()) else {
+            return false;
+        };
+        let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        if entry.cwd.is_none() && real(&folder) != real(ours) {
+            entry.cwd = Some(folder.to_string_lossy().into_owned());
+        }
+        entry.cwd.is_some()
     }
 
     /// The servers that stand there, in the text of its file.

@@ -46,13 +46,18 @@ impl Reached {
     }
 
     /// Which of them an entry is that would be called `server`. References count for what
-    /// they lead to, so a secret may stand in one place and be named in the other.
-    pub fn known(&self, server: &ServerName, entry: &Entry) -> Known {
+    /// they lead to, so a secret may stand in one place and be named in the other. The
+    /// folder that a client starts it in without saying so counts where we say one.
+    pub fn known(
+        &self,
+        server: &ServerName,
+        (entry, started_in): (&Entry, Option<&Path>),
+    ) -> Known {
         let own = self.servers.get_key_value(server);
         for (name, entries) in own.into_iter().chain(&self.servers) {
             if entries
                 .iter()
-                .any(|ours| self.differ(ours, entry).is_empty())
+                .any(|ours| self.differ(ours, (entry, started_in)).is_empty())
             {
                 return Known::Same(name.clone());
             }
@@ -61,7 +66,7 @@ impl Reached {
         match ours {
             Some(ours) => Known::Other {
                 ours: ours.clone(),
-                differs: self.differ(ours, entry),
+                differs: self.differ(ours, (entry, started_in)),
             },
             None => Known::Unknown,
         }
@@ -90,7 +95,7 @@ impl Reached {
     }
 
     /// The keys in which two entries differ.
-    fn differ(&self, ours: &Entry, theirs: &Entry) -> Vec<String> {
+    fn differ(&self, ours: &Entry, (theirs, started_in): (&Entry, Option<&Path>)) -> Vec<String> {
         let leads = |text: &String| {
             let leads = expanded(text, &self.folder, "");
             leads.unwrap_or_else(|_nowhere| text.clone())
@@ -108,7 +113,13 @@ impl Reached {
         differ("args", all(&ours.args) != all(&theirs.args));
         differ("url", one(&ours.url) != one(&theirs.url));
         // What a client says nothing of does not matter to the server.
-        let moves = theirs.cwd.is_some() && started(&ours.cwd) != started(&theirs.cwd);
+        let moves = match (&theirs.cwd, &ours.cwd, started_in) {
+            (Some(_), _, _) => started(&ours.cwd) != started(&theirs.cwd),
+            (None, Some(_), Some(folder)) => {
+                started(&ours.cwd).is_some_and(|ours| !is_same_folder(&ours, folder))
+            }
+            (None, Some(_), None) | (None, None, _) => false,
+        };
         differ("cwd", moves);
         let kinds = ours.transport.zip(theirs.transport);
         differ("type", kinds.is_some_and(|(ours, theirs)| ours != theirs));
@@ -124,6 +135,11 @@ impl Reached {
         }
         differs
     }
+}
+
+fn is_same_folder(one: &Path, other: &Path) -> bool {
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    real(one) == real(other)
 }
 
 /// Where a variable may be meant and none stands, in what is said of one server.
@@ -160,7 +176,11 @@ mod tests {
     }
 
     fn said(reached: &Reached, server: &str, entry: &Entry) -> String {
-        match reached.known(&server.parse().unwrap(), entry) {
+        said_of(reached, server, (entry, None))
+    }
+
+    fn said_of(reached: &Reached, server: &str, theirs: (&Entry, Option<&Path>)) -> String {
+        match reached.known(&server.parse().unwrap(), theirs) {
             Known::Same(server) => format!("same as {server}"),
             Known::Other { differs, .. } => differs.join(" "),
             Known::Unknown => "unknown".to_owned(),
@@ -208,5 +228,9 @@ mod tests {
         let same = moved(here.to_str().unwrap());
         assert_eq!(said(&reached, "db", &same), "same as db");
         assert_eq!(said(&reached, "db", &db), "same as db");
+        let in_project = (&db, Some(here.as_path()));
+        assert_eq!(said_of(&reached, "db", in_project), "same as db");
+        let in_another = (&db, Some(folder.path()));
+        assert_eq!(said_of(&reached, "db", in_another), "cwd");
     }
 }

@@ -2,6 +2,7 @@
 //! have, in a group of its own, under a keeper, and ended as a group.
 
 use super::Program;
+use super::last_words::LastWords;
 use super::lines::Line;
 use super::lines::Lines;
 use super::program;
@@ -22,8 +23,6 @@ use std::process;
 use std::process::Command;
 use std::process::Stdio;
 use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::thread;
 use std::time::Duration;
 use std::time::Instant;
@@ -47,7 +46,7 @@ const MAX_LOG_LINE: usize = 4 << 10;
 pub(super) struct Child {
     group: Pid,
     gone: watch::Receiver<Option<String>>,
-    last_words: Arc<Mutex<String>>,
+    last_words: Arc<LastWords>,
     log: JoinSet<()>,
 }
 
@@ -100,11 +99,10 @@ impl Child {
         }
     }
 
-    #[expect(clippy::type_complexity, reason = "the parts of the one caller")]
     fn adopt(
         child: &mut process::Child,
         server: ServerName,
-    ) -> io::Result<(Pid, Pipes, Arc<Mutex<String>>, JoinSet<()>)> {
+    ) -> io::Result<(Pid, Pipes, Arc<LastWords>, JoinSet<()>)> {
         let missing = || io::Error::other("a stream is missing");
         let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         let pipes = Pipes {
@@ -112,7 +110,7 @@ impl Child {
             output: ChildStdout::from_std(child.stdout.take().ok_or_else(missing)?)?,
         };
         let errors = ChildStderr::from_std(child.stderr.take().ok_or_else(missing)?)?;
-        let last_words = Arc::new(Mutex::new(String::new()));
+        let last_words = Arc::<LastWords>::default();
         let mut log = JoinSet::new();
         log.spawn(log_lines(errors, server, Arc::clone(&last_words)));
         Ok((group.ok_or_else(missing)?, pipes, last_words, log))
@@ -151,13 +149,9 @@ impl Child {
         // What was written before the end is still in the pipe.
         let drained = async { while self.log.join_next().await.is_some() {} };
         let _ = tokio::time::timeout(Duration::from_millis(200), drained).await;
-        let last = self
-            .last_words
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        match last.is_empty() {
-            true => how,
-            false => format!("{how}; its last words: `{last}`"),
+        match self.last_words.told() {
+            None => how,
+            Some(last) => format!("{how}; its last words: {last}"),
         }
     }
 }
@@ -224,7 +218,7 @@ fn wait_apart(
     Ok(gone)
 }
 
-async fn log_lines(errors: ChildStderr, server: ServerName, last_words: Arc<Mutex<String>>) {
+async fn log_lines(errors: ChildStderr, server: ServerName, last_words: Arc<LastWords>) {
     let mut lines = Lines::new(errors, MAX_LOG_LINE);
     // INVARIANT: this ends with the stream and not before. The keeper takes the
     // end of the reading for the end of the broker.
@@ -235,6 +229,6 @@ async fn log_lines(errors: ChildStderr, server: ServerName, last_words: Arc<Mute
             continue;
         }
         tracing::info!(target: "countersign::server", { server.name = %server }, "{line}");
-        *last_words.lock().unwrap_or_else(PoisonError::into_inner) = shown(&line, 200);
+        last_words.heard(&line);
     }
 }

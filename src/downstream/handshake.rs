@@ -4,9 +4,14 @@
 //! A modern probe goes first. Servers of before 2026 answer it with some error,
 //! or not at all, or end; so everything but a clear modern answer leads to
 //! `initialize` (2026-07-28, transports/stdio, backward compatibility).
+//!
+//! A server on a pipe that was slow to start reads the probe nonetheless, and
+//! `initialize` behind it. So the probe counts for as long as the link is being
+//! opened: a modern server that took it refuses what came after.
 
 use super::Era;
 use super::KeptSession;
+use super::link::Ended;
 use super::message;
 use super::message::Answer;
 use super::offers::Offers;
@@ -18,6 +23,7 @@ use crate::json;
 use crate::json::Object;
 use crate::tool::Declared;
 use serde_json::value::RawValue;
+use std::pin::pin;
 use std::time::Duration;
 
 const LEGACY_REVISIONS: [&str; 4] = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"];
@@ -65,12 +71,8 @@ pub(super) async fn open(
     (probe_time, declared): (Duration, &Declared),
 ) -> Result<Greeting, Refusal> {
     let greeting = match opening {
-        Opening::Initialize => None,
-        Opening::Probe => probe(link, probe_time).await?,
-    };
-    let greeting = match greeting {
-        Some(greeting) => greeting,
-        None => initialize(link, declared).await?,
+        Opening::Initialize => initialize(link, declared).await?,
+        Opening::Probe => probe(link, (probe_time, declared)).await?,
     };
     link.settle(greeting.era.clone());
     Ok(greeting)
@@ -93,14 +95,63 @@ pub(super) fn carry_on(link: &Reach, kept: &KeptSession) -> Option<Greeting> {
     })
 }
 
-/// The greeting of a modern server, or none where it is no such server.
-async fn probe(link: &Reach, probe_time: Duration) -> Result<Option<Greeting>, Refusal> {
-    let asked = link.request(Control::Discover);
-    match tokio::time::timeout(probe_time, asked).await {
-        Ok(Ok(Answer::Result(result))) => Ok(discovered(&result)),
-        Ok(Ok(Answer::Error(error))) => Ok(modern_by_error(&error)),
-        Ok(Ok(Answer::Invalid(_))) | Err(_) => Ok(None),
-        Ok(Err(_)) => Err(Refusal::ProbeKilled),
+/// Asks which revisions the server has, and opens it by what it says.
+async fn probe(
+    link: &Reach,
+    (probe_time, declared): (Duration, &Declared),
+) -> Result<Greeting, Refusal> {
+    let mut asked = Box::pin(link.request(Control::Discover));
+    match (tokio::time::timeout(probe_time, &mut asked).await, link) {
+        (Ok(answer), _) => match probed(answer)? {
+            Some(modern) => Ok(modern),
+            None => initialize(link, declared).await,
+        },
+        (Err(_late), Reach::Pipe(_)) => either(link, asked, (probe_time, declared)).await,
+        // No request waits behind another there.
+        (Err(_late), Reach::Http(_)) => {
+            drop(asked);
+            initialize(link, declared).await
+        }
+    }
+}
+
+/// Opens a server that has the probe still to read. What it says to `initialize`
+/// decides where it takes that; otherwise the late answer to the probe does. Once
+/// one of both is answered, the other is waited for as long as the probe was.
+async fn either(
+    link: &Reach,
+    mut asked: impl Future<Output = Result<Answer, Ended>> + Unpin,
+    (patience, declared): (Duration, &Declared),
+) -> Result<Greeting, Refusal> {
+    let mut opened = pin!(initialize(link, declared));
+    tokio::select! {
+        biased;
+        answer = &mut asked => match probed(answer)? {
+            Some(modern) => match tokio::time::timeout(patience, opened).await {
+                // A server of both eras, which is in the older one from here on.
+                Ok(Ok(legacy)) => Ok(legacy),
+                Ok(Err(_)) | Err(_) => Ok(modern),
+            },
+            None => opened.await,
+        },
+        opened = &mut opened => match opened {
+            Ok(legacy) => Ok(legacy),
+            Err(refused) => match tokio::time::timeout(patience, asked).await {
+                Ok(answer) => probed(answer)?.ok_or(refused),
+                Err(_) => Err(refused),
+            },
+        },
+    }
+}
+
+/// The greeting of a modern server by its answer to the probe, or none where it is
+/// no such server.
+fn probed(answer: Result<Answer, Ended>) -> Result<Option<Greeting>, Refusal> {
+    match answer {
+        Ok(Answer::Result(result)) => Ok(discovered(&result)),
+        Ok(Answer::Error(error)) => Ok(modern_by_error(&error)),
+        Ok(Answer::Invalid(_)) => Ok(None),
+        Err(Ended) => Err(Refusal::ProbeKilled),
     }
 }
 

@@ -99,7 +99,7 @@ struct Hears {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Call,
-    /// The first request of a link, which some servers answer without its id.
+    /// One of the first requests of a link, which some servers answer without its id.
     Opening,
     Control,
     /// Answered only when the server ends it.
@@ -404,8 +404,9 @@ impl Link {
 
     fn take_nameless(&self, error: Box<str>) {
         let pending = self.pending();
-        let opening = pending.iter().find(|(_, e)| e.kind == Kind::Opening);
-        let opening = opening.map(|(id, _)| *id);
+        let opening = pending.iter().filter(|(_, e)| e.kind == Kind::Opening);
+        // Servers read in order.
+        let opening = opening.map(|(id, _)| *id).min();
         drop(pending);
         match opening {
             Some(id) => self.take_answer(id, Answer::Error(error)),

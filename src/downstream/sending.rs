@@ -260,7 +260,7 @@ impl Downstream {
             Ok(ready) => ready,
             Err(_) => Err(match self.state() {
                 State::Failed { why, .. } => format!("the server is not running: {why}"),
-                _ => "the server did not become ready in time".to_owned(),
+                _ => "the server did not become ready within its `start_timeout`".to_owned(),
             }),
         }
     }

@@ -185,7 +185,7 @@ impl Supervisor {
                         .keeper
                         .as_ref()
                         .inspect(|keeper| keeper.forget());
-                    format!("it was not ready after {} s", time.as_secs_f32())
+                    not_ready_after(time)
                 }
             };
             self.opening = Opening::Probe;
@@ -376,6 +376,12 @@ impl Supervisor {
         // An error says that nobody wants to know any more.
         let _ = self.to.news.send(news);
     }
+}
+
+/// What is said of a server that took too long, and what to change about it.
+fn not_ready_after(start_timeout: Duration) -> String {
+    let seconds = start_timeout.as_secs_f32();
+    format!("it was not ready after {seconds} s, which is its `start_timeout`")
 }
 
 impl Trouble {

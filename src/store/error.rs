@@ -43,6 +43,12 @@ pub enum StoreError {
         /// Which file.
         path: PathBuf,
     },
+    /// The file is a text.
+    #[error("`{}` is a text and no store of countersign: check `store.path`, which names the file that the store is in or shall be made in", path.display())]
+    Text {
+        /// Which file.
+        path: PathBuf,
+    },
     /// The file was written by a newer version.
     #[error("the store `{}` has version {found}, and this program knows versions up to {known}: use a newer countersign", path.display())]
     Newer {

@@ -8,6 +8,7 @@ use super::beside;
 use super::connect;
 use super::hold::Hold;
 use super::migrate;
+use super::must_be_no_text;
 use super::pattern;
 use super::pattern::Differences;
 use super::room;
@@ -47,6 +48,7 @@ impl Inspection {
                 path: path.to_owned(),
             });
         }
+        must_be_no_text(path)?;
         let hold = Hold::shared_if_there(&path.canonicalize().unwrap_or_else(|_gone| path.into()))?;
         // Before anything is opened: whoever closes a log last takes it away.
         let lost = wal::lost(path);

@@ -171,6 +171,16 @@ fn whatever_is_changed_in_an_export_is_found() {
                 line.contains("\"line\":\"payload\""),
                 "{line}: {printed}"
             );
+            let is_end = line.contains("\"line\":\"end\"");
+            assert_eq!(printed.contains("its end is missing"), is_end, "{printed}");
+            let is = |place: usize, kind: &str| {
+                let kind = format!("\"line\":\"{kind}\"");
+                lines.get(place).is_some_and(|line| line.contains(&kind))
+            };
+            if is(place, "record") && !is(place + 1, "payload") {
+                let told = "the export is not as it was written: its last line counts";
+                assert!(printed.contains(told), "{printed}");
+            }
         }
     }
 }

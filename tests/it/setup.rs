@@ -160,24 +160,57 @@ fn a_server_that_lies_in_its_project_is_started_there() {
     let mode = std::fs::Permissions::from_mode(0o755);
     std::fs::set_permissions(home.path("project/serve.sh"), mode).unwrap();
     std::fs::create_dir(home.path("project/data")).unwrap();
+    let option = "--ledger=data/third.jsonl";
     let servers = json!({
         "own": {"command": "./serve.sh", "args": ["ledger.jsonl"]},
         "shell": {"command": "sh", "args": ["serve.sh", "data/ledger.jsonl"]},
-        "elsewhere": {"command": PROGRAM, "args": ["claims-server", "--ledger", home.path("l.jsonl")]},
+        "option": {"command": PROGRAM, "args": ["claims-server", option]},
+        "said": {"command": PROGRAM, "args": ["claims-server", "--ledger", "l.jsonl"], "cwd": "data"},
+        "remote": {"type": "http", "url": "http://127.0.0.1:1/mcp", "disabled": true},
     });
     home.write(
         "project/.mcp.json",
         &json!({ "mcpServers": servers }).to_string(),
     );
     home.does(&["init"]);
-    home.does(&["import", ".mcp.json"]);
+    let told = home.does(&["import", ".mcp.json"]);
     let written = home.read(".config/countersign/countersign.toml");
     let project = home.path("project").canonicalize().unwrap();
     let folders = written.matches(&format!("cwd = {project:?}")).count();
-    assert_eq!(folders, 2, "{written}");
+    // Whether a server needs it cannot be seen: one may write where it is started.
+    assert_eq!(folders, 3, "{written}");
+    let data = project.join("data");
+    assert!(written.contains(&format!("cwd = {data:?}")), "{written}");
+    for (server, folder) in [("own", &project), ("option", &project), ("said", &data)] {
+        let note = format!(
+            "note      `{server}` is started in {} (`cwd`)",
+            folder.display()
+        );
+        assert!(told.contains(&note), "{told}");
+    }
+    let again = home.does(&["import", ".mcp.json"]);
+    assert!(again.contains("known     option: it is "), "{again}");
     home.does(&["policy", "new", "--permissive"]);
     let said = home.does(&["check"]);
     assert!(said.contains("no problems"), "{said}");
+}
+
+/// There we would start it in the same folder, also where all of it moves.
+#[test]
+fn a_server_of_a_project_that_is_our_own_folder_gets_none() {
+    let home = Home::new();
+    let servers = json!({"own": {"command": "sh", "args": ["--version"]}});
+    home.does(&["init"]);
+    home.write(
+        ".config/countersign/.mcp.json",
+        &json!({ "mcpServers": servers }).to_string(),
+    );
+    let file = home.path(".config/countersign/.mcp.json");
+    let told = home.does(&["import", file.to_str().unwrap()]);
+    assert!(!told.contains("note "), "{told}");
+    let written = home.read(".config/countersign/countersign.toml");
+    assert!(written.contains("[servers.own]"), "{written}");
+    assert!(!written.contains("cwd"), "{written}");
 }
 
 #[test]

@@ -151,7 +151,7 @@ fn what_is_no_backup_does_not_come_back() {
     for (name, what) in [
         ("absent.db", "there is no file `"),
         (".", "there is no file `"),
-        ("countersign.toml", "is no store, or is damaged ("),
+        ("countersign.toml", "is no store: "),
         ("foreign.db", "is no store: "),
     ] {
         let (restored, printed) = restore(&world, name);
@@ -180,7 +180,7 @@ fn what_is_no_backup_does_not_come_back() {
     edited.execute_batch(&format!("{edit}; {guard}")).unwrap();
     drop(edited);
     for (name, says) in [
-        ("none.db", "is damaged"),
+        ("none.db", "is no store: "),
         ("foreign.db", "is no store: "),
         ("backup.db", "record 1 was altered"),
         ("absent.db", "there is no file"),
@@ -330,6 +330,27 @@ fn damage(world: &World, name: &str, at: usize, bytes: &[u8]) {
     let mut whole = std::fs::read(world.path(name)).unwrap();
     whole[at..at + bytes.len()].copy_from_slice(bytes);
     std::fs::write(world.path(name), whole).unwrap();
+}
+
+#[test]
+fn what_is_no_store_or_no_key_is_told_by_check_and_left_alone() {
+    let world = World::new();
+    world.write("countersign.db", "notes of mine\n");
+    world.write("countersign.db-key", "no key\n");
+    let mode = std::fs::Permissions::from_mode(0o600);
+    std::fs::set_permissions(world.path("countersign.db-key"), mode).unwrap();
+    let text = "countersign.db` is a text and no store of countersign: check `store.path`";
+    for command in ["check", "stdio"] {
+        let (holds, printed) = world.run(&[command]);
+        assert!(!holds && printed.contains(text), "{command}: {printed}");
+        assert!(!printed.contains("store restore"), "{command}: {printed}");
+    }
+    let (_, printed) = world.run(&["check"]);
+    let no_key = "countersign.db-key` is no Ed25519 key";
+    assert!(printed.contains(no_key), "{printed}");
+    assert!(printed.contains("`journal.key`: "), "{printed}");
+    assert_eq!(world.read("countersign.db"), "notes of mine\n");
+    assert!(!world.path("countersign.db-writers").exists());
 }
 
 #[test]

@@ -7,6 +7,7 @@
 
 use super::Running;
 use super::Supervisor;
+use super::not_ready_after;
 use crate::downstream::Era;
 use crate::downstream::News;
 use crate::downstream::Phase;
@@ -80,7 +81,7 @@ impl Supervisor {
             }
         };
         let read = tokio::time::timeout(time + BETWEEN_LOOKS, read).await;
-        let late = |_elapsed| Err(format!("it was not ready after {} s", time.as_secs_f32()));
+        let late = |_elapsed| Err(not_ready_after(time));
         let read = read.unwrap_or_else(late);
         let mut same = false;
         self.to.phase.send_if_modified(|phase| match phase {
@@ -152,7 +153,7 @@ impl Supervisor {
             Ok(Ok(listing)) => Ok(listing),
             Ok(Err(Refusal::Failed(why))) => Err(why),
             Ok(Err(Refusal::ProbeKilled)) => Err("it ended when it was opened".to_owned()),
-            Err(_elapsed) => Err("it was not ready in time".to_owned()),
+            Err(_elapsed) => Err(not_ready_after(settings.start_timeout)),
         }
     }
 }

@@ -90,7 +90,8 @@ impl Running {
             true => {
                 let opening = remote::pair(remote, settings.max_message);
                 let opened = tokio::time::timeout(settings.start_timeout, opening).await;
-                let late = || Trouble::of("it opened no stream in time".to_owned());
+                let late =
+                    || Trouble::of("it opened no stream within its `start_timeout`".to_owned());
                 let pair = opened.map_err(|_late| late())?.map_err(Trouble::of)?;
                 let mut connection = Connection::open(settings, pair.from, pair.to);
                 let mut tasks = pair.tasks;

@@ -4,6 +4,7 @@ use super::super::catalog;
 use super::super::handshake::Refusal;
 use super::super::offers::Offers;
 use super::*;
+use std::process::Stdio;
 
 const MODERN: &str = r#"{"resultType":"complete","supportedVersions":["2025-11-25","2026-07-28"],"capabilities":{"tools":{"listChanged":true}},"ttlMs":0,"cacheScope":"private","_meta":{"io.modelcontextprotocol/serverInfo":{"name":"new","version":"2"}}}"#;
 
@@ -132,7 +133,7 @@ async fn an_error_without_an_id_answers_the_probe() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_probe_that_is_not_answered_gives_way_and_its_late_answer_is_dropped() {
+async fn a_probe_that_is_not_answered_gives_way_to_an_initialize_that_is() {
     let (link, mut peer) = pipe(1 << 16);
     let since = Instant::now();
     let opened = opens(&link);
@@ -145,6 +146,66 @@ async fn a_probe_that_is_not_answered_gives_way_and_its_late_answer_is_dropped()
     assert_eq!(greeting.era, Era::Legacy("2025-11-25".to_owned()));
 }
 
+const NO_INITIALIZE: &str =
+    r#"{"code":-32022,"message":"the initialize handshake is not accepted"}"#;
+
+#[tokio::test(start_paused = true)]
+async fn a_late_answer_to_the_probe_counts_where_initialize_is_refused() {
+    for probe_first in [true, false] {
+        let (link, mut peer) = pipe(1 << 16);
+        let opened = opens(&link);
+        let probe = peer.asked("server/discover").await;
+        let id = peer.asked("initialize").await;
+        if probe_first {
+            peer.answers(probe, MODERN).await;
+            peer.fails(id, NO_INITIALIZE).await;
+        } else {
+            peer.fails(id, NO_INITIALIZE).await;
+            peer.answers(probe, MODERN).await;
+        }
+        let greeting = opened.await.unwrap().unwrap();
+        assert_eq!(greeting.era, Era::Modern("2026-07-28".to_owned()));
+        assert_eq!(greeting.server, "new 2", "{probe_first}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_answer_to_the_probe_alone_counts_after_a_while() {
+    let (link, mut peer) = pipe(1 << 16);
+    let opened = opens(&link);
+    let probe = peer.asked("server/discover").await;
+    peer.asked("initialize").await;
+    peer.answers(probe, MODERN).await;
+    let greeting = opened.await.unwrap().unwrap();
+    assert_eq!(greeting.era, Era::Modern("2026-07-28".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_initialize_that_is_refused_counts_where_the_probe_is_never_answered() {
+    let (link, mut peer) = pipe(1 << 16);
+    let opened = opens(&link);
+    peer.asked("server/discover").await;
+    let id = peer.asked("initialize").await;
+    peer.fails(id, r#"{"code":-32603,"message":"no licence"}"#)
+        .await;
+    let Err(Refusal::Failed(why)) = opened.await.unwrap() else {
+        panic!("it was opened");
+    };
+    assert!(why.contains("no licence"), "{why}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn late_errors_without_an_id_answer_in_the_order_of_the_requests() {
+    let (link, mut peer) = pipe(1 << 16);
+    let opened = opens(&link);
+    peer.asked("server/discover").await;
+    let id = peer.asked("initialize").await;
+    peer.says(r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32000,"message":"?"}}"#)
+        .await;
+    peer.answers(id, &initialized("2025-06-18")).await;
+    assert!(opened.await.unwrap().is_ok());
+}
+
 #[tokio::test]
 async fn a_server_that_ends_during_the_probe_is_told_apart() {
     let (link, mut peer) = pipe(1 << 16);
@@ -152,6 +213,49 @@ async fn a_server_that_ends_during_the_probe_is_told_apart() {
     peer.asked("server/discover").await;
     let _tasks = peer.ends();
     assert_eq!(opened.await.unwrap(), Err(Refusal::ProbeKilled));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_server_that_ends_of_the_probe_is_told_apart_too() {
+    let (link, mut peer) = pipe(1 << 16);
+    let opened = opens(&link);
+    peer.asked("server/discover").await;
+    peer.asked("initialize").await;
+    let _tasks = peer.ends();
+    assert_eq!(opened.await.unwrap(), Err(Refusal::ProbeKilled));
+}
+
+/// Answers nothing before it was sent both, as a server that starts slowly does.
+const SLOW: &str = "IFS= read -r probe; IFS= read -r initialize; \
+    { printf '%s\\n%s\\n' \"$probe\" \"$initialize\"; cat; } | sh \"$0\"";
+
+#[tokio::test]
+async fn a_process_that_is_slower_than_the_probe_is_opened_in_its_era() {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/servers/changing.sh");
+    for (named, era) in [
+        ("modern", Era::Modern("2026-07-28".to_owned())),
+        ("legacy", Era::Legacy("2025-06-18".to_owned())),
+    ] {
+        let mut child = tokio::process::Command::new("sh")
+            .args(["-c", SLOW, script])
+            .env("ERA", named)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let (from, to) = (child.stdout.take().unwrap(), child.stdin.take().unwrap());
+        let (link, tasks) = Link::open("claims".parse().unwrap(), MAX_LINE, from, to);
+        let reach = Reach::Pipe(Arc::clone(&link));
+        // Its passing is what the server waits for; it answers only after that.
+        let asked = (Duration::from_millis(1), &Declared::default());
+        let greeting = soon(handshake::open(&reach, Opening::Probe, asked)).await;
+        assert_eq!(greeting.unwrap().era, era);
+        let listed = lists(&link, era).await.unwrap();
+        assert_eq!(listed.unwrap().definitions.len(), 1);
+        drop(tasks);
+        soon(child.wait()).await.unwrap();
+    }
 }
 
 #[tokio::test]

@@ -62,8 +62,7 @@ pub fn verify_export(export: impl BufRead, trust: &Trust) -> Result<Verified, Re
         before: None,
         records: 0,
         checkpoints: 0,
-        ended: false,
-        whole: false,
+        ended: None,
     };
     if is_part {
         file.checker.of_a_part();
@@ -71,8 +70,8 @@ pub fn verify_export(export: impl BufRead, trust: &Trust) -> Result<Verified, Re
     while let Some((number, line)) = next()? {
         file.take(line).ok_or(ReadError::Line { number })?;
     }
-    if !file.whole {
-        file.checker.problem(Problem::Incomplete);
+    if let Some(problem) = file.lacks() {
+        file.checker.problem(problem);
     }
     Ok(file.checker.ended())
 }
@@ -101,16 +100,16 @@ struct File<'a> {
     before: Option<Row>,
     records: usize,
     checkpoints: usize,
-    whole: bool,
-    /// Its last line was seen: nothing may come after it.
-    ended: bool,
+    /// How many records and checkpoints its last line counts, once that was seen:
+    /// nothing may come after it.
+    ended: Option<(usize, usize)>,
 }
 
 impl File<'_> {
     /// Takes a line in; none where it says nothing that can be read.
     fn take(&mut self, line: Line) -> Option<()> {
         let before = self.before.take();
-        if self.ended {
+        if self.ended.is_some() {
             return None;
         }
         match line {
@@ -148,11 +147,22 @@ impl File<'_> {
                 records,
                 checkpoints,
             } => {
-                self.ended = true;
-                self.whole = (records, checkpoints) == (self.records, self.checkpoints);
+                self.ended = Some((records, checkpoints));
             }
         }
         Some(())
+    }
+
+    /// What is wrong with the number of its lines.
+    fn lacks(&self) -> Option<Problem> {
+        let Some((records, checkpoints)) = self.ended else {
+            return Some(Problem::Incomplete);
+        };
+        let whole = (records, checkpoints) == (self.records, self.checkpoints);
+        (!whole).then_some(Problem::Miscounted {
+            records: (records, self.records),
+            checkpoints: (checkpoints, self.checkpoints),
+        })
     }
 
     fn payload(&mut self, row: Row, part: String, body: &str) {

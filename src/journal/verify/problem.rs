@@ -96,8 +96,15 @@ pub enum Problem {
         /// Which call.
         call: CallId,
     },
-    /// An export has no last line, or not what that counts.
+    /// An export has no last line.
     Incomplete,
+    /// An export has another number of lines than its last one says.
+    Miscounted {
+        /// Records: how many the last line counts, and how many are here.
+        records: (usize, usize),
+        /// The same of checkpoints.
+        checkpoints: (usize, usize),
+    },
 }
 
 impl fmt::Display for Problem {
@@ -169,6 +176,14 @@ impl fmt::Display for Problem {
                 )
             }
             Self::Incomplete => f.write_str("the export is not whole: its end is missing"),
+            Self::Miscounted {
+                records,
+                checkpoints,
+            } => write!(
+                f,
+                "the export is not as it was written: its last line counts {} records and {} checkpoints, and here are {} and {}",
+                records.0, checkpoints.0, records.1, checkpoints.1
+            ),
         }
     }
 }

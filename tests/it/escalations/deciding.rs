@@ -57,6 +57,29 @@ fn only_whom_policy_lets_decides_and_nobody_on_their_own_call() {
 }
 
 #[test]
+fn what_key_new_printed_is_a_key_file_as_it_is() {
+    let world = World::new();
+    let mut alice = world.broker().initialized();
+    let id = stopped(&mut alice);
+    let (made, mia) = world.run(&["key", "new", "mia"]);
+    assert!(made, "{mia}");
+    let (_, other) = world.run(&["key", "new", "mia"]);
+    let decides = |text: &str| {
+        world.write("key.txt", text);
+        let file = world.path("key.txt");
+        let file = file.to_str().unwrap();
+        world.run(&["escalation", "approve", &id, "--key-file", file])
+    };
+    for none in ["", "mia\n", "csk_\n", &format!("{mia}\n{other}")] {
+        let (done, printed) = decides(none);
+        let told = "does not hold one key: a word that begins with `csk_`";
+        assert!(!done && printed.contains(told), "{none}: {printed}");
+    }
+    let (done, printed) = decides(&mia);
+    assert!(done, "{printed}");
+}
+
+#[test]
 fn of_two_who_decide_at_once_one_does() {
     let world = World::new();
     let mia = world.key("mia");

@@ -29,6 +29,8 @@ fn a_server_of_another_project_is_never_taken_for_ours_of_its_name() {
             "command": PROGRAM,
             "args": ["claims-server", "--ledger", home.path("old.jsonl")],
             "env": {"KEEP": home.folder.path()},
+            // What is started in another folder is another one too.
+            "cwd": home.path("project").canonicalize().unwrap(),
         },
     }});
     std::fs::create_dir(home.path(project)).unwrap();
@@ -40,7 +42,7 @@ fn a_server_of_another_project_is_never_taken_for_ours_of_its_name() {
         let said = [done.stdout, done.stderr].concat();
         (done.status.success(), String::from_utf8(said).unwrap())
     };
-    let other = "`[servers.claims]` is another server than the client's `claims` (they differ in args, env.API_TOKEN): ours is `";
+    let other = "`[servers.claims]` is another server than the client's `claims` (they differ in args, cwd, env.API_TOKEN): ours is `";
     let advice = "`countersign import claude-code --as claims=NAME`";
     for (args, well) in [
         (&["import", "claude-code"][..], true),
