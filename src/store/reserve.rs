@@ -17,6 +17,7 @@ use rustix::io::retry_on_intr;
 use std::fs::File;
 use std::fs::OpenOptions;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::path::PathBuf;
@@ -25,6 +26,9 @@ use std::time::Instant;
 
 /// How much it is, in bytes.
 pub(super) const RESERVE: u64 = 512 << 10;
+
+/// What [`MetadataExt::blocks`] counts, in bytes.
+const BLOCK: u64 = 512;
 
 /// How soon taking it is tried again where there was no room for it: a quota is told by
 /// nothing else.
@@ -38,6 +42,8 @@ pub(super) struct Reserve {
     is_unknown_here: bool,
     /// When there was no room for it.
     refused: Option<Instant>,
+    /// Its room was asked for. Not every file system tells that it has it.
+    is_filled: bool,
     /// That something else is in its place was said.
     is_told: bool,
 }
@@ -59,6 +65,7 @@ impl Reserve {
             path: writers::folder_of(store).join("reserve"),
             is_unknown_here: false,
             refused: None,
+            is_filled: false,
             is_told: false,
         }
     }
@@ -95,7 +102,7 @@ impl Reserve {
             return;
         }
         let was_there = match self.there() {
-            There::Reserve(RESERVE..) => return,
+            There::Reserve(RESERVE..) if self.is_filled || !self.is_sparse() => return,
             There::Reserve(_) => true,
             There::Nothing => false,
             There::Other => return self.tell(),
@@ -103,6 +110,7 @@ impl Reserve {
         let Ok(file) = open(OpenOptions::new().write(true).create(true), &self.path) else {
             return;
         };
+        self.is_filled = true;
         if let Err(error) = allocate(&file) {
             tracing::debug!(%error, "no reserve could be taken for the store");
             match is_no_room(&error) {
@@ -115,6 +123,12 @@ impl Reserve {
                 false => drop(std::fs::remove_file(&self.path)),
             }
         }
+    }
+
+    /// Whether it has less room than it is long: it was copied without its holes.
+    fn is_sparse(&self) -> bool {
+        let file = std::fs::symlink_metadata(&self.path);
+        file.is_ok_and(|file| file.blocks().saturating_mul(BLOCK) < RESERVE)
     }
 
     fn tell(&mut self) {
@@ -137,7 +151,8 @@ impl Reserve {
             access(&self.path, Access::WRITE_OK),
             Err(Errno::ACCESS | Errno::PERM)
         );
-        match file.is_file() && may_write {
+        // One that has another name, too, is somebody else's.
+        match file.is_file() && file.nlink() == 1 && may_write {
             true => There::Reserve(file.len()),
             false => There::Other,
         }
@@ -173,10 +188,11 @@ mod tests {
         std::fs::write(&others, "of another").unwrap();
         let mut reserve = Reserve::of(&store);
         let path = reserve.path.clone();
-        for number in 0..3 {
+        for number in 0..4 {
             match number {
                 0 => std::fs::create_dir(&path).unwrap(),
                 1 => symlink(&others, &path).unwrap(),
+                2 => std::fs::hard_link(&others, &path).unwrap(),
                 _ => symlink(folder.path().join("nowhere"), &path).unwrap(),
             }
             reserve.take();
@@ -191,5 +207,21 @@ mod tests {
         assert_eq!(std::fs::read(&others).unwrap(), b"of another");
         assert!(!folder.path().join("nowhere").exists());
         assert_eq!(reserve.ousted(), None);
+    }
+    #[test]
+    fn one_that_was_copied_without_its_room_has_it_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = folder.path().join("store.db");
+        std::fs::create_dir(writers::folder_of(&store)).unwrap();
+        let mut reserve = Reserve::of(&store);
+        File::create(&reserve.path)
+            .unwrap()
+            .set_len(RESERVE)
+            .unwrap();
+        assert!(reserve.is_sparse() && !reserve.is_given_up());
+        reserve.take();
+        // Where the file system promises no room, there is no reserve.
+        assert!(!reserve.path.exists() || !reserve.is_sparse());
+        assert!(!reserve.is_given_up());
     }
 }

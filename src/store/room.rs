@@ -52,6 +52,9 @@ const SPOOL_SHARE: u64 = 8;
 const LOOKED_EVERY: Duration = Duration::from_secs(1);
 /// How often the log is emptied at most while there is no room.
 const EMPTIED_EVERY: Duration = Duration::from_secs(1);
+/// How long that waits for those who read, where nothing is begun until it is done: one
+/// may begin before the other ends, and none of them reads for long.
+const EMPTIED_WITHIN: Duration = Duration::from_millis(700);
 /// How often it is found out at most, by writing, whether a volume takes anything.
 const PROBED_EVERY: Duration = Duration::from_secs(1);
 
@@ -126,7 +129,9 @@ impl Room {
             return false;
         };
         self.room = with_log(&self.store, free).min(SMALL);
-        if self.room < LEAST {
+        // What the log has cannot be used while it is read.
+        let has_room = self.room >= LEAST && !(self.crowded && free < LEAST);
+        if !has_room {
             self.reserve.give_up();
         } else if free >= RESERVED_FROM {
             self.reserve.take();
@@ -150,14 +155,21 @@ impl Room {
     /// where the log has more than is free while somebody reads, it grows no further.
     fn free_of_readers(&mut self, connection: &Connection) -> Option<u64> {
         let left = free(&self.store)?;
-        // Where others took it, what there is is in the log.
-        if left < LEAST || log(&self.store) <= left {
+        if log(&self.store) <= left {
             self.crowded = false;
             return Some(left);
         }
+        // Where others took it, and nobody reads, what there is is in the log.
+        if left < LEAST && !self.crowded {
+            return Some(left);
+        }
         if self.emptied.is_none_or(|at| at.elapsed() > EMPTIED_EVERY) {
+            let patience = match self.crowded {
+                true => EMPTIED_WITHIN,
+                false => Duration::ZERO,
+            };
+            self.crowded = !empty_log(connection, patience);
             self.emptied = Some(Instant::now());
-            self.crowded = !empty_log(connection);
         }
         free(&self.store)
     }
@@ -193,14 +205,14 @@ impl Room {
         let was = self.last.set_full(missing);
         if was && !missing {
             tracing::info!("there is room for the store again");
-            let _cut = empty_log(connection);
+            let _cut = empty_log(connection, Duration::ZERO);
         }
         if failed == Some(true) {
             // The log can be brought into the store only where that can grow.
             self.reserve.give_up();
             if self.emptied.is_none_or(|at| at.elapsed() > EMPTIED_EVERY) {
                 self.emptied = Some(Instant::now());
-                let _cut = empty_log(connection);
+                let _cut = empty_log(connection, Duration::ZERO);
             }
         }
     }
@@ -304,10 +316,10 @@ fn takes_nothing(store: &Path) -> bool {
 }
 
 /// Brings what is in the log into the store, and cuts the log: on a small volume it may
-/// be what fills it. Nobody is waited for. False where it was not cut.
-fn empty_log(connection: &Connection) -> bool {
+/// be what fills it. Those who read are waited for so long. False where it was not cut.
+fn empty_log(connection: &Connection, patience: Duration) -> bool {
     let empty = || {
-        connection.busy_timeout(Duration::ZERO)?;
+        connection.busy_timeout(patience)?;
         let emptied = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
             row.get::<_, bool>(0)
         });
