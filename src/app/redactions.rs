@@ -107,9 +107,8 @@ fn why(steps: &[String], before: usize, place: Place<'_>) -> Option<String> {
             let mut whole = led.to_vec();
             whole.push(meant.to_owned());
             // What the star leads to was not left out then.
-            match meant == "*" && near.is_none() && declared::is_name(wrong) {
-                true => whole.push(wrong.clone()),
-                false => {}
+            if meant == "*" && near.is_none() && declared::is_name(wrong) {
+                whole.push(wrong.clone());
             }
             whole.extend_from_slice(rest);
             format!("{none} (did you mean `{}`?)", spelled(&whole))
