@@ -5,6 +5,7 @@ use super::Home;
 use crate::world::PROGRAM;
 use serde_json::Value;
 use serde_json::json;
+use std::path::Path;
 
 #[test]
 fn servers_of_every_scope_of_claude_code_are_taken_over_and_none_is_left_unnamed() {
@@ -177,7 +178,11 @@ fn policies_of_a_server_that_came_later_are_added_and_nothing_else_changes() {
     let said = home.does(&["policy", "new", "--read-only", "--force"]);
     assert!(said.contains("set aside"), "{said}");
     assert!(!added.exists() && added.with_extension("cedar.old").exists());
-    // Nor is anything lost that somebody wrote, however often.
+    nothing_is_lost_that_somebody_wrote(&home, &added);
+}
+
+/// However often somebody begins anew.
+fn nothing_is_lost_that_somebody_wrote(home: &Home, added: &Path) {
     home.does(&["policy", "new", "--permissive", "--force"]);
     let start = added.with_file_name("start.cedar");
     let old = |ending: &str| added.with_file_name(format!("start{ending}.cedar.old"));
@@ -191,7 +196,7 @@ fn policies_of_a_server_that_came_later_are_added_and_nothing_else_changes() {
         assert!(said.contains(&told), "{said}");
         assert_eq!(std::fs::read_to_string(kept).unwrap(), text);
     }
-    std::fs::write(&added, "// later\n").unwrap();
+    std::fs::write(added, "// later\n").unwrap();
     home.does(&["policy", "new", "--permissive", "--force"]);
     let (first, second) = (
         added.with_extension("cedar.old"),
