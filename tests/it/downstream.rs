@@ -426,6 +426,11 @@ fn a_command_that_ends_by_its_input_has_the_time_for_it_when_the_broker_goes() {
         // What is left of a broker that was killed: no end of any pipe.
         drop((keeper.stdin.take(), keeper.stderr.take(), output));
         let status = keeper.wait().unwrap();
+        // What another test begins in this instant has the pipes, too, until it is a program
+        // of its own: the broker seemed to live when the command ended.
+        if status.code() == Some(0) {
+            continue;
+        }
         // The keeper goes with what may be left of the group.
         assert_eq!(status.code(), None);
         match std::fs::read_to_string(&bye) {
