@@ -429,6 +429,8 @@ fn a_command_that_ends_by_its_input_has_the_time_for_it_when_the_broker_goes() {
         // What another test begins in this instant has the pipes, too, until it is a program
         // of its own: the broker seemed to live when the command ended.
         if status.code() == Some(0) {
+            assert_eq!(std::fs::read_to_string(&bye).unwrap(), "bye\n");
+            std::fs::remove_file(&bye).unwrap();
             continue;
         }
         // The keeper goes with what may be left of the group.
